@@ -1,0 +1,65 @@
+"""What a caller passes, as arrays that can be computed with, or an error that says what was wrong with it.
+
+Owns every check of an argument; knows no layer and no file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from .errors import DTypeError, ShapeError
+
+__all__ = ["as_integers", "as_lengths", "as_numbers", "as_sequences"]
+
+
+def as_numbers(array: Any, name: str, dtype: DTypeLike) -> NDArray[Any]:
+    """A C-contiguous, aligned array of ``dtype``; a copy only where the argument is not one already."""
+    try:
+        given = np.asarray(array)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DTypeError(f"{name}: cannot be made an array ({error}); pass an array of numbers") from error
+    if given.dtype.kind not in "fiub":
+        raise DTypeError(f"{name}: got dtype {given.dtype}, wanted real numbers (float32 is used without a copy)")
+    return np.require(given, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+
+
+def as_integers(array: Any, name: str) -> NDArray[np.intp]:
+    """A C-contiguous array of integers; whole floats are not taken."""
+    try:
+        given = np.asarray(array)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DTypeError(f"{name}: cannot be made an array ({error}); pass an array of integers") from error
+    if given.dtype.kind not in "iu" and given.size:
+        raise DTypeError(f"{name}: got dtype {given.dtype}, wanted integers")
+    if given.dtype == np.uint64 and given.size and given.max() > np.iinfo(np.intp).max:
+        raise ShapeError(f"{name}: got {given.max()}, too large for an index")
+    return np.require(given, np.intp, ["C_CONTIGUOUS", "ALIGNED"])
+
+
+def as_sequences(x: Any, features: int, dtype: DTypeLike) -> tuple[NDArray[Any], bool]:
+    """``x`` as (batch, steps, features), and whether it came as one sequence (steps, features)."""
+    array = as_numbers(x, "x", dtype)
+    single = array.ndim == 2
+    if single:
+        array = array[None]
+    if array.ndim != 3 or array.shape[2] != features:
+        raise ShapeError(
+            f"x: got shape {np.shape(x)}, wanted (batch, steps, {features}) or, for one sequence, (steps, {features})"
+        )
+    if array.shape[1] == 0:
+        raise ShapeError(f"x: got shape {np.shape(x)}, that is no steps; wanted at least one")
+    return array, single
+
+
+def as_lengths(lengths: Any, batch: int, steps: int) -> NDArray[np.intp]:
+    """Lengths of rows: (batch,) integers, each within 1..steps."""
+    array = as_integers(lengths, "lengths")
+    if array.shape != (batch,):
+        raise ShapeError(f"lengths: got shape {array.shape}, wanted ({batch},): one length a row")
+    if batch and (array.min() < 1 or array.max() > steps):
+        wrong = int(np.argmax((array < 1) | (array > steps)))
+        raise ShapeError(f"lengths: row {wrong} has length {array[wrong]}, wanted 1 to {steps}, the steps of x")
+    return array

@@ -1,0 +1,53 @@
+"""What every reader hands on: the tensors of a file by name, and what the file says of itself.
+
+Owns the ``Checkpoint`` mapping and nothing else; it opens no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Checkpoint"]
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint(Mapping[str, np.ndarray]):
+    """The tensors of a file, by name, in the file's order.
+
+    Attributes
+    ----------
+    path : str
+        Where it was read from.
+    format : str
+        ``"pytorch-zip"``, ``"safetensors"`` or ``"keras"``.
+    tensors : dict of str to ndarray
+        float16 and bfloat16 are widened to float32; every other type is as in the file.
+    config : dict or None
+        The file's own description of its layers, as plain data. None where it holds only weights.
+    metadata : dict
+        What else the file says of itself: versions, who wrote it, and ``"skipped"``, the names of objects in it
+        that are not tensors.
+    """
+
+    path: str
+    format: str
+    tensors: dict[str, np.ndarray]
+    config: dict[str, Any] | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+    def __repr__(self) -> str:
+        total = sum(tensor.size for tensor in self.tensors.values())
+        return f"Checkpoint({self.path!r}, format={self.format!r}, {len(self)} tensors, {total:,} numbers)"

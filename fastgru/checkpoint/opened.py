@@ -1,0 +1,79 @@
+"""One open file as every reader sees it: its path, its size, its first bytes and, where it is a zip, its archive.
+
+Owns the opening, so that a folder, a pipe, a missing or an empty file is refused in one place. It interprets nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import BinaryIO
+
+from ..errors import CheckpointError
+from .archive import MAGIC, Archive
+from .text import shown
+
+__all__ = ["OpenedFile", "open_checkpoint"]
+
+HEAD_BYTES = 4096  # as much as any magic number needs: a tar's is at 257, HDF5's may be at 512, 1024 or 2048
+
+
+@dataclass(frozen=True)
+class OpenedFile:
+    """An open, non-empty, regular file."""
+
+    path: str
+    file: BinaryIO = field(repr=False)
+    size: int
+    head: bytes = field(repr=False)
+
+    @property
+    def is_zip(self) -> bool:
+        return self.head.startswith(MAGIC)
+
+    @cached_property
+    def archive(self) -> Archive:
+        return Archive(self.file, self.size, self.path)
+
+    def read_all(self) -> bytes:
+        """The whole content, in one piece."""
+        self.file.seek(0)
+        content = self.file.read(self.size)
+        if len(content) != self.size:
+            raise CheckpointError(f"{self.path}: got {len(content)} bytes, wanted {self.size}: it changed while read")
+        return content
+
+
+@contextmanager
+def open_checkpoint(path: str | os.PathLike[str]) -> Iterator[OpenedFile]:
+    """Open ``path`` for reading, or raise a ``CheckpointError`` that says what is there instead."""
+    try:
+        name = os.fsdecode(os.fspath(path))
+    except TypeError:
+        raise CheckpointError(f"got {type(path).__name__} as a path, wanted a str or an os.PathLike") from None
+    try:
+        mode = os.stat(name).st_mode
+        if stat.S_ISDIR(mode):
+            raise CheckpointError(f"{name}: got a folder, wanted one checkpoint file; name the file inside it")
+        if not stat.S_ISREG(mode):
+            raise CheckpointError(f"{name}: got a device or a pipe, wanted a regular file")
+        file = open(name, "rb")  # noqa: SIM115 - closed below; only the opening itself is guarded
+    except FileNotFoundError:
+        raise CheckpointError(f"{name}: there is no such file; wanted a checkpoint to read") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{shown(name, 300)}: cannot be opened ({error}); wanted a readable file") from error
+    with file:
+        try:
+            size = os.fstat(file.fileno()).st_size
+            head = file.read(HEAD_BYTES)
+            if not head:
+                raise CheckpointError(f"{name}: got an empty file, wanted a checkpoint; was the download cut off?")
+            yield OpenedFile(name, file, size, head)
+        except OSError as error:
+            raise CheckpointError(f"{name}: reading failed ({error})") from error
+        except MemoryError as error:
+            raise CheckpointError(f"{name}: there is not enough memory to read it") from error

@@ -1,0 +1,162 @@
+"""What kind of file it is, by its content and never by its suffix; then one reader, or a refusal that says what to do.
+
+Owns the table of kinds: a new format is a new row. It reads no further than the first bytes and the names in a zip.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import CheckpointError, UnsupportedModelError
+from .contents import Checkpoint
+from .keras_zip import CONFIG, METADATA, WEIGHTS, read_keras_zip
+from .opened import OpenedFile, open_checkpoint
+from .safetensors_file import read_safetensors
+from .text import shown
+from .torch_zip import read_torch_zip
+
+__all__ = ["read"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One row: how a kind of file is recognised, and what reads it or what its owner should do instead."""
+
+    name: str
+    recognises: Callable[[OpenedFile], bool]
+    reader: Callable[[OpenedFile], Checkpoint] | None = None
+    advice: str = ""
+
+
+def read(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read the tensors of a checkpoint, whatever it is called.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A PyTorch zip file, a safetensors file or a Keras 3 ``.keras`` file.
+
+    Returns
+    -------
+    Checkpoint
+        A mapping of name to ndarray, with ``.format``, ``.config`` and ``.metadata``.
+
+    Raises
+    ------
+    CheckpointError
+        There is no such file, or it is damaged, hostile or not a checkpoint.
+    UnsupportedModelError
+        It is a known kind of model file that is not read; the message says what to do.
+    MissingDependencyError
+        A library that this format needs is not installed.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, numpy as np, safetensors.numpy
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "any name"
+    >>> safetensors.numpy.save_file({"weight": np.zeros((3, 2), np.float32)}, path)
+    >>> checkpoint = read(path)
+    >>> checkpoint.format, checkpoint["weight"].shape
+    ('safetensors', (3, 2))
+    """
+    with open_checkpoint(path) as opened:
+        for kind in KINDS:
+            if kind.recognises(opened):
+                break
+        else:
+            raise CheckpointError(
+                f"{opened.path}: it is no kind of file fastgru knows (it begins with "
+                f"{opened.head[:8].hex(' ')}); wanted a PyTorch zip, safetensors or .keras file"
+            )
+        if kind.reader is None:
+            raise UnsupportedModelError(f"{opened.path}: it is {kind.name}, which is not read; {kind.advice}")
+        return kind.reader(opened)
+
+
+def _begins(*magic: bytes, at: int = 0) -> Callable[[OpenedFile], bool]:
+    return lambda opened: any(opened.head[at : at + len(word)] == word for word in magic)
+
+
+def _zip_with(test: Callable[[list[str]], bool]) -> Callable[[OpenedFile], bool]:
+    """Recognise a zip by its names."""
+    return lambda opened: opened.is_zip and test(list(opened.archive.names))
+
+
+def _one_root_with(*inner: str) -> Callable[[list[str]], bool]:
+    """All names lie below one folder, and below it each of ``inner`` is a name or the beginning of one."""
+
+    def test(names: list[str]) -> bool:
+        root = names[0].split("/")[0] + "/" if names else "/"
+        return all(name.startswith(root) for name in names) and all(
+            any(name == root + wanted or (wanted.endswith("/") and name.startswith(root + wanted)) for name in names)
+            for wanted in inner
+        )
+
+    return test
+
+
+def _is_safetensors(opened: OpenedFile) -> bool:
+    """A length that fits a header of at most 100 MB, then the brace that opens it."""
+    return opened.head[8:9] == b"{" and int.from_bytes(opened.head[:8], "little") <= 100_000_000
+
+
+def _is_hdf5(opened: OpenedFile) -> bool:
+    return any(opened.head[at : at + 8] == b"\x89HDF\r\n\x1a\n" for at in (0, 512, 1024, 2048))
+
+
+def _is_onnx(opened: OpenedFile) -> bool:
+    """A protobuf whose first field is a small ir_version, followed by the producer or the graph."""
+    head = opened.head
+    return len(head) > 3 and head[0] == 0x08 and 0 < head[1] < 32 and head[2] in (0x12, 0x1A, 0x3A)
+
+
+def _has(*wanted: str) -> Callable[[list[str]], bool]:
+    return lambda names: set(wanted) <= set(names)
+
+
+def _refuse_zip(opened: OpenedFile) -> Checkpoint:
+    names = list(opened.archive.names)
+    listed = ", ".join(shown(name, 40) for name in names[:5]) or "nothing"
+    raise CheckpointError(
+        f"{opened.path}: it is a zip of {len(names)} files ({listed}); wanted one folder with a "
+        f"data.pkl (PyTorch) or {CONFIG}, {METADATA} and {WEIGHTS} (Keras 3)"
+    )
+
+
+_SAVE_STATE_DICT = "load it where it was made and save the weights: torch.save(model.state_dict(), path)"
+_SAVE_KERAS = "open it with the Keras that wrote it and save it as a .keras file of Keras 3"
+
+KINDS: tuple[Kind, ...] = (
+    Kind("a TorchScript file", _zip_with(_one_root_with("data.pkl", "code/")), advice=_SAVE_STATE_DICT),
+    Kind("PyTorch's zip format", _zip_with(_one_root_with("data.pkl")), read_torch_zip),
+    Kind("a torch.export file (.pt2)", _zip_with(_one_root_with("models/")), advice=_SAVE_STATE_DICT),
+    Kind("a Keras 3 file", _zip_with(_has(CONFIG, METADATA, WEIGHTS)), read_keras_zip),
+    Kind("a Keras file with pickled weights", _zip_with(_has(CONFIG, "model.weights.npz")), advice=_SAVE_KERAS),
+    Kind(
+        "a NumPy .npz file",
+        _zip_with(lambda names: bool(names) and all(name.endswith(".npy") for name in names)),
+        advice="save the arrays with safetensors.numpy.save_file",
+    ),
+    Kind("another zip", lambda opened: opened.is_zip, _refuse_zip),
+    Kind("an HDF5 file", _is_hdf5, advice=f"if Keras wrote it, {_SAVE_KERAS}"),
+    Kind(
+        "a PyTorch file of version 1.5 or older",
+        _begins(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"),
+        advice="with PyTorch 1.6 or later: torch.save(torch.load(path, weights_only=True), new_path)",
+    ),
+    Kind("a pickle", _begins(*(bytes([0x80, protocol]) for protocol in range(2, 6))), advice=_SAVE_STATE_DICT),
+    Kind("a tar archive, as the first versions of PyTorch wrote", _begins(b"ustar", at=257), advice=_SAVE_STATE_DICT),
+    Kind("a safetensors file", _is_safetensors, read_safetensors),
+    Kind("a NumPy .npy file", _begins(b"\x93NUMPY"), advice="save the arrays with safetensors.numpy.save_file"),
+    Kind("a TensorFlow Lite file", _begins(b"TFL3", at=4), advice="save the Keras model it was made from as .keras"),
+    Kind("a GGUF file", _begins(b"GGUF"), advice="it holds no GRU; name the original checkpoint"),
+    Kind("an ONNX file", _is_onnx, advice="name the PyTorch or Keras file it was exported from"),
+    Kind("an RNNoise model", _begins(b"rnnoise-nu model"), advice="name the Keras file it was made from"),
+    Kind("a compressed file", _begins(b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf"),
+         advice="decompress it first"),
+    Kind("a Git LFS pointer and not the file", _begins(b"version https://git-lfs"), advice="fetch it: git lfs pull"),
+    Kind("a web page and not the file", _begins(b"<!DOCTYPE", b"<!doctype", b"<html"), advice="download it again"),
+    Kind("JSON or similar text", _begins(b"{", b"["), advice="name the file with the weights"),
+)  # fmt: skip

@@ -1,0 +1,192 @@
+"""Where the weights are in what a PyTorch file holds, and what each is called once nesting and wrappers are gone.
+
+Owns the choice among the usual places of a state dict; it is a choice only where exactly one place fits. Every walk is
+iterative, visits an object once, and is bounded, because a file may nest and share its values without end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from ..errors import CheckpointError, UnsupportedModelError
+from .inert import Stub, entries_of
+from .text import shown
+from .torch_tensors import TensorRecord
+
+__all__ = ["StateDict", "find_state_dict"]
+
+CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "module", "generator", "ema", "weights")
+# Beside the weights in a training checkpoint, holding tensors that are not weights.
+NOT_WEIGHTS = frozenset(
+    ("optimizer", "optimizers", "optimizer_state_dict", "optimizer_states", "optim", "optim_state_dict", "scheduler",
+     "schedulers", "scheduler_state_dict", "lr_scheduler", "lr_schedulers", "scaler", "grad_scaler", "rng_state",
+     "callbacks", "loops")
+)  # fmt: skip
+WRAPPERS = ("module.", "_orig_mod.")  # DataParallel, torch.compile
+
+MAX_ENTRIES = 200_000
+MAX_DEPTH = 64
+MAX_CONTAINERS = 4  # one in another: each is looked through
+MAX_NAME = 4096
+MAX_CHARACTERS = 16 << 20  # of all names together
+TOP = "the top level"
+
+
+@dataclass
+class StateDict:
+    """What was chosen: records by final name, where they were, and what else is in the file."""
+
+    container: str
+    tensors: dict[str, TensorRecord]
+    skipped: list[str] = field(default_factory=list)
+
+
+def find_state_dict(root: Any, where: str) -> StateDict:
+    """The one state dict in the tree ``root``.
+
+    Raises
+    ------
+    CheckpointError
+        There is none, or there are several candidates; the message lists them.
+    UnsupportedModelError
+        The file holds a whole pickled module.
+    """
+    path: list[str] = []
+    skipped: list[str] = []
+    node = root
+    while True:
+        entries = entries_of(node)
+        if entries is None or _is_module(node):
+            raise _not_a_state_dict(node, ".".join(path) or TOP, where)
+        key = _choose(entries, ".".join(path) or TOP, where)
+        if key is None:
+            break
+        prefix = "".join(f"{part}." for part in path)
+        skipped += [prefix + _key_text(other) for other in entries if other != key]
+        path.append(key)
+        node = entries[key]
+        if len(path) > MAX_CONTAINERS:
+            raise CheckpointError(f"{where}: its containers are nested deeper than {MAX_CONTAINERS}")
+    tensors = _flatten(entries, at_top=not path, skipped=skipped, where=where)
+    if not tensors:
+        raise CheckpointError(f"{where}: it holds no tensors; wanted a state dict, as model.state_dict() gives")
+    return StateDict(".".join(path), _without_wrappers(tensors, where), skipped)
+
+
+def _choose(entries: dict[Any, Any], place: str, where: str) -> str | None:
+    """The key of the container to go into; None where ``entries`` themselves are the state dict."""
+    containers = [key for key in CONTAINERS if _holds_weights(entries.get(key))]
+    # A 0-d tensor at the top (a best loss, a step count) does not make it a state dict.
+    own = any(isinstance(value, TensorRecord) and not value.is_scalar for value in entries.values())
+    candidates = ([place] if own else []) + containers
+    if len(candidates) > 1:
+        raise CheckpointError(
+            f"{where}: the weights may be at {', '.join(map(shown, candidates))}; wanted one state dict. "
+            "Save the one you mean on its own: torch.save(checkpoint[name], path)"
+        )
+    return containers[0] if containers else None
+
+
+def _holds_weights(value: Any) -> bool:
+    """A pickled module, or a dictionary with a tensor anywhere in its dictionaries."""
+    if _is_module(value):
+        return True
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        entries = entries_of(waiting.pop())
+        if entries is None or id(entries) in seen or len(seen) > MAX_ENTRIES:
+            continue
+        seen.add(id(entries))
+        for entry in entries.values():
+            if isinstance(entry, TensorRecord):
+                return True
+            if entries_of(entry):
+                waiting.append(entry)
+    return False
+
+
+def _is_module(value: Any) -> bool:
+    return isinstance(value, Stub) and isinstance(value.state, dict) and "_modules" in value.state
+
+
+def _not_a_state_dict(node: Any, place: str, where: str) -> Exception:
+    if _is_module(node):
+        return UnsupportedModelError(
+            f"{where}: at {shown(place)} is a whole pickled module ({shown(f'{node.module}.{node.name}')}), which "
+            "is code as well as weights; save the weights alone: torch.save(model.state_dict(), path)"
+        )
+    kind = "one tensor" if isinstance(node, TensorRecord) else f"a {type(node).__name__}"
+    if isinstance(node, Stub):
+        kind = f"an object of class {shown(f'{node.module}.{node.name}')}"
+    return CheckpointError(f"{where}: got {kind} at {shown(place)}, wanted a state dict (a dictionary of tensors)")
+
+
+def _key_text(key: Any) -> str:
+    return key[:MAX_NAME] if isinstance(key, str) else shown(key) if type(key) is not int else str(key)
+
+
+def _flatten(entries: dict[Any, Any], *, at_top: bool, skipped: list[str], where: str) -> dict[str, TensorRecord]:
+    """Tensors by dotted name in the file's order; whatever else there is goes to ``skipped`` by name."""
+    found: dict[str, TensorRecord] = {}
+    steps = characters = 0
+    seen = {id(entries)}
+    levels = [("", iter(entries.items()))]
+    while levels:
+        prefix, items = levels[-1]
+        key, value = next(items, (None, _END))
+        if value is _END:
+            levels.pop()
+            continue
+        name = prefix + _key_text(key)
+        steps, characters = steps + 1, characters + len(name)
+        if steps > MAX_ENTRIES or characters > MAX_CHARACTERS or len(name) > MAX_NAME:
+            raise CheckpointError(f"{where}: its state dict has too many or too long names ({steps} entries read)")
+        below = entries_of(value)
+        if isinstance(value, TensorRecord) and isinstance(key, (str, int)):
+            if name in found:
+                raise CheckpointError(f"{where}: two tensors are called {shown(name)} once nested names are joined")
+            found[name] = value
+        elif not below or id(below) in seen or (at_top and not prefix and key in NOT_WEIGHTS):
+            skipped.append(name)
+        elif len(levels) >= MAX_DEPTH:
+            raise CheckpointError(f"{where}: its state dict is nested deeper than {MAX_DEPTH}")
+        else:
+            seen.add(id(below))
+            levels.append((name + ".", iter(below.items())))
+    return found
+
+
+_END = object()
+
+
+def _without_wrappers(tensors: dict[str, TensorRecord], where: str) -> dict[str, TensorRecord]:
+    """Names without the prefixes that DataParallel and torch.compile put before a whole model, however often."""
+    prefixed = True
+    while prefixed:
+        prefixed = False
+        for wrapper in WRAPPERS:
+            # A 0-d tensor may stand outside: n_averaged of AveragedModel.
+            weights = [name for name, record in tensors.items() if not record.is_scalar]
+            if weights and all(name.startswith(wrapper) and name != wrapper for name in weights):
+                tensors = _renamed(tensors, partial(_without_prefix, wrapper), where)
+                prefixed = True
+    # torch.compile of a part of a model leaves its mark in the middle of a name.
+    return _renamed(tensors, lambda name: name.replace("._orig_mod.", "."), where)
+
+
+def _without_prefix(prefix: str, name: str) -> str:
+    return name.removeprefix(prefix)
+
+
+def _renamed(tensors: dict[str, TensorRecord], rename: Callable[[str], str], where: str) -> dict[str, TensorRecord]:
+    renamed = {rename(name): record for name, record in tensors.items()}
+    if len(renamed) != len(tensors):
+        raise CheckpointError(
+            f"{where}: with and without the prefixes of DataParallel or torch.compile it has one "
+            "tensor twice; save one of the two"
+        )
+    return renamed

@@ -1,0 +1,55 @@
+"""``show_config``: which version, kernels, threads and libraries this process uses."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+from typing import Any
+
+__all__ = ["configuration", "show_config"]
+
+
+def configuration() -> dict[str, Any]:
+    """What ``show_config`` prints, as plain data. SciPy's BLAS is looked at only where it is loaded already."""
+    import numpy
+
+    from . import __version__, threads
+    from .engine import dispatch, plan
+
+    blas = "not loaded (imported on first use)"
+    if "scipy.linalg" in sys.modules:
+        from threadpoolctl import ThreadpoolController
+
+        found = ThreadpoolController().select(user_api="blas").info()
+        blas = ", ".join(sorted({f"{library['internal_api']} {library['version']}" for library in found})) or "unknown"
+    return {
+        "fastgru": __version__,
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+        "scipy": metadata.version("scipy"),
+        "machine": platform.machine(),
+        "kernels": dispatch.chosen(),
+        "kernels available": list(dispatch.available()),
+        "FASTGRU_ISA": os.environ.get("FASTGRU_ISA"),
+        "OpenMP": plan.OPENMP,
+        "processors available": threads.available(),
+        "FASTGRU_NUM_THREADS": os.environ.get("FASTGRU_NUM_THREADS"),
+        "forked child (one thread)": threads._forked,
+        "BLAS": blas,
+    }
+
+
+def show_config() -> None:
+    """Print version, kernels chosen and available, OpenMP, threads and BLAS.
+
+    Examples
+    --------
+    >>> import fastgru
+    >>> fastgru.show_config()  # doctest: +ELLIPSIS
+    fastgru ...
+    """
+    for name, value in configuration().items():
+        shown = ", ".join(value) if isinstance(value, list) else value
+        print(f"{name:28}{'not set' if shown is None else shown}")

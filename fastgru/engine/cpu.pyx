@@ -1,0 +1,18 @@
+"""Which instruction sets this processor runs, best first. It only detects; ``dispatch`` chooses."""
+
+cdef extern from "cpu.h":
+    bint runs_avx2()
+    bint runs_avx512()
+    bint runs_neon()
+
+
+def runnable():
+    """The names of the kernel levels that this processor runs, best first; ``baseline`` is always the last."""
+    levels = []
+    if runs_avx512():
+        levels.append("avx512")
+    if runs_avx2():
+        levels.append("avx2")
+    if runs_neon():
+        levels.append("neon")
+    return (*levels, "baseline")

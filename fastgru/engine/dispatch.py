@@ -1,0 +1,53 @@
+"""Which kernels this process uses: the best level that was built and that the processor runs, or the one forced.
+
+``FASTGRU_ISA`` forces a level. It never falls back in silence: a level that is unknown, not built or not runnable
+is an ImportError.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from .cpu import runnable
+
+__all__ = ["LEVELS", "available", "chosen", "kernels"]
+
+LEVELS = ("avx512", "avx2", "neon", "baseline")
+
+
+def available() -> tuple[str, ...]:
+    """The levels that were built and that this processor runs, best first."""
+    return tuple(level for level in runnable() if find_spec(_module(level)) is not None)
+
+
+@cache
+def chosen() -> str:
+    """The level of this process.
+
+    Raises
+    ------
+    ImportError
+        ``FASTGRU_ISA`` names a level that is unknown, was not built, or that this processor does not run.
+    """
+    forced = os.environ.get("FASTGRU_ISA")
+    if not forced:
+        return next(level for level in runnable() if find_spec(_module(level)) is not None)
+    if forced not in LEVELS:
+        raise ImportError(f"FASTGRU_ISA={forced!r} is not a kernel level; known are {', '.join(LEVELS)}")
+    if forced not in available():
+        reason = "this processor does not run it" if forced not in runnable() else "it was not built"
+        raise ImportError(f"FASTGRU_ISA={forced!r}: {reason}; available here are {', '.join(available())}")
+    return forced
+
+
+def kernels(level: str | None = None) -> Any:
+    """The table of kernels of a level, by default the one of this process, as a capsule."""
+    return import_module(_module(level or chosen())).kernels()
+
+
+def _module(level: str) -> str:
+    return f"fastgru.engine.kernels_{level}"

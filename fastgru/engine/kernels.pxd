@@ -1,0 +1,30 @@
+# What a kernel is given and what it offers: plain structures of float pointers, the same for every instruction set.
+# Vector types never cross this border.
+
+cdef struct Layer:              # one direction of one layer, packed for one vector length VL
+    int inputs                  # I
+    int hidden                  # H
+    int blocks                  # of VL units: ceil(H / VL)
+    bint reset_after
+    int activation              # of n; an index of spec.GATE_ACTIVATIONS
+    int recurrent_activation    # of r and z
+    float *w_ih                 # (blocks, I, 3, VL)
+    float *b_ih                 # (blocks, 3, VL)   all biases but b_hn where reset is after
+    float *w_hh                 # (blocks, H, 3, VL), or for r and z alone (blocks, H, 2, VL) where reset is before
+    float *w_hn                 # (blocks, H, 1, VL) where reset is before
+    float *b_hn                 # (blocks, VL)
+
+cdef struct Kernels:
+    const char *name
+    int vector_length           # VL
+    int tile_rows               # rows of the widest tile
+    # xp[i] = x[i] W_ih + b_ih for n rows; xp is (n, blocks, 3, VL)
+    void (*project)(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp) noexcept nogil
+    # one step of n rows: h and h_next are (n, blocks * VL), y[i] takes the H new values of row i (y may be NULL);
+    # scratch is (2, n, blocks * VL) where reset is before; `backward` walks the blocks from the last to the first
+    void (*step)(const Layer *layer, Py_ssize_t n, const float *h, float *h_next, const float *xp, float *const *y,
+                 float *scratch, bint backward) noexcept nogil
+    # out[i] = activation(x[i]); x and out may be one
+    void (*activate)(int activation, Py_ssize_t n, const float *x, float *out) noexcept nogil
+    unsigned int (*flush_subnormals)() noexcept nogil
+    void (*restore_floating_mode)(unsigned int before) noexcept nogil

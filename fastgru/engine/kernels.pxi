@@ -1,0 +1,323 @@
+# Every kernel, once. Each kernels_*.pyx includes this file and is compiled with the flags of its instruction set.
+#
+# * Weights lie as [block of VL units][k][gate][VL], 64-byte aligned: a tile reads them front to back.
+# * A tile is `rows` x `blocks` x `gates` vectors of accumulators that stay in registers over all of k. `rows`,
+#   `blocks` and `gates` are literals at every call and the functions are inlined, so each tile is a function of its
+#   own in the machine code.
+# * Every output is one accumulator, started at its bias or projection and summed over k in order. So a row's bits
+#   depend neither on the tile it falls into nor, given FMA, on the vector length.
+# * The gate arithmetic runs on the accumulators at the end of the tile: pre-activations never go to memory.
+
+from cpython.pycapsule cimport PyCapsule_New
+
+from fastgru.engine.kernels cimport Kernels, Layer
+
+
+cdef extern from "simd.h" nogil:
+    ctypedef float vf
+    enum:
+        VL
+        TILE_ROWS
+    vf broadcast(float x)
+    vf load(const float *p)
+    vf load_unaligned(const float *p)
+    void store(float *p, vf x)
+    void store_unaligned(float *p, vf x)
+    void store_part(float *p, vf x, int n)
+    vf at_least(vf x, float low)
+    vf at_most(vf x, float high)
+    void prefetch(const float *p)
+    vf sigmoid(vf x)
+    vf hyperbolic_tangent(vf x)
+    unsigned int flush_subnormals()
+    void restore_floating_mode(unsigned int before)
+
+
+cdef enum:  # in the order of spec.GATE_ACTIVATIONS
+    LINEAR
+    RELU
+    TANH
+    SIGMOID
+    HARD_SIGMOID
+    HARD_SIGMOID_KERAS2
+
+cdef enum:
+    L1_BYTES = 24576            # of weights that stay in a first-level cache of 32 KB or more beside the rest
+
+cdef enum:  # what a tile does with its sums
+    PROJECT
+    STEP_AFTER          # tanh and sigmoid
+    STEP_AFTER_ANY      # any pair of activations
+    GATES_BEFORE
+    CANDIDATE_BEFORE
+
+
+cdef struct Rows:               # the rows of one call
+    Py_ssize_t n
+    const float *const *x       # row i's inputs of the product: n pointers to `terms` floats
+    const float *h              # (n, blocks * VL)
+    const float *xp             # (n, blocks, 3, VL)
+    float *out                  # (n, blocks * VL), or xp itself for PROJECT
+    float *const *y             # n pointers to H floats, or NULL
+    float *z                    # (n, blocks * VL), only where reset is before
+
+
+cdef inline vf activated(const int activation, vf x) noexcept nogil:
+    if activation == TANH:
+        return hyperbolic_tangent(x)
+    if activation == SIGMOID:
+        return sigmoid(x)
+    if activation == RELU:
+        return at_least(x, 0)
+    if activation == HARD_SIGMOID:
+        return at_most(at_least(x * broadcast(<float>(1.0 / 6.0)) + broadcast(<float>0.5), 0), 1)
+    if activation == HARD_SIGMOID_KERAS2:
+        return at_most(at_least(x * broadcast(<float>0.2) + broadcast(<float>0.5), 0), 1)
+    return x
+
+
+cdef inline void accumulate(vf *sums, const int rows, const int blocks, const int gates, Py_ssize_t terms,
+                            const float *const *x, const float *weights, Py_ssize_t block_size) noexcept nogil:
+    """sums[row, block, gate, :] += sum over k of x[row][k] * weights[block, k, gate, :], k in order."""
+    cdef vf w[12]                   # (blocks, gates)
+    cdef const float *row_x[8]
+    cdef vf value
+    cdef Py_ssize_t k
+    cdef int i, b, g
+    for i in range(rows):
+        row_x[i] = x[i]
+    for k in range(terms):
+        for b in range(blocks):
+            for g in range(gates):
+                w[b * gates + g] = load(weights + b * block_size + (k * gates + g) * VL)
+        for i in range(rows):
+            value = broadcast(row_x[i][k])
+            for g in range(blocks * gates):
+                sums[i * blocks * gates + g] = sums[i * blocks * gates + g] + w[g] * value
+
+
+cdef inline void keep(const Layer *layer, Rows *rows, Py_ssize_t i, Py_ssize_t block, vf value) noexcept nogil:
+    """A new state goes to the state buffer, and to the output as far as its H units reach."""
+    cdef Py_ssize_t first = block * VL
+    store(rows.out + i * layer.blocks * VL + first, value)
+    if rows.y != NULL:
+        if first + VL <= layer.hidden:
+            store_unaligned(rows.y[i] + first, value)
+        else:
+            store_part(rows.y[i] + first, value, <int>(layer.hidden - first))
+
+
+cdef inline void tile(const int kind, const int rows, const int blocks, const Layer *layer, Rows *given,
+                      Py_ssize_t row, Py_ssize_t block) noexcept nogil:
+    """The equation of `kind` for `rows` rows from `row` and `blocks` blocks of VL units from `block`.
+
+    PROJECT             xp = x W_ih + b_ih
+    STEP_AFTER          r = act_r(xp_r + h U_r);  z = act_r(xp_z + h U_z)
+                        n = act(xp_n + r * (h U_n + b_hn));  h' = n + z * (h - n)
+    GATES_BEFORE        r = act_r(xp_r + h U_r);  z = act_r(xp_z + h U_z);  out = r * h
+    CANDIDATE_BEFORE    n = act(xp_n + (r * h) U_n);  h' = n + z * (h - n)
+    """
+    cdef vf sums[24]                # (rows, blocks, gates)
+    cdef vf done[24]
+    cdef vf r, z, n, h
+    cdef int i, b, g, gates = 3, activation = TANH, recurrent = SIGMOID
+    cdef Py_ssize_t width = layer.blocks * VL, terms = layer.hidden
+    cdef const float *weights = layer.w_hh
+    cdef const float *xp
+    if kind == PROJECT:
+        weights = layer.w_ih
+        terms = layer.inputs
+    elif kind == GATES_BEFORE:
+        gates = 2
+    elif kind == CANDIDATE_BEFORE:
+        gates = 1
+        weights = layer.w_hn
+    if kind != STEP_AFTER:
+        activation = layer.activation
+        recurrent = layer.recurrent_activation
+    weights = weights + block * terms * gates * VL
+
+    for i in range(rows):
+        for b in range(blocks):
+            xp = given.xp + ((row + i) * layer.blocks + block + b) * 3 * VL
+            if kind != PROJECT and rows > 2:
+                for g in range(3):
+                    prefetch(xp + (3 * blocks + g) * VL)    # of the next block: by then out of the first cache
+            for g in range(gates):
+                if kind == PROJECT:
+                    sums[(i * blocks + b) * gates + g] = load(layer.b_ih + ((block + b) * 3 + g) * VL)
+                elif kind == CANDIDATE_BEFORE:
+                    sums[(i * blocks + b) * gates + g] = load(xp + 2 * VL)
+                elif g < 2:
+                    sums[(i * blocks + b) * gates + g] = load(xp + g * VL)
+                else:
+                    sums[(i * blocks + b) * gates + g] = load(layer.b_hn + (block + b) * VL)
+
+    accumulate(sums, rows, blocks, gates, terms, given.x + row, weights, terms * gates * VL)
+
+    for i in range(rows * blocks * gates):
+        done[i] = sums[i]
+    for i in range(rows):
+        for b in range(blocks):
+            xp = given.xp + ((row + i) * layer.blocks + block + b) * 3 * VL
+            if kind == PROJECT:
+                for g in range(3):
+                    store(given.out + ((row + i) * layer.blocks + block + b) * 3 * VL + g * VL,
+                          done[(i * blocks + b) * 3 + g])
+                continue
+            h = load(given.h + (row + i) * width + (block + b) * VL)
+            if kind == GATES_BEFORE:
+                r = activated(recurrent, done[(i * blocks + b) * 2])
+                z = activated(recurrent, done[(i * blocks + b) * 2 + 1])
+                store(given.z + (row + i) * width + (block + b) * VL, z)
+                store(given.out + (row + i) * width + (block + b) * VL, r * h)
+            elif kind == CANDIDATE_BEFORE:
+                n = activated(activation, done[i * blocks + b])
+                z = load(given.z + (row + i) * width + (block + b) * VL)
+                keep(layer, given, row + i, block + b, n + z * (h - n))
+            else:
+                r = activated(recurrent, done[(i * blocks + b) * 3])
+                z = activated(recurrent, done[(i * blocks + b) * 3 + 1])
+                n = activated(activation, load(xp + 2 * VL) + r * done[(i * blocks + b) * 3 + 2])
+                keep(layer, given, row + i, block + b, n + z * (h - n))
+
+
+cdef inline void row_tile(const int kind, int rows, const Layer *layer, Rows *given, Py_ssize_t row,
+                          Py_ssize_t block) noexcept nogil:
+    if TILE_ROWS == 8:
+        if rows == 8:
+            tile(kind, 8, 1, layer, given, row, block)
+            return
+        if rows == 7:
+            tile(kind, 7, 1, layer, given, row, block)
+            return
+        if rows == 6:
+            tile(kind, 6, 1, layer, given, row, block)
+            return
+        if rows == 5:
+            tile(kind, 5, 1, layer, given, row, block)
+            return
+    if rows == 4:
+        tile(kind, 4, 1, layer, given, row, block)
+    elif rows == 3:
+        tile(kind, 3, 1, layer, given, row, block)
+    elif rows == 2:
+        tile(kind, 2, 1, layer, given, row, block)
+    else:
+        tile(kind, 1, 1, layer, given, row, block)
+
+
+cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, bint backward) noexcept nogil:
+    """Blocks outside, rows inside, so that a block's weights come from far memory once for all rows.
+
+    One or two rows take two blocks at a time, to keep enough sums in flight: 6 % faster than four, whose gate
+    arithmetic is too long to overlap with the next tile's loads. `backward` walks from the last block to the first:
+    taking turns from step to step, what the last tile left in L1 (or L2) is used before it goes. For one row with a
+    block that fits L1 where two do not, single blocks are 4 % faster for that reason. Rows are dealt to tiles evenly
+    (9 rows are 5 and 4, not 8 and 1).
+    """
+    cdef Py_ssize_t block = 0, at, row, left, tiles
+    cdef Py_ssize_t bytes = 12 * VL * (layer.inputs if kind == PROJECT else layer.hidden)   # of a block's weights
+    cdef bint narrow = VL == 16 and given.n == 1 and bytes <= L1_BYTES < 2 * bytes
+    cdef int rows
+    while block < layer.blocks:
+        left = layer.blocks - block
+        if given.n <= 2 and left >= 2 and not narrow:
+            at = left - 2 if backward else block
+            if given.n == 1:
+                tile(kind, 1, 2, layer, given, 0, at)
+            else:
+                tile(kind, 2, 2, layer, given, 0, at)
+            block += 2
+            continue
+        at = left - 1 if backward else block
+        row = 0
+        tiles = (given.n + TILE_ROWS - 1) // TILE_ROWS
+        while tiles > 0:
+            rows = <int>((given.n - row + tiles - 1) // tiles)
+            row_tile(kind, rows, layer, given, row, at)
+            row += rows
+            tiles -= 1
+        block += 1
+
+
+cdef void project(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp) noexcept nogil:
+    """xp = x W_ih + b_ih: (n, blocks, 3, VL) from n rows of I floats."""
+    cdef Rows rows = Rows(n, x, NULL, xp, xp, NULL, NULL)
+    all_tiles(PROJECT, layer, &rows, False)
+
+
+cdef void step_after(const Layer *layer, Rows *rows, bint backward) noexcept nogil:
+    if layer.activation == TANH and layer.recurrent_activation == SIGMOID:
+        all_tiles(STEP_AFTER, layer, rows, backward)
+    else:
+        all_tiles(STEP_AFTER_ANY, layer, rows, backward)
+
+
+cdef void gates_before(const Layer *layer, Rows *rows, bint backward) noexcept nogil:
+    all_tiles(GATES_BEFORE, layer, rows, backward)
+
+
+cdef void candidate_before(const Layer *layer, Rows *rows, bint backward) noexcept nogil:
+    all_tiles(CANDIDATE_BEFORE, layer, rows, backward)
+
+
+cdef enum:
+    GROUP = 64                  # rows whose pointers are laid out at a time
+
+
+cdef void step(const Layer *layer, Py_ssize_t n, const float *h, float *h_next, const float *xp, float *const *y,
+               float *scratch, bint backward) noexcept nogil:
+    """One step of n rows, in groups whose row pointers fit a small array."""
+    cdef const float *pointers[GROUP]
+    cdef Py_ssize_t width = layer.blocks * VL, group, first, i
+    cdef Rows given
+    given.x = pointers
+    given.z = scratch
+    given.y = y
+    for group in range((n + GROUP - 1) // GROUP):
+        first = group * GROUP
+        given.n = min(n - first, <Py_ssize_t>GROUP)
+        given.h = h + first * width
+        given.xp = xp + first * 3 * width
+        given.out = h_next + first * width
+        if y != NULL:
+            given.y = y + first
+        for i in range(given.n):
+            pointers[i] = given.h + i * width
+        if layer.reset_after:
+            step_after(layer, &given, backward)
+            continue
+        given.out = scratch + given.n * width   # r * h, behind z
+        gates_before(layer, &given, backward)
+        for i in range(given.n):
+            pointers[i] = given.out + i * width
+        given.out = h_next + first * width
+        candidate_before(layer, &given, not backward)
+
+
+cdef void activate(int activation, Py_ssize_t n, const float *x, float *out) noexcept nogil:
+    """out = activation(x) for n floats."""
+    cdef Py_ssize_t i, whole = n - n % VL
+    cdef float rest[VL]
+    for i in range(n // VL):
+        store_unaligned(out + i * VL, activated(activation, load_unaligned(x + i * VL)))
+    if whole < n:
+        for i in range(VL):
+            rest[i] = x[whole + i] if whole + i < n else 0
+        store_part(out + whole, activated(activation, load_unaligned(rest)), <int>(n - whole))
+
+
+cdef Kernels table
+table.vector_length = VL
+table.tile_rows = TILE_ROWS
+table.project = project
+table.step = step
+table.activate = activate
+table.flush_subnormals = flush_subnormals
+table.restore_floating_mode = restore_floating_mode
+
+
+def kernels():
+    """The table of this module's kernels, as a capsule."""
+    return PyCapsule_New(&table, "fastgru.engine.kernels", NULL)

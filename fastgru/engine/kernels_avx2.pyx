@@ -1,0 +1,3 @@
+# The kernels compiled for avx2.
+include "kernels.pxi"
+table.name = b"avx2"

@@ -1,0 +1,3 @@
+# The kernels compiled for baseline.
+include "kernels.pxi"
+table.name = b"baseline"

@@ -1,0 +1,3 @@
+# The kernels compiled for neon.
+include "kernels.pxi"
+table.name = b"neon"

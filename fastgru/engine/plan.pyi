@@ -1,0 +1,52 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+OPENMP: bool
+
+class KernelTable:
+    def __init__(self, capsule: Any) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def vector_length(self) -> int: ...
+    def activate(self, activation: int, x: NDArray[np.float32]) -> NDArray[np.float32]: ...
+
+class Plan:
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    directions: int
+    reset_after: bool
+    def __init__(
+        self,
+        kernels: KernelTable,
+        layers: list[list[tuple[NDArray[np.float32], ...]]],
+        reset_after: bool,
+        activation: int,
+        recurrent_activation: int,
+    ) -> None: ...
+    @property
+    def kernel_level(self) -> str: ...
+    @property
+    def nbytes(self) -> int: ...
+    def run(
+        self,
+        x: NDArray[np.float32],
+        h0: NDArray[np.float32] | None,
+        rows: NDArray[np.intp],
+        lengths: NDArray[np.intp],
+        shares: NDArray[np.intp],
+        sequences: bool = True,
+    ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32]]: ...
+
+class Affine:
+    inputs: int
+    outputs: int
+    def __init__(self, kernels: KernelTable, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> None: ...
+    def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]: ...
+
+def check_rows(
+    rows: NDArray[np.intp], lengths: NDArray[np.intp], shares: NDArray[np.intp], batch: int, steps: int
+) -> int: ...

@@ -1,0 +1,406 @@
+"""A stack of GRU layers, packed for one set of kernels, and the loops that run whole sequences through it.
+
+* ``Plan`` is immutable: any number of threads may run it. What changes during a run lies in a workspace of that run.
+* Rows are split over threads, and each thread takes its rows through all layers, directions and steps with no barrier.
+* Rows of unequal length are sorted, longest first, so that the rows still running are always the first ones and no
+  work is done on padding. A reverse direction starts at each row's own last step.
+* The input projection is computed for a block of steps at a time, small enough to stay in the L2 cache.
+"""
+
+import numpy as np
+
+cimport cython
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from cython.parallel cimport prange
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from fastgru.engine.kernels cimport Kernels, Layer
+
+from fastgru.errors import ShapeError
+
+from .pack import aligned_empty, pack_matrix, pack_vector, spread_columns
+
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    #define FASTGRU_OPENMP 1
+    #else
+    #define FASTGRU_OPENMP 0
+    #endif
+    """
+    const bint FASTGRU_OPENMP
+
+OPENMP = bool(FASTGRU_OPENMP)
+
+cdef enum:
+    PROJECTION_BYTES = 262144   # of projected inputs at a time
+    SCRATCH_ROWS = 64           # rows the step kernel takes at a time
+
+
+cdef class KernelTable:
+    """The kernels of one instruction set; made from the capsule of a ``kernels_*`` module."""
+
+    def __cinit__(self, capsule):
+        self.table = <const Kernels *>PyCapsule_GetPointer(capsule, "fastgru.engine.kernels")
+        self.capsule = capsule
+
+    @property
+    def name(self):
+        return self.table.name.decode()
+
+    @property
+    def vector_length(self):
+        return self.table.vector_length
+
+    def activate(self, int activation, const float[::1] x):
+        """``activation(x)``, by the same code as inside the kernels; for a whole array."""
+        cdef float[::1] out = np.empty(x.shape[0], dtype=np.float32)
+        cdef unsigned int mode
+        if x.shape[0]:
+            with nogil:
+                mode = self.table.flush_subnormals()
+                self.table.activate(activation, x.shape[0], &x[0], &out[0])
+                self.table.restore_floating_mode(mode)
+        return np.asarray(out)
+
+
+cdef Py_ssize_t round_up(Py_ssize_t size, Py_ssize_t multiple) noexcept nogil:
+    return (size + multiple - 1) // multiple * multiple
+
+
+cdef float *address(array) except NULL:
+    cdef float[::1] view = array
+    return &view[0]
+
+
+cdef class Plan:
+    """Packed weights of a stack of GRU layers.
+
+    Parameters
+    ----------
+    kernels : KernelTable
+    layers : list of list of (w_ih, w_hh, b_ih, b_hh)
+        ``layers[layer][direction]``; float32 (3H, I), (3H, H), (3H,), (3H,), gates r, z, n.
+    reset_after : bool
+    activation, recurrent_activation : int
+        Indices of ``spec.GATE_ACTIVATIONS``.
+    """
+
+    def __cinit__(self, KernelTable kernels not None, list layers not None, bint reset_after, int activation,
+                  int recurrent_activation):
+        cdef int index
+        self.owner = kernels
+        self.kernels = kernels.table
+        self.memory = []
+        self.num_layers = len(layers)
+        self.directions = len(layers[0])
+        self.input_size = layers[0][0][0].shape[1]
+        self.hidden_size = layers[0][0][1].shape[1]
+        self.reset_after = reset_after
+        self.width = round_up(self.hidden_size, kernels.table.vector_length)
+        self.layers = <Layer *>calloc(self.num_layers * self.directions, sizeof(Layer))
+        if self.layers == NULL:
+            raise MemoryError
+        for index in range(self.num_layers * self.directions):
+            self.pack(&self.layers[index], index // self.directions,
+                      layers[index // self.directions][index % self.directions])
+            self.layers[index].activation = activation
+            self.layers[index].recurrent_activation = recurrent_activation
+
+    def __dealloc__(self):
+        free(self.layers)
+
+    cdef int pack(self, Layer *layer, int index, tuple weights) except -1:
+        """One direction of one layer, its sizes checked before any pointer to it is taken."""
+        cdef int hidden = self.hidden_size, length = self.kernels.vector_length
+        cdef int inputs = self.input_size if index == 0 else hidden * self.directions
+        w_ih, w_hh, b_ih, b_hh = weights
+        wanted = ((3 * hidden, inputs), (3 * hidden, hidden), (3 * hidden,), (3 * hidden,))
+        got = tuple(array.shape for array in weights)
+        if got != wanted or hidden < 1 or inputs < 1:
+            raise ShapeError(f"weights of layer {index}: got shapes {got}, wanted {wanted}")
+        layer.inputs = inputs
+        layer.hidden = hidden
+        layer.blocks = (hidden + length - 1) // length
+        layer.reset_after = self.reset_after
+        bias = b_ih.astype(np.float64)
+        bias[: 2 * hidden] += b_hh[: 2 * hidden]
+        layer.w_ih = self.own(pack_matrix(w_ih, 3, length))
+        layer.b_ih = self.own(pack_vector(bias, 3, length))
+        layer.b_hn = self.own(pack_vector(b_hh[2 * hidden :], 1, length))
+        if self.reset_after:
+            layer.w_hh = self.own(pack_matrix(w_hh, 3, length))
+        else:
+            layer.w_hh = self.own(pack_matrix(w_hh[: 2 * hidden], 2, length))
+            layer.w_hn = self.own(pack_matrix(w_hh[2 * hidden :], 1, length))
+        return 0
+
+    cdef float *own(self, array) except NULL:
+        self.memory.append(array)
+        return address(array)
+
+    @property
+    def kernel_level(self):
+        return self.owner.name
+
+    @property
+    def nbytes(self):
+        """Bytes of packed weights."""
+        return sum(array.nbytes for array in self.memory)
+
+    def run(self, const float[:, :, ::1] x not None, h0, rows, lengths, Py_ssize_t[::1] shares not None,
+            bint sequences=True):
+        """Take whole sequences through the stack.
+
+        Parameters
+        ----------
+        x : (batch, steps, input_size) float32, C-contiguous
+        h0 : (num_layers * directions, batch, hidden_size) float32, C-contiguous, or None
+        rows, lengths : (batch,) intp
+            The rows in the order in which they are computed, longest first, and the length of each of these.
+        shares : (threads + 1,) intp
+            Thread t computes ``rows[shares[t]:shares[t + 1]]``.
+        sequences : bool
+            False: y is None, only the final states are wanted.
+
+        Returns
+        -------
+        y : (batch, steps, directions * hidden_size) float32, zero beyond a row's length; or None
+        h : (num_layers * directions, batch, hidden_size) float32
+        """
+        cdef Call call
+        cdef Py_ssize_t batch = x.shape[0], steps = x.shape[1]
+        cdef int states = self.num_layers * self.directions
+        cdef const Py_ssize_t[::1] row_order = rows, row_lengths = lengths
+        cdef const float[:, :, ::1] initial
+        cdef float[:, :, ::1] h_view
+        cdef float[:, :, :, ::1] between_view
+        if x.shape[2] != self.input_size or batch < 1 or steps < 1:
+            raise ShapeError(f"x: got shape {(batch, steps, x.shape[2])}, wanted (batch, steps, {self.input_size})")
+        check_rows(row_order, row_lengths, shares, batch, steps)
+        y = aligned_empty(batch * steps * self.directions * self.hidden_size) if sequences else None
+        h = np.empty((states, batch, self.hidden_size), dtype=np.float32)
+        h_view = h
+        memset(&call, 0, sizeof(call))
+        call.x = &x[0, 0, 0]
+        call.h = &h_view[0, 0, 0]
+        if h0 is not None:
+            initial = h0
+            if initial.shape[0] != states or initial.shape[1] != batch or initial.shape[2] != self.hidden_size:
+                raise ShapeError(f"h0: got shape {h0.shape}, wanted {h.shape}")
+            call.h0 = &initial[0, 0, 0]
+        if sequences:
+            call.y = address(y)
+            y = y.reshape(batch, steps, self.directions * self.hidden_size)
+        if self.num_layers > 1:
+            between = np.empty((min(self.num_layers - 1, 2), batch, steps, self.directions * self.hidden_size),
+                               dtype=np.float32)
+            between_view = between
+            call.between = &between_view[0, 0, 0, 0]
+        call.batch = batch
+        call.steps = steps
+        call.rows = &row_order[0]
+        call.lengths = &row_lengths[0]
+        self.start(&call, shares)
+        return y, h
+
+    cdef int start(self, Call *call, Py_ssize_t[::1] shares) except -1:
+        """Lay out a workspace for every thread, then let each take its rows."""
+        cdef Py_ssize_t threads = shares.shape[0] - 1, largest = 0, thread, xp, h, scratch, numbers
+        cdef float *floats
+        cdef char[::1] pointers
+        cdef Workspace space
+        for thread in range(threads):
+            largest = max(largest, shares[thread + 1] - shares[thread])
+        call.block_rows = PROJECTION_BYTES // (3 * self.width * sizeof(float))
+        call.block_rows = min(max(call.block_rows, largest, 8), largest * call.steps)
+        xp = call.block_rows * 3 * self.width
+        h = 2 * largest * self.width
+        scratch = 0 if self.reset_after else 2 * SCRATCH_ROWS * self.width
+        numbers = round_up(xp + h + scratch, 16)    # every thread's part starts on a boundary of 64 bytes
+        space_floats = aligned_empty(threads * numbers)
+        space_pointers = np.empty(threads * (call.block_rows + largest) * sizeof(void *), dtype=np.int8)
+        floats = address(space_floats)
+        pointers = space_pointers
+        if threads == 1:
+            with nogil:
+                space = lay_out(floats, &pointers[0], 0, numbers, xp, h, call.block_rows, largest)
+                self.run_rows(call, space, shares[0], shares[1])
+            return 0
+        for thread in prange(threads, num_threads=<int>threads, schedule="static", chunksize=1, nogil=True):
+            self.run_rows(call, lay_out(floats, &pointers[0], thread, numbers, xp, h, call.block_rows, largest),
+                          shares[thread], shares[thread + 1])
+        return 0
+
+    cdef void run_rows(self, const Call *call, Workspace space, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+        """Every layer and direction, for the rows from ``first`` to ``last`` in the order of ``call.rows``."""
+        cdef unsigned int mode
+        cdef int index, direction
+        cdef const float *source = call.x
+        cdef Py_ssize_t output = <Py_ssize_t>self.directions * self.hidden_size
+        cdef float *target
+        if first == last:
+            return
+        mode = self.kernels.flush_subnormals()
+        for index in range(self.num_layers):
+            target = call.y
+            if index < self.num_layers - 1:
+                target = call.between + (index % 2) * call.batch * call.steps * output
+            for direction in range(self.directions):
+                self.run_direction(call, space, first, last, index, direction, source, target)
+            source = target
+        if call.y != NULL:
+            clear_padding(call, call.y, output, first, last)
+        self.kernels.restore_floating_mode(mode)
+
+    cdef void run_direction(self, const Call *call, Workspace space, Py_ssize_t first, Py_ssize_t last, int index,
+                            int direction, const float *source, float *target) noexcept nogil:
+        """All steps of one direction of one layer, a block of steps at a time: project the block, then step through."""
+        cdef int state = index * self.directions + direction
+        cdef const Layer *layer = &self.layers[state]
+        cdef Py_ssize_t rows = last - first, width = self.width, output = self.directions * layer.hidden
+        cdef const Py_ssize_t *lengths = call.lengths + first
+        cdef const Py_ssize_t *order = call.rows + first
+        cdef Py_ssize_t running = rows, projected, begin = 0, end, t, i, n
+        cdef Py_ssize_t at
+        cdef float *h = space.h
+        cdef float *h_next = space.h + rows * width
+        cdef float *swap
+        cdef const float *xp
+        cdef float *finals = call.h + <Py_ssize_t>state * call.batch * layer.hidden
+        memset(h, 0, rows * width * sizeof(float))
+        if call.h0 != NULL:
+            for i in range(rows):
+                memcpy(h + i * width, call.h0 + (<Py_ssize_t>state * call.batch + order[i]) * layer.hidden,
+                       layer.hidden * sizeof(float))
+        while begin < lengths[0]:
+            n = running
+            projected = 0
+            end = begin
+            while end < lengths[0]:
+                while lengths[n - 1] <= end:
+                    n -= 1
+                if projected + n > call.block_rows:
+                    break
+                for i in range(n):
+                    at = order[i] * call.steps + (lengths[i] - 1 - end if direction else end)
+                    space.x_rows[projected + i] = source + at * layer.inputs
+                projected += n
+                end += 1
+            self.kernels.project(layer, projected, space.x_rows, space.xp)
+            xp = space.xp
+            for t in range(begin, end):
+                while lengths[running - 1] <= t:
+                    running -= 1
+                if target != NULL:
+                    for i in range(running):
+                        at = order[i] * call.steps + (lengths[i] - 1 - t if direction else t)
+                        space.y_rows[i] = target + at * output + direction * layer.hidden
+                self.kernels.step(layer, running, h, h_next, xp, space.y_rows if target != NULL else NULL,
+                                  space.scratch, t & 1)
+                for i in range(running - 1, -1, -1):
+                    if lengths[i] > t + 1:
+                        break
+                    memcpy(finals + order[i] * layer.hidden, h_next + i * width, layer.hidden * sizeof(float))
+                xp = xp + running * 3 * width
+                swap = h
+                h = h_next
+                h_next = swap
+            begin = end
+
+
+cdef Workspace lay_out(float *floats, char *pointers, Py_ssize_t thread, Py_ssize_t numbers, Py_ssize_t xp,
+                       Py_ssize_t h, Py_ssize_t block_rows, Py_ssize_t rows) noexcept nogil:
+    cdef Workspace space
+    space.xp = floats + thread * numbers
+    space.h = space.xp + xp
+    space.scratch = space.h + h
+    space.x_rows = <const float **>(pointers + thread * (block_rows + rows) * sizeof(void *))
+    space.y_rows = <float **>(space.x_rows + block_rows)
+    return space
+
+
+cdef void clear_padding(const Call *call, float *y, Py_ssize_t output, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(first, last):
+        if call.lengths[i] < call.steps:
+            memset(y + (call.rows[i] * call.steps + call.lengths[i]) * output, 0,
+                   (call.steps - call.lengths[i]) * output * sizeof(float))
+
+
+cpdef int check_rows(const Py_ssize_t[::1] rows, const Py_ssize_t[::1] lengths, const Py_ssize_t[::1] shares,
+                    Py_ssize_t batch, Py_ssize_t steps) except -1:
+    """Every row within the batch, lengths falling and within 1..steps, shares rising from 0 to batch."""
+    cdef Py_ssize_t i
+    cdef bint fits = rows.shape[0] == batch and lengths.shape[0] == batch and shares.shape[0] >= 2
+    if fits:
+        fits = shares[0] == 0 and shares[shares.shape[0] - 1] == batch
+        for i in range(shares.shape[0] - 1):
+            fits = fits and shares[i] <= shares[i + 1]
+        for i in range(batch):
+            fits = fits and 0 <= rows[i] < batch and 1 <= lengths[i] <= steps
+            fits = fits and (i == 0 or lengths[i] <= lengths[i - 1])
+    if not fits:
+        raise ShapeError(f"rows, lengths or shares do not describe a batch of {batch} rows of 1 to {steps} steps")
+    return 0
+
+
+cdef class Affine:
+    """``x @ weight.T + bias`` by the projection kernel, so that a row's bits do not depend on its batch.
+
+    Parameters
+    ----------
+    kernels : KernelTable
+    weight : (outputs, inputs) float32
+    bias : (outputs,) float32
+    """
+
+    cdef KernelTable owner
+    cdef Layer layer
+    cdef list memory
+    cdef readonly Py_ssize_t inputs, outputs
+
+    def __cinit__(self, KernelTable kernels not None, weight, bias):
+        cdef int length = kernels.table.vector_length
+        if weight.ndim != 2 or bias.shape != weight.shape[:1] or not weight.size:
+            raise ShapeError(f"an affine layer: got weight {weight.shape} and bias {bias.shape}")
+        self.owner = kernels
+        self.outputs, self.inputs = weight.shape
+        spread = spread_columns(weight, length)
+        self.memory = [pack_matrix(spread, 3, length),
+                       pack_vector(spread_columns(bias.reshape(-1, 1), length), 3, length)]
+        self.layer.inputs = <int>self.inputs
+        self.layer.blocks = <int>(spread.shape[0] // (3 * length))
+        self.layer.hidden = self.layer.blocks * length
+        self.layer.w_ih = address(self.memory[0])
+        self.layer.b_ih = address(self.memory[1])
+
+    def __call__(self, const float[:, ::1] x not None):
+        """(rows, inputs) float32 to (rows, outputs) float32."""
+        cdef Py_ssize_t rows = x.shape[0], width = self.layer.blocks * 3 * self.owner.table.vector_length
+        cdef Py_ssize_t first, i, n, groups = (rows + SCRATCH_ROWS - 1) // SCRATCH_ROWS, group
+        cdef const float *pointers[SCRATCH_ROWS]
+        cdef float *wide
+        cdef float[:, ::1] out
+        cdef unsigned int mode
+        if x.shape[1] != self.inputs:
+            raise ShapeError(f"an affine layer: got {x.shape[1]} features, wanted {self.inputs}")
+        result = np.empty((rows, self.outputs), dtype=np.float32)
+        if rows == 0:
+            return result
+        out = result
+        space = aligned_empty(min(rows, SCRATCH_ROWS) * width)
+        wide = address(space)
+        with nogil:
+            mode = self.owner.table.flush_subnormals()
+            for group in range(groups):
+                first = group * SCRATCH_ROWS
+                n = min(rows - first, <Py_ssize_t>SCRATCH_ROWS)
+                for i in range(n):
+                    pointers[i] = &x[first + i, 0]
+                self.owner.table.project(&self.layer, n, pointers, wide)
+                for i in range(n):
+                    memcpy(&out[first + i, 0], wide + i * width, self.outputs * sizeof(float))
+            self.owner.table.restore_floating_mode(mode)
+        return result

@@ -1,0 +1,198 @@
+"""What changes from one step to the next: the hidden states of some parallel streams, and the single step.
+
+Everything a step needs is allocated with the ``State``, so that a step itself allocates nothing but its output, and
+not even that with ``out``. A state belongs to one caller at a time.
+"""
+
+import numpy as np
+
+cimport numpy as cnp
+from libc.string cimport memcpy, memset
+
+from fastgru.engine.kernels cimport Layer
+from fastgru.engine.plan cimport Plan
+
+from fastgru.errors import ShapeError, StreamInUseError, UnsupportedModelError
+
+from .pack import aligned_empty
+
+cnp.import_array()
+
+cdef enum:
+    SCRATCH_ROWS = 64
+    # Multiply-adds of a step above which the GIL is released: below it the step is over in about 10 us, less than
+    # what handing the lock over can cost another thread.
+    GIL_FREE_WORK = 500000
+
+
+cdef class State:
+    """The states of ``batch`` streams through one plan with one direction.
+
+    Parameters
+    ----------
+    plan : Plan
+    batch : int
+        Streams that step together.
+    """
+
+    cdef readonly Plan plan
+    cdef readonly Py_ssize_t batch
+    cdef object floats, pointers    # own the memory below
+    cdef float *h                   # (2, num_layers, batch, width)
+    cdef float *xp                  # (batch, blocks, 3, VL)
+    cdef float *scratch             # (2, min(batch, SCRATCH_ROWS), width)
+    cdef const float **x_rows       # (batch,)
+    cdef float **y_rows             # (batch,)
+    cdef int current                # which half of h holds the states
+    cdef bint busy
+    cdef Py_ssize_t work
+
+    def __cinit__(self, Plan plan not None, Py_ssize_t batch):
+        cdef Py_ssize_t states, projected, index
+        cdef float[::1] floats
+        cdef char[::1] pointers
+        if plan.directions != 1:
+            raise UnsupportedModelError(
+                "a stream computes one step at a time, but a bidirectional GRU needs the whole sequence; "
+                "call the GRU on sequences instead")
+        if batch < 1:
+            raise ShapeError(f"batch: got {batch}, wanted at least 1")
+        self.plan = plan
+        self.batch = batch
+        states = 2 * plan.num_layers * batch * plan.width
+        projected = batch * 3 * plan.width
+        self.floats = aligned_empty(states + projected + 2 * min(batch, SCRATCH_ROWS) * plan.width)
+        self.pointers = np.empty(2 * batch * sizeof(void *), dtype=np.int8)
+        floats = self.floats
+        pointers = self.pointers
+        self.h = &floats[0]
+        self.xp = self.h + states
+        self.scratch = self.xp + projected
+        self.x_rows = <const float **>&pointers[0]
+        self.y_rows = <float **>(self.x_rows + batch)
+        self.work = 0
+        for index in range(plan.num_layers):
+            self.work += batch * 3 * plan.hidden_size * (plan.layers[index].inputs + plan.hidden_size)
+        self.reset()
+
+    def reset(self):
+        """Set every state to zero."""
+        self.check_idle()
+        memset(self.h, 0, 2 * self.plan.num_layers * self.batch * self.plan.width * sizeof(float))
+        self.current = 0
+
+    cdef int check_idle(self) except -1:
+        if self.busy:
+            raise StreamInUseError("this stream is being stepped by another thread; give each thread its own copy()")
+        return 0
+
+    def get(self):
+        """The states now: a new array (num_layers, batch, hidden_size)."""
+        cdef Plan plan = self.plan
+        cdef Py_ssize_t i
+        cdef cnp.ndarray out = np.empty((plan.num_layers, self.batch, plan.hidden_size), dtype=np.float32)
+        cdef float *to = <float *>cnp.PyArray_DATA(out)
+        self.check_idle()
+        for i in range(plan.num_layers * self.batch):
+            memcpy(to + i * plan.hidden_size, self.half(self.current) + i * plan.width,
+                   plan.hidden_size * sizeof(float))
+        return out
+
+    def set(self, const float[:, :, ::1] states not None):
+        """Set the states from an array (num_layers, batch, hidden_size)."""
+        cdef Plan plan = self.plan
+        cdef Py_ssize_t layer, i
+        self.check_idle()
+        if (states.shape[0] != plan.num_layers or states.shape[1] != self.batch
+                or states.shape[2] != plan.hidden_size):
+            raise ShapeError(f"state: got shape {(states.shape[0], states.shape[1], states.shape[2])}, "
+                             f"wanted {(plan.num_layers, self.batch, plan.hidden_size)}")
+        for layer in range(plan.num_layers):
+            for i in range(self.batch):
+                memcpy(self.half(self.current) + (layer * self.batch + i) * plan.width, &states[layer, i, 0],
+                       plan.hidden_size * sizeof(float))
+
+    cdef float *half(self, int which) noexcept nogil:
+        return self.h + which * self.plan.num_layers * self.batch * self.plan.width
+
+    def step(self, x, out=None):
+        """Take one step; see ``Stream.step``."""
+        cdef cnp.ndarray given
+        cdef cnp.ndarray result
+        given = <cnp.ndarray>x if self.fits(x, self.plan.input_size, False) else self.converted(x)
+        if out is None:
+            result = self.new_output(given)
+        elif self.fits(out, self.plan.hidden_size, True) and cnp.PyArray_NDIM(out) == cnp.PyArray_NDIM(given):
+            result = out
+        else:
+            raise self.bad_output(given, out)
+        self.check_idle()
+        if self.work < GIL_FREE_WORK:
+            self.advance(<const float *>cnp.PyArray_DATA(given), <float *>cnp.PyArray_DATA(result))
+            return result
+        self.busy = True
+        with nogil:
+            self.advance(<const float *>cnp.PyArray_DATA(given), <float *>cnp.PyArray_DATA(result))
+        self.busy = False
+        return result
+
+    cdef bint fits(self, array, Py_ssize_t features, bint writeable):
+        """Whether ``array`` can be used where it lies: (batch, features), or (features,) for one stream."""
+        cdef cnp.ndarray a
+        cdef int ndim
+        if not cnp.PyArray_Check(array):
+            return False
+        a = array
+        ndim = cnp.PyArray_NDIM(a)
+        if cnp.PyArray_TYPE(a) != cnp.NPY_FLOAT or not cnp.PyArray_ISCARRAY_RO(a):
+            return False
+        if writeable and not cnp.PyArray_ISWRITEABLE(a):
+            return False
+        if ndim == 1:
+            return self.batch == 1 and cnp.PyArray_DIM(a, 0) == features
+        return ndim == 2 and cnp.PyArray_DIM(a, 0) == self.batch and cnp.PyArray_DIM(a, 1) == features
+
+    cdef converted(self, x):
+        from fastgru.arrays import as_numbers
+
+        array = as_numbers(x, "x", np.float32)
+        if not self.fits(array, self.plan.input_size, False):
+            one = f" or ({self.plan.input_size},)" if self.batch == 1 else ""
+            raise ShapeError(f"x: got shape {array.shape}, wanted {(self.batch, self.plan.input_size)}{one}: "
+                             "one step of every stream")
+        return array
+
+    cdef cnp.ndarray new_output(self, cnp.ndarray given):
+        cdef cnp.npy_intp shape[2]
+        cdef int ndim = cnp.PyArray_NDIM(given)
+        shape[0] = self.batch
+        shape[ndim - 1] = self.plan.hidden_size
+        return cnp.PyArray_EMPTY(ndim, shape, cnp.NPY_FLOAT, 0)
+
+    cdef bad_output(self, given, out):
+        wanted = given.shape[:-1] + (self.plan.hidden_size,)
+        if isinstance(out, np.ndarray):
+            got = f"{out.dtype} of shape {out.shape}, C-contiguous {out.flags.c_contiguous}, " \
+                  f"writeable {out.flags.writeable}"
+        else:
+            got = type(out).__name__
+        return ShapeError(f"out: got {got}; wanted a writeable C-contiguous float32 array of shape {wanted}")
+
+    cdef void advance(self, const float *x, float *y) noexcept nogil:
+        """One step of every layer; each layer's input is the state the layer below has just made."""
+        cdef const Layer *layer
+        cdef Py_ssize_t i, index, size = self.batch * self.plan.width
+        cdef float *h = self.half(self.current)
+        cdef float *h_next = self.half(1 - self.current)
+        cdef unsigned int mode = self.plan.kernels.flush_subnormals()
+        for i in range(self.batch):
+            self.y_rows[i] = y + i * self.plan.hidden_size
+        for index in range(self.plan.num_layers):
+            layer = &self.plan.layers[index]
+            for i in range(self.batch):
+                self.x_rows[i] = x + i * self.plan.input_size if index == 0 else h_next + (index - 1) * size + i * self.plan.width
+            self.plan.kernels.project(layer, self.batch, self.x_rows, self.xp)
+            self.plan.kernels.step(layer, self.batch, h + index * size, h_next + index * size, self.xp,
+                              self.y_rows if index == self.plan.num_layers - 1 else NULL, self.scratch, self.current)
+        self.current = 1 - self.current
+        self.plan.kernels.restore_floating_mode(mode)

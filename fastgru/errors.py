@@ -1,0 +1,44 @@
+"""Every exception the package raises on purpose: a small closed set, so that one ``except`` is enough.
+
+A message says what is wrong and where, what was got, what was wanted, and what to do about it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CheckpointError",
+    "DTypeError",
+    "FastGRUError",
+    "MissingDependencyError",
+    "ShapeError",
+    "StreamInUseError",
+    "UnsupportedModelError",
+]
+
+
+class FastGRUError(Exception):
+    """The base of all errors of the package."""
+
+
+class CheckpointError(FastGRUError):
+    """A file is damaged, hostile, not a checkpoint, or does not hold what was asked of it."""
+
+
+class UnsupportedModelError(FastGRUError):
+    """A sound model uses a layer or an option that is not supported; the message names it and where it is."""
+
+
+class ShapeError(FastGRUError, ValueError):
+    """An argument has the wrong shape, size or value; the message says got and wanted."""
+
+
+class DTypeError(FastGRUError, TypeError):
+    """An argument has a type that cannot be computed with, such as object or complex."""
+
+
+class StreamInUseError(FastGRUError, RuntimeError):
+    """Two threads stepped one stream at the same time; give each its own by ``stream.copy()``."""
+
+
+class MissingDependencyError(FastGRUError, ImportError):
+    """An optional library is needed for this and is not installed; the message says what to install."""

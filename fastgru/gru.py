@@ -1,0 +1,265 @@
+"""The public class ``GRU``: a stack of layers, ready to run. It checks what it is given and hands it to the engine."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import threads
+from .arrays import as_lengths, as_numbers, as_sequences
+from .engine import dispatch
+from .engine.plan import KernelTable, Plan
+from .errors import ShapeError, UnsupportedModelError
+from .spec import GATE_ACTIVATIONS, GRUSpec, validate
+
+if TYPE_CHECKING:
+    from .engine.blas import BlasPlan
+    from .stream import Stream
+
+__all__ = ["GRU"]
+
+PRECISIONS = ("float32", "float64")
+BACKENDS = ("packed", "blas")
+
+
+@cache
+def kernel_table() -> KernelTable:
+    """The kernels of this process."""
+    return KernelTable(dispatch.kernels())
+
+
+class GRU:
+    """A stack of trained GRU layers.
+
+    A GRU is immutable: any number of threads may call one at the same time.
+
+    Parameters
+    ----------
+    spec : GRUSpec
+        The layers and their weights. Most callers get a GRU from ``fastgru.load`` or ``fastgru.from_torch`` instead.
+    precision : {"float32", "float64"}
+        What is computed with, and the dtype of the results.
+    n_threads : int, optional
+        Threads over the rows of a batch. None: ``FASTGRU_NUM_THREADS``, or by the size of the batch.
+    backend : {"packed", "blas"}, optional
+        ``"packed"`` are this package's own float32 kernels; ``"blas"`` is SciPy's BLAS. None: packed for float32 on a
+        processor with a vector unit, otherwise BLAS.
+
+    Raises
+    ------
+    ShapeError, DTypeError, UnsupportedModelError
+        The spec does not fit together, or an argument is not one of those above.
+
+    Examples
+    --------
+    >>> import numpy as np, fastgru
+    >>> weights = {
+    ...     "weight_ih_l0": np.zeros((6, 3), np.float32), "weight_hh_l0": np.zeros((6, 2), np.float32),
+    ...     "bias_ih_l0": np.ones(6, np.float32), "bias_hh_l0": np.zeros(6, np.float32),
+    ... }
+    >>> gru = fastgru.from_torch(weights)
+    >>> gru
+    GRU(3, 2, parameters=42)
+    >>> y, h = gru(np.zeros((5, 4, 3)))
+    >>> y.shape, h.shape
+    ((5, 4, 2), (1, 5, 2))
+    """
+
+    def __init__(
+        self,
+        spec: GRUSpec,
+        *,
+        precision: str = "float32",
+        n_threads: int | None = None,
+        backend: str | None = None,
+    ) -> None:
+        if not isinstance(spec, GRUSpec):
+            raise ShapeError(
+                f"GRU takes a GRUSpec, got {type(spec).__name__}; use fastgru.load(path) or fastgru.from_torch(weights)"
+            )
+        validate(spec)
+        self._spec = spec
+        self._n_threads = threads.check_threads(n_threads)
+        self._precision = _one_of(precision, PRECISIONS, "precision")
+        self._asked_backend = backend if backend is None else _one_of(backend, BACKENDS, "backend")
+        self._dtype = np.dtype(precision)
+        self._backend = _backend_for(precision, self._asked_backend)
+        self._plan = _plan_of(spec, self._dtype, self._backend)
+        layers = [weights for layer in spec.layers for weights in layer]
+        self._work_per_step = sum(weights.w_ih.size + weights.w_hh.size for weights in layers)
+
+    spec = property(lambda self: self._spec, doc="The layers and their weights, as given: a ``GRUSpec``.")
+    input_size = property(lambda self: self._spec.input_size, doc="Features of a step.")
+    hidden_size = property(lambda self: self._spec.hidden_size, doc="Units of a direction of a layer.")
+    num_layers = property(lambda self: self._spec.num_layers, doc="Layers, each of one or two directions.")
+    bidirectional = property(lambda self: self._spec.directions == 2, doc="Whether every layer has two directions.")
+    reset_after = property(lambda self: self._spec.reset_after, doc="Whether r is applied after the product with U_n.")
+    precision = property(lambda self: self._precision, doc='``"float32"`` or ``"float64"``.')
+    backend = property(lambda self: self._backend, doc='``"packed"`` or ``"blas"``.')
+    n_threads = property(lambda self: self._n_threads, doc="Threads asked for; None leaves it to a rule.")
+
+    def __call__(
+        self, x: ArrayLike, h0: ArrayLike | None = None, lengths: ArrayLike | None = None
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Run whole sequences.
+
+        Parameters
+        ----------
+        x : array_like, (batch, steps, input_size) or (steps, input_size)
+            Real numbers; C-contiguous arrays of the GRU's precision are used without a copy.
+        h0 : array_like, (num_layers * directions, batch, hidden_size), optional
+            First states, ordered as in PyTorch: layer 0 forward, layer 0 reverse, layer 1 forward ... Zeros if left
+            out. For one sequence (num_layers * directions, hidden_size).
+        lengths : array_like of int, (batch,), optional
+            How many steps of each row are real, 1 to ``steps``, in any order. No time is spent on the others.
+
+        Returns
+        -------
+        y : ndarray, (batch, steps, hidden_size * directions)
+            The last layer's output at every step; zero beyond a row's length.
+        h : ndarray, (num_layers * directions, batch, hidden_size)
+            Each row's state after its own last step.
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            An argument does not fit; the message says got and wanted.
+        """
+        y, h = self._run(x, h0, lengths, sequences=True)
+        assert y is not None
+        return y, h
+
+    def _run(
+        self, x: ArrayLike, h0: ArrayLike | None, lengths: ArrayLike | None, sequences: bool
+    ) -> tuple[NDArray[Any] | None, NDArray[Any]]:
+        """``__call__``, where ``sequences=False`` leaves out y."""
+        array, single = as_sequences(x, self._spec.input_size, self._dtype)
+        batch, steps = array.shape[:2]
+        states = self._states(h0, batch, single)
+        if single and lengths is not None:
+            lengths = np.reshape(np.asarray(lengths), -1)
+        ends = None if lengths is None else as_lengths(lengths, batch, steps)
+        if batch == 0:
+            y = np.empty((0, steps, self._spec.output_size), self._dtype) if sequences else None
+            return y, np.empty((self._spec.num_layers * self._spec.directions, 0, self.hidden_size), self._dtype)
+        if ends is None:
+            order, ends = np.arange(batch), np.full(batch, steps)
+        else:
+            order = np.argsort(-ends, kind="stable")
+            ends = ends[order]
+        n_threads = threads.threads_for(self._n_threads, batch, batch * steps * self._work_per_step)
+        y, h = self._plan.run(array, states, order, ends, threads.shares_of(ends, n_threads), sequences)
+        if single:
+            return (None if y is None else y[0]), h[:, 0]
+        return y, h
+
+    def _states(self, h0: ArrayLike | None, batch: int, single: bool) -> NDArray[Any] | None:
+        if h0 is None:
+            return None
+        states = as_numbers(h0, "h0", self._dtype)
+        shape = (self._spec.num_layers * self._spec.directions, batch, self.hidden_size)
+        if single and states.ndim == 2:
+            states = states[:, None]
+        if states.shape != shape:
+            one = f" or ({shape[0]}, {shape[2]})" if single else ""
+            raise ShapeError(
+                f"h0: got shape {np.shape(h0)}, wanted {shape}{one}: (layers * directions, batch, hidden)"
+            )
+        return np.ascontiguousarray(states)
+
+    def stream(self, batch: int = 1) -> Stream:
+        """A stream of single steps that keeps its state.
+
+        Parameters
+        ----------
+        batch : int
+            Streams that step together.
+
+        Raises
+        ------
+        UnsupportedModelError
+            The GRU is bidirectional, and its reverse direction would need the steps to come.
+        """
+        from .stream import Stream
+
+        return Stream(self, batch)
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """The weights under PyTorch's names and in its gate order, as new arrays.
+
+        Raises
+        ------
+        UnsupportedModelError
+            The reset is applied before the product, or an activation is not PyTorch's: its GRU cannot say that.
+        """
+        spec = self._spec
+        if not spec.reset_after or (spec.activation, spec.recurrent_activation) != ("tanh", "sigmoid"):
+            raise UnsupportedModelError(
+                "state_dict: PyTorch's GRU has reset_after=True, tanh and sigmoid; this one has "
+                f"reset_after={spec.reset_after}, {spec.activation} and {spec.recurrent_activation}"
+            )
+        tensors = {}
+        for index, layer in enumerate(spec.layers):
+            for suffix, weights in zip(("", "_reverse"), layer, strict=False):
+                tensors[f"weight_ih_l{index}{suffix}"] = weights.w_ih.copy()
+                tensors[f"weight_hh_l{index}{suffix}"] = weights.w_hh.copy()
+                if spec.bias:
+                    tensors[f"bias_ih_l{index}{suffix}"] = weights.b_ih.copy()
+                    tensors[f"bias_hh_l{index}{suffix}"] = weights.b_hh.copy()
+        return tensors
+
+    def __repr__(self) -> str:
+        spec = self._spec
+        options = [str(spec.input_size), str(spec.hidden_size)]
+        plain = GRUSpec(spec.layers)
+        for name in ("num_layers", "bidirectional", "reset_after", "activation", "recurrent_activation", "bias"):
+            value = getattr(spec, name) if hasattr(spec, name) else getattr(self, name)
+            usual = {"num_layers": 1, "bidirectional": False}.get(name, getattr(plain, name, None))
+            if value != usual:
+                options.append(f"{name}={value!r}")
+        if self._precision != "float32":
+            options.append(f"precision={self._precision!r}")
+        biases = sum(weights.b_ih.size * (2 if spec.reset_after else 1) for layer in spec.layers for weights in layer)
+        options.append(f"parameters={self._work_per_step + biases * spec.bias:,}")
+        return f"GRU({', '.join(options)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self._spec, self._precision, self._n_threads, self._asked_backend)
+
+
+def _rebuild(spec: GRUSpec, precision: str, n_threads: int | None, backend: str | None) -> GRU:
+    return GRU(spec, precision=precision, n_threads=n_threads, backend=backend)
+
+
+def _one_of(value: str, known: tuple[str, ...], name: str) -> str:
+    if value not in known:
+        raise UnsupportedModelError(f"{name}: got {value!r}, wanted one of {', '.join(known)}")
+    return value
+
+
+def _backend_for(precision: str, backend: str | None) -> str:
+    if precision == "float64":
+        if backend == "packed":
+            raise UnsupportedModelError('backend="packed" computes in float32; for float64 leave backend out')
+        return "blas"
+    return backend or ("packed" if kernel_table().vector_length > 1 else "blas")
+
+
+def _plan_of(spec: GRUSpec, dtype: np.dtype[Any], backend: str) -> Plan | BlasPlan:
+    layers = [
+        [tuple(np.ascontiguousarray(a, dtype=dtype) for a in (w.w_ih, w.w_hh, w.b_ih, w.b_hh)) for w in layer]
+        for layer in spec.layers
+    ]
+    options = (
+        spec.reset_after,
+        GATE_ACTIVATIONS.index(spec.activation),
+        GATE_ACTIVATIONS.index(spec.recurrent_activation),
+    )
+    if backend == "packed":
+        return Plan(kernel_table(), layers, *options)
+    from .engine.blas import BlasPlan
+
+    return BlasPlan(layers, *options)

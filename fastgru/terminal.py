@@ -1,0 +1,126 @@
+"""What a person sees on a terminal: tables, progress bars, and characters that are safe to print.
+
+Uses rich on a terminal where it is installed; plain text otherwise, and always where the output goes to a file.
+Computes nothing and knows no command.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TextIO
+
+__all__ = ["can_print", "print_table", "printable", "progress"]
+
+BAR_WIDTH = 24
+REDRAW_SECONDS = 0.1
+
+
+def printable(text: str) -> str:
+    """The text with control characters escaped: a name in a file must not steer the terminal. Newlines stay."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else f"\\x{ord(character):02x}" for character in text
+    )
+
+
+def can_print(characters: str, stream: TextIO) -> bool:
+    """Whether the stream's encoding has these characters."""
+    try:
+        characters.encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
+    """Print rows under headings on standard output; the columns named in ``right`` are aligned to the right."""
+    cells = [[printable(cell).replace("\n", " ") for cell in row] for row in rows]
+    if sys.stdout.isatty() and find_spec("rich") is not None:
+        _print_rich_table(headings, cells, right)
+        return
+    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+    for row in (headings, ["-" * width for width in widths], *cells):
+        aligned = [
+            cell.rjust(width) if heading in right else cell.ljust(width)
+            for heading, cell, width in zip(headings, row, widths, strict=True)
+        ]
+        print("  ".join(aligned).rstrip())
+
+
+def _print_rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))  # Text: square brackets in a name are not markup
+    Console().print(table)
+
+
+@contextmanager
+def progress(total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error while a long work runs: call what is yielded with how many more ``unit`` are done.
+
+    Nothing is drawn where standard error is not a terminal, and nothing of it is left at the end.
+    """
+    if not sys.stderr.isatty():
+        yield lambda count: None
+    elif find_spec("rich") is not None:
+        from rich import progress as rich
+
+        columns = (
+            rich.BarColumn(),
+            rich.TaskProgressColumn(),
+            rich.MofNCompleteColumn(),
+            rich.TextColumn(unit),
+            rich.TimeRemainingColumn(),
+        )
+        from rich.console import Console
+
+        with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=total)
+            yield lambda count: bar.advance(task, count)
+    else:
+        line = _Line(total, unit)
+        try:
+            yield line.advance
+        finally:
+            line.clear()
+
+
+class _Line:
+    """A bar in plain characters on one line of standard error."""
+
+    def __init__(self, total: int, unit: str) -> None:
+        self._total, self._unit = total, unit
+        self._done = 0
+        self._start = time.monotonic()
+        self._drawn = -REDRAW_SECONDS
+        self._length = 0
+
+    def advance(self, count: int) -> None:
+        self._done += count
+        elapsed = time.monotonic() - self._start
+        if elapsed - self._drawn < REDRAW_SECONDS and self._done < self._total:
+            return
+        self._drawn = elapsed
+        share = self._done / max(self._total, 1)
+        bar = ("#" * round(BAR_WIDTH * share)).ljust(BAR_WIDTH, ".")
+        left = elapsed / share - elapsed if share else 0.0
+        text = f"[{bar}] {share:4.0%}  {self._done:,} of {self._total:,} {self._unit}, {left:.0f} s left"
+        text = text[: shutil.get_terminal_size().columns - 1]
+        sys.stderr.write("\r" + text.ljust(self._length))
+        sys.stderr.flush()
+        self._length = len(text)
+
+    def clear(self) -> None:
+        sys.stderr.write("\r" + " " * self._length + "\r")
+        sys.stderr.flush()

@@ -1,0 +1,128 @@
+"""How many threads a call uses, and which rows each takes.
+
+A caller's ``n_threads`` comes first, then ``FASTGRU_NUM_THREADS``, then a rule: as many as the processors this
+process may use (affinity and the cgroup's quota), but never more than the work pays for. No thread is started here.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import DTypeError, ShapeError
+
+__all__ = ["available", "check_threads", "shares_of", "threads_for"]
+
+# Multiply-adds a thread must have to itself before another is started. A parallel region costs 1 us when its threads
+# are awake and 30 to 60 us when they sleep; 5 million take about 100 us of one core.
+WORK_PER_THREAD = 5_000_000
+
+_forked = False
+
+
+def _mark_forked() -> None:
+    """GNU OpenMP's threads do not survive a fork, and the child's next region would wait for them for ever."""
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_mark_forked)
+
+
+def check_threads(n_threads: int | None) -> int | None:
+    """``n_threads`` as it may be: None or a whole number of at least 1."""
+    if n_threads is None:
+        return None
+    if isinstance(n_threads, bool) or not isinstance(n_threads, (int, np.integer)):
+        raise DTypeError(f"n_threads: got {n_threads!r}, wanted a whole number of at least 1, or None to choose")
+    if not 1 <= n_threads <= 1024:
+        raise ShapeError(f"n_threads: got {n_threads}, wanted 1 to 1024, or None to choose")
+    return int(n_threads)
+
+
+@cache
+def available() -> int:
+    """Processors this process may use: its affinity, cut by its cgroup's CPU quota. Read once."""
+    if hasattr(os, "sched_getaffinity"):
+        processors = len(os.sched_getaffinity(0))
+    else:
+        processors = os.cpu_count() or 1
+    quota = _cgroup_quota()
+    return max(1, processors if quota is None else min(processors, math.ceil(quota)))
+
+
+def _cgroup_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
+    """The smallest CPU quota, in processors, on the way from this process's cgroup up to the root."""
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return None
+    quotas = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            base = root
+        elif "cpu" in controllers.split(","):
+            base = root / "cpu"
+        else:
+            continue
+        folder = base / path.lstrip("/")
+        while True:
+            quotas.append(_quota_of(folder))
+            if folder == base or base not in folder.parents:
+                break
+            folder = folder.parent
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _quota_of(folder: Path) -> float | None:
+    """A cgroup's quota over its period: ``cpu.max`` of version 2, ``cpu.cfs_*`` of version 1."""
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()[:2]
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text()
+            period = (folder / "cpu.cfs_period_us").read_text()
+        return None if quota == "max" or int(quota) <= 0 else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+@cache
+def _from_environment() -> int | None:
+    text = os.environ.get("FASTGRU_NUM_THREADS")
+    if not text:
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise ShapeError(f"FASTGRU_NUM_THREADS={text!r}: wanted a whole number from 1 to 1024")
+    return int(text)
+
+
+def threads_for(n_threads: int | None, batch: int, work: int) -> int:
+    """Threads for a call of ``batch`` rows and ``work`` multiply-adds. A forked child computes in one."""
+    if batch < 2 or _forked:
+        return 1
+    if n_threads is None:
+        n_threads = _from_environment()
+    if n_threads is None:
+        if work < 2 * WORK_PER_THREAD:
+            return 1
+        n_threads = min(available(), work // WORK_PER_THREAD)
+    return min(n_threads, batch)
+
+
+def shares_of(lengths: NDArray[np.intp], threads: int) -> NDArray[np.intp]:
+    """Where to cut rows of these lengths so that every thread has about the same number of steps: (threads + 1,)."""
+    if threads == 1:
+        return np.array([0, lengths.size], dtype=np.intp)
+    done = np.cumsum(lengths)
+    targets = done[-1] * np.arange(1, threads) / threads
+    cuts = np.searchsorted(done, targets, side="left") + 1
+    shares = np.concatenate(([0], np.minimum(cuts, lengths.size), [lengths.size]))
+    return np.maximum.accumulate(shares).astype(np.intp)

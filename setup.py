@@ -1,0 +1,104 @@
+"""How the extension modules are compiled; all else stands in pyproject.toml.
+
+One module a kernel level is built from one source, as far as the compiler can. Flags are tried before they are used.
+FASTGRU_BUILD_SCALAR=1 builds without vector types and FASTGRU_BUILD_OPENMP=0 without OpenMP, as on a compiler that
+has neither; FASTGRU_BUILD_FLAGS adds flags, for sanitizers.
+"""
+
+import os
+import re
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy
+from Cython.Distutils.build_ext import build_ext
+from setuptools import Extension, setup
+from setuptools.errors import CompileError, LinkError
+
+ENGINE = "fastgru/engine"
+HEADERS = [f"{ENGINE}/{name}" for name in ("simd.h", "cpu.h", "kernels.pxi", "kernels.pxd", "plan.pxd")]
+LEVELS = {  # kernel level: (the compiler's name of the processor, flags)
+    "baseline": ("1", []),
+    "avx2": ("defined(__x86_64__)", ["-mavx2", "-mfma"]),
+    "avx512": ("defined(__x86_64__)", ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mfma"]),
+    "neon": ("defined(__aarch64__)", []),
+}
+# GCC unrolls the loops over a tile's sums, and so keeps them in registers, only up to so many instructions; and it
+# copies them by a slow `rep movs` where it takes the copy for a memcpy.
+FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fvisibility=hidden", "-g0",
+         "--param=max-completely-peeled-insns=2000", "-fno-tree-loop-distribute-patterns"]
+DIRECTIVES = {"language_level": "3", "boundscheck": False, "wraparound": False, "cdivision": True,
+              "initializedcheck": False, "embedsignature": True}
+
+
+class BuildEngine(build_ext):
+    """Probes the compiler, then builds each module with the flags that it took."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.cython_c_in_temp = True  # generated C never lands in the tree
+        self.cython_directives = dict(DIRECTIVES)
+
+    def build_extensions(self):
+        scalar = os.environ.get("FASTGRU_BUILD_SCALAR") == "1"
+        flags = [flag for flag in FLAGS if self.compiles("int main(void) { return 0; }", [flag])]
+        flags += os.environ.get("FASTGRU_BUILD_FLAGS", "").split()
+        openmp = next((flag for flag in ("-fopenmp", "/openmp") if self.has_openmp(flag)), None)
+        inline = ("CYTHON_INLINE", "__inline__ __attribute__((always_inline))")
+        vectors = not scalar and self.compiles(
+            "typedef float v __attribute__((vector_size(16))); int main(void) { v a = {0}; a = a * a; return 0; }", [])
+        built = []
+        for extension in self.extensions:
+            level = extension.name.rpartition("kernels_")[2] if "kernels_" in extension.name else None
+            extra = []
+            if level:
+                processor, extra = LEVELS[level]
+                probe = f"#if !({processor})\n#error\n#endif\nint main(void) {{ return 0; }}"
+                if not self.compiles(probe, extra) or (level != "baseline" and not vectors):
+                    continue
+                extension.define_macros = [inline] if vectors else [("FASTGRU_SCALAR", "1")]
+            extension.extra_compile_args = [*flags, *extra]
+            if openmp and extension.name.endswith((".plan", ".blas")):
+                extension.extra_compile_args.append(openmp)
+                extension.extra_link_args = [openmp] if openmp.startswith("-") else []
+            extension.extra_link_args += os.environ.get("FASTGRU_BUILD_FLAGS", "").split()
+            built.append(extension)
+        self.extensions[:] = built
+        self.cython_include_dirs.append(self.write_blas_int())
+        super().build_extensions()
+
+    def compiles(self, source, flags, link=False):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "probe.c")
+            path.write_text(source)
+            try:
+                objects = self.compiler.compile([str(path)], output_dir=folder, extra_postargs=[*flags])
+                if link:
+                    self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=flags)
+            except (CompileError, LinkError):
+                return False
+            return True
+
+    def has_openmp(self, flag):
+        source = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }"
+        return os.environ.get("FASTGRU_BUILD_OPENMP") != "0" and self.compiles(source, [flag], link=True)
+
+    def write_blas_int(self):
+        """SciPy before 1.18 has no ``blas_int`` and takes int; later it says whether it was built with 64 bits."""
+        header = Path(find_spec("scipy").origin).parent / "linalg" / "cython_blas.pxd"
+        known = re.search(r"^\s*ctypedef .*\bblas_int$", header.read_text(), re.MULTILINE)
+        line = "from scipy.linalg.cython_blas cimport blas_int" if known else "ctypedef int blas_int"
+        folder = Path(self.build_temp, "generated")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "blas_int.pxi").write_text(f"{line}\n")
+        return str(folder)
+
+
+MODULES = ["cpu", "pack", "plan", "state", "blas", *(f"kernels_{level}" for level in LEVELS)]
+setup(
+    cmdclass={"build_ext": BuildEngine},
+    ext_modules=[Extension(f"fastgru.engine.{name}", [f"{ENGINE}/{name}.pyx"], depends=HEADERS,
+                           include_dirs=[ENGINE, numpy.get_include()],
+                           define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")]) for name in MODULES],
+)

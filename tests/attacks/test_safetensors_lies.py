@@ -1,0 +1,82 @@
+"""Attacks by a safetensors header: lengths, offsets, shapes and JSON that do not fit the file."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fastgru.checkpoint.contents import Checkpoint
+from fastgru.errors import CheckpointError
+
+
+def raw(header, data: bytes = bytes(16), length: int | None = None) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return (len(text) if length is None else length).to_bytes(8, "little") + text + data
+
+
+def one(shape=(4,), offsets=(0, 16), dtype="F32"):
+    return {"w": {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}}
+
+
+def test_the_file_that_is_changed_is_sound(outcome):
+    assert outcome(raw(one()))["w"].shape == (4,)
+
+
+@pytest.mark.parametrize("length", [0, 1, 10, 1000, 1 << 20, 99_999_999, 1 << 40, (1 << 63) - 1, (1 << 64) - 1])
+def test_header_length_lies(refused, length):
+    refused(raw(one(), length=length))
+
+
+@pytest.mark.parametrize("offsets", [(0, 15), (0, 17), (1, 17), (16, 0), (0, 1 << 40), (1 << 62, (1 << 62) + 16),
+                                     (4, 20), (0, 1 << 64), (-1, 15), (0, 8)])  # fmt: skip
+def test_offsets_beyond_the_file_or_the_shape(refused, offsets):
+    refused(raw(one(offsets=offsets)))
+
+
+@pytest.mark.parametrize(
+    "shape", [(5,), (1 << 62,), (1 << 32, 1 << 32), (1 << 33, 1 << 33, 0), (-4,), (1 << 64,), (4.0,), ("4",)]
+)
+def test_shapes_that_overflow_or_do_not_fit(refused, shape):
+    refused(raw(one(shape)))
+
+
+def test_empty_shapes_that_numpy_cannot_hold(outcome):
+    for shape in ((0, 1 << 62), (0, 1 << 62, 1 << 62), (1 << 63, 0), (1,) * 9 + (4,), (0,) * 70):
+        got = outcome(raw(one(shape, (0, 0 if 0 in shape else 16)), b"" if 0 in shape else bytes(16)))
+        assert isinstance(got, (Checkpoint, CheckpointError))
+
+
+def test_overlapping_tensors_and_holes(refused):
+    two = {**one((2,), (0, 8)), "v": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}}
+    refused(raw(two, bytes(12)))
+    two["v"]["data_offsets"] = [12, 20]
+    refused(raw(two, bytes(20)))
+
+
+def test_unknown_types(refused):
+    for dtype in ("F128", "", "O", 5, None, "float32"):
+        refused(raw(one(dtype=dtype)))
+
+
+def test_duplicate_names(refused):
+    entry = '{"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}'
+    assert "twice" in refused(raw(f'{{"w": {entry}, "w": {entry}}}'.encode()))
+
+
+def test_deep_or_endless_json(refused):
+    for text in (b'{"w":' + b"[" * 300_000, b'{"a":' * 300_000, b'{"w": ' + b"[" * 300_000 + b"]" * 300_000 + b"}",
+                 b"{" + b",".join(b'"%d":1' % index for index in range(260_000)) + b"}"):  # fmt: skip
+        refused(raw(text))
+
+
+def test_metadata_that_is_not_text(outcome):
+    for metadata in (5, [], {"a": 1}, {"a": {"b": "c"}}, "text", None, {"skipped": "lie"}):
+        got = outcome(raw({"__metadata__": metadata, **one()}))
+        assert isinstance(got, CheckpointError) or got.metadata["skipped"] == []
+
+
+def test_data_missing_or_left_over(refused):
+    refused(raw(one(), bytes(15)))
+    refused(raw(one(), bytes(17)))
+    refused(raw(one(), b""))

@@ -1,0 +1,124 @@
+"""A file is what its content says; what is not read is named, and comes with advice."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import pickle
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+from checkpoint_writers import ZipRecord, zip_bytes
+
+from fastgru.checkpoint import read
+from fastgru.errors import CheckpointError, FastGRUError, UnsupportedModelError
+
+
+def npz() -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, a=np.zeros(3))
+    return buffer.getvalue()
+
+
+def npy() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(3))
+    return buffer.getvalue()
+
+
+def hdf5() -> bytes:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file["a"] = 1.0
+    return buffer.getvalue()
+
+
+def tar() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("storages"), io.BytesIO())
+    return buffer.getvalue()
+
+
+def zip_of(*names: str) -> bytes:
+    return zip_bytes([ZipRecord(name, b"1") for name in names])
+
+
+OTHERS = {
+    "TorchScript": zip_of("m/data.pkl", "m/code/__torch__/net.py", "m/constants.pkl", "m/version"),
+    "torch.export": zip_of("m/models/model.json", "m/data/weights/weight_0", "m/archive_format"),
+    "pickled weights": zip_of("config.json", "metadata.json", "model.weights.npz"),
+    ".npz": npz(),
+    ".npy": npy(),
+    "HDF5": hdf5(),
+    "1.5 or older": pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2),
+    "a pickle": pickle.dumps({"a": 1}, 4),
+    "tar archive": tar(),
+    "TensorFlow Lite": b"\x1c\0\0\0TFL3" + bytes(40),
+    "GGUF": b"GGUF" + bytes(40),
+    "ONNX": b"\x08\x08\x12\x07pytorch" + bytes(40),
+    "RNNoise": b"rnnoise-nu model file version 1\n",
+    "compressed": gzip.compress(b"x"),
+    "Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+    "web page": b"<!DOCTYPE html><html></html>",
+    "JSON": b'{"layers": []}',
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_kinds_are_named_and_come_with_advice(file_of, kind):
+    with pytest.raises(UnsupportedModelError, match=rf"it is .*{kind}.*, which is not read; \w+"):
+        read(file_of(OTHERS[kind]))
+
+
+def test_a_zip_of_something_else_lists_what_is_in_it(file_of):
+    with pytest.raises(CheckpointError, match=r"a zip of 2 files.*'a\.txt', 'b/c'"):
+        read(file_of(zip_of("a.txt", "b/c")))
+
+
+def test_an_empty_zip_is_a_zip_of_nothing(file_of):
+    buffer = io.BytesIO()
+    zipfile.ZipFile(buffer, "w").close()
+    with pytest.raises(CheckpointError, match="a zip of 0 files"):
+        read(file_of(buffer.getvalue()))
+
+
+def test_random_bytes_are_no_kind_of_file(file_of):
+    with pytest.raises(CheckpointError, match="no kind of file fastgru knows"):
+        read(file_of(np.random.default_rng(1).bytes(5000)))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"nowhere\.pt: there is no such file"):
+        read(tmp_path / "nowhere.pt")
+
+
+def test_a_folder_is_named_as_such(tmp_path):
+    with pytest.raises(CheckpointError, match="got a folder"):
+        read(tmp_path)
+
+
+def test_an_empty_file_is_named_as_such(file_of):
+    with pytest.raises(CheckpointError, match="got an empty file"):
+        read(file_of(b""))
+
+
+@pytest.mark.parametrize("path", [5, None, 1.5, ["a"]])
+def test_what_is_not_a_path_is_an_error(path):
+    with pytest.raises(CheckpointError, match=f"got {type(path).__name__} as a path"):
+        read(path)
+
+
+def test_a_path_that_cannot_be_is_an_error():
+    with pytest.raises(FastGRUError):
+        read("a\0b")
+
+
+def test_reading_imports_neither_safetensors_nor_h5py_before_they_are_needed():
+    code = "import sys, fastgru.checkpoint; assert not {'h5py', 'safetensors', 'torch', 'keras'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True)

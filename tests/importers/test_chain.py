@@ -1,0 +1,159 @@
+"""``layers=[...]``: what a list of names and layers means, and the one that is suggested."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastgru.errors import CheckpointError, DTypeError, ShapeError, UnsupportedModelError
+from fastgru.importers.chain import model_spec, suggest
+from fastgru.spec import Activation, Dense, Dropout, Embedding, FinalState, GRULayer, Last, Max, Mean, validate
+
+
+def array(*shape):
+    return np.random.default_rng(shape).standard_normal(shape).astype(np.float32)
+
+
+def gru(prefix, inputs, hidden, end="_l0"):
+    return {
+        f"{prefix}.weight_ih{end}": array(3 * hidden, inputs),
+        f"{prefix}.weight_hh{end}": array(3 * hidden, hidden),
+        f"{prefix}.bias_ih{end}": array(3 * hidden),
+        f"{prefix}.bias_hh{end}": array(3 * hidden),
+    }
+
+
+def linear(prefix, inputs, outputs):
+    return {f"{prefix}.weight": array(outputs, inputs), f"{prefix}.bias": array(outputs)}
+
+
+TAGGER = {"words.weight": array(20, 4), **gru("rnn", 4, 3), **linear("fc", 3, 2)}
+
+
+def kinds(spec):
+    return [(node.name, type(node.layer)) for node in spec.nodes]
+
+
+def test_names_and_layers_become_a_chain():
+    layers = ["words", Dropout(), "rnn", Last(), Dropout(), "fc", Activation("softmax")]
+    spec = model_spec(TAGGER, layers, "file")
+    validate(spec)
+    assert kinds(spec) == [
+        ("words", Embedding),
+        ("dropout", Dropout),
+        ("rnn", GRULayer),
+        ("last", Last),
+        ("dropout_1", Dropout),
+        ("fc", Dense),
+        ("activation", Activation),
+    ]
+    assert [node.inputs for node in spec.nodes][:2] == [("input",), ("words",)]
+    assert spec.outputs == ("activation",)
+
+
+@pytest.mark.parametrize(("layer", "name"), [(FinalState(), "final_state"), (Mean(), "mean"), (Max(), "max")])
+def test_layers_without_weights_are_named_by_their_class(layer, name):
+    assert kinds(model_spec(TAGGER, ["words", "rnn", layer, "fc"], "file"))[2] == (name, type(layer))
+
+
+def test_a_module_of_any_name_never_clashes_with_another_layer():
+    tensors = {**gru("input", 4, 3), **linear("last", 3, 3)}
+    spec = model_spec(tensors, ["input", Last(), "last", "last"], "file")
+    validate(spec)
+    assert spec.inputs[0].name == "input_1"
+    assert [node.name for node in spec.nodes] == ["input", "last", "last_1", "last_2"]
+
+
+def test_a_module_named_twice_shares_its_weights():
+    spec = model_spec({**gru("rnn", 3, 3)}, ["rnn", "rnn"], "file")
+    validate(spec)
+    first, second = (node.layer.gru.layers[0][0].w_ih for node in spec.nodes)
+    assert np.shares_memory(first, second)
+
+
+def test_a_cell_runs_over_the_steps_like_a_layer():
+    spec = model_spec(gru("cells.0", 4, 3, end="") | gru("cells.1", 3, 3, end=""), ["cells.0", "cells.1"], "file")
+    validate(spec)
+    assert [type(node.layer) for node in spec.nodes] == [GRULayer, GRULayer]
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [((20, 4), Embedding), ((4, 20), Dense), ((4, 4), Embedding)],
+)
+def test_a_first_matrix_is_an_embedding_unless_only_a_linear_layer_fits(shape, kind):
+    spec = model_spec({"first.weight": array(*shape), **gru("rnn", 4, 3)}, ["first", "rnn"], "file")
+    validate(spec)
+    assert type(spec.nodes[0].layer) is kind
+
+
+def test_a_later_matrix_is_a_linear_layer_without_bias():
+    tensors = gru("rnn", 4, 3) | {"out.weight": array(3, 3)}
+    assert kinds(model_spec(tensors, ["rnn", "out"], "file"))[1] == ("out", Dense)
+
+
+def test_a_layer_with_weights_may_be_given_as_an_object():
+    spec = model_spec(gru("rnn", 4, 3), [Dense(array(4, 2)), "rnn"], "file")
+    validate(spec)
+    assert spec.inputs[0].features == 2
+
+
+def test_an_unknown_name_lists_the_modules_of_the_file():
+    with pytest.raises(CheckpointError, match=r"layers= names 'gru', which is not a module .* 'words', 'rnn', 'fc'"):
+        model_spec(TAGGER, ["words", "gru", "fc"], "file")
+
+
+def test_a_module_that_is_not_supported_is_named_with_what_it_looks_like():
+    tensors = TAGGER | {"conv.weight": array(3, 4, 5)}
+    with pytest.raises(UnsupportedModelError, match=r"'conv', which looks like Conv1d \(tensors 'conv.weight'\)"):
+        model_spec(tensors, ["words", "conv", "rnn"], "file")
+
+
+@pytest.mark.parametrize("layers", ["rnn", Last(), 3])
+def test_layers_must_be_a_list(layers):
+    with pytest.raises(DTypeError, match="wanted a list of module names and layers"):
+        model_spec(TAGGER, layers, "file")
+
+
+@pytest.mark.parametrize("item", [3, None, b"rnn", ("rnn",), lambda x: x])
+def test_an_element_that_is_neither_name_nor_layer_is_an_error(item):
+    with pytest.raises(DTypeError, match="wanted module names and layers"):
+        model_spec(TAGGER, ["words", item], "file")
+
+
+def test_a_layer_class_instead_of_a_layer_says_what_to_write():
+    with pytest.raises(DTypeError, match=r"write Last\(\)"):
+        model_spec(TAGGER, ["words", "rnn", Last, "fc"], "file")
+
+
+def test_an_empty_list_is_an_error():
+    with pytest.raises(ShapeError, match="at least one layer"):
+        model_spec(TAGGER, [], "file")
+
+
+def test_the_suggestion_keeps_the_files_order_and_puts_last_after_the_last_gru():
+    tensors = {"words.weight": array(20, 4), **gru("a", 4, 3), **gru("b", 3, 3), **linear("fc", 3, 2)}
+    assert suggest(tensors) == 'layers=["words", "a", "b", fastgru.Last(), "fc"]'
+
+
+def test_the_suggestion_has_no_last_where_no_linear_layer_follows():
+    assert suggest(gru("a", 4, 3) | gru("b", 3, 3)) == 'layers=["a", "b"]'
+
+
+def test_the_suggestion_for_a_sorted_file_puts_its_layers_in_an_order_that_runs():
+    tensors = {name: TAGGER[name] for name in sorted(TAGGER)}
+    assert next(iter(tensors)) == "fc.bias"
+    assert suggest(tensors) == 'layers=["words", "rnn", fastgru.Last(), "fc"]'
+
+
+def test_the_suggestion_leaves_out_what_cannot_be_loaded_and_quotes_names():
+    assert suggest({"norm.weight": array(3), **gru('a"b', 4, 3)}) == 'layers=["a\\"b"]'
+    assert suggest({"norm.weight": array(3)}) == ""
+
+
+def test_the_suggestion_can_be_pasted():
+    class fastgru:
+        Last = Last
+
+    layers = eval(suggest(TAGGER).removeprefix("layers="), {"fastgru": fastgru})
+    validate(model_spec(TAGGER, layers, "file"))

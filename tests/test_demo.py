@@ -1,0 +1,121 @@
+"""What the demo promises: both models meet their bars, and it says so in a page that fits a terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import subprocess
+import sys
+from importlib import resources
+
+import numpy as np
+import pytest
+
+from fastgru import demo
+from fastgru.cli import main
+from fastgru.demo import drawing, measure, page
+
+BRIEF = 0.01  # seconds a latency; what is measured here is not the speed
+
+
+@pytest.fixture(scope="module")
+def digits() -> measure.Digits:
+    return measure.measure_digits(BRIEF)
+
+
+@pytest.fixture(scope="module")
+def sunspots() -> measure.Sunspots:
+    return measure.measure_sunspots(BRIEF)
+
+
+def test_both_models_meet_their_bars(digits: measure.Digits, sunspots: measure.Sunspots) -> None:
+    assert digits.accuracy >= 0.96
+    assert sunspots.error < sunspots.repeating_error
+    assert max(digits.difference, sunspots.difference) <= 1e-5
+    assert digits.failures() + sunspots.failures() == []
+
+
+def test_a_stream_answers_as_the_whole_sequence(digits: measure.Digits, sunspots: measure.Sunspots) -> None:
+    np.testing.assert_array_equal(digits.after_each_row[:, -1], digits.answers)
+    assert sunspots.same_bits
+
+
+def test_the_held_out_months_are_those_from_1976_to_june_2009(sunspots: measure.Sunspots) -> None:
+    assert sunspots.first_year == 1976
+    assert len(sunspots.observed) == len(sunspots.forecast) == 33 * 12 + 6
+    np.testing.assert_array_equal(sunspots.repeated[1:], sunspots.observed[:-1])
+
+
+def test_the_files_are_below_300_kb() -> None:
+    names = ("digits.pt", "digits.npz", "sunspots.keras", "sunspots.npz")
+    assert sum(len((resources.files("fastgru.demo") / name).read_bytes()) for name in names) < 300_000
+
+
+def test_the_page_fits_80_columns() -> None:
+    out = io.StringIO()
+    assert demo.run(out, seconds=BRIEF) == 0
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 79
+    for words in ("read right", "forecast error", "largest difference", "one step", "one sequence", "Passed"):
+        assert words in out.getvalue()
+
+
+def test_the_page_is_ascii_where_the_output_is() -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    assert demo.run(out, seconds=BRIEF) == 0
+
+
+def test_json_holds_the_figures(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(measure, "_latency", lambda call, seconds: measure.Latency(1e-6, 2e-6, 200))
+    assert main(["demo", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["passed"]
+    assert figures["digits"]["accuracy"] >= 0.96
+    assert figures["sunspots"]["forecast_error"] < figures["sunspots"]["repeating_error"]
+
+
+@pytest.mark.parametrize("value", [2e-5, np.nan])
+def test_a_difference_from_the_framework_fails(
+    value: float, digits: measure.Digits, sunspots: measure.Sunspots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "measure_digits", lambda seconds: dataclasses.replace(digits, difference=value))
+    monkeypatch.setattr(measure, "measure_sunspots", lambda seconds: dataclasses.replace(sunspots, difference=value))
+    out = io.StringIO()
+    assert demo.run(out) == 1
+    assert out.getvalue().count("FAILED") == 2
+
+
+def test_wrong_answers_fail(digits: measure.Digits, sunspots: measure.Sunspots) -> None:
+    assert dataclasses.replace(digits, answers=np.zeros_like(digits.answers)).failures()
+    assert dataclasses.replace(sunspots, forecast=sunspots.repeated).failures()
+
+
+def test_without_h5py_the_digits_still_run_and_the_page_says_so() -> None:
+    script = "import sys; sys.modules['h5py'] = None; from fastgru import demo; sys.exit(demo.run(seconds=0.01))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "read right" in done.stdout
+    assert "Left out" in done.stdout
+    assert "h5py" in done.stdout
+
+
+def test_no_framework_is_imported() -> None:
+    script = (
+        "import sys; from fastgru import demo; demo.run(seconds=0.01); "
+        "sys.exit(bool({'torch', 'keras', 'tensorflow', 'jax', 'sklearn'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0
+
+
+def test_a_column_is_as_tall_as_its_value() -> None:
+    lines = drawing.chart(np.array([0.0, 1.0, 1.5, 2.0, 99.0]), full=2.0, height=2, ramp=drawing.BLOCKS)
+    assert lines == ["  ▄██", " ████"]
+
+
+def test_a_pixel_is_two_characters_of_its_shade() -> None:
+    assert drawing.image(np.array([[0, 4, 16]]), 16, drawing.ASCII) == ["  ..##"]
+
+
+def test_the_verdict_counts_nothing_left_out_as_right() -> None:
+    assert "Both" not in "".join(page.verdict([], left_out=True, seconds=1.0))
