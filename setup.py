@@ -17,7 +17,7 @@ from setuptools import Extension, setup
 from setuptools.errors import CompileError, LinkError
 
 ENGINE = "fastgru/engine"
-HEADERS = [f"{ENGINE}/{name}" for name in ("simd.h", "cpu.h", "kernels.pxi", "kernels.pxd", "plan.pxd")]
+HEADERS = [f"{ENGINE}/{name}" for name in ("simd.h", "cpu.h", "kernels.pxi", "ahead.pxi", "kernels.pxd", "plan.pxd")]
 LEVELS = {  # kernel level: (the compiler's name of the processor, flags)
     "baseline": ("1", []),
     "avx2": ("defined(__x86_64__)", ["-mavx2", "-mfma"]),
@@ -39,30 +39,27 @@ class BuildEngine(build_ext):
         super().finalize_options()
         self.cython_c_in_temp = True  # generated C never lands in the tree
         self.cython_directives = dict(DIRECTIVES)
+        self.force = self.force or not self.inplace  # what is built depends on the environment, and files' ages do not
 
     def build_extensions(self):
-        scalar = os.environ.get("FASTGRU_BUILD_SCALAR") == "1"
-        flags = [flag for flag in FLAGS if self.compiles("int main(void) { return 0; }", [flag])]
-        flags += os.environ.get("FASTGRU_BUILD_FLAGS", "").split()
+        added = os.environ.get("FASTGRU_BUILD_FLAGS", "").split()
+        flags = [flag for flag in FLAGS if self.compiles("int main(void) { return 0; }", [flag])] + added
         openmp = next((flag for flag in ("-fopenmp", "/openmp") if self.has_openmp(flag)), None)
         inline = ("CYTHON_INLINE", "__inline__ __attribute__((always_inline))")
-        vectors = not scalar and self.compiles(
+        vectors = os.environ.get("FASTGRU_BUILD_SCALAR") != "1" and self.compiles(
             "typedef float v __attribute__((vector_size(16))); int main(void) { v a = {0}; a = a * a; return 0; }", [])
         built = []
         for extension in self.extensions:
-            level = extension.name.rpartition("kernels_")[2] if "kernels_" in extension.name else None
-            extra = []
+            level = extension.name.partition("kernels_")[2]
+            processor, extra = LEVELS.get(level, ("1", []))
             if level:
-                processor, extra = LEVELS[level]
                 probe = f"#if !({processor})\n#error\n#endif\nint main(void) {{ return 0; }}"
                 if not self.compiles(probe, extra) or (level != "baseline" and not vectors):
                     continue
                 extension.define_macros = [inline] if vectors else [("FASTGRU_SCALAR", "1")]
-            extension.extra_compile_args = [*flags, *extra]
-            if openmp and extension.name.endswith((".plan", ".blas")):
-                extension.extra_compile_args.append(openmp)
-                extension.extra_link_args = [openmp] if openmp.startswith("-") else []
-            extension.extra_link_args += os.environ.get("FASTGRU_BUILD_FLAGS", "").split()
+            threaded = [openmp] if openmp and extension.name.endswith((".plan", ".blas")) else []
+            extension.extra_compile_args = [*flags, *extra, *threaded]
+            extension.extra_link_args = [*added, *(flag for flag in threaded if flag.startswith("-"))]
             built.append(extension)
         self.extensions[:] = built
         self.cython_include_dirs.append(self.write_blas_int())
@@ -70,10 +67,9 @@ class BuildEngine(build_ext):
 
     def compiles(self, source, flags, link=False):
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "probe.c")
-            path.write_text(source)
+            Path(folder, "probe.c").write_text(source)
             try:
-                objects = self.compiler.compile([str(path)], output_dir=folder, extra_postargs=[*flags])
+                objects = self.compiler.compile([f"{folder}/probe.c"], output_dir=folder, extra_postargs=[*flags])
                 if link:
                     self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=flags)
             except (CompileError, LinkError):
@@ -95,7 +91,7 @@ class BuildEngine(build_ext):
         return str(folder)
 
 
-MODULES = ["cpu", "pack", "plan", "state", "blas", *(f"kernels_{level}" for level in LEVELS)]
+MODULES = ["cpu", "pack", "plan", "affine", "state", "blas", *(f"kernels_{level}" for level in LEVELS)]
 setup(
     cmdclass={"build_ext": BuildEngine},
     ext_modules=[Extension(f"fastgru.engine.{name}", [f"{ENGINE}/{name}.pyx"], depends=HEADERS,

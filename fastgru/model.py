@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import reference
 from .arrays import as_integers, as_lengths, as_sequences
-from .engine.plan import Affine
+from .engine.affine import Affine
 from .errors import ShapeError, UnsupportedModelError
 from .gru import GRU, kernel_table
 from .spec import (

@@ -14,16 +14,29 @@ cdef struct Layer:              # one direction of one layer, packed for one vec
     float *w_hn                 # (blocks, H, 1, VL) where reset is before
     float *b_hn                 # (blocks, VL)
 
+cdef struct Ahead:               # the projection of steps to come, done a piece at a time beside the steps before them
+    const float *const *x       # `ahead_rows` pointers to I floats
+    float *xp                   # (ahead_rows, blocks, 3, VL): where the result goes
+    float *sums                 # (ahead_rows, 3, VL): of the block in progress
+    Py_ssize_t block            # the block in progress; `blocks` when all is done
+    Py_ssize_t k                # the inputs that its sums hold already
+
 cdef struct Kernels:
     const char *name
     int vector_length           # VL
     int tile_rows               # rows of the widest tile
+    int ahead_rows              # steps that an `Ahead` projects; 0: these kernels have too few registers for it
     # xp[i] = x[i] W_ih + b_ih for n rows; xp is (n, blocks, 3, VL)
     void (*project)(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp) noexcept nogil
     # one step of n rows: h and h_next are (n, blocks * VL), y[i] takes the H new values of row i (y may be NULL);
     # scratch is (2, n, blocks * VL) where reset is before; `backward` walks the blocks from the last to the first
     void (*step)(const Layer *layer, Py_ssize_t n, const float *h, float *h_next, const float *xp, float *const *y,
                  float *scratch, bint backward) noexcept nogil
+    # the same for one row with reset after, which also does a piece of `ahead`; and the rest of it
+    void (*step_ahead)(const Layer *layer, const float *h, float *h_next, const float *xp, float *y, bint backward,
+                       Ahead *ahead) noexcept nogil
+    void (*begin_ahead)(const Layer *layer, Ahead *ahead) noexcept nogil
+    void (*finish_ahead)(const Layer *layer, Ahead *ahead) noexcept nogil
     # out[i] = activation(x[i]); x and out may be one
     void (*activate)(int activation, Py_ssize_t n, const float *x, float *out) noexcept nogil
     unsigned int (*flush_subnormals)() noexcept nogil

@@ -10,7 +10,7 @@
 
 from cpython.pycapsule cimport PyCapsule_New
 
-from fastgru.engine.kernels cimport Kernels, Layer
+from fastgru.engine.kernels cimport Ahead, Kernels, Layer
 
 
 cdef extern from "simd.h" nogil:
@@ -18,6 +18,7 @@ cdef extern from "simd.h" nogil:
     enum:
         VL
         TILE_ROWS
+        AHEAD_ROWS
     vf broadcast(float x)
     vf load(const float *p)
     vf load_unaligned(const float *p)
@@ -60,6 +61,7 @@ cdef struct Rows:               # the rows of one call
     float *out                  # (n, blocks * VL), or xp itself for PROJECT
     float *const *y             # n pointers to H floats, or NULL
     float *z                    # (n, blocks * VL), only where reset is before
+    Ahead *ahead                # or NULL
 
 
 cdef inline vf activated(const int activation, vf x) noexcept nogil:
@@ -96,6 +98,9 @@ cdef inline void accumulate(vf *sums, const int rows, const int blocks, const in
                 sums[i * blocks * gates + g] = sums[i * blocks * gates + g] + w[g] * value
 
 
+include "ahead.pxi"
+
+
 cdef inline void keep(const Layer *layer, Rows *rows, Py_ssize_t i, Py_ssize_t block, vf value) noexcept nogil:
     """A new state goes to the state buffer, and to the output as far as its H units reach."""
     cdef Py_ssize_t first = block * VL
@@ -108,7 +113,7 @@ cdef inline void keep(const Layer *layer, Rows *rows, Py_ssize_t i, Py_ssize_t b
 
 
 cdef inline void tile(const int kind, const int rows, const int blocks, const Layer *layer, Rows *given,
-                      Py_ssize_t row, Py_ssize_t block) noexcept nogil:
+                      Py_ssize_t row, Py_ssize_t block, const bint carrying) noexcept nogil:
     """The equation of `kind` for `rows` rows from `row` and `blocks` blocks of VL units from `block`.
 
     PROJECT             xp = x W_ih + b_ih
@@ -153,7 +158,10 @@ cdef inline void tile(const int kind, const int rows, const int blocks, const La
                 else:
                     sums[(i * blocks + b) * gates + g] = load(layer.b_hn + (block + b) * VL)
 
-    accumulate(sums, rows, blocks, gates, terms, given.x + row, weights, terms * gates * VL)
+    if carrying:
+        accumulate_both(sums, blocks, terms, given.x[0], weights, terms * 3 * VL, layer, given.ahead)
+    else:
+        accumulate(sums, rows, blocks, gates, terms, given.x + row, weights, terms * gates * VL)
 
     for i in range(rows * blocks * gates):
         done[i] = sums[i]
@@ -186,25 +194,25 @@ cdef inline void row_tile(const int kind, int rows, const Layer *layer, Rows *gi
                           Py_ssize_t block) noexcept nogil:
     if TILE_ROWS == 8:
         if rows == 8:
-            tile(kind, 8, 1, layer, given, row, block)
+            tile(kind, 8, 1, layer, given, row, block, False)
             return
         if rows == 7:
-            tile(kind, 7, 1, layer, given, row, block)
+            tile(kind, 7, 1, layer, given, row, block, False)
             return
         if rows == 6:
-            tile(kind, 6, 1, layer, given, row, block)
+            tile(kind, 6, 1, layer, given, row, block, False)
             return
         if rows == 5:
-            tile(kind, 5, 1, layer, given, row, block)
+            tile(kind, 5, 1, layer, given, row, block, False)
             return
     if rows == 4:
-        tile(kind, 4, 1, layer, given, row, block)
+        tile(kind, 4, 1, layer, given, row, block, False)
     elif rows == 3:
-        tile(kind, 3, 1, layer, given, row, block)
+        tile(kind, 3, 1, layer, given, row, block, False)
     elif rows == 2:
-        tile(kind, 2, 1, layer, given, row, block)
+        tile(kind, 2, 1, layer, given, row, block, False)
     else:
-        tile(kind, 1, 1, layer, given, row, block)
+        tile(kind, 1, 1, layer, given, row, block, False)
 
 
 cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, bint backward) noexcept nogil:
@@ -218,16 +226,18 @@ cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, bint
     """
     cdef Py_ssize_t block = 0, at, row, left, tiles
     cdef Py_ssize_t bytes = 12 * VL * (layer.inputs if kind == PROJECT else layer.hidden)   # of a block's weights
-    cdef bint narrow = VL == 16 and given.n == 1 and bytes <= L1_BYTES < 2 * bytes
+    cdef bint narrow = VL == 16 and given.n == 1 and given.ahead == NULL and bytes <= L1_BYTES < 2 * bytes
     cdef int rows
     while block < layer.blocks:
         left = layer.blocks - block
         if given.n <= 2 and left >= 2 and not narrow:
             at = left - 2 if backward else block
-            if given.n == 1:
-                tile(kind, 1, 2, layer, given, 0, at)
+            if AHEAD_ROWS and kind in (STEP_AFTER, STEP_AFTER_ANY) and given.ahead != NULL and given.ahead.block < layer.blocks:
+                tile(kind, 1, 2, layer, given, 0, at, True)
+            elif given.n == 1:
+                tile(kind, 1, 2, layer, given, 0, at, False)
             else:
-                tile(kind, 2, 2, layer, given, 0, at)
+                tile(kind, 2, 2, layer, given, 0, at, False)
             block += 2
             continue
         at = left - 1 if backward else block
@@ -243,7 +253,7 @@ cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, bint
 
 cdef void project(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp) noexcept nogil:
     """xp = x W_ih + b_ih: (n, blocks, 3, VL) from n rows of I floats."""
-    cdef Rows rows = Rows(n, x, NULL, xp, xp, NULL, NULL)
+    cdef Rows rows = Rows(n, x, NULL, xp, xp, NULL, NULL, NULL)
     all_tiles(PROJECT, layer, &rows, False)
 
 
@@ -273,6 +283,7 @@ cdef void step(const Layer *layer, Py_ssize_t n, const float *h, float *h_next, 
     cdef Py_ssize_t width = layer.blocks * VL, group, first, i
     cdef Rows given
     given.x = pointers
+    given.ahead = NULL
     given.z = scratch
     given.y = y
     for group in range((n + GROUP - 1) // GROUP):
@@ -296,6 +307,15 @@ cdef void step(const Layer *layer, Py_ssize_t n, const float *h, float *h_next, 
         candidate_before(layer, &given, not backward)
 
 
+cdef void step_ahead(const Layer *layer, const float *h, float *h_next, const float *xp, float *y, bint backward,
+                     Ahead *ahead) noexcept nogil:
+    """One step of one row, and a piece of the projection of steps to come."""
+    cdef Rows rows = Rows(1, &h, h, xp, h_next, &y, NULL, ahead)
+    if y == NULL:
+        rows.y = NULL
+    step_after(layer, &rows, backward)
+
+
 cdef void activate(int activation, Py_ssize_t n, const float *x, float *out) noexcept nogil:
     """out = activation(x) for n floats."""
     cdef Py_ssize_t i, whole = n - n % VL
@@ -312,7 +332,11 @@ cdef Kernels table
 table.vector_length = VL
 table.tile_rows = TILE_ROWS
 table.project = project
+table.ahead_rows = AHEAD_ROWS
 table.step = step
+table.step_ahead = step_ahead
+table.begin_ahead = begin_ahead
+table.finish_ahead = finish_ahead
 table.activate = activate
 table.flush_subnormals = flush_subnormals
 table.restore_floating_mode = restore_floating_mode

@@ -42,3 +42,5 @@ cdef class Plan:
     cdef void run_rows(self, const Call *call, Workspace space, Py_ssize_t first, Py_ssize_t last) noexcept nogil
     cdef void run_direction(self, const Call *call, Workspace space, Py_ssize_t first, Py_ssize_t last, int index,
                             int direction, const float *source, float *target) noexcept nogil
+    cdef void run_one(self, const Call *call, Workspace space, Py_ssize_t first, int state, int direction,
+                      const float *source, float *target) noexcept nogil

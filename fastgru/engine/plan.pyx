@@ -15,11 +15,11 @@ from cython.parallel cimport prange
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from fastgru.engine.kernels cimport Kernels, Layer
+from fastgru.engine.kernels cimport Ahead, Kernels, Layer
 
 from fastgru.errors import ShapeError
 
-from .pack import aligned_empty, pack_matrix, pack_vector, spread_columns
+from .pack import aligned_empty, pack_matrix, pack_vector
 
 cdef extern from *:
     """
@@ -34,7 +34,7 @@ cdef extern from *:
 OPENMP = bool(FASTGRU_OPENMP)
 
 cdef enum:
-    PROJECTION_BYTES = 262144   # of projected inputs at a time
+    PROJECTION_BYTES = 524288   # of projected inputs at a time
     SCRATCH_ROWS = 64           # rows the step kernel takes at a time
 
 
@@ -215,6 +215,7 @@ cdef class Plan:
             largest = max(largest, shares[thread + 1] - shares[thread])
         call.block_rows = PROJECTION_BYTES // (3 * self.width * sizeof(float))
         call.block_rows = min(max(call.block_rows, largest, 8), largest * call.steps)
+        call.block_rows = max(call.block_rows, 3 * self.kernels.ahead_rows)
         xp = call.block_rows * 3 * self.width
         h = 2 * largest * self.width
         scratch = 0 if self.reset_after else 2 * SCRATCH_ROWS * self.width
@@ -269,6 +270,9 @@ cdef class Plan:
         cdef float *swap
         cdef const float *xp
         cdef float *finals = call.h + <Py_ssize_t>state * call.batch * layer.hidden
+        if rows == 1 and self.reset_after and self.kernels.ahead_rows and lengths[0] > self.kernels.ahead_rows:
+            self.run_one(call, space, first, state, direction, source, target)
+            return
         memset(h, 0, rows * width * sizeof(float))
         if call.h0 != NULL:
             for i in range(rows):
@@ -310,6 +314,52 @@ cdef class Plan:
             begin = end
 
 
+    cdef void run_one(self, const Call *call, Workspace space, Py_ssize_t first, int state, int direction,
+                      const float *source, float *target) noexcept nogil:
+        """`run_direction` for a single row: while it steps through a few steps, the next few are projected."""
+        cdef const Layer *layer = &self.layers[state]
+        cdef Py_ssize_t length = call.lengths[first], row = call.rows[first], output = self.directions * layer.hidden
+        cdef Py_ssize_t group = self.kernels.ahead_rows, width = self.width, begin, t, i, at
+        cdef float *h = space.h
+        cdef float *h_next = space.h + width
+        cdef float *swap
+        cdef float *y = NULL
+        cdef float *xp = space.xp
+        cdef Ahead ahead
+        ahead.xp = space.xp + group * 3 * width
+        ahead.sums = space.xp + 2 * group * 3 * width
+        ahead.x = space.x_rows
+        memset(h, 0, width * sizeof(float))
+        if call.h0 != NULL:
+            memcpy(h, call.h0 + (state * call.batch + row) * layer.hidden, layer.hidden * sizeof(float))
+        begin = -group
+        while begin < length:
+            ahead.block = 0
+            ahead.k = 0
+            for i in range(group):      # beyond the end the last step again, and nobody reads it
+                t = min(begin + group + i, length - 1)
+                at = row * call.steps + (length - 1 - t if direction else t)
+                space.x_rows[i] = source + at * layer.inputs
+            if begin + group >= length:
+                ahead.block = layer.blocks
+            else:
+                self.kernels.begin_ahead(layer, &ahead)
+            for t in range(max(begin, 0), min(begin + group, length)):
+                at = row * call.steps + (length - 1 - t if direction else t)
+                if target != NULL:
+                    y = target + at * output + direction * layer.hidden
+                self.kernels.step_ahead(layer, h, h_next, xp + (t - begin) * 3 * width, y, t & 1, &ahead)
+                swap = h
+                h = h_next
+                h_next = swap
+            self.kernels.finish_ahead(layer, &ahead)
+            swap = xp
+            xp = ahead.xp
+            ahead.xp = swap
+            begin += group
+        memcpy(call.h + (state * call.batch + row) * layer.hidden, h, layer.hidden * sizeof(float))
+
+
 cdef Workspace lay_out(float *floats, char *pointers, Py_ssize_t thread, Py_ssize_t numbers, Py_ssize_t xp,
                        Py_ssize_t h, Py_ssize_t block_rows, Py_ssize_t rows) noexcept nogil:
     cdef Workspace space
@@ -344,63 +394,3 @@ cpdef int check_rows(const Py_ssize_t[::1] rows, const Py_ssize_t[::1] lengths, 
     if not fits:
         raise ShapeError(f"rows, lengths or shares do not describe a batch of {batch} rows of 1 to {steps} steps")
     return 0
-
-
-cdef class Affine:
-    """``x @ weight.T + bias`` by the projection kernel, so that a row's bits do not depend on its batch.
-
-    Parameters
-    ----------
-    kernels : KernelTable
-    weight : (outputs, inputs) float32
-    bias : (outputs,) float32
-    """
-
-    cdef KernelTable owner
-    cdef Layer layer
-    cdef list memory
-    cdef readonly Py_ssize_t inputs, outputs
-
-    def __cinit__(self, KernelTable kernels not None, weight, bias):
-        cdef int length = kernels.table.vector_length
-        if weight.ndim != 2 or bias.shape != weight.shape[:1] or not weight.size:
-            raise ShapeError(f"an affine layer: got weight {weight.shape} and bias {bias.shape}")
-        self.owner = kernels
-        self.outputs, self.inputs = weight.shape
-        spread = spread_columns(weight, length)
-        self.memory = [pack_matrix(spread, 3, length),
-                       pack_vector(spread_columns(bias.reshape(-1, 1), length), 3, length)]
-        self.layer.inputs = <int>self.inputs
-        self.layer.blocks = <int>(spread.shape[0] // (3 * length))
-        self.layer.hidden = self.layer.blocks * length
-        self.layer.w_ih = address(self.memory[0])
-        self.layer.b_ih = address(self.memory[1])
-
-    def __call__(self, const float[:, ::1] x not None):
-        """(rows, inputs) float32 to (rows, outputs) float32."""
-        cdef Py_ssize_t rows = x.shape[0], width = self.layer.blocks * 3 * self.owner.table.vector_length
-        cdef Py_ssize_t first, i, n, groups = (rows + SCRATCH_ROWS - 1) // SCRATCH_ROWS, group
-        cdef const float *pointers[SCRATCH_ROWS]
-        cdef float *wide
-        cdef float[:, ::1] out
-        cdef unsigned int mode
-        if x.shape[1] != self.inputs:
-            raise ShapeError(f"an affine layer: got {x.shape[1]} features, wanted {self.inputs}")
-        result = np.empty((rows, self.outputs), dtype=np.float32)
-        if rows == 0:
-            return result
-        out = result
-        space = aligned_empty(min(rows, SCRATCH_ROWS) * width)
-        wide = address(space)
-        with nogil:
-            mode = self.owner.table.flush_subnormals()
-            for group in range(groups):
-                first = group * SCRATCH_ROWS
-                n = min(rows - first, <Py_ssize_t>SCRATCH_ROWS)
-                for i in range(n):
-                    pointers[i] = &x[first + i, 0]
-                self.owner.table.project(&self.layer, n, pointers, wide)
-                for i in range(n):
-                    memcpy(&out[first + i, 0], wide + i * width, self.outputs * sizeof(float))
-            self.owner.table.restore_floating_mode(mode)
-        return result

@@ -19,22 +19,28 @@
 #define FASTGRU_STATIC static
 #endif
 
-/* TILE_ROWS x 3 gates are the accumulators of the widest tile: 24 of 32 registers, or 12 of 16. */
+/* TILE_ROWS x 3 gates are the accumulators of the widest tile: 24 of 32 registers, or 12 of 16. AHEAD_ROWS x 3 are
+ * those of a projection beside the 6 of a single row's step, where the registers reach for both. */
 #if !FASTGRU_VECTORS
 #define VL 1
 #define TILE_ROWS 4
+#define AHEAD_ROWS 0
 #elif defined(__AVX512F__)
 #define VL 16
 #define TILE_ROWS 8
+#define AHEAD_ROWS 6
 #elif defined(__AVX2__)
 #define VL 8
 #define TILE_ROWS 4
+#define AHEAD_ROWS 0
 #elif defined(__aarch64__)
 #define VL 4
 #define TILE_ROWS 8
+#define AHEAD_ROWS 6
 #else
 #define VL 4
 #define TILE_ROWS 4
+#define AHEAD_ROWS 0
 #endif
 
 #if FASTGRU_VECTORS

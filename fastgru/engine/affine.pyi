@@ -1,0 +1,10 @@
+import numpy as np
+from numpy.typing import NDArray
+
+from .plan import KernelTable
+
+class Affine:
+    inputs: int
+    outputs: int
+    def __init__(self, kernels: KernelTable, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> None: ...
+    def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]: ...
