@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from importlib import metadata
 from typing import Any
 
 __all__ = ["configuration", "show_config"]
@@ -13,6 +12,8 @@ __all__ = ["configuration", "show_config"]
 
 def configuration() -> dict[str, Any]:
     """What ``show_config`` prints, as plain data. SciPy's BLAS is looked at only where it is loaded already."""
+    from importlib import metadata  # 17 ms, most of it the standard library's reader of e-mail
+
     import numpy
 
     from . import __version__, threads

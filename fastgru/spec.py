@@ -58,11 +58,11 @@ class GRUWeights:
 
     @property
     def input_size(self) -> int:
-        return self.w_ih.shape[1]
+        return int(self.w_ih.shape[1])
 
     @property
     def hidden_size(self) -> int:
-        return self.w_hh.shape[1]
+        return int(self.w_hh.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +203,7 @@ def _features_wanted(layers: Iterable[Layer]) -> int | None:
         if isinstance(layer, GRULayer):
             return layer.gru.input_size
         if isinstance(layer, Dense):
-            return layer.weight.shape[1]
+            return int(layer.weight.shape[1])
     raise ShapeError("a model needs at least one layer with weights, got none")
 
 

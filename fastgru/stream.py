@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arrays import as_integers, as_numbers
-from .engine.state import State
 from .engine.plan import Plan
+from .engine.state import State
 from .errors import ShapeError, StreamInUseError, UnsupportedModelError
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class _SlowState:
         finally:
             self._busy = False
         if out is None:
-            return self._h[-1].reshape(shape).copy()
+            return np.array(self._h[-1].reshape(shape))
         out[...] = self._h[-1].reshape(shape)
         return out
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 import os
 from functools import cache
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DTypeError, ShapeError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["available", "check_threads", "shares_of", "threads_for"]
 
@@ -57,8 +60,12 @@ def available() -> int:
     return max(1, processors if quota is None else min(processors, math.ceil(quota)))
 
 
-def _cgroup_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
+def _cgroup_quota(root: Path | None = None, own: Path | None = None) -> float | None:
     """The smallest CPU quota, in processors, on the way from this process's cgroup up to the root."""
+    from pathlib import Path  # 4 ms, which importing the package does not have to pay
+
+    root = root or Path("/sys/fs/cgroup")
+    own = own or Path("/proc/self/cgroup")
     try:
         lines = own.read_text().splitlines()
     except OSError:
@@ -99,7 +106,7 @@ def _from_environment() -> int | None:
     text = os.environ.get("FASTGRU_NUM_THREADS")
     if not text:
         return None
-    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+    if not text.isdecimal() or len(text) > 4 or not 1 <= int(text) <= 1024:
         raise ShapeError(f"FASTGRU_NUM_THREADS={text!r}: wanted a whole number from 1 to 1024")
     return int(text)
 

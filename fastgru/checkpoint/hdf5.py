@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError, FastGRUError, MissingDependencyError
+from .hdf5_structure import MAX_OBJECTS, check_structure
 from .text import shown
 
 __all__ = ["read_hdf5_floats"]
 
 MAX_DEPTH = 32
-MAX_OBJECTS = 10_000  # Keras takes about 6 a layer
 MAX_DIMENSIONS = 8
 MAX_NAME = 1024
 
@@ -51,6 +51,7 @@ def read_hdf5_floats(
         raise MissingDependencyError(
             f'{where}: reading Keras weights needs h5py, which is not installed; pip install "fastgru[keras]"'
         ) from None
+    check_structure(content, where, skip=skip)
     reader = _Reader(h5py, content, where)
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
@@ -85,7 +86,6 @@ class _Reader:
 
     def datasets(self, root: Any, skip: Collection[str]) -> Iterator[tuple[str, Any]]:
         """Every dataset by path, depth first, each object once."""
-        self.enter(root, "/")
         levels = [("", root, iter(self.names(root)))]
         while levels:
             prefix, group, names = levels[-1]
@@ -111,14 +111,14 @@ class _Reader:
         link = group.get(name, getlink=True)
         if not isinstance(link, self.h5py.HardLink):
             raise self.error(path, f"it is a {type(link).__name__} to somewhere else, which is refused")
+        # The address is the link's: asking the object for it would make HDF5 measure all of its B-trees.
+        self.enter(group.id.links.get_info(name.encode()).u, path)
         member = group[name]
         if not isinstance(member, (self.h5py.Group, self.h5py.Dataset)):
             raise self.error(path, f"it is a {type(member).__name__}, wanted a group or a dataset")
-        self.enter(member, path)
         return member
 
-    def enter(self, member: Any, path: str) -> None:
-        address = self.h5py.h5o.get_info(member.id).addr
+    def enter(self, address: int, path: str) -> None:
         if address in self.seen:
             raise self.error(path, "it is linked twice, as a cycle would be; wanted every object once")
         self.seen.add(address)
@@ -156,7 +156,7 @@ class _Reader:
         layout = properties.get_layout()
         if layout == layouts.VIRTUAL or properties.get_external_count():
             raise self.error(path, "its data lies in another file, which is refused")
-        if layout not in (layouts.CONTIGUOUS, layouts.COMPACT, layouts.CHUNKED) or properties.get_nfilters():
+        if layout not in (layouts.CONTIGUOUS, layouts.COMPACT) or properties.get_nfilters():
             raise self.error(path, "its data is compressed or filtered; save the model again without that")
         if dataset.id.get_space().get_simple_extent_type() == self.h5py.h5s.NULL:
             raise self.error(path, "it has no shape")

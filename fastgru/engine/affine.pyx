@@ -45,6 +45,7 @@ cdef class Affine:
         self.memory = [pack_matrix(spread, 3, length),
                        pack_vector(spread_columns(bias.reshape(-1, 1), length), 3, length)]
         self.layer.inputs = <int>self.inputs
+        self.layer.part = 128
         self.layer.blocks = <int>(spread.shape[0] // (3 * length))
         self.layer.hidden = self.layer.blocks * length
         self.layer.w_ih = address(self.memory[0])

@@ -15,7 +15,7 @@ cdef inline void accumulate_both(vf *sums, const int blocks, Py_ssize_t terms, c
     cdef vf value
     cdef const float *x[8]
     cdef const float *w_ih = layer.w_ih + (ahead.block * layer.inputs + ahead.k) * 3 * VL
-    cdef Py_ssize_t k, turn, turns = min(terms // 2, layer.inputs - ahead.k)
+    cdef Py_ssize_t k, turn, turns = min(terms // 2, part_left(layer, ahead))
     cdef int i, b, g, half
     for i in range(AHEAD_ROWS):
         x[i] = ahead.x[i] + ahead.k
@@ -42,22 +42,36 @@ cdef inline void accumulate_both(vf *sums, const int blocks, Py_ssize_t terms, c
     for i in range(AHEAD_ROWS):
         for g in range(3):
             store(ahead.sums + (i * 3 + g) * VL, projected[i * 3 + g])
-    ahead.k += turns
-    if ahead.k == layer.inputs:
-        next_ahead(layer, ahead)
+    advance(layer, ahead, turns)
 
 
-cdef void next_ahead(const Layer *layer, Ahead *ahead) noexcept nogil:
-    """Put the sums of a whole block where they belong, and begin the next block at its biases."""
+cdef inline Py_ssize_t part_left(const Layer *layer, Ahead *ahead) noexcept nogil:
+    """How many inputs the part in progress still wants."""
+    return min(layer.part - ahead.k % layer.part, layer.inputs - ahead.k)
+
+
+cdef void advance(const Layer *layer, Ahead *ahead, Py_ssize_t terms) noexcept nogil:
+    """`terms` more inputs are summed. A whole part is added to xp as in `project_tile`; then the next one begins."""
+    cdef bint first = ahead.k < layer.part
     cdef int i, g
+    cdef float *xp
+    cdef float *sums
+    ahead.k += terms
+    if ahead.k % layer.part and ahead.k < layer.inputs:
+        return
     for i in range(AHEAD_ROWS):
         for g in range(3):
-            store(ahead.xp + ((i * layer.blocks + ahead.block) * 3 + g) * VL, load(ahead.sums + (i * 3 + g) * VL))
-    ahead.block += 1
-    begin_ahead(layer, ahead)
+            sums = ahead.sums + (i * 3 + g) * VL
+            xp = ahead.xp + ((i * layer.blocks + ahead.block) * 3 + g) * VL
+            store(xp, load(sums) if first else load(xp) + load(sums))
+            store(sums, broadcast(0))
+    if ahead.k == layer.inputs:
+        ahead.block += 1
+        begin_ahead(layer, ahead)
 
 
 cdef void begin_ahead(const Layer *layer, Ahead *ahead) noexcept nogil:
+    """Begin a block at its biases; nothing where no block is left."""
     cdef int i, g
     ahead.k = 0
     if ahead.block < layer.blocks:
@@ -69,17 +83,16 @@ cdef void begin_ahead(const Layer *layer, Ahead *ahead) noexcept nogil:
 cdef void finish_ahead(const Layer *layer, Ahead *ahead) noexcept nogil:
     """The part of `ahead` that is not done yet."""
     cdef vf sums[24]
-    cdef const float *x[8]
+    cdef Py_ssize_t terms
     cdef int i
     if AHEAD_ROWS == 0:
         return
     while ahead.block < layer.blocks:
-        for i in range(AHEAD_ROWS):
-            x[i] = ahead.x[i] + ahead.k
+        terms = part_left(layer, ahead)
         for i in range(AHEAD_ROWS * 3):
             sums[i] = load(ahead.sums + i * VL)
-        accumulate(sums, AHEAD_ROWS, 1, 3, layer.inputs - ahead.k, x,
+        accumulate(sums, AHEAD_ROWS, 1, 3, terms, ahead.x, ahead.k,
                    layer.w_ih + (ahead.block * layer.inputs + ahead.k) * 3 * VL, 0)
         for i in range(AHEAD_ROWS * 3):
             store(ahead.sums + i * VL, sums[i])
-        next_ahead(layer, ahead)
+        advance(layer, ahead, terms)

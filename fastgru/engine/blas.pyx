@@ -14,6 +14,8 @@ from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 
 from fastgru.errors import ShapeError
 
+from .checks import check_activation, checked_weights
+from .plan import check_rows
 from .single_threaded_blas import single_threaded_blas
 
 include "blas_int.pxi"          # blas_int: made by setup.py, int or 64 bits wide as SciPy was built
@@ -109,7 +111,8 @@ cdef class BlasPlan:
     cdef list memory            # of (w_ih, w_hh, b_ih, b_hh), a layer and direction each
 
     def __cinit__(self, list layers not None, bint reset_after, int activation, int recurrent_activation):
-        cdef int index
+        layers = checked_weights(layers)
+        check_activation(activation, recurrent_activation)
         self.dtype = layers[0][0][0].dtype
         self.num_layers = len(layers)
         self.directions = len(layers[0])
@@ -118,16 +121,7 @@ cdef class BlasPlan:
         self.reset_after = reset_after
         self.activation = activation
         self.recurrent_activation = recurrent_activation
-        self.memory = []
-        for index in range(self.num_layers * self.directions):
-            inputs = self.input_size if index < self.directions else self.hidden_size * self.directions
-            given = layers[index // self.directions][index % self.directions]
-            rows = 3 * self.hidden_size
-            wanted = ((rows, inputs), (rows, self.hidden_size), (rows,), (rows,))
-            got = tuple(array.shape for array in given)
-            if got != wanted or self.hidden_size < 1 or inputs < 1:
-                raise ShapeError(f"weights of layer {index // self.directions}: got shapes {got}, wanted {wanted}")
-            self.memory.append(tuple(np.ascontiguousarray(array, dtype=self.dtype) for array in given))
+        self.memory = [weights for layer in layers for weights in layer]
 
     @property
     def kernel_level(self):
@@ -144,8 +138,6 @@ cdef class BlasPlan:
         cdef Py_ssize_t threads = shares.shape[0] - 1, thread, rows_of_share = 0, space_size
         cdef char[::1] space
         cdef Call call
-        from .plan import check_rows
-
         batch, steps, features = x.shape
         states = self.num_layers * self.directions
         if features != self.input_size or batch < 1 or steps < 1:

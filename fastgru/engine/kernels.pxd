@@ -5,6 +5,7 @@ cdef struct Layer:              # one direction of one layer, packed for one vec
     int inputs                  # I
     int hidden                  # H
     int blocks                  # of VL units: ceil(H / VL)
+    int part                    # inputs that a projection sums at a time
     bint reset_after
     int activation              # of n; an index of spec.GATE_ACTIVATIONS
     int recurrent_activation    # of r and z
@@ -17,9 +18,9 @@ cdef struct Layer:              # one direction of one layer, packed for one vec
 cdef struct Ahead:               # the projection of steps to come, done a piece at a time beside the steps before them
     const float *const *x       # `ahead_rows` pointers to I floats
     float *xp                   # (ahead_rows, blocks, 3, VL): where the result goes
-    float *sums                 # (ahead_rows, 3, VL): of the block in progress
+    float *sums                 # (ahead_rows, 3, VL): of the part in progress of the block in progress
     Py_ssize_t block            # the block in progress; `blocks` when all is done
-    Py_ssize_t k                # the inputs that its sums hold already
+    Py_ssize_t k                # the inputs of that block that are summed already
 
 cdef struct Kernels:
     const char *name

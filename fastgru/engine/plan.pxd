@@ -36,7 +36,7 @@ cdef class Plan:
     cdef readonly int input_size, hidden_size, num_layers, directions
     cdef readonly bint reset_after
 
-    cdef int pack(self, Layer *layer, int index, tuple weights) except -1
+    cdef int pack(self, Layer *layer, tuple weights) except -1
     cdef float *own(self, array) except NULL
     cdef int start(self, Call *call, Py_ssize_t[::1] shares) except -1
     cdef void run_rows(self, const Call *call, Workspace space, Py_ssize_t first, Py_ssize_t last) noexcept nogil

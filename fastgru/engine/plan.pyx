@@ -19,6 +19,7 @@ from fastgru.engine.kernels cimport Ahead, Kernels, Layer
 
 from fastgru.errors import ShapeError
 
+from .checks import check_activation, checked_weights
 from .pack import aligned_empty, pack_matrix, pack_vector
 
 cdef extern from *:
@@ -53,10 +54,11 @@ cdef class KernelTable:
     def vector_length(self):
         return self.table.vector_length
 
-    def activate(self, int activation, const float[::1] x):
+    def activate(self, int activation, const float[::1] x not None):
         """``activation(x)``, by the same code as inside the kernels; for a whole array."""
         cdef float[::1] out = np.empty(x.shape[0], dtype=np.float32)
         cdef unsigned int mode
+        check_activation(activation)
         if x.shape[0]:
             with nogil:
                 mode = self.table.flush_subnormals()
@@ -90,6 +92,8 @@ cdef class Plan:
     def __cinit__(self, KernelTable kernels not None, list layers not None, bint reset_after, int activation,
                   int recurrent_activation):
         cdef int index
+        layers = checked_weights(layers, np.float32)
+        check_activation(activation, recurrent_activation)
         self.owner = kernels
         self.kernels = kernels.table
         self.memory = []
@@ -103,27 +107,22 @@ cdef class Plan:
         if self.layers == NULL:
             raise MemoryError
         for index in range(self.num_layers * self.directions):
-            self.pack(&self.layers[index], index // self.directions,
-                      layers[index // self.directions][index % self.directions])
+            self.pack(&self.layers[index], layers[index // self.directions][index % self.directions])
             self.layers[index].activation = activation
             self.layers[index].recurrent_activation = recurrent_activation
 
     def __dealloc__(self):
         free(self.layers)
 
-    cdef int pack(self, Layer *layer, int index, tuple weights) except -1:
-        """One direction of one layer, its sizes checked before any pointer to it is taken."""
+    cdef int pack(self, Layer *layer, tuple weights) except -1:
+        """One direction of one layer."""
         cdef int hidden = self.hidden_size, length = self.kernels.vector_length
-        cdef int inputs = self.input_size if index == 0 else hidden * self.directions
         w_ih, w_hh, b_ih, b_hh = weights
-        wanted = ((3 * hidden, inputs), (3 * hidden, hidden), (3 * hidden,), (3 * hidden,))
-        got = tuple(array.shape for array in weights)
-        if got != wanted or hidden < 1 or inputs < 1:
-            raise ShapeError(f"weights of layer {index}: got shapes {got}, wanted {wanted}")
-        layer.inputs = inputs
+        layer.inputs = w_ih.shape[1]
         layer.hidden = hidden
         layer.blocks = (hidden + length - 1) // length
         layer.reset_after = self.reset_after
+        layer.part = min(max(hidden, 8), 128)      # few units have large weights, and need shorter sums
         bias = b_ih.astype(np.float64)
         bias[: 2 * hidden] += b_hh[: 2 * hidden]
         layer.w_ih = self.own(pack_matrix(w_ih, 3, length))
@@ -380,17 +379,24 @@ cdef void clear_padding(const Call *call, float *y, Py_ssize_t output, Py_ssize_
 
 
 cpdef int check_rows(const Py_ssize_t[::1] rows, const Py_ssize_t[::1] lengths, const Py_ssize_t[::1] shares,
-                    Py_ssize_t batch, Py_ssize_t steps) except -1:
-    """Every row within the batch, lengths falling and within 1..steps, shares rising from 0 to batch."""
+                     Py_ssize_t batch, Py_ssize_t steps) except -1:
+    """Every row of the batch once, lengths falling and within 1..steps, shares rising from 0 to batch."""
     cdef Py_ssize_t i
-    cdef bint fits = rows.shape[0] == batch and lengths.shape[0] == batch and shares.shape[0] >= 2
+    cdef bint fits = rows is not None and lengths is not None and shares is not None
+    cdef char[::1] seen
     if fits:
+        fits = rows.shape[0] == batch and lengths.shape[0] == batch and 2 <= shares.shape[0] <= batch + 1
+    if fits:
+        seen = bytearray(batch)
         fits = shares[0] == 0 and shares[shares.shape[0] - 1] == batch
         for i in range(shares.shape[0] - 1):
             fits = fits and shares[i] <= shares[i + 1]
         for i in range(batch):
-            fits = fits and 0 <= rows[i] < batch and 1 <= lengths[i] <= steps
+            fits = fits and 0 <= rows[i] < batch and not seen[rows[i]] and 1 <= lengths[i] <= steps
             fits = fits and (i == 0 or lengths[i] <= lengths[i - 1])
+            if not fits:
+                break
+            seen[rows[i]] = 1
     if not fits:
         raise ShapeError(f"rows, lengths or shares do not describe a batch of {batch} rows of 1 to {steps} steps")
     return 0

@@ -57,6 +57,9 @@ cdef class State:
                 "call the GRU on sequences instead")
         if batch < 1:
             raise ShapeError(f"batch: got {batch}, wanted at least 1")
+        size = 2 * <object>plan.num_layers * batch * plan.width + 5 * batch * <object>plan.width
+        if size > 1 << 56:
+            raise ShapeError(f"batch: got {batch} streams, more than fit a memory")
         self.plan = plan
         self.batch = batch
         states = 2 * plan.num_layers * batch * plan.width

@@ -35,13 +35,13 @@ def outcome(file_of):
 
     def run(content: bytes):
         path = file_of(content)
-        start = time.perf_counter()
+        start = time.process_time()  # not the clock: another process may be using the machine
         try:
             return read(path)
         except FastGRUError as error:
             return error
         finally:
-            assert time.perf_counter() - start < SECONDS
+            assert time.process_time() - start < SECONDS
 
     return run
 

@@ -13,7 +13,7 @@ from keras_writer import hdf5_bytes, keras_bytes
 from fastgru.checkpoint.contents import Checkpoint
 from fastgru.errors import FastGRUError
 
-MUTATIONS = 400
+MUTATIONS = 300
 numbers = np.random.default_rng(5)
 ARRAYS = {name: numbers.standard_normal(shape).astype("f4") for name, shape in
           {"weight_ih_l0": (6, 3), "weight_hh_l0": (6, 2), "bias_ih_l0": (6,), "bias_hh_l0": (6,)}.items()}  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import h5py
 import numpy as np
 import pytest
@@ -41,7 +43,7 @@ def test_virtual_data(refused, tmp_path):
         layout[:] = h5py.VirtualSource(other, "x", (16,))
         file.create_virtual_dataset("stolen", layout)
 
-    assert "another file" in refused(with_edit(edit))
+    assert "virtual data" in refused(with_edit(edit))
 
 
 def test_external_link(refused, tmp_path):
@@ -52,7 +54,7 @@ def test_external_link(refused, tmp_path):
     def edit(file):
         file["layers/stolen"] = h5py.ExternalLink(str(other), "x")
 
-    assert "ExternalLink" in refused(with_edit(edit))
+    assert "external links" in refused(with_edit(edit))
 
 
 @pytest.mark.parametrize("target", ["/layers", "/layers/gru/vars/0", "/nowhere", "/layers/soft"])
@@ -87,7 +89,7 @@ def test_filtered_data(refused, options):
     def edit(file):
         file.create_dataset("packed", data=np.zeros(1 << 20, "f4"), chunks=(1 << 16,), **options)
 
-    assert "compressed or filtered" in refused(with_edit(edit))
+    assert "chunked, compressed" in refused(with_edit(edit))
 
 
 @pytest.mark.parametrize("shape", [(1 << 40,), (1 << 20, 1 << 20), (1 << 31, 1 << 31)])
@@ -95,8 +97,7 @@ def test_shape_bomb_of_chunks_never_written(peak_of, shape):
     def edit(file):
         file.create_dataset("bomb", shape, "f4", chunks=(1,) * (len(shape) - 1) + (1024,))
 
-    got = peak_of(with_edit(edit))
-    assert isinstance(got, CheckpointError) and "are stored" in str(got)
+    assert isinstance(peak_of(with_edit(edit)), CheckpointError)
 
 
 def test_shape_bomb_of_space_never_allocated(peak_of):
@@ -123,6 +124,56 @@ def test_shape_bomb_by_a_forged_extent_and_a_forged_size(peak_of):
     assert isinstance(peak_of(keras_bytes(forged)), CheckpointError)
 
 
+def forged(content: bytes, signature: bytes, field: int, value: int | None) -> list[bytes]:
+    """Copies of a file, each with one block's field set to a value, or to the address of the block itself."""
+    copies, at = [], content.find(signature)
+    while at >= 0:
+        number = (at if value is None else value).to_bytes(8, "little")
+        copies.append(content[: at + field] + number + content[at + field + 8 :])
+        at = content.find(signature, at + 1)
+    return copies
+
+
+MANY = {f"layers/dense_{index}/vars/0": np.zeros(2, "f4") for index in range(100)}
+
+
+@pytest.mark.parametrize(
+    ("signature", "field"), [(b"TREE", 8), (b"TREE", 16), (b"TREE", 32), (b"HEAP", 24), (b"SNOD", 16)]
+)
+@pytest.mark.parametrize("value", [None, 0, 96, 1 << 40, (1 << 64) - 2])
+def test_trees_heaps_and_nodes_that_lead_back_or_away(refused, signature, field, value):
+    for content in forged(hdf5_bytes(MANY), signature, field, value)[:4]:
+        refused(keras_bytes(content))
+
+
+@pytest.mark.parametrize("arrays", [SOUND, MANY])
+def test_tree_levels_and_counts_that_lie(outcome, arrays):
+    content = hdf5_bytes(arrays)
+    at = content.find(b"TREE")
+    for level in (1, 2, 8, 255):
+        for count in (0, 1, 32, 33, 65535):
+            lie = bytes([level]) + count.to_bytes(2, "little")
+            got = outcome(keras_bytes(content[: at + 5] + lie + content[at + 8 :]))
+            assert isinstance(got, (Checkpoint, CheckpointError))
+
+
+def test_lists_of_free_space_that_never_end(refused):
+    content = hdf5_bytes(SOUND)
+    for at in (at for at in range(len(content)) if content.startswith(b"HEAP", at)):
+        free, data = (int.from_bytes(content[at + field : at + field + 8], "little") for field in (16, 24))
+        if free > 1:
+            cyclic = content[: data + free] + free.to_bytes(8, "little") + content[data + free + 8 :]
+            assert "free space" in refused(keras_bytes(cyclic))
+
+
+def test_newer_layouts_are_refused_with_advice(refused):
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", libver="latest") as file:
+        file["w"] = np.zeros(3, "f4")
+    assert "h5py's default settings" in refused(keras_bytes(buffer.getvalue()))
+    assert "h5py's defaults" in refused(with_edit(lambda file: file.create_group("new", track_order=True)))
+
+
 def test_hundreds_of_groups_deep(refused):
     def edit(file):
         file.create_group("/".join("g" * 300))
@@ -132,18 +183,18 @@ def test_hundreds_of_groups_deep(refused):
 
 def test_thousands_of_objects(outcome):
     def edit(file):
-        for index in range(20_000):
+        for index in range(15_000):
             file.create_group(f"g{index}")
 
-    assert "members" in str(outcome(with_edit(edit)))
+    assert "10000 objects" in str(outcome(with_edit(edit)))
 
 
 def test_thousands_of_objects_below_the_limit_end_soon(outcome):
     def edit(file):
-        for index in range(4_000):
+        for index in range(2_000):
             file[f"g{index // 100}/{index}"] = np.float32(0)
 
-    assert len(outcome(with_edit(edit))) == 4_001
+    assert len(outcome(with_edit(edit))) == 2_001
 
 
 def test_data_of_odd_types_is_left_unread(outcome):
@@ -184,8 +235,9 @@ def test_names_that_are_not_printable(refused):
 @pytest.mark.parametrize(
     "text",
     [b"[" * 300_000 + b"]" * 300_000, b'{"a":' * 300_000 + b"1" + b"}" * 300_000,
-     b'{"a":[' + b"{}," * 300_000 + b"{}]}", b'{"a":"' + b"x" * (9 << 20) + b'"}', b'{"a": 1, "a": 2}', b'{"x": {"a": 1, "\\u0061": 2}}',
-     b'{"a": ' + b"9" * 5000 + b"}", b"[]", b"7", b"", b"{", b'{"a": "\\', b"\xff\xfe{}", b'{"a": "\xff"}', b"nul", b'{"a": 1}}', b'"' * 2_000_000],
+     b'{"a":[' + b"{}," * 300_000 + b"{}]}", b'{"a":"' + b"x" * (9 << 20) + b'"}', b'"' * 2_000_000,
+     b'{"a": 1, "a": 2}', b'{"x": {"a": 1, "\\u0061": 2}}', b'{"a": ' + b"9" * 5000 + b"}", b'{"a": 1}}',
+     b"[]", b"7", b"", b"{", b'{"a": "\\', b"\xff\xfe{}", b'{"a": "\xff"}', b"nul"],
 )  # fmt: skip
 def test_json_without_end_or_sense(refused, part, text):
     refused(keras_bytes(hdf5_bytes(SOUND), **{part: text}))

@@ -1,0 +1,23 @@
+"""Fixtures of every test: numbers that are the same in every run, and a watch on the floating-point mode."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+settings.register_profile("fastgru", deadline=None, print_blob=True)
+settings.load_profile("fastgru")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers from a fixed seed."""
+    return np.random.default_rng(20240607)
+
+
+@pytest.fixture(autouse=True)
+def floating_mode_is_untouched():
+    """Every test leaves the main thread computing with subnormal numbers, as it found it."""
+    yield
+    assert np.all(np.full(32, 1e-40, np.float32) * np.float32(1) != 0), "subnormal numbers are flushed"

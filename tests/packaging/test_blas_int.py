@@ -1,0 +1,118 @@
+"""SciPy's BLAS may take 32 or 64-bit integers; ``setup.py`` looks which, and ``engine/blas.pyx`` compiles against both.
+
+SciPy itself is not needed: a stand-in declares the four functions used, as SciPy 1.17 and a 64-bit SciPy 1.18 do.
+Where the integers do not match, Cython casts the pointers in silence and BLAS reads past them; so casts are looked for.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy
+import pytest
+import setuptools
+
+ROOT = Path(__file__).resolve().parents[2]
+ENGINE = ROOT / "fastgru" / "engine"
+
+# kind of SciPy: (how its header begins, its integer, the line that setup.py must write)
+KINDS = {
+    "32 bits, before 1.18": ("", "int", "ctypedef int blas_int"),
+    "32 bits": ("ctypedef int blas_int\n", "int", "from scipy.linalg.cython_blas cimport blas_int"),
+    "64 bits": (
+        "from libc.stdint cimport int64_t\nctypedef int64_t blas_int\n",
+        "blas_int",
+        "from scipy.linalg.cython_blas cimport blas_int",
+    ),
+}
+MATRIX_MATRIX = (
+    "cdef void {t}gemm(char *transa, char *transb, {i} *m, {i} *n, {i} *k, {r} *alpha, {r} *a, {i} *lda, {r} *b, "
+    "{i} *ldb, {r} *beta, {r} *c, {i} *ldc) noexcept nogil\n"
+)
+MATRIX_VECTOR = (
+    "cdef void {t}gemv(char *trans, {i} *m, {i} *n, {r} *alpha, {r} *a, {i} *lda, {r} *x, {i} *incx, {r} *beta, "
+    "{r} *y, {i} *incy) noexcept nogil\n"
+)
+
+
+@pytest.fixture
+def setup_script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """``setup.py`` as a module, without building anything."""
+    monkeypatch.setattr(setuptools, "setup", lambda **keywords: None)
+    spec = importlib.util.spec_from_file_location("setup_script", ROOT / "setup.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def stand_in(folder: Path, kind: str) -> Path:
+    """A folder to find ``scipy.linalg.cython_blas`` in."""
+    first, integer, _ = KINDS[kind]
+    linalg = folder / "scipy" / "linalg"
+    linalg.mkdir(parents=True)
+    for package in (linalg.parent, linalg):
+        (package / "__init__.py").touch()
+        (package / "__init__.pxd").touch()
+    functions = [
+        template.format(t=letter, r=real, i=integer)
+        for letter, real in (("s", "float"), ("d", "double"))
+        for template in (MATRIX_MATRIX, MATRIX_VECTOR)
+    ]
+    (linalg / "cython_blas.pxd").write_text(first + "".join(functions))
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_blas_compiles_against_it(
+    kind: str, setup_script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = stand_in(tmp_path, kind)
+    origin = str(folder / "scipy" / "__init__.py")
+    monkeypatch.setattr(setup_script, "find_spec", lambda name: SimpleNamespace(origin=origin))
+    generated = setup_script.BuildEngine.write_blas_int(SimpleNamespace(build_temp=str(tmp_path / "build")))
+    assert (Path(generated) / "blas_int.pxi").read_text() == KINDS[kind][2] + "\n"
+
+    source = compiled_to_c(tmp_path, folder, Path(generated))
+    declared = re.findall(r"cython_blas_([sd]gem[mv])\)\(([^)]*)\);", source.read_text())
+    assert sorted(name for name, _ in declared) == ["dgemm", "dgemv", "sgemm", "sgemv"]
+    for _, arguments in declared:
+        assert ("blas_int *" in arguments) == (kind == "64 bits")
+        assert ("int *" in arguments.replace("blas_int *", "")) == (kind != "64 bits")
+    assert calls_with_casts(source) == []
+
+    compiler = shlex.split(sysconfig.get_config_var("CC") or "cc")
+    includes = [sysconfig.get_path("include"), numpy.get_include(), str(ENGINE)]
+    run(*compiler, "-fsyntax-only", *(f"-I{include}" for include in includes), str(source))
+
+
+def test_a_wrong_choice_would_be_found(tmp_path: Path) -> None:
+    """The check for casts above can fail."""
+    folder = stand_in(tmp_path, "64 bits")
+    (folder / "blas_int.pxi").write_text("ctypedef int blas_int\n")
+    assert len(calls_with_casts(compiled_to_c(tmp_path, folder, folder))) > 0
+
+
+def compiled_to_c(tmp_path: Path, *include: Path) -> Path:
+    source, folders = tmp_path / "blas.c", [argument for folder in include for argument in ("-I", str(folder))]
+    run(sys.executable, "-m", "cython", "-3", *folders, str(ENGINE / "blas.pyx"), "-o", str(source))
+    return source
+
+
+def calls_with_casts(source: Path) -> list[str]:
+    """Calls of BLAS in which Cython had to cast a pointer to an integer."""
+    calls = re.findall(r"cython_blas_[sd]gem[mv]\(\(.*;", source.read_text())
+    assert len(calls) >= 4
+    return [call for call in calls if re.search(r"\((\w*_blas_int|int) \*\)", call)]
+
+
+def run(*command: str) -> None:
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
