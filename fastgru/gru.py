@@ -13,7 +13,7 @@ from .arrays import as_lengths, as_numbers, as_sequences
 from .engine import dispatch
 from .engine.plan import KernelTable, Plan
 from .errors import ShapeError, UnsupportedModelError
-from .spec import GATE_ACTIVATIONS, GRUSpec, validate
+from .spec import GATE_ACTIVATIONS, GRUSpec, owned, validate
 
 if TYPE_CHECKING:
     from .engine.blas import BlasPlan
@@ -81,10 +81,11 @@ class GRU:
                 f"GRU takes a GRUSpec, got {type(spec).__name__}; use fastgru.load(path) or fastgru.from_torch(weights)"
             )
         validate(spec)
-        self._spec = spec
+        check_options(precision, n_threads, backend)
+        self._spec = spec = owned(spec)
         self._n_threads = threads.check_threads(n_threads)
-        self._precision = _one_of(precision, PRECISIONS, "precision")
-        self._asked_backend = backend if backend is None else _one_of(backend, BACKENDS, "backend")
+        self._precision = precision
+        self._asked_backend = backend
         self._dtype = np.dtype(precision)
         self._backend = _backend_for(precision, self._asked_backend)
         self._plan = _plan_of(spec, self._dtype, self._backend)
@@ -139,19 +140,18 @@ class GRU:
         array, single = as_sequences(x, self._spec.input_size, self._dtype)
         batch, steps = array.shape[:2]
         states = self._states(h0, batch, single)
-        if single and lengths is not None:
-            lengths = np.reshape(np.asarray(lengths), -1)
-        ends = None if lengths is None else as_lengths(lengths, batch, steps)
+        ends = None if lengths is None else as_lengths(lengths, batch, steps, single)
         if batch == 0:
             y = np.empty((0, steps, self._spec.output_size), self._dtype) if sequences else None
             return y, np.empty((self._spec.num_layers * self._spec.directions, 0, self.hidden_size), self._dtype)
+        n_threads = threads.threads_for(self._n_threads, batch, batch * steps * self._work_per_step)
         if ends is None:
-            order, ends = np.arange(batch), np.full(batch, steps)
+            order, ends, shares = threads.equal_rows(batch, steps, n_threads)
         else:
             order = np.argsort(-ends, kind="stable")
             ends = ends[order]
-        n_threads = threads.threads_for(self._n_threads, batch, batch * steps * self._work_per_step)
-        y, h = self._plan.run(array, states, order, ends, threads.shares_of(ends, n_threads), sequences)
+            shares = threads.shares_of(ends, n_threads)
+        y, h = self._plan.run(array, states, order, ends, shares, sequences)
         if single:
             return (None if y is None else y[0]), h[:, 0]
         return y, h
@@ -234,16 +234,19 @@ def _rebuild(spec: GRUSpec, precision: str, n_threads: int | None, backend: str 
     return GRU(spec, precision=precision, n_threads=n_threads, backend=backend)
 
 
-def _one_of(value: str, known: tuple[str, ...], name: str) -> str:
-    if value not in known:
-        raise UnsupportedModelError(f"{name}: got {value!r}, wanted one of {', '.join(known)}")
-    return value
+def check_options(precision: str, n_threads: int | None, backend: str | None) -> None:
+    """Raise unless the options of a GRU or a Model are ones that there are, and go together."""
+    threads.check_threads(n_threads)
+    if precision not in PRECISIONS:
+        raise UnsupportedModelError(f"precision: got {precision!r}, wanted one of {', '.join(PRECISIONS)}")
+    if backend is not None and backend not in BACKENDS:
+        raise UnsupportedModelError(f"backend: got {backend!r}, wanted one of {', '.join(BACKENDS)}")
+    if precision == "float64" and backend == "packed":
+        raise UnsupportedModelError('backend="packed" computes in float32; for float64 leave backend out')
 
 
 def _backend_for(precision: str, backend: str | None) -> str:
     if precision == "float64":
-        if backend == "packed":
-            raise UnsupportedModelError('backend="packed" computes in float32; for float64 leave backend out')
         return "blas"
     return backend or ("packed" if kernel_table().vector_length > 1 else "blas")
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import reference
-from .arrays import as_integers, as_lengths, as_sequences
+from .arrays import as_integers, as_lengths, as_numbers, as_sequences
 from .engine.affine import Affine
 from .errors import ShapeError, UnsupportedModelError
-from .gru import GRU, kernel_table
+from .gru import GRU, check_options, kernel_table
 from .spec import (
     GATE_ACTIVATIONS,
     Activation,
@@ -31,6 +31,7 @@ from .spec import (
     Mean,
     ModelSpec,
     Node,
+    owned,
     validate,
 )
 from .stream import Stream
@@ -99,7 +100,8 @@ class Model:
             raise UnsupportedModelError(
                 f"a model of {len(spec.inputs)} inputs and {len(spec.outputs)} outputs; one of each is supported"
             )
-        self._spec = spec
+        check_options(precision, n_threads, backend)
+        self._spec = spec = owned(spec)
         self._options = {"precision": precision, "n_threads": n_threads, "backend": backend}
         self._dtype = np.dtype(np.float32 if precision == "float32" else np.float64)
         self._layers = {node.name: _runner(node, self._dtype, self._options) for node in spec.nodes}
@@ -120,7 +122,8 @@ class Model:
         Returns
         -------
         ndarray, (batch, steps, outputs) or (batch, outputs)
-            (batch, outputs) where a layer such as ``Last()`` leaves one value a sequence.
+            (batch, outputs) where a layer such as ``Last()`` leaves one value a sequence. Steps beyond a row's length
+            are zero.
 
         Raises
         ------
@@ -130,13 +133,14 @@ class Model:
         features = self._spec.inputs[0].features
         array, single = _as_ids(x) if features is None else as_sequences(x, features, self._dtype)
         batch, steps = array.shape[:2]
-        if single and lengths is not None:
-            lengths = np.reshape(np.asarray(lengths), -1)
-        ends = None if lengths is None else as_lengths(lengths, batch, steps)
+        ends = None if lengths is None else as_lengths(lengths, batch, steps, single)
         values = {self._spec.inputs[0].name: Value(array, ends)}
         for node in self._spec.nodes:
             values[node.name] = self._layers[node.name].run(values[node.inputs[0]])
-        result = values[self._spec.outputs[0]].array
+        output = values[self._spec.outputs[0]]
+        result = output.array
+        if output.lengths is not None:
+            result = np.where(_is_real(output), result, np.zeros((), result.dtype))
         return result[0] if single else result
 
     def stream(self, batch: int = 1) -> ModelStream:
@@ -198,7 +202,7 @@ class ModelStream:
             single = value.ndim == 0
             wanted: tuple[int, ...] = (self.batch,)
         else:
-            value, wanted = np.asarray(x), (self.batch, features)
+            value, wanted = as_numbers(x, "x", self._model._dtype), (self.batch, features)
             single = value.ndim == 1
         if single and self.batch == 1:
             value = value[None]

@@ -7,8 +7,8 @@ Arrays are float32 or float64, in the orientation of PyTorch: one row an output,
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Union
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Union
 
 import numpy as np
 
@@ -32,6 +32,7 @@ __all__ = [
     "Mean",
     "ModelSpec",
     "Node",
+    "owned",
     "sequential",
     "validate",
 ]
@@ -207,6 +208,21 @@ def _features_wanted(layers: Iterable[Layer]) -> int | None:
     raise ShapeError("a model needs at least one layer with weights, got none")
 
 
+def owned(spec: Any) -> Any:
+    """The same description with arrays that nobody else can change: read-only ones as they are, copies of others."""
+    if isinstance(spec, np.ndarray):
+        if not spec.flags.writeable:
+            return spec
+        copy = np.array(spec, order="C", subok=False)
+        copy.flags.writeable = False
+        return copy
+    if isinstance(spec, tuple):
+        return tuple(owned(part) for part in spec)
+    if is_dataclass(spec):
+        return replace(spec, **{field.name: owned(getattr(spec, field.name)) for field in fields(spec)})  # type: ignore[type-var]
+    return spec
+
+
 def validate(spec: GRUSpec | ModelSpec) -> None:
     """Raise unless every size fits every other, every array is a finite-ranked float array and every name is known.
 
@@ -226,8 +242,13 @@ def validate(spec: GRUSpec | ModelSpec) -> None:
 
 
 def _validate_gru(spec: GRUSpec, where: str) -> None:
-    if not spec.layers or not spec.layers[0]:
-        raise ShapeError(f"{where}: a GRU needs at least one layer, got none")
+    layers = spec.layers
+    if not isinstance(layers, tuple) or not layers or not all(isinstance(layer, tuple) and layer for layer in layers):
+        raise ShapeError(f"{where}: layers must be a tuple of layers, each a tuple of one or two GRUWeights")
+    if not all(isinstance(weights, GRUWeights) for layer in spec.layers for weights in layer):
+        raise DTypeError(f"{where}: every direction of a layer must be a GRUWeights")
+    _check_array(spec.layers[0][0].w_ih, (None, None), f"{where}: layer 0 forward: w_ih")
+    _check_array(spec.layers[0][0].w_hh, (None, None), f"{where}: layer 0 forward: w_hh")
     _check_name(spec.activation, GATE_ACTIVATIONS, f"{where}: activation")
     _check_name(spec.recurrent_activation, GATE_ACTIVATIONS, f"{where}: recurrent_activation")
     directions = len(spec.layers[0])
@@ -335,8 +356,8 @@ def _check_array(array: np.ndarray, shape: tuple[int | None, ...], where: str) -
     if array.dtype not in (np.float32, np.float64):
         raise DTypeError(f"{where}: got dtype {array.dtype}, wanted float32 or float64")
     fits = array.ndim == len(shape) and all(
-        wanted is None or got == wanted for got, wanted in zip(array.shape, shape, strict=False)
+        got == wanted if wanted is not None else got > 0 for got, wanted in zip(array.shape, shape, strict=False)
     )
     if not fits:
-        wanted = "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
+        wanted = "(" + ", ".join("at least 1" if size is None else str(size) for size in shape) + ")"
         raise ShapeError(f"{where}: got shape {array.shape}, wanted {wanted}")

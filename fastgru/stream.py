@@ -43,6 +43,8 @@ class Stream:
     def __init__(self, gru: GRU, batch: int = 1) -> None:
         if as_integers(batch, "batch").ndim != 0 or batch < 1:
             raise ShapeError(f"batch: got {batch}, wanted a whole number of at least 1")
+        if 8 * gru.num_layers * batch * (gru.hidden_size + 64) > 1 << 56:
+            raise ShapeError(f"batch: got {batch} streams, more than fit a memory")
         self._gru = gru
         self._state: Any = State(gru._plan, batch) if isinstance(gru._plan, Plan) else _SlowState(gru, int(batch))
         # The compiled method itself: a Python frame around it would cost 60 ns a step.

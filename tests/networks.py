@@ -155,7 +155,9 @@ def keeps_subnormals() -> bool:
     return bool(np.all(np.full(32, 1e-40, np.float32) * np.float32(1) != 0))
 
 
-def run_python(code: str, given: str = "", timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_python(
+    code: str, given: str = "", timeout: float = 120, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Code in a fresh interpreter; ``returncode`` is negative where a signal ended it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FASTGRU_")}
     return subprocess.run(

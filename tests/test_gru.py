@@ -1,4 +1,4 @@
-"""Promise of ``fastgru.GRU``: what it takes, what it gives, what it refuses and in which words, and how it is copied."""
+"""Promise of ``fastgru.GRU``: what it takes, gives and refuses, in which words, and how it is copied."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def test_any_layout_of_the_same_numbers_gives_the_same(gru, layout):
     assert both_same(gru(layout(x), layout(h0)), wanted)
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, np.int64, np.uint16, bool, np.longdouble])
+@pytest.mark.parametrize(
+    "dtype", [np.float16, np.float32, np.float64, np.int8, np.int64, np.uint16, bool, np.longdouble]
+)
 def test_real_numbers_of_any_kind_are_taken(gru, dtype):
     x = np.random.default_rng(3).integers(0, 2, (4, 6, 3)).astype(dtype)
     assert both_same(gru(x), gru(x.astype(gru.precision)))
@@ -126,7 +128,11 @@ WRONG = {  # name: (how it is called, the error, words of the message)
     "records": (lambda g: g(np.zeros((4, 6, 3), [("a", "f4")])), DTypeError, ["x", "real numbers"]),
     "ragged": (lambda g: g([[[1.0] * 3], [[1.0] * 2]]), DTypeError, ["x", "array of numbers"]),
     "a dict": (lambda g: g({"x": 1}), DTypeError, ["x", "object", "real numbers"]),
-    "h0 of another batch": (lambda g: g(np.zeros((4, 6, 3)), np.zeros((4, 3, 5))), ShapeError, ["h0", "(4, 3, 5)", "(4, 4, 5)"]),
+    "h0 of another batch": (
+        lambda g: g(np.zeros((4, 6, 3)), np.zeros((4, 3, 5))),
+        ShapeError,
+        ["h0", "(4, 3, 5)", "(4, 4, 5)"],
+    ),
     "h0 of one layer": (lambda g: g(np.zeros((4, 6, 3)), np.zeros((4, 5))), ShapeError, ["h0", "(4, 5)", "(4, 4, 5)"]),
     "h0 for one": (lambda g: g(np.zeros((6, 3)), np.zeros((4, 4))), ShapeError, ["h0", "(4, 4)", "(4, 5)"]),
     "h0 of an empty batch": (lambda g: g(np.zeros((0, 6, 3)), np.zeros((4, 1, 5))), ShapeError, ["h0", "(4, 0, 5)"]),
@@ -197,7 +203,11 @@ def test_wrong_lengths_of_one_sequence_are_refused(gru, lengths):
         ({"precision": ["float32"]}, UnsupportedModelError, ["precision", "float32"]),
         ({"backend": "cuda"}, UnsupportedModelError, ["backend", "'cuda'", "packed", "blas"]),
         ({"backend": 3}, UnsupportedModelError, ["backend", "3", "packed", "blas"]),
-        ({"backend": "packed", "precision": "float64"}, UnsupportedModelError, ["packed", "float64", "leave backend out"]),
+        (
+            {"backend": "packed", "precision": "float64"},
+            UnsupportedModelError,
+            ["packed", "float64", "leave backend out"],
+        ),
     ],
 )
 def test_a_wrong_option_is_refused(options, error, words):
@@ -252,7 +262,8 @@ def test_properties_say_what_was_built():
 def test_repr_names_what_is_not_usual():
     assert repr(GRU(network(3, 5))) == "GRU(3, 5, parameters=150)"
     text = repr(GRU(network(3, 5, 2, 2, reset_after=False, bias=False, activation="relu"), precision="float64"))
-    for part in ("GRU(3, 5", "num_layers=2", "bidirectional=True", "reset_after=False", "bias=False", "'relu'", "'float64'"):
+    parts = ("GRU(3, 5", "num_layers=2", "bidirectional=True", "reset_after=False", "bias=False", "'relu'", "'float64'")
+    for part in parts:
         assert part in text
     parameters = sum(w.w_ih.size + w.w_hh.size for layer in network(3, 5, 2, 2).layers for w in layer)
     assert text.endswith(f"parameters={parameters:,})")
@@ -285,7 +296,9 @@ def test_a_state_dict_goes_round(bias, dtype):
     assert both_same(twin(x), gru(x)) and not any((array == 9).any() for array in gru.state_dict().values())
 
 
-@pytest.mark.parametrize("options", [{"reset_after": False}, {"activation": "relu"}, {"recurrent_activation": "hard_sigmoid"}])
+@pytest.mark.parametrize(
+    "options", [{"reset_after": False}, {"activation": "relu"}, {"recurrent_activation": "hard_sigmoid"}]
+)
 def test_a_state_dict_that_would_lie_is_refused(options):
     with pytest.raises(UnsupportedModelError, match="state_dict"):
         GRU(network(3, 5, **options)).state_dict()

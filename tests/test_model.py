@@ -37,7 +37,8 @@ def tagger(*tail, directions: int = 1, **layer) -> ModelSpec:
     """Embedding, dropout, a GRU, what the test wants, and a softmax over seven classes."""
     spec = network(FEATURES, HIDDEN, directions=directions)
     width = HIDDEN * (directions if layer.get("merge", "concat") == "concat" else 1)
-    layers = [Embedding(numbers(WORDS, FEATURES)), Dropout(), GRULayer(spec, **layer), *tail, dense(7, width, "softmax")]
+    first = [Embedding(numbers(WORDS, FEATURES)), Dropout(), GRULayer(spec, **layer)]
+    layers = [*first, *tail, dense(7, width, "softmax")]
     return sequential((f"layer{i}", each) for i, each in enumerate(layers))
 
 
@@ -232,7 +233,9 @@ def test_wrong_lengths_are_refused(lengths, ids):
 FIRST_DENSE = sequential([("in", dense(5, 3)), ("gru", GRULayer(network(5, 9)))])
 
 
-@pytest.mark.parametrize("bad", [np.zeros((2, 3), complex), np.zeros((2, 3), object), np.zeros((2, 3), "U1"), None, "x"])
+@pytest.mark.parametrize(
+    "bad", [np.zeros((2, 3), complex), np.zeros((2, 3), object), np.zeros((2, 3), "U1"), None, "x"]
+)
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_a_stream_refuses_what_the_model_refuses(bad, precision):
     model = Model(FIRST_DENSE, precision=precision)
@@ -264,7 +267,9 @@ def test_a_state_that_does_not_fit_is_refused(state):
     assert same_bits(stream.state[0], before[0])
 
 
-@pytest.mark.parametrize("options", [{"precision": "float16"}, {"n_threads": 0}, {"n_threads": True}, {"backend": "cuda"}])
+@pytest.mark.parametrize(
+    "options", [{"precision": "float16"}, {"n_threads": 0}, {"n_threads": True}, {"backend": "cuda"}]
+)
 def test_a_wrong_option_is_refused_with_and_without_a_gru(options):
     for spec in (FIRST_DENSE, sequential([("in", dense(5, 3)), ("last", Last())])):
         with pytest.raises(FastGRUError, match=next(iter(options))):

@@ -65,7 +65,9 @@ def test_results_already_given_stay_as_they_are(gru):
     assert not np.isnan(stream.step(x)).any()
 
 
-@pytest.mark.parametrize("again", [lambda s: s.copy(), copy.copy, copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
+@pytest.mark.parametrize(
+    "again", [lambda s: s.copy(), copy.copy, copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))]
+)
 def test_a_copy_goes_on_from_the_same_state(gru, again):
     stream, x = gru.stream(2), numbers(2, 3)
     stream.step(x)
@@ -150,7 +152,9 @@ def test_a_step_that_does_not_fit_is_refused_and_the_state_stays(gru, x, error):
     assert same_bits(stream.state, before)
 
 
-@pytest.mark.parametrize("state", [np.zeros((2, 2, 4)), np.zeros((2, 5)), np.zeros((1, 2, 5)), None, "x", [[1], [2, 3]]])
+@pytest.mark.parametrize(
+    "state", [np.zeros((2, 2, 4)), np.zeros((2, 5)), np.zeros((1, 2, 5)), None, "x", [[1], [2, 3]]]
+)
 def test_a_state_that_does_not_fit_is_refused(gru, state):
     stream = gru.stream(2)
     stream.step(numbers(2, 3))

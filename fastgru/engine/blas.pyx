@@ -134,15 +134,20 @@ cdef class BlasPlan:
 
     def run(self, x, h0, rows, lengths, Py_ssize_t[::1] shares not None, bint sequences=True):
         """As ``Plan.run``, in the type of the weights."""
-        cdef const Py_ssize_t[::1] row_order = rows, row_lengths = lengths
+        cdef const Py_ssize_t[::1] row_order, row_lengths
         cdef Py_ssize_t threads = shares.shape[0] - 1, thread, rows_of_share = 0, space_size
         cdef char[::1] space
         cdef Call call
+        x = np.asarray(x)
+        h0 = None if h0 is None else np.asarray(h0)
+        if x.ndim != 3:
+            raise ShapeError(f"x: got {x.ndim} axes, wanted (batch, steps, {self.input_size})")
         batch, steps, features = x.shape
         states = self.num_layers * self.directions
         if features != self.input_size or batch < 1 or steps < 1:
             raise ShapeError(f"x: got shape {x.shape}, wanted (batch, steps, {self.input_size})")
-        check_rows(rows, lengths, shares, batch, steps)
+        check_rows(rows, lengths, np.asarray(shares), batch, steps)
+        row_order, row_lengths = rows, lengths
         memset(&call, 0, sizeof(call))
         y = np.empty((batch, steps, self.directions * self.hidden_size), dtype=self.dtype) if sequences else None
         h = np.empty((states, batch, self.hidden_size), dtype=self.dtype)

@@ -15,6 +15,13 @@ cdef struct Call:               # one run over whole sequences
     Py_ssize_t block_rows       # rows of projected inputs at a time, at least the rows of the largest share
 
 
+cdef struct Sizes:              # of a workspace, in floats but for x_rows
+    Py_ssize_t xp
+    Py_ssize_t h
+    Py_ssize_t scratch
+    Py_ssize_t x_rows           # pointers
+    Py_ssize_t all
+
 cdef struct Workspace:          # of one thread
     float *xp                   # (block_rows, blocks, 3, VL)
     float *h                    # (2, rows, width)
@@ -38,7 +45,7 @@ cdef class Plan:
 
     cdef int pack(self, Layer *layer, tuple weights) except -1
     cdef float *own(self, array) except NULL
-    cdef int start(self, Call *call, Py_ssize_t[::1] shares) except -1
+    cdef int start(self, Call *call, const Py_ssize_t *shares, Py_ssize_t threads) except -1
     cdef void run_rows(self, const Call *call, Workspace space, Py_ssize_t first, Py_ssize_t last) noexcept nogil
     cdef void run_direction(self, const Call *call, Workspace space, Py_ssize_t first, Py_ssize_t last, int index,
                             int direction, const float *source, float *target) noexcept nogil

@@ -9,7 +9,7 @@
 
 import numpy as np
 
-cimport cython
+cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport prange
 from libc.stdlib cimport calloc, free
@@ -21,6 +21,8 @@ from fastgru.errors import ShapeError
 
 from .checks import check_activation, checked_weights
 from .pack import aligned_empty, pack_matrix, pack_vector
+
+cnp.import_array()
 
 cdef extern from *:
     """
@@ -71,9 +73,13 @@ cdef Py_ssize_t round_up(Py_ssize_t size, Py_ssize_t multiple) noexcept nogil:
     return (size + multiple - 1) // multiple * multiple
 
 
-cdef float *address(array) except NULL:
-    cdef float[::1] view = array
-    return &view[0]
+cdef void *address(array, str name, int ndim, int dtype) except NULL:
+    """The address of a plain array of this rank and type; a typed memoryview would cost 300 ns for the same check."""
+    if (not cnp.PyArray_Check(array) or cnp.PyArray_NDIM(array) != ndim or cnp.PyArray_TYPE(array) != dtype
+            or not cnp.PyArray_ISCARRAY_RO(array)):
+        got = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise ShapeError(f"{name}: got {got}; wanted a C-contiguous array of {ndim} axes of numpy type {dtype}")
+    return cnp.PyArray_DATA(array)
 
 
 cdef class Plan:
@@ -137,7 +143,7 @@ cdef class Plan:
 
     cdef float *own(self, array) except NULL:
         self.memory.append(array)
-        return address(array)
+        return <float *>address(array, "weights", 1, cnp.NPY_FLOAT)
 
     @property
     def kernel_level(self):
@@ -148,8 +154,7 @@ cdef class Plan:
         """Bytes of packed weights."""
         return sum(array.nbytes for array in self.memory)
 
-    def run(self, const float[:, :, ::1] x not None, h0, rows, lengths, Py_ssize_t[::1] shares not None,
-            bint sequences=True):
+    def run(self, x, h0, rows, lengths, shares, bint sequences=True):
         """Take whole sequences through the stack.
 
         Parameters
@@ -169,68 +174,60 @@ cdef class Plan:
         h : (num_layers * directions, batch, hidden_size) float32
         """
         cdef Call call
-        cdef Py_ssize_t batch = x.shape[0], steps = x.shape[1]
-        cdef int states = self.num_layers * self.directions
-        cdef const Py_ssize_t[::1] row_order = rows, row_lengths = lengths
-        cdef const float[:, :, ::1] initial
-        cdef float[:, :, ::1] h_view
-        cdef float[:, :, :, ::1] between_view
-        if x.shape[2] != self.input_size or batch < 1 or steps < 1:
-            raise ShapeError(f"x: got shape {(batch, steps, x.shape[2])}, wanted (batch, steps, {self.input_size})")
-        check_rows(row_order, row_lengths, shares, batch, steps)
-        y = aligned_empty(batch * steps * self.directions * self.hidden_size) if sequences else None
-        h = np.empty((states, batch, self.hidden_size), dtype=np.float32)
-        h_view = h
+        cdef cnp.npy_intp outputs[3]
+        cdef cnp.npy_intp finals[3]
         memset(&call, 0, sizeof(call))
-        call.x = &x[0, 0, 0]
-        call.h = &h_view[0, 0, 0]
+        call.x = <float *>address(x, "x", 3, cnp.NPY_FLOAT)
+        call.batch, call.steps = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
+        if cnp.PyArray_DIM(x, 2) != self.input_size or call.batch < 1 or call.steps < 1:
+            raise ShapeError(f"x: got shape {x.shape}, wanted (batch, steps, {self.input_size})")
+        check_rows(rows, lengths, shares, call.batch, call.steps)
+        call.rows = <Py_ssize_t *>cnp.PyArray_DATA(rows)
+        call.lengths = <Py_ssize_t *>cnp.PyArray_DATA(lengths)
+        finals[0], finals[1], finals[2] = self.num_layers * self.directions, call.batch, self.hidden_size
+        outputs[0], outputs[1], outputs[2] = call.batch, call.steps, self.directions * self.hidden_size
         if h0 is not None:
-            initial = h0
-            if initial.shape[0] != states or initial.shape[1] != batch or initial.shape[2] != self.hidden_size:
-                raise ShapeError(f"h0: got shape {h0.shape}, wanted {h.shape}")
-            call.h0 = &initial[0, 0, 0]
+            call.h0 = <float *>address(h0, "h0", 3, cnp.NPY_FLOAT)
+            if not cnp.PyArray_CompareLists(cnp.PyArray_DIMS(h0), finals, 3):
+                raise ShapeError(f"h0: got shape {h0.shape}, wanted {(finals[0], finals[1], finals[2])}")
+        h = cnp.PyArray_EMPTY(3, finals, cnp.NPY_FLOAT, 0)
+        call.h = <float *>cnp.PyArray_DATA(h)
+        y = None
         if sequences:
-            call.y = address(y)
-            y = y.reshape(batch, steps, self.directions * self.hidden_size)
+            y = aligned_empty(outputs[0] * outputs[1] * outputs[2]).reshape(outputs[0], outputs[1], outputs[2])
+            call.y = <float *>cnp.PyArray_DATA(y)
         if self.num_layers > 1:
-            between = np.empty((min(self.num_layers - 1, 2), batch, steps, self.directions * self.hidden_size),
-                               dtype=np.float32)
-            between_view = between
-            call.between = &between_view[0, 0, 0, 0]
-        call.batch = batch
-        call.steps = steps
-        call.rows = &row_order[0]
-        call.lengths = &row_lengths[0]
-        self.start(&call, shares)
+            between = aligned_empty(min(self.num_layers - 1, 2) * outputs[0] * outputs[1] * outputs[2])
+            call.between = <float *>cnp.PyArray_DATA(between)
+        self.start(&call, <const Py_ssize_t *>cnp.PyArray_DATA(shares), cnp.PyArray_DIM(shares, 0) - 1)
         return y, h
 
-    cdef int start(self, Call *call, Py_ssize_t[::1] shares) except -1:
+    cdef int start(self, Call *call, const Py_ssize_t *shares, Py_ssize_t threads) except -1:
         """Lay out a workspace for every thread, then let each take its rows."""
-        cdef Py_ssize_t threads = shares.shape[0] - 1, largest = 0, thread, xp, h, scratch, numbers
-        cdef float *floats
-        cdef char[::1] pointers
-        cdef Workspace space
+        cdef Py_ssize_t largest = 0, thread
+        cdef Sizes sizes
+        cdef float *memory
         for thread in range(threads):
             largest = max(largest, shares[thread + 1] - shares[thread])
         call.block_rows = PROJECTION_BYTES // (3 * self.width * sizeof(float))
         call.block_rows = min(max(call.block_rows, largest, 8), largest * call.steps)
         call.block_rows = max(call.block_rows, 3 * self.kernels.ahead_rows)
-        xp = call.block_rows * 3 * self.width
-        h = 2 * largest * self.width
-        scratch = 0 if self.reset_after else 2 * SCRATCH_ROWS * self.width
-        numbers = round_up(xp + h + scratch, 16)    # every thread's part starts on a boundary of 64 bytes
-        space_floats = aligned_empty(threads * numbers)
-        space_pointers = np.empty(threads * (call.block_rows + largest) * sizeof(void *), dtype=np.int8)
-        floats = address(space_floats)
-        pointers = space_pointers
+        sizes.xp = call.block_rows * 3 * self.width
+        sizes.h = 2 * largest * self.width
+        sizes.all = sizes.xp + sizes.h + (0 if self.reset_after else 2 * SCRATCH_ROWS * self.width)
+        sizes.all = round_up(sizes.all, 16)
+        sizes.scratch = sizes.all - sizes.xp - sizes.h
+        sizes.x_rows = call.block_rows
+        sizes.all += (sizes.x_rows + largest) * <Py_ssize_t>(sizeof(void *) // sizeof(float))
+        sizes.all = round_up(sizes.all, 16)     # every thread's part starts on a boundary of 64 bytes
+        workspace = aligned_empty(threads * sizes.all)
+        memory = <float *>cnp.PyArray_DATA(workspace)
         if threads == 1:
             with nogil:
-                space = lay_out(floats, &pointers[0], 0, numbers, xp, h, call.block_rows, largest)
-                self.run_rows(call, space, shares[0], shares[1])
+                self.run_rows(call, lay_out(memory, sizes), shares[0], shares[1])
             return 0
         for thread in prange(threads, num_threads=<int>threads, schedule="static", chunksize=1, nogil=True):
-            self.run_rows(call, lay_out(floats, &pointers[0], thread, numbers, xp, h, call.block_rows, largest),
-                          shares[thread], shares[thread + 1])
+            self.run_rows(call, lay_out(memory + thread * sizes.all, sizes), shares[thread], shares[thread + 1])
         return 0
 
     cdef void run_rows(self, const Call *call, Workspace space, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
@@ -359,14 +356,13 @@ cdef class Plan:
         memcpy(call.h + (state * call.batch + row) * layer.hidden, h, layer.hidden * sizeof(float))
 
 
-cdef Workspace lay_out(float *floats, char *pointers, Py_ssize_t thread, Py_ssize_t numbers, Py_ssize_t xp,
-                       Py_ssize_t h, Py_ssize_t block_rows, Py_ssize_t rows) noexcept nogil:
+cdef Workspace lay_out(float *memory, Sizes sizes) noexcept nogil:
     cdef Workspace space
-    space.xp = floats + thread * numbers
-    space.h = space.xp + xp
-    space.scratch = space.h + h
-    space.x_rows = <const float **>(pointers + thread * (block_rows + rows) * sizeof(void *))
-    space.y_rows = <float **>(space.x_rows + block_rows)
+    space.xp = memory
+    space.h = space.xp + sizes.xp
+    space.scratch = space.h + sizes.h
+    space.x_rows = <const float **>(space.scratch + sizes.scratch)
+    space.y_rows = <float **>(space.x_rows + sizes.x_rows)
     return space
 
 
@@ -378,25 +374,29 @@ cdef void clear_padding(const Call *call, float *y, Py_ssize_t output, Py_ssize_
                    (call.steps - call.lengths[i]) * output * sizeof(float))
 
 
-cpdef int check_rows(const Py_ssize_t[::1] rows, const Py_ssize_t[::1] lengths, const Py_ssize_t[::1] shares,
-                     Py_ssize_t batch, Py_ssize_t steps) except -1:
+cpdef int check_rows(rows, lengths, shares, Py_ssize_t batch, Py_ssize_t steps) except -1:
     """Every row of the batch once, lengths falling and within 1..steps, shares rising from 0 to batch."""
-    cdef Py_ssize_t i
-    cdef bint fits = rows is not None and lengths is not None and shares is not None
-    cdef char[::1] seen
-    if fits:
-        fits = rows.shape[0] == batch and lengths.shape[0] == batch and 2 <= shares.shape[0] <= batch + 1
-    if fits:
-        seen = bytearray(batch)
-        fits = shares[0] == 0 and shares[shares.shape[0] - 1] == batch
-        for i in range(shares.shape[0] - 1):
-            fits = fits and shares[i] <= shares[i + 1]
+    cdef const Py_ssize_t *row = <Py_ssize_t *>address(rows, "rows", 1, cnp.NPY_INTP)
+    cdef const Py_ssize_t *length = <Py_ssize_t *>address(lengths, "lengths", 1, cnp.NPY_INTP)
+    cdef const Py_ssize_t *share = <Py_ssize_t *>address(shares, "shares", 1, cnp.NPY_INTP)
+    cdef Py_ssize_t i, cuts = cnp.PyArray_DIM(shares, 0)
+    cdef bint fits = cnp.PyArray_DIM(rows, 0) == batch and cnp.PyArray_DIM(lengths, 0) == batch
+    cdef bytearray marks
+    cdef char *seen
+    if fits and batch >= 1 and 2 <= cuts <= batch + 1:
+        marks = bytearray(batch)
+        seen = marks
+        fits = share[0] == 0 and share[cuts - 1] == batch
+        for i in range(cuts - 1):
+            fits = fits and share[i] <= share[i + 1]
         for i in range(batch):
-            fits = fits and 0 <= rows[i] < batch and not seen[rows[i]] and 1 <= lengths[i] <= steps
-            fits = fits and (i == 0 or lengths[i] <= lengths[i - 1])
+            fits = fits and 0 <= row[i] < batch and not seen[row[i]] and 1 <= length[i] <= steps
+            fits = fits and (i == 0 or length[i] <= length[i - 1])
             if not fits:
                 break
-            seen[rows[i]] = 1
+            seen[row[i]] = 1
+    else:
+        fits = False
     if not fits:
         raise ShapeError(f"rows, lengths or shares do not describe a batch of {batch} rows of 1 to {steps} steps")
     return 0

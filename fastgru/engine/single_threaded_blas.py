@@ -2,7 +2,7 @@
 
 Our own threads each take rows; a BLAS that starts threads of its own inside them is slower by several times. The
 number of threads is one setting for the whole process, so calls are counted: the first in lowers it, the last out
-puts back what was there.
+puts back what was there. A fork waits until nobody is inside.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 
 __all__ = ["single_threaded_blas"]
 
-_lock = threading.Lock()
+_changed = threading.Condition(threading.Lock())
 _inside = 0
+_forking = False
 _limits: Any = None
 
 
@@ -33,29 +34,40 @@ def _controller() -> Any:
 def single_threaded_blas() -> Iterator[None]:
     """While any thread is inside, BLAS computes every call in the thread that made it."""
     global _inside, _limits
-    with _lock:
+    with _changed:
+        while _forking:
+            _changed.wait()
         if _inside == 0:
             _limits = _controller().limit(limits=1)
         _inside += 1
     try:
         yield
     finally:
-        with _lock:
+        with _changed:
             _inside -= 1
             if _inside == 0:
                 _limits.restore_original_limits()
                 _limits = None
+                _changed.notify_all()
 
 
-def _forget_in_forked_child() -> None:
-    """The lock may have been held, and the calls counted may be those of threads that the child does not have."""
-    global _lock, _inside, _limits
-    _lock = threading.Lock()
-    if _inside:
-        _inside = 0
-        _limits.restore_original_limits()
-        _limits = None
+def _before_fork() -> None:
+    """A thread inside BLAS may hold one of its locks, and the child would wait for it for ever: let all come out."""
+    global _forking
+    _changed.acquire()
+    while _forking:
+        _changed.wait()
+    _forking = True
+    while _inside:
+        _changed.wait()
+
+
+def _after_fork() -> None:
+    global _forking
+    _forking = False
+    _changed.notify_all()
+    _changed.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_forked_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

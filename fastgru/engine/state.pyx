@@ -173,7 +173,7 @@ cdef class State:
         return cnp.PyArray_EMPTY(ndim, shape, cnp.NPY_FLOAT, 0)
 
     cdef bad_output(self, given, out):
-        wanted = given.shape[:-1] + (self.plan.hidden_size,)
+        wanted = (*given.shape[: given.ndim - 1], self.plan.hidden_size)
         if isinstance(out, np.ndarray):
             got = f"{out.dtype} of shape {out.shape}, C-contiguous {out.flags.c_contiguous}, " \
                   f"writeable {out.flags.writeable}"

@@ -1,4 +1,4 @@
-"""Promise: the BLAS backend keeps the bounds on error everywhere, and leaves the library's number of threads as it was."""
+"""Promise: the BLAS backend keeps the bounds on error everywhere, and the library's number of threads."""
 
 from __future__ import annotations
 
@@ -116,6 +116,35 @@ def test_inside_the_library_has_one_thread_until_the_last_call_is_out():
                 raise KeyError
             assert set(blas_threads()) == {1}
         assert blas_threads() == before
+
+
+def test_the_last_call_out_may_be_another_threads_than_the_first_in():
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = blas_threads()
+        first_is_in, second_is_out = threading.Event(), threading.Event()
+        first_is_out, over = threading.Event(), threading.Event()
+        seen: list[set[int]] = []
+
+        def first() -> None:  # stays alive to the end: a library may heed only the thread that came first
+            with single_threaded_blas():
+                first_is_in.set()
+                over.wait(10)
+            first_is_out.set()
+            second_is_out.wait(10)
+
+        worker = threading.Thread(target=first)
+        worker.start()
+        first_is_in.wait(10)
+        with single_threaded_blas():
+            over.set()
+            first_is_out.wait(10)
+            seen.append(set(blas_threads()))
+        after_both = blas_threads()
+        with single_threaded_blas():
+            seen.append(set(blas_threads()))
+        second_is_out.set()
+        worker.join(10)
+        assert seen == [{1}, {1}] and after_both == before
 
 
 def test_a_plan_says_what_it_is():

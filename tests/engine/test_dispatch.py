@@ -1,4 +1,4 @@
-"""Promise: the kernels are the best this processor runs or the ones asked for, never others in silence; imports are light.
+"""Promise: the kernels are the best this processor runs or those asked for, never others in silence; imports are light.
 
 Every test starts a fresh interpreter, because a process chooses once.
 """

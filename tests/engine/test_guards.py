@@ -103,7 +103,8 @@ BOTH = {  # calls that both kinds of plan take
 }
 
 ONE = {
-    "half floats through blas": "run(BlasPlan([[weights(64, 64, np.float16)]], True, 2, 3), np.zeros((2, 4, 64), 'f2'))",
+    "half floats through blas":
+        "run(BlasPlan([[weights(64, 64, np.float16)]], True, 2, 3), np.zeros((2, 4, 64), 'f2'))",
     "bytes through blas": "BlasPlan([[weights(dtype=np.int8)]], True, 2, 3)",
     "integers through blas": "BlasPlan([[weights(dtype=np.int32)]], True, 2, 3)",
     "complex numbers through blas": "BlasPlan([[weights(dtype=complex)]], True, 2, 3)",

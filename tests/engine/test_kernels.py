@@ -1,15 +1,25 @@
-"""Promise: on every level that runs here, every tile and every tail of the kernels agrees with the float64 reference."""
+"""Promise: on every level that runs here, every tile and tail of the kernels agrees with the float64 reference."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import LEVELS, SMALL, batched_reference, largest_difference, network, numbers, plan_at, run_plan, same_bits
+from networks import (
+    LEVELS,
+    SMALL,
+    batched_reference,
+    largest_difference,
+    network,
+    numbers,
+    plan_at,
+    run_plan,
+    same_bits,
+)
 
 from fastgru import reference
 from fastgru.engine import dispatch
-from fastgru.engine.pack import aligned_empty, pack_matrix, pack_vector, spread_columns
 from fastgru.engine.affine import Affine
+from fastgru.engine.pack import aligned_empty, pack_matrix, pack_vector, spread_columns
 from fastgru.engine.plan import KernelTable
 from fastgru.engine.state import State
 from fastgru.spec import GATE_ACTIVATIONS

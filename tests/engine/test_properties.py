@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,7 +40,7 @@ def cases(draw):
 def test_results_equal_the_reference(case, n_threads, backend):
     spec, x, h0, lengths = case
     got = GRU(spec, n_threads=n_threads, backend=backend)(x, h0, lengths)
-    assert largest_difference(got, batched_reference(spec, x, h0, lengths)) <= 2e-6  # inputs up to 40 times sqrt(hidden)
+    assert largest_difference(got, batched_reference(spec, x, h0, lengths)) <= 2e-6  # inputs to 40 sqrt(hidden)
 
 
 @settings(max_examples=120)
@@ -77,5 +79,5 @@ def test_shares_cover_every_row_once_and_are_balanced(lengths, wanted):
     shares = threads.shares_of(ends, n_threads)
     assert shares.dtype == np.intp and len(shares) == n_threads + 1
     assert shares[0] == 0 and shares[-1] == len(ends) and (np.diff(shares) >= 0).all()
-    work = [int(ends[a:b].sum()) for a, b in zip(shares, shares[1:], strict=False)]
+    work = [int(ends[a:b].sum()) for a, b in pairwise(shares)]
     assert max(work) <= ends.sum() / n_threads + ends.max()
