@@ -75,21 +75,25 @@ cdef inline real activated(int activation, real x) noexcept nogil:
 
 
 cdef void product(Py_ssize_t rows, Py_ssize_t outputs, Py_ssize_t inputs, const real *x, const real *weight,
-                  real *y, Py_ssize_t y_stride) noexcept nogil:
-    """y += x weight^T; (rows x outputs) += (rows x inputs) (inputs x outputs), y with rows y_stride apart."""
-    cdef blas_int m = <blas_int>outputs, n = <blas_int>rows, k = <blas_int>inputs, ldc = <blas_int>y_stride, one = 1
+                  Py_ssize_t stride, real *y, Py_ssize_t y_stride) noexcept nogil:
+    """y += x weight^T; (rows x outputs) += (rows x inputs) (inputs x outputs).
+
+    The rows of x and of weight lie `stride` apart, those of y `y_stride`.
+    """
+    cdef blas_int m = <blas_int>outputs, n = <blas_int>rows, k = <blas_int>inputs, one = 1
+    cdef blas_int lda = <blas_int>stride, ldc = <blas_int>y_stride
     cdef real unit = 1
     cdef char transposed = b"T", plain = b"N"
     if real is float:
         if rows == 1:
-            sgemv(&transposed, &k, &m, &unit, <float *>weight, &k, <float *>x, &one, &unit, y, &one)
+            sgemv(&transposed, &k, &m, &unit, <float *>weight, &lda, <float *>x, &one, &unit, y, &one)
         else:
-            sgemm(&transposed, &plain, &m, &n, &k, &unit, <float *>weight, &k, <float *>x, &k, &unit, y, &ldc)
+            sgemm(&transposed, &plain, &m, &n, &k, &unit, <float *>weight, &lda, <float *>x, &lda, &unit, y, &ldc)
     else:
         if rows == 1:
-            dgemv(&transposed, &k, &m, &unit, <double *>weight, &k, <double *>x, &one, &unit, y, &one)
+            dgemv(&transposed, &k, &m, &unit, <double *>weight, &lda, <double *>x, &one, &unit, y, &one)
         else:
-            dgemm(&transposed, &plain, &m, &n, &k, &unit, <double *>weight, &k, <double *>x, &k, &unit, y, &ldc)
+            dgemm(&transposed, &plain, &m, &n, &k, &unit, <double *>weight, &lda, <double *>x, &lda, &unit, y, &ldc)
 
 
 cdef class BlasPlan:
@@ -246,6 +250,7 @@ cdef class BlasPlan:
         """All steps of one direction of one layer, a block of steps at a time: project the block, then step through."""
         cdef Py_ssize_t rows = last - first, hidden = self.hidden_size, output = self.directions * hidden
         cdef Py_ssize_t running = rows, projected, begin = 0, end, t, i, j, n, at, inputs = weights.inputs
+        cdef Py_ssize_t part = max(hidden, 8) if hidden < 128 else inputs   # few units have large weights: shorter sums
         cdef const Py_ssize_t *lengths = call.lengths + first
         cdef const Py_ssize_t *order = call.rows + first
         cdef real *x = space                                # (block_rows, I)
@@ -275,7 +280,9 @@ cdef class BlasPlan:
                     memcpy(xp + (projected + i) * 3 * hidden, b_ih, 3 * hidden * sizeof(real))
                 projected += n
                 end += 1
-            product(projected, 3 * hidden, inputs, x, <const real *>weights.w_ih, xp, 3 * hidden)
+            for i in range((inputs + part - 1) // part):
+                product(projected, 3 * hidden, min(part, inputs - i * part), x + i * part,
+                        <const real *>weights.w_ih + i * part, inputs, xp, 3 * hidden)
             projected = 0
             for t in range(begin, end):
                 while lengths[running - 1] <= t:
@@ -306,10 +313,10 @@ cdef class BlasPlan:
         if self.reset_after:
             for i in range(rows):
                 memcpy(gates + i * 3 * hidden, <const real *>weights.b_hh, 3 * hidden * sizeof(real))
-            product(rows, 3 * hidden, hidden, h, w_hh, gates, 3 * hidden)
+            product(rows, 3 * hidden, hidden, h, w_hh, hidden, gates, 3 * hidden)
         else:
             memset(gates, 0, rows * 3 * hidden * sizeof(real))
-            product(rows, 2 * hidden, hidden, h, w_hh, gates, 3 * hidden)
+            product(rows, 2 * hidden, hidden, h, w_hh, hidden, gates, 3 * hidden)
         for i in range(rows):
             gate = gates + i * 3 * hidden
             x = xp + i * 3 * hidden
@@ -319,7 +326,7 @@ cdef class BlasPlan:
                 for j in range(hidden):
                     reset[i * hidden + j] = gate[j] * h[i * hidden + j]
         if not self.reset_after:
-            product(rows, hidden, hidden, reset, w_hh + 2 * hidden * hidden, gates + 2 * hidden, 3 * hidden)
+            product(rows, hidden, hidden, reset, w_hh + 2 * hidden * hidden, hidden, gates + 2 * hidden, 3 * hidden)
         for i in range(rows):
             gate = gates + i * 3 * hidden
             x = xp + i * 3 * hidden

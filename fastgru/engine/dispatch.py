@@ -46,7 +46,10 @@ def chosen() -> str:
 
 def kernels(level: str | None = None) -> Any:
     """The table of kernels of a level, by default the one of this process, as a capsule."""
-    return import_module(_module(level or chosen())).kernels()
+    level = level or chosen()
+    if level not in available():
+        raise ImportError(f"kernel level {level!r} is not available here; available are {', '.join(available())}")
+    return import_module(_module(level)).kernels()
 
 
 def _module(level: str) -> str:

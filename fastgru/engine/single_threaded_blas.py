@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -19,26 +19,40 @@ __all__ = ["single_threaded_blas"]
 _changed = threading.Condition(threading.Lock())
 _inside = 0
 _forking = False
-_limits: Any = None
+_before: list[int] = []  # the libraries' numbers of threads when the first came in
+
+SETTERS = tuple(
+    f"{prefix}openblas_set_num_threads{suffix}" for prefix in ("", "scipy_") for suffix in ("", "64_", "_64")
+)
 
 
 @cache
-def _controller() -> Any:
-    """The BLAS libraries of the process. Finding them takes 400 us, so it is done once."""
+def _libraries() -> list[tuple[Callable[[], int], Callable[[int], Any]]]:
+    """How to ask and to set the threads of each BLAS of the process. Finding them takes 400 us, so it is done once.
+
+    threadpoolctl finds them, but its version 3.8 lets only one thread of the process change OpenBLAS; the first in
+    and the last out are often two, so the library's own function is called.
+    """
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController().select(user_api="blas")
+    found = []
+    for library in ThreadpoolController().select(user_api="blas").lib_controllers:
+        setters = [getattr(library.dynlib, name, None) for name in SETTERS]
+        setter = next((setter for setter in setters if setter is not None), library.set_num_threads)
+        found.append((library.get_num_threads, setter))
+    return found
 
 
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
     """While any thread is inside, BLAS computes every call in the thread that made it."""
-    global _inside, _limits
+    global _inside
     with _changed:
         while _forking:
             _changed.wait()
         if _inside == 0:
-            _limits = _controller().limit(limits=1)
+            _before[:] = [ask() for ask, _ in _libraries()]
+            _set_threads([1] * len(_before))
         _inside += 1
     try:
         yield
@@ -46,9 +60,13 @@ def single_threaded_blas() -> Iterator[None]:
         with _changed:
             _inside -= 1
             if _inside == 0:
-                _limits.restore_original_limits()
-                _limits = None
+                _set_threads(_before)
                 _changed.notify_all()
+
+
+def _set_threads(numbers: list[int]) -> None:
+    for (_, set_threads), number in zip(_libraries(), numbers, strict=True):
+        set_threads(number)
 
 
 def _before_fork() -> None:
