@@ -120,7 +120,8 @@ def test_a_file_without_tensors_is_an_error():
 
 def test_sizes_that_do_not_fit_are_a_checkpoint_error_with_the_path():
     head = {"fc.weight": array(2, 5), "fc.bias": array(2)}
-    with pytest.raises(CheckpointError, match=r"^some.pt: layer 'fc': weight: got shape \(2, 5\), wanted \(at least 1, 3\)"):
+    said = r"^some.pt: layer 'fc': weight: got shape \(2, 5\), wanted \(at least 1, 3\)"
+    with pytest.raises(CheckpointError, match=said):
         spec_of(checkpoint(gru("rnn") | head), layers=["rnn", "fc"])
 
 
