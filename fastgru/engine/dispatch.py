@@ -54,3 +54,6 @@ def kernels(level: str | None = None) -> Any:
 
 def _module(level: str) -> str:
     return f"fastgru.engine.kernels_{level}"
+
+
+chosen()  # a level that cannot be had is refused when the package is imported, not at the first call
