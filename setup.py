@@ -17,7 +17,7 @@ from setuptools import Extension, setup
 from setuptools.errors import CompileError, LinkError
 
 ENGINE = "fastgru/engine"
-HEADERS = [f"{ENGINE}/{name}" for name in ("simd.h", "cpu.h", "kernels.pxi", "ahead.pxi", "kernels.pxd", "plan.pxd")]
+HEADERS = [str(path) for pattern in ("*.h", "*.pxi", "*.pxd") for path in Path(ENGINE).glob(pattern)]
 LEVELS = {  # kernel level: (the compiler's name of the processor, flags)
     "baseline": ("1", []),
     "avx2": ("defined(__x86_64__)", ["-mavx2", "-mfma"]),
@@ -91,7 +91,7 @@ class BuildEngine(build_ext):
         return str(folder)
 
 
-MODULES = ["cpu", "pack", "plan", "affine", "state", "blas", *(f"kernels_{level}" for level in LEVELS)]
+MODULES = ["cpu", "pack", "plan", "affine", "state", "blas", "single_threaded_blas", *map("kernels_{}".format, LEVELS)]
 setup(
     cmdclass={"build_ext": BuildEngine},
     ext_modules=[Extension(f"fastgru.engine.{name}", [f"{ENGINE}/{name}.pyx"], depends=HEADERS,

@@ -21,18 +21,19 @@ def as_numbers(array: Any, name: str, dtype: DTypeLike) -> NDArray[Any]:
         return array  # what a caller who counts microseconds passes; the rest of this function takes 2 us
     try:
         given = np.asarray(array)
-    except (ValueError, TypeError, RuntimeError) as error:
+    except Exception as error:  # whatever an object's own conversion raises
         raise DTypeError(f"{name}: cannot be made an array ({error}); pass an array of numbers") from error
     if given.dtype.kind not in "fiub":
         raise DTypeError(f"{name}: got dtype {given.dtype}, wanted real numbers (float32 is used without a copy)")
-    return np.require(given, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+    with np.errstate(all="ignore"):  # a float64 beyond float32 is inf
+        return np.require(given, dtype, ["C_CONTIGUOUS", "ALIGNED"])
 
 
 def as_integers(array: Any, name: str) -> NDArray[np.intp]:
     """A C-contiguous array of integers; whole floats are not taken."""
     try:
         given = np.asarray(array)
-    except (ValueError, TypeError, RuntimeError) as error:
+    except Exception as error:  # whatever an object's own conversion raises
         raise DTypeError(f"{name}: cannot be made an array ({error}); pass an array of integers") from error
     if given.dtype.kind not in "iu" and given.size:
         raise DTypeError(f"{name}: got dtype {given.dtype}, wanted integers")
@@ -49,10 +50,11 @@ def as_sequences(x: Any, features: int, dtype: DTypeLike) -> tuple[NDArray[Any],
         array = array[None]
     if array.ndim != 3 or array.shape[2] != features:
         raise ShapeError(
-            f"x: got shape {np.shape(x)}, wanted (batch, steps, {features}) or, for one sequence, (steps, {features})"
+            f"x: got shape {array.shape[single:]}, wanted (batch, steps, {features}) "
+            f"or, for one sequence, (steps, {features})"
         )
     if array.shape[1] == 0:
-        raise ShapeError(f"x: got shape {np.shape(x)}, that is no steps; wanted at least one")
+        raise ShapeError(f"x: got shape {array.shape[single:]}, that is no steps; wanted at least one")
     return array, single
 
 

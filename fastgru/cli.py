@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_run(commands.add_parser("run", help="run a model on the sequences of a .npy file"))
     config = commands.add_parser("config", help="version, kernels, threads and BLAS of this machine")
+    config.add_argument("--json", action="store_true", help="print it as JSON")
     config.set_defaults(command=_config)
     return parser
 
@@ -166,9 +167,12 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _config(arguments: argparse.Namespace) -> int:
-    from .config import show_config
+    from .config import configuration, show_config
 
-    show_config()
+    if arguments.json:
+        print(json.dumps(configuration(), indent=2))
+    else:
+        show_config()
     return 0
 
 
@@ -180,7 +184,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(found, indent=2))
         return 0
-    print(printable("\n".join([*_facts(found), ""])))
+    print(printable("\n".join([*_facts(found), *([""] if found["layers"] else [])])))
     rows = [
         (
             layer["name"] or "(top level)",
@@ -191,7 +195,8 @@ def _inspect(arguments: argparse.Namespace) -> int:
         )
         for layer in found["layers"]
     ]
-    print_table(("layer", "kind", "sizes", "options", "parameters"), rows, right=("parameters",))
+    if rows:
+        print_table(("layer", "kind", "sizes", "options", "parameters"), rows, right=("parameters",))
     for line in _notes(found):
         print(printable(line))
     return 0
@@ -201,23 +206,32 @@ def _facts(found: dict[str, Any]) -> list[str]:
     """The lines above the table of layers."""
     count = len(found["layers"])
     writer = " ".join(filter(None, (found["writer"], found["version"])))
+    parameters = f"  parameters  {found['parameters']:,} in {count} layer{'s' if count != 1 else ''}"
     return [
         str(found["path"]),
         f"  format      {found['format']}" + (f", written by {writer}" if writer else ""),
-        f"  parameters  {found['parameters']:,} in {count} layer{'s' if count != 1 else ''}",
+        *([parameters] if count else []),
         f"  loads as    {_loads_as(found)}",
     ]
 
 
 def _notes(found: dict[str, Any]) -> list[str]:
     """The lines below it: what cannot be loaded, what is not used, and how to load the rest."""
-    lines = [f"  {layer['name']}: {layer['problem']}" for layer in found["layers"] if layer["problem"]]
-    lines += _names(found["unused"], "tensors that no layer uses")
-    lines += _names(found["beside"], "tensors beside the model, as of an optimizer")
-    lines += _names(found["skipped"], "objects that are not tensors")
+    lines = [
+        f"  {_problem_of(layer, found)}"
+        for layer in found["layers"]
+        if layer["problem"] and layer["problem"] != found["problem"]
+    ]
+    lines += _names(found["unused"], "tensor that no layer uses", "tensors that no layer uses")
+    lines += _names(found["beside"], "tensor beside the model", "tensors beside the model, as of an optimizer")
+    lines += _names(found["skipped"], "object that is not a tensor", "objects that are not tensors")
     if found["suggested_layers"]:
         call = f"  fastgru.load({json.dumps(found['path'])}, {found['suggested_layers']})"
         lines += ["", "The file does not say in which order its layers run. If this is it, load it by", call]
+        if "fastgru." in found["suggested_layers"]:
+            from .importers.chain import CHOICE
+
+            lines += [f"{CHOICE}."]
     return lines
 
 
@@ -226,7 +240,20 @@ def _loads_as(found: dict[str, Any]) -> str:
         return str(found["loads_as"])
     if found["suggested_layers"]:
         return "Model, once its layers are named"
-    return f"nothing: {found['problem']}"
+    return f"nothing: {_without_path(found['problem'], found)}"
+
+
+def _problem_of(layer: dict[str, Any], found: dict[str, Any]) -> str:
+    """A layer's problem, after its name where it does not begin with that already."""
+    problem = _without_path(layer["problem"], found)
+    if problem.startswith("layer "):
+        return problem
+    return f"{layer['name'] or 'the top level of the file'}: {problem}"
+
+
+def _without_path(problem: str, found: dict[str, Any]) -> str:
+    """A problem without the path that it begins with, which stands in the first line already."""
+    return problem.removeprefix(f"{found['path']}: ")
 
 
 def _sizes(sizes: dict[str, int]) -> str:
@@ -253,11 +280,11 @@ def _options(options: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _names(names: Sequence[str], meaning: str) -> list[str]:
+def _names(names: Sequence[str], one: str, several: str) -> list[str]:
     if not names:
         return []
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ["", f"{len(names)} {meaning}:", f"  {', '.join(names[:NAMES_SHOWN])}{more}"]
+    return ["", f"{len(names)} {one if len(names) == 1 else several}:", f"  {', '.join(names[:NAMES_SHOWN])}{more}"]
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["GRU"]
 
-PRECISIONS = ("float32", "float64")
-BACKENDS = ("packed", "blas")
+Precision = Literal["float32", "float64"]
+Backend = Literal["packed", "blas"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+BACKENDS: tuple[str, ...] = get_args(Backend)
 
 
 @cache
@@ -72,9 +74,9 @@ class GRU:
         self,
         spec: GRUSpec,
         *,
-        precision: str = "float32",
+        precision: Precision = "float32",
         n_threads: int | None = None,
-        backend: str | None = None,
+        backend: Backend | None = None,
     ) -> None:
         if not isinstance(spec, GRUSpec):
             raise ShapeError(
@@ -146,7 +148,8 @@ class GRU:
             return y, np.empty((self._spec.num_layers * self._spec.directions, 0, self.hidden_size), self._dtype)
         n_threads = threads.threads_for(self._n_threads, batch, batch * steps * self._work_per_step)
         if ends is None:
-            order, ends, shares = threads.equal_rows(batch, steps, n_threads)
+            rows = threads.few_equal_rows if batch <= 1024 else threads.equal_rows
+            order, ends, shares = rows(batch, steps, n_threads)
         else:
             order = np.argsort(-ends, kind="stable")
             ends = ends[order]
@@ -230,16 +233,16 @@ class GRU:
         return _rebuild, (self._spec, self._precision, self._n_threads, self._asked_backend)
 
 
-def _rebuild(spec: GRUSpec, precision: str, n_threads: int | None, backend: str | None) -> GRU:
+def _rebuild(spec: GRUSpec, precision: Precision, n_threads: int | None, backend: Backend | None) -> GRU:
     return GRU(spec, precision=precision, n_threads=n_threads, backend=backend)
 
 
 def check_options(precision: str, n_threads: int | None, backend: str | None) -> None:
     """Raise unless the options of a GRU or a Model are ones that there are, and go together."""
     threads.check_threads(n_threads)
-    if precision not in PRECISIONS:
+    if not isinstance(precision, str) or precision not in PRECISIONS:
         raise UnsupportedModelError(f"precision: got {precision!r}, wanted one of {', '.join(PRECISIONS)}")
-    if backend is not None and backend not in BACKENDS:
+    if backend is not None and (not isinstance(backend, str) or backend not in BACKENDS):
         raise UnsupportedModelError(f"backend: got {backend!r}, wanted one of {', '.join(BACKENDS)}")
     if precision == "float64" and backend == "packed":
         raise UnsupportedModelError('backend="packed" computes in float32; for float64 leave backend out')

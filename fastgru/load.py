@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
-from .gru import GRU
+from .gru import GRU, Backend, Precision
 from .model import Model
 from .spec import GRUSpec, ModelSpec
 
@@ -20,13 +20,33 @@ if TYPE_CHECKING:
 __all__ = ["from_torch", "load"]
 
 
+@overload
+def load(
+    path: str | os.PathLike[str],
+    *,
+    layers: Sequence[LayerItem],
+    precision: Precision = ...,
+    n_threads: int | None = ...,
+    backend: Backend | None = ...,
+    strict: bool = ...,
+) -> Model: ...
+@overload
+def load(
+    path: str | os.PathLike[str],
+    *,
+    layers: None = ...,
+    precision: Precision = ...,
+    n_threads: int | None = ...,
+    backend: Backend | None = ...,
+    strict: bool = ...,
+) -> GRU | Model: ...
 def load(
     path: str | os.PathLike[str],
     *,
     layers: Sequence[LayerItem] | None = None,
-    precision: str = "float32",
+    precision: Precision = "float32",
     n_threads: int | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     strict: bool = True,
 ) -> GRU | Model:
     """Open a trained model, without the framework that wrote it.
@@ -89,13 +109,31 @@ def load(
     return _build(spec, precision, n_threads, backend)
 
 
+@overload
+def from_torch(
+    module_or_state_dict: object,
+    *,
+    layers: Sequence[LayerItem],
+    precision: Precision = ...,
+    n_threads: int | None = ...,
+    backend: Backend | None = ...,
+) -> Model: ...
+@overload
+def from_torch(
+    module_or_state_dict: object,
+    *,
+    layers: None = ...,
+    precision: Precision = ...,
+    n_threads: int | None = ...,
+    backend: Backend | None = ...,
+) -> GRU: ...
 def from_torch(
     module_or_state_dict: object,
     *,
     layers: Sequence[LayerItem] | None = None,
-    precision: str = "float32",
+    precision: Precision = "float32",
     n_threads: int | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> GRU | Model:
     """Take over the weights of a live PyTorch module; torch itself is not imported.
 
@@ -139,7 +177,9 @@ def from_torch(
     return _build(spec, precision, n_threads, backend)
 
 
-def _build(spec: GRUSpec | ModelSpec, precision: str, n_threads: int | None, backend: str | None) -> GRU | Model:
+def _build(
+    spec: GRUSpec | ModelSpec, precision: Precision, n_threads: int | None, backend: Backend | None
+) -> GRU | Model:
     if isinstance(spec, GRUSpec):
         return GRU(spec, precision=precision, n_threads=n_threads, backend=backend)
     return Model(spec, precision=precision, n_threads=n_threads, backend=backend)

@@ -17,7 +17,7 @@ from . import reference
 from .arrays import as_integers, as_lengths, as_numbers, as_sequences
 from .engine.affine import Affine
 from .errors import ShapeError, UnsupportedModelError
-from .gru import GRU, check_options, kernel_table
+from .gru import GRU, Backend, Precision, check_options, kernel_table
 from .spec import (
     GATE_ACTIVATIONS,
     Activation,
@@ -89,9 +89,9 @@ class Model:
         self,
         spec: ModelSpec,
         *,
-        precision: str = "float32",
+        precision: Precision = "float32",
         n_threads: int | None = None,
-        backend: str | None = None,
+        backend: Backend | None = None,
     ) -> None:
         if not isinstance(spec, ModelSpec):
             raise ShapeError(f"Model takes a ModelSpec, got {type(spec).__name__}; use fastgru.load(path)")
@@ -192,9 +192,21 @@ class ModelStream:
             self._steps.append(step)
 
     def step(self, x: ArrayLike) -> Array:
-        """Take one step: (batch, features) to (batch, outputs), or (features,) to (outputs,) for one stream.
+        """Take one step and keep the new states.
 
-        Where the first layer is an Embedding a step is (batch,) integers, or one integer.
+        Parameters
+        ----------
+        x : array_like, (batch, features), or (features,) for one stream
+            Where the first layer is an Embedding, (batch,) integers, or one integer.
+
+        Returns
+        -------
+        ndarray, (batch, outputs) or (outputs,)
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            The argument does not fit. The states are as they were.
         """
         features = self._model.spec.inputs[0].features
         if features is None:
@@ -219,8 +231,8 @@ class ModelStream:
 
     @state.setter
     def state(self, states: list[Array]) -> None:
-        if len(states) != len(self._streams):
-            raise ShapeError(f"state: got {len(states)} arrays, wanted {len(self._streams)}, one for every GRU")
+        if not isinstance(states, (list, tuple)) or len(states) != len(self._streams):
+            raise ShapeError(f"state: wanted a list of {len(self._streams)} arrays, one for every GRU of the model")
         before = self.state
         try:
             for stream, state in zip(self._streams, states, strict=True):
@@ -237,9 +249,24 @@ class ModelStream:
 
     def copy(self) -> ModelStream:
         """A stream of its own that goes on from the same states."""
-        twin = ModelStream(self._model, self.batch)
-        twin.state = self.state
-        return twin
+        return _rebuild_stream(self._model, self.batch, self.state)
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ModelStream:
+        return self.copy()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_stream, (self._model, self.batch, self.state)
+
+    def __repr__(self) -> str:
+        return f"ModelStream({self._model!r}, batch={self.batch})"
+
+
+def _rebuild_stream(model: Model, batch: int, state: list[Array]) -> ModelStream:
+    stream = ModelStream(model, batch)
+    stream.state = state
+    return stream
 
 
 @dataclass(frozen=True)
@@ -337,7 +364,12 @@ def _activation(name: str, dtype: np.dtype[Any]) -> Step:
 
         return run
     function = reference.ACTIVATIONS[name]
-    return lambda x: np.asarray(function(x), dtype)
+
+    def run_reference(x: Array) -> Array:
+        with np.errstate(all="ignore"):  # an underflow of exp is zero, as it should be
+            return np.asarray(function(x), dtype)
+
+    return run_reference
 
 
 def _embedding(layer: Embedding, dtype: np.dtype[Any], name: str) -> Step:
@@ -362,10 +394,10 @@ def _final_state(value: Value) -> Value:
 
 
 def _mean(value: Value) -> Value:
-    if value.lengths is None:
-        return Value(value.array.mean(axis=1))
-    real = np.where(_is_real(value), value.array, 0)
-    return Value(np.asarray(real.sum(axis=1) / value.lengths[:, None], value.array.dtype))
+    """Summed step by step in float64, so that a row's bits do not depend on what is behind its end."""
+    real = value.array if value.lengths is None else np.where(_is_real(value), value.array, 0)
+    total = np.cumsum(real, axis=1, dtype=np.float64)[:, -1]
+    return Value((total / (value.last_steps[:, None] + 1)).astype(value.array.dtype))
 
 
 def _max(value: Value) -> Value:

@@ -135,11 +135,11 @@ def read_array(path: str) -> Array:
 @contextmanager
 def replacing(path: str) -> Iterator[BinaryIO]:
     """A file beside ``path`` that takes its place at the end, or disappears where something was raised."""
+    if os.path.exists(path) and not os.path.isfile(path):  # asked of the path: a pipe's /dev/stdout resolves to nothing
+        raise OSError(errno.EINVAL, "OUTPUT must be a regular file, or the name of a new one", path)
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "its folder does not exist", path)
-    if target.exists() and not target.is_file():
-        raise OSError(errno.EINVAL, "is not a regular file, and cannot be replaced by one", path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         with open(temporary, "xb") as file:

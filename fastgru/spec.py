@@ -319,7 +319,7 @@ def _output_of(node: Node, inputs: Sequence[_Value]) -> _Value:
         return _Value(layer.weight.shape[0], given.sequence)
     if isinstance(layer, Activation):
         _check_name(layer.name, ACTIVATIONS, where)
-        return given
+        return replace(given, after_gru=False)
     if isinstance(layer, (Last, Mean, Max, FinalState)):
         if not given.sequence:
             raise ShapeError(f"{where}: takes a sequence, but the steps are already gone before it")

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import zip_longest
 from typing import TextIO
 
 __all__ = ["can_print", "print_table", "printable", "progress"]
 
 BAR_WIDTH = 24
 REDRAW_SECONDS = 0.1
+NARROWEST = 10  # characters that a column is left with where a table is too wide
 
 
 def printable(text: str) -> str:
@@ -37,18 +40,33 @@ def can_print(characters: str, stream: TextIO) -> bool:
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
-    """Print rows under headings on standard output; the columns named in ``right`` are aligned to the right."""
+    """Print rows under headings on standard output, within the width of the terminal or of ``COLUMNS``, or 80.
+
+    The columns named in ``right`` are aligned to the right and keep their width; long cells of the others are wrapped.
+    """
     cells = [[printable(cell).replace("\n", " ") for cell in row] for row in rows]
     if sys.stdout.isatty() and find_spec("rich") is not None:
         _print_rich_table(headings, cells, right)
         return
     widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+    _narrow(widths, [heading not in right for heading in headings], shutil.get_terminal_size().columns)
     for row in (headings, ["-" * width for width in widths], *cells):
-        aligned = [
-            cell.rjust(width) if heading in right else cell.ljust(width)
-            for heading, cell, width in zip(headings, row, widths, strict=True)
-        ]
-        print("  ".join(aligned).rstrip())
+        wrapped = [textwrap.wrap(cell, width) for cell, width in zip(row, widths, strict=True)]
+        for parts in zip_longest(*wrapped, fillvalue=""):
+            aligned = [
+                part.rjust(width) if heading in right else part.ljust(width)
+                for heading, part, width in zip(headings, parts, widths, strict=True)
+            ]
+            print("  ".join(aligned).rstrip())
+
+
+def _narrow(widths: list[int], may_wrap: Sequence[bool], limit: int) -> None:
+    """Take from the widest column, one character at a time, until all fit with two spaces between them."""
+    while sum(widths) + 2 * (len(widths) - 1) > limit:
+        width, place = max((width, place) for place, width in enumerate(widths) if may_wrap[place])
+        if width <= NARROWEST:
+            return
+        widths[place] -= 1
 
 
 def _print_rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from .errors import DTypeError, FastGRUError, ShapeError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["available", "check_threads", "equal_rows", "shares_of", "threads_for"]
+__all__ = ["available", "check_threads", "equal_rows", "few_equal_rows", "shares_of", "threads_for"]
 
 # Multiply-adds a thread must have to itself before another is started. A parallel region costs 1 us when its threads
 # are awake and 30 to 60 us when they sleep; 5 million take about 100 us of one core.
@@ -164,10 +164,16 @@ def shares_of(lengths: NDArray[np.intp], threads: int) -> NDArray[np.intp]:
     return np.maximum.accumulate(shares).astype(np.intp)
 
 
-@lru_cache(maxsize=32)
-def equal_rows(
-    batch: int, steps: int, threads: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Rows in order, all of ``steps`` steps, and their shares. Kept, for making them takes 6 us, half a short call."""
+Rows = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
+
+
+def equal_rows(batch: int, steps: int, threads: int) -> Rows:
+    """Rows in order, all of ``steps`` steps, and their shares."""
     order, lengths = np.arange(batch), np.full(batch, steps)
     return order, lengths, shares_of(lengths, threads)
+
+
+@lru_cache(maxsize=32)
+def few_equal_rows(batch: int, steps: int, threads: int) -> Rows:
+    """``equal_rows``, kept: making them takes 6 us, longer than a short call. For small batches only."""
+    return equal_rows(batch, steps, threads)

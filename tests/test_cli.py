@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 import fastgru
 from fastgru import cli, run_file, terminal
+from fastgru.checkpoint import Checkpoint
 from fastgru.cli import main
 from fastgru.spec import Activation, Last
 
@@ -97,6 +98,8 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], capsys: pytes
 def test_config_prints_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config"]) == 0
     assert "kernels" in capsys.readouterr().out
+    assert main(["config", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["fastgru"] == fastgru.__version__
 
 
 def test_inspect_says_what_is_there_and_how_to_load_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,6 +124,40 @@ def test_inspect_lists_what_is_not_used(tmp_path: Path, capsys: pytest.CaptureFi
     out = capsys.readouterr().out
     assert "12 tensors that no layer uses" in out
     assert "and 4 more" in out
+
+
+def test_inspect_counts_one_tensor_as_one_and_names_the_top_level(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "lstm.safetensors")
+    save_file({"weight_ih_l0": np.zeros((8, 3), "f4"), "weight_hh_l0": np.zeros((8, 2), "f4")}, path)
+    assert main(["inspect", path]) == 0
+    out = capsys.readouterr().out
+    assert "nothing: holds an LSTM and no GRU; fastgru runs only GRUs\n" in out
+    assert "the top level of the file: LSTM is not supported" in out
+    assert out.count(path) == 1
+    save_file({"h0": np.zeros((8, 3), "f4")}, path)
+    assert main(["inspect", path]) == 0
+    assert "1 tensor that no layer uses" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("model_class", ["Sequential", "Functional"])
+def test_inspect_says_why_a_keras_file_is_refused_once(
+    model_class: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {"class_name": model_class, "config": {"layers": [{"class_name": "LSTM", "config": {"name": "rnn"}}]}}
+    given = Checkpoint("some.keras", "keras", {"layers/lstm/cell/vars/0": np.zeros((4, 12), "f4")}, config)
+    monkeypatch.setattr("fastgru.checkpoint.read", lambda path: given)
+    assert main(["inspect", "some.keras"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("upported") == 2 - (model_class == "Functional")
+    assert out.count("some.keras") == 1
+    assert ("parameters" in out) == (model_class == "Sequential")
+
+
+def test_inspect_explains_the_layer_it_suggests(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["inspect", DIGITS])
+    assert "FinalState() the final states of both directions; leave it out for" in capsys.readouterr().out
 
 
 def test_a_name_in_a_file_cannot_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -295,6 +332,14 @@ def test_an_output_that_cannot_be_a_file_is_one_error(
     assert not hidden_files(tmp_path)
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="Windows has no such file")
+def test_a_pipe_is_no_output(images: str) -> None:
+    command = [sys.executable, "-m", "fastgru", "run", DIGITS, images, "-o", "/dev/stdout", "--layers", CHAIN]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "/dev/stdout: OUTPUT must be a regular file" in done.stderr
+
+
 def test_a_link_stays_a_link_and_its_file_is_replaced(images: str, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     target, link = tmp_path / "real" / "y.npy", tmp_path / "y.npy"
@@ -375,6 +420,19 @@ def test_tables_keep_square_brackets(rich: bool, monkeypatch: pytest.MonkeyPatch
 def test_a_plain_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.print_table(("layer", "size"), [("gru", "12"), ("output", "3")], right=("size",))
     assert capsys.readouterr().out == "layer   size\n------  ----\ngru       12\noutput     3\n"
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_plain_table_keeps_within_the_columns(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    row = ("encoder.layers.0.recurrent", "GRU", "reset after, tanh, gates sigmoid, merge concat, " * 2, "1,234,567")
+    terminal.print_table(("layer", "kind", "options", "parameters"), [row], right=("parameters",))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert lines[2].endswith("1,234,567")
+    assert sum(line.count("gates") for line in lines) == 2
 
 
 def test_the_command_imports_only_what_it_needs() -> None:

@@ -297,3 +297,32 @@ def test_a_wrong_option_is_refused_with_and_without_a_gru(options):
 def test_a_wrong_spec_is_refused(spec):
     with pytest.raises(FastGRUError):
         Model(spec)
+
+
+def test_the_mean_of_one_feature_does_not_depend_on_what_is_behind_a_rows_end():
+    model = Model(sequential([("gru", GRULayer(network(3, 1))), ("mean", Mean())]))
+    x, lengths = numbers(16, 40, 3), np.arange(1, 32, 2)
+    together = model(x, lengths=lengths)
+    for row, length in enumerate(lengths):
+        assert same_bits(model(x[row, :length]), together[row])
+
+
+def test_final_states_come_directly_after_a_gru():
+    chain = [("gru", GRULayer(network(3, 4))), ("act", Activation("relu")), ("final", FinalState())]
+    with pytest.raises(ShapeError, match=r"'final'.*directly after a GRU"):
+        Model(sequential(chain))
+
+
+def test_streams_copy_and_pickle_with_their_states():
+    stream = Model(FIRST_DENSE).stream(2)
+    stream.step(numbers(2, 3))
+    for twin in (copy.copy(stream), copy.deepcopy(stream), pickle.loads(pickle.dumps(stream))):
+        before = twin.state[0].copy()
+        stream.step(numbers(2, 3))
+        assert same_bits(twin.state[0], before) and not same_bits(stream.state[0], before)
+
+
+def test_numpys_floating_point_errors_stay_inside():
+    model = Model(sequential([("gru", GRULayer(network(3, 4))), ("out", dense(5, 4, "softmax"))]))
+    with np.errstate(all="raise"):
+        assert model(np.full((2, 3, 3), 1e300)).shape == (2, 3, 5)

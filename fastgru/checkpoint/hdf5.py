@@ -49,7 +49,7 @@ def read_hdf5_floats(
         import h5py
     except ImportError:
         raise MissingDependencyError(
-            f'{where}: reading Keras weights needs h5py, which is not installed; pip install "fastgru[keras]"'
+            f'{where}: reading Keras weights needs h5py, which is not installed; pip install h5py (the extra "keras")'
         ) from None
     check_structure(content, where, skip=skip)
     reader = _Reader(h5py, content, where)

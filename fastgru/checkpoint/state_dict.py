@@ -6,6 +6,7 @@ iterative, visits an object once, and is bounded, because a file may nest and sh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,6 +26,7 @@ NOT_WEIGHTS = frozenset(
      "schedulers", "scheduler_state_dict", "lr_scheduler", "lr_schedulers", "scaler", "grad_scaler", "rng_state",
      "callbacks", "loops")
 )  # fmt: skip
+PARAMETER = re.compile(r"(weight|bias)(_(ih|hh|g|v|orig|mask)(_l\d+)?(_reverse)?)?$")
 WRAPPERS = ("module.", "_orig_mod.")  # DataParallel, torch.compile
 
 MAX_ENTRIES = 200_000
@@ -79,8 +81,9 @@ def find_state_dict(root: Any, where: str) -> StateDict:
 def _choose(entries: dict[Any, Any], place: str, where: str) -> str | None:
     """The key of the container to go into; None where ``entries`` themselves are the state dict."""
     containers = [key for key in CONTAINERS if _holds_weights(entries.get(key))]
-    # A 0-d tensor at the top (a best loss, a step count) does not make it a state dict.
-    own = any(isinstance(value, TensorRecord) and not value.is_scalar for value in entries.values())
+    # A tensor at the top makes it a state dict where it is called as parameters are; beside a container there may be
+    # others: a best loss, a generator's state, the weights of classes.
+    own = any(isinstance(value, TensorRecord) and _names_a_parameter(key) for key, value in entries.items())
     candidates = ([place] if own else []) + containers
     if len(candidates) > 1:
         raise CheckpointError(
@@ -88,6 +91,11 @@ def _choose(entries: dict[Any, Any], place: str, where: str) -> str | None:
             "Save the one you mean on its own: torch.save(checkpoint[name], path)"
         )
     return containers[0] if containers else None
+
+
+def _names_a_parameter(key: Any) -> bool:
+    """Whether a key is a dotted name, or one that modules give their parameters."""
+    return isinstance(key, str) and ("." in key or PARAMETER.match(key) is not None)
 
 
 def _holds_weights(value: Any) -> bool:
@@ -151,6 +159,11 @@ def _flatten(entries: dict[Any, Any], *, at_top: bool, skipped: list[str], where
                 raise CheckpointError(f"{where}: two tensors are called {shown(name)} once nested names are joined")
             found[name] = value
         elif not below or id(below) in seen or (at_top and not prefix and key in NOT_WEIGHTS):
+            if entries_of(value) is None and PARAMETER.match(name.rpartition(".")[2]):
+                raise CheckpointError(
+                    f"{where}: {shown(name)} is called as a parameter is, but is not a plain tensor (sparse, on the "
+                    "meta device, or an array of NumPy's); save it as a dense tensor on the CPU"
+                )
             skipped.append(name)
         elif len(levels) >= MAX_DEPTH:
             raise CheckpointError(f"{where}: its state dict is nested deeper than {MAX_DEPTH}")

@@ -6,6 +6,7 @@ JSON is data here: size, nesting and the number of values are checked before the
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -32,7 +33,13 @@ def parse_json(data: bytes, where: str) -> dict[str, Any]:
         raise CheckpointError(f"{where}: got {len(data)} bytes of JSON, wanted at most {MAX_JSON_BYTES}")
     _check_nesting(data, where)
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_int=_short_integer)
+        value = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_without_duplicates,
+            parse_int=_short_integer,
+            parse_float=_finite,
+            parse_constant=_finite,
+        )
     except CheckpointError as error:
         raise CheckpointError(f"{where}: {error}") from None
     except ValueError as error:  # of the decoding and of the parsing
@@ -70,3 +77,11 @@ def _short_integer(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
         raise CheckpointError(f"its JSON has an integer of {len(digits)} digits, wanted at most {MAX_DIGITS}")
     return int(digits)
+
+
+def _finite(number: str) -> float:
+    """A float; NaN, Infinity and what is too large for a float are not JSON that could be written again."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise CheckpointError(f"its JSON has the number {shown(number)}, wanted finite ones")
+    return value

@@ -12,11 +12,13 @@ from libc.math cimport exp, expf, tanh, tanhf
 from libc.string cimport memcpy, memset
 from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 
+from fastgru.engine.single_threaded_blas cimport enter, leave
+
 from fastgru.errors import ShapeError
 
 from .checks import check_activation, checked_weights
 from .plan import check_rows
-from .single_threaded_blas import single_threaded_blas
+from . import single_threaded_blas
 
 include "blas_int.pxi"          # blas_int: made by setup.py, int or 64 bits wide as SciPy was built
 
@@ -179,8 +181,12 @@ cdef class BlasPlan:
         space_array = np.empty(threads * space_size, dtype=np.int8)
         space = space_array
         weights = self.pointers()
-        with single_threaded_blas():
+        single_threaded_blas.find()
+        enter()
+        try:
             self.start(&call, weights, shares, &space[0], space_size)
+        finally:
+            leave()
         return y, h
 
     cdef void *bytes_of(self, array) except NULL:

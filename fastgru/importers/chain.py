@@ -14,16 +14,32 @@ from typing import Union, get_args
 import numpy as np
 
 from ..errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
-from ..spec import Dense, Embedding, GRULayer, Layer, ModelSpec, sequential, validate
+from ..spec import Dense, Embedding, FinalState, GRULayer, Last, Layer, ModelSpec, sequential, validate
 from .pytorch import Module, dense_from_tensors, embedding_from_tensors, gru_from_tensors, modules_of
 from .tensors import listed
 
-__all__ = ["LayerItem", "contents", "model_spec", "suggest", "suggested_modules"]
+__all__ = [
+    "CHOICE",
+    "LayerItem",
+    "contents",
+    "embeddings",
+    "in_the_way",
+    "misfit",
+    "model_spec",
+    "suggest",
+    "suggested_modules",
+]
 
 LayerItem = Union[str, Layer]
 
+CHOICE = (
+    "Last() takes each row's last step, FinalState() the final states of both directions; "
+    "leave it out for one output a step"
+)
+
 _LOADABLE = ("gru", "linear", "matrix")
 _MOST_TRIED = 24  # modules; a longer chain is suggested in the file's order, untried
+_WITHOUT_WEIGHTS = {"Last": "", "FinalState": "", "Mean": "", "Max": "", "Dropout": "", "Activation": "'relu'"}
 
 
 def model_spec(tensors: Mapping[str, np.ndarray], layers: Sequence[LayerItem], where: str) -> ModelSpec:
@@ -63,20 +79,41 @@ def model_spec(tensors: Mapping[str, np.ndarray], layers: Sequence[LayerItem], w
 
 
 def suggest(tensors: Mapping[str, np.ndarray]) -> str:
-    """The ``layers=[...]`` to start from, with the modules that can be loaded; empty where there are none.
+    """The ``layers=[...]`` to start from; empty where a module is ``in_the_way``, or the modules are a ``misfit``.
 
     Modules come in the file's order. Where that order cannot run and the order embeddings, GRUs, linear layers can
-    (safetensors files are sorted by name), they come in the latter. ``Last()`` follows the last GRU if a linear layer
-    comes after it, because that is what most classifiers do; the file itself does not say.
+    (safetensors files are sorted by name), they come in the latter. If a linear layer comes after the last GRU,
+    ``Last()`` stands between them, or ``FinalState()`` where the GRU has two directions, because that is what most
+    classifiers do; the file itself does not say.
     """
-    items = []
-    modules = suggested_modules(tensors)
-    last = max((place for place, module in enumerate(modules) if module.kind == "gru"), default=len(modules))
-    for place, module in enumerate(modules):
-        items.append(json.dumps(module.prefix, ensure_ascii=False))
-        if place == last and place + 1 < len(modules):
-            items.append("fastgru.Last()")
-    return f"layers=[{', '.join(items)}]" if items else ""
+    items = _suggestion(tensors)
+    if not items or in_the_way(tensors) or misfit(tensors):
+        return ""
+    written = (
+        f"fastgru.{item}" if not isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in items
+    )
+    return f"layers=[{', '.join(written)}]"
+
+
+def in_the_way(tensors: Mapping[str, np.ndarray]) -> list[Module]:
+    """The modules that are not supported, without which no chain uses every tensor of the file."""
+    return [module for module in modules_of(tensors).values() if module.kind not in _LOADABLE]
+
+
+def misfit(tensors: Mapping[str, np.ndarray]) -> str:
+    """Why the modules cannot run in the order that would be suggested, or nothing."""
+    items = _suggestion(tensors)
+    return _failure(items, tensors) if len(items) <= _MOST_TRIED else ""
+
+
+def embeddings(tensors: Mapping[str, np.ndarray]) -> set[str]:
+    """The prefixes of the lone matrices that the suggested chain takes for an Embedding."""
+    modules, items = modules_of(tensors), _suggestion(tensors)
+    return {
+        str(item)
+        for place, item in enumerate(items)
+        if isinstance(item, str) and modules[item].kind == "matrix" and _is_embedding(items, place, modules, tensors)
+    }
 
 
 def suggested_modules(tensors: Mapping[str, np.ndarray]) -> list[Module]:
@@ -86,7 +123,8 @@ def suggested_modules(tensors: Mapping[str, np.ndarray]) -> list[Module]:
         return found
     own = {name: tensors[name] for module in found for name in module.names}
     by_kind = sorted(found, key=lambda module: ("matrix", "gru", "linear").index(module.kind))
-    return by_kind if not _runs(found, own) and _runs(by_kind, own) else found
+    orders = [[module.prefix for module in order] for order in (found, by_kind)]
+    return by_kind if _failure(orders[0], own) and not _failure(orders[1], own) else found
 
 
 def contents(tensors: Mapping[str, np.ndarray], most: int = 40) -> str:
@@ -112,6 +150,7 @@ def _check_item(item: object, modules: Mapping[str, Module], where: str) -> None
     if item not in modules:
         raise CheckpointError(
             f"{where}: layers= names {item!r}, which is not a module of this file; it holds {listed(modules)}"
+            + _layer_hint(item)
         )
     module = modules[item]
     if module.kind not in _LOADABLE:
@@ -119,6 +158,15 @@ def _check_item(item: object, modules: Mapping[str, Module], where: str) -> None
             f"{where}: layers= names {item!r}, which looks like {module.looks_like} (tensors {listed(module.names)}); "
             "supported are GRU, GRUCell, Linear and Embedding"
         )
+
+
+def _layer_hint(name: str) -> str:
+    """What to write for a layer that was named like a module, as in ``["gru", "Last()", "fc"]``."""
+    bare = name.removeprefix("fastgru.").partition("(")[0].strip()
+    if bare not in _WITHOUT_WEIGHTS:
+        return ""
+    layer = f"{bare}({_WITHOUT_WEIGHTS[bare]})"
+    return f"; the layer is written fastgru.{layer} in Python, without quotes round it, and {layer} after --layers"
 
 
 def _build(
@@ -184,10 +232,21 @@ def _free_name(name: str, taken: set[str]) -> str:
     return free
 
 
-def _runs(modules: Iterable[Module], tensors: Mapping[str, np.ndarray]) -> bool:
-    """Whether these modules in this order make a model whose sizes fit."""
+def _suggestion(tensors: Mapping[str, np.ndarray]) -> list[LayerItem]:
+    """The items of ``suggest``, whether or not they run."""
+    modules = suggested_modules(tensors)
+    items: list[LayerItem] = [module.prefix for module in modules]
+    last = max((place for place, module in enumerate(modules) if module.kind == "gru"), default=len(modules))
+    if last + 1 < len(modules):
+        both = any(name.endswith("_reverse") for name in modules[last].names)
+        items.insert(last + 1, FinalState() if both else Last())
+    return items
+
+
+def _failure(items: Sequence[LayerItem], tensors: Mapping[str, np.ndarray]) -> str:
+    """Why these items in this order make no model whose sizes fit, or nothing."""
     try:
-        validate(model_spec(tensors, [module.prefix for module in modules], ""))
-    except FastGRUError:
-        return False
-    return True
+        validate(model_spec(tensors, items, "the file"))
+    except FastGRUError as error:
+        return str(error).removeprefix("the file: ")
+    return ""

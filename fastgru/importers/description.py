@@ -38,7 +38,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         ``"Model"`` or None) and ``problem``, why ``load(path)`` would fail, or None; ``layers``, each with ``name``,
         ``kind``, ``sizes``, ``options``, ``parameters`` and ``problem``; ``parameters`` in all; the names of tensors
         ``used``, ``unused`` and ``beside`` (of an optimizer and the like); ``skipped``, objects that are not tensors;
-        and ``suggested_layers``, a ``layers=[...]`` for a file without an order, or None.
+        and ``suggested_layers``, a ``layers=[...]`` that loads a file without an order, or None.
     """
     loads_as, problem = _outcome(checkpoint)
     beside = {name for name in checkpoint if checkpoint.format == "keras" and keras.is_beside(name)}
@@ -86,13 +86,20 @@ def _modules(tensors: Mapping[str, np.ndarray], where: str) -> tuple[list[dict[s
     folded, sources = fold(tensors)
     layers, used = [], []
     loadable = {module.prefix for module in chain.suggested_modules(folded)}
-    for module in pytorch.modules_of(folded).values():
+    embeddings = chain.embeddings(folded)
+    modules = pytorch.modules_of(folded)
+    ordered = any(module.kind == "gru" for module in modules.values())
+    for module in modules.values():
         own = {name: folded[name] for name in module.names}
         layer: Layer | None = None
-        problem = None
+        problem, kind = None, module.looks_like
+        if module.kind == "matrix" and ordered:
+            kind = "Embedding" if module.prefix in embeddings else "Linear"
         try:
             if module.kind == "gru":
                 layer = GRULayer(pytorch.gru_from_tensors(own, module.prefix, where))
+            elif kind == "Embedding":
+                layer = pytorch.embedding_from_tensors(own, module.prefix, where)
             elif module.kind in ("linear", "matrix"):
                 layer = pytorch.dense_from_tensors(own, module.prefix, where)
         except FastGRUError as error:
@@ -102,7 +109,7 @@ def _modules(tensors: Mapping[str, np.ndarray], where: str) -> tuple[list[dict[s
             used += names
         else:
             problem = problem or f"{module.looks_like} is not supported"
-        layers.append(_layer(module.prefix, module.looks_like, layer, own, problem))
+        layers.append(_layer(module.prefix, kind, layer, own, problem))
     return layers, used
 
 

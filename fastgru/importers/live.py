@@ -54,6 +54,8 @@ def _array(name: str, value: Any) -> np.ndarray:
             value = value.detach().cpu()
             if str(value.dtype).rpartition(".")[2] in _NARROW:
                 value = value.float()
+            if hasattr(value, "data_ptr") and value.numel() and not value.data_ptr():
+                raise ValueError("its storage was freed")
             value = value.numpy()
         elif not hasattr(value, "__array__"):
             raise TypeError(f"{type(value).__name__} has no values to read")

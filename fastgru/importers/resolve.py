@@ -44,7 +44,7 @@ def spec_of(
     Raises
     ------
     CheckpointError
-        A tensor is missing, unused or misshapen, or the file holds more than one GRU stack and no description.
+        A tensor is missing, unused or misshapen, or the file holds more than a GRU and no description.
     UnsupportedModelError
         A layer or an option is not supported.
     """
@@ -105,25 +105,46 @@ def _weights_only(
 
 
 def _only_gru(tensors: Mapping[str, np.ndarray], where: str, strict: bool) -> str:
-    """The prefix of the one GRU stack; anything else is an error that shows what could be asked for."""
+    """The prefix of the one GRU stack; anything else is an error, whose first line says what is wrong by itself."""
     modules = pytorch.modules_of(tensors)
     stacks = [module.prefix for module in modules.values() if module.kind == "gru"]
     if len(stacks) == 1 and (len(modules) == 1 or not strict):
         return stacks[0]
     if not modules:
         raise CheckpointError(f"{where}: holds no tensors, wanted the weights of a GRU")
-    found = chain.contents(tensors)
+    found = f"It holds:\n{chain.contents(tensors)}"
     others = [module for module in modules.values() if module.kind in ("lstm", "rnn")]
     if not stacks and others:
         raise UnsupportedModelError(
-            f"{where}: holds an {others[0].looks_like} and no GRU; fastgru runs only GRUs. It holds:\n{found}"
+            f"{where}: holds an {others[0].looks_like} and no GRU; fastgru runs only GRUs\n{found}"
         )
     if not stacks:
-        raise CheckpointError(
-            f"{where}: holds no GRU, whose tensors are called like 'weight_hh_l0'. It holds:\n{found}"
+        raise CheckpointError(f"{where}: holds no GRU, whose tensors are called like 'weight_hh_l0'\n{found}")
+    several = len(stacks) > 1
+    named = listed([prefix for prefix in modules if several or prefix != stacks[0]], 8)
+    more = "more than one GRU" if several else "more than a GRU"
+    reason = f"{where}: holds weights and not the order of its layers, and {more}: {named}"
+    raise _unordered(tensors, reason, found)
+
+
+def _unordered(tensors: Mapping[str, np.ndarray], reason: str, found: str) -> CheckpointError | UnsupportedModelError:
+    """The error for a file of several modules: a line that loads it, or what keeps every line from that."""
+    blocking = chain.in_the_way(tensors)
+    if blocking:
+        named = ", ".join(f"{module.prefix!r} ({module.looks_like})" for module in blocking[:8])
+        return UnsupportedModelError(
+            f"{reason}; not supported: {named}{', ...' if blocking[8:] else ''}\n{found}\n"
+            "What runs without these can be loaded: name its layers by layers=, and pass strict=False"
         )
-    raise CheckpointError(
-        f"{where}: holds weights and not the order of its layers, and more than one GRU stack. It holds:\n{found}\n"
-        f"Name the layers in the order in which they run, for example\n  {chain.suggest(tensors)}\n"
-        "and add those without weights, such as fastgru.Last() or fastgru.Activation('relu'), which are not in the file"
+    misfit = chain.misfit(tensors)
+    if misfit:
+        return CheckpointError(
+            f"{reason}; in the file's order they make no chain ({misfit})\n{found}\n"
+            "Name those that make one by layers=, in the order in which they run; strict=False leaves out the rest"
+        )
+    line = chain.suggest(tensors)
+    choice = f"{chain.CHOICE}.\n" if "fastgru." in line else ""
+    return CheckpointError(
+        f"{reason}\n{found}\nName the layers in the order in which they run, for example\n  {line}\n{choice}"
+        "Other layers without weights, such as fastgru.Activation('relu'), are not in the file: add them"
     )

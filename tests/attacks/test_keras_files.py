@@ -237,7 +237,8 @@ def test_names_that_are_not_printable(refused):
     [b"[" * 300_000 + b"]" * 300_000, b'{"a":' * 300_000 + b"1" + b"}" * 300_000,
      b'{"a":[' + b"{}," * 300_000 + b"{}]}", b'{"a":"' + b"x" * (9 << 20) + b'"}', b'"' * 2_000_000,
      b'{"a": 1, "a": 2}', b'{"x": {"a": 1, "\\u0061": 2}}', b'{"a": ' + b"9" * 5000 + b"}", b'{"a": 1}}',
-     b"[]", b"7", b"", b"{", b'{"a": "\\', b"\xff\xfe{}", b'{"a": "\xff"}', b"nul"],
+     b"[]", b"7", b"", b"{", b'{"a": "\\', b"\xff\xfe{}", b'{"a": "\xff"}', b"nul",
+     b'{"a": NaN}', b'{"a": -Infinity}', b'{"a": 1e999}'],
 )  # fmt: skip
 def test_json_without_end_or_sense(refused, part, text):
     refused(keras_bytes(hdf5_bytes(SOUND), **{part: text}))

@@ -64,7 +64,7 @@ def test_groups_of_hundreds_of_members_are_read(file_of):
 def test_without_h5py_the_message_says_what_to_install(file_of, monkeypatch):
     path = file_of(keras_bytes(hdf5_bytes(ARRAYS)))
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(MissingDependencyError, match=r'pip install "fastgru\[keras\]"'):
+    with pytest.raises(MissingDependencyError, match=r'pip install h5py \(the extra "keras"\)'):
         read(path)
 
 

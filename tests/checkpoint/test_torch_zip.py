@@ -201,10 +201,23 @@ def test_two_candidates_are_an_error_that_lists_them(file_of):
         read(file_of(torch_bytes(value)))
 
 
-def test_tensors_at_the_top_beside_a_container_are_an_error(file_of):
-    value = {"w": tensor(np.ones(2, "<f4")), "model": tensors_of(gru_arrays())}
-    with pytest.raises(CheckpointError, match="'the top level', 'model'"):
-        read(file_of(torch_bytes(value)))
+def test_parameters_at_the_top_beside_a_container_are_an_error(file_of):
+    for name in ("fc.weight", "weight_ih_l0"):
+        value = {name: tensor(np.ones(2, "<f4")), "model": tensors_of(gru_arrays())}
+        with pytest.raises(CheckpointError, match="'the top level', 'model'"):
+            read(file_of(torch_bytes(value)))
+
+
+def test_other_tensors_at_the_top_beside_a_container_are_skipped_by_name(file_of):
+    value = {"rng_state": tensor(np.ones(5, "u1")), "class_weights": tensor(np.ones(2, "<f4"))}
+    checkpoint = read(file_of(torch_bytes({**value, "model": tensors_of(gru_arrays())})))
+    assert list(checkpoint) == list(gru_arrays()) and checkpoint.metadata["skipped"] == list(value)
+
+
+def test_a_parameter_that_is_no_plain_tensor_is_an_error(file_of):
+    for name in ("bias_ih_l0", "fc.bias"):
+        with pytest.raises(CheckpointError, match=f"'{name}' is called as a parameter is, but is not a plain tensor"):
+            read(file_of(torch_bytes({**tensors_of(gru_arrays()), name: 7})))
 
 
 def test_the_same_name_with_and_without_a_prefix_is_an_error(file_of):

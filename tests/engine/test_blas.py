@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from networks import batched_reference, largest_difference, network, numbers, st
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from fastgru import GRU
+from fastgru.engine import single_threaded_blas as holding
 from fastgru.engine.blas import BlasPlan
-from fastgru.engine.single_threaded_blas import single_threaded_blas
 from fastgru.spec import GATE_ACTIVATIONS
 
 BOUNDS = {"float32": 1e-6, "float64": 1e-12}
@@ -106,6 +107,16 @@ def test_the_librarys_threads_are_what_they_were_after_calls_from_many_threads()
             worker.join()
         assert blas_threads() == before
     assert len(worst) == 120 and max(worst) <= 1e-12
+
+
+@contextmanager
+def single_threaded_blas():
+    holding.find()
+    holding.enter()
+    try:
+        yield
+    finally:
+        holding.leave()
 
 
 def test_inside_the_library_has_one_thread_until_the_last_call_is_out():

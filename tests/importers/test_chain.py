@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastgru.errors import CheckpointError, DTypeError, ShapeError, UnsupportedModelError
-from fastgru.importers.chain import model_spec, suggest
+from fastgru.importers.chain import embeddings, in_the_way, misfit, model_spec, suggest
 from fastgru.spec import Activation, Dense, Dropout, Embedding, FinalState, GRULayer, Last, Max, Mean, validate
 
 
@@ -146,9 +146,34 @@ def test_the_suggestion_for_a_sorted_file_puts_its_layers_in_an_order_that_runs(
     assert suggest(tensors) == 'layers=["words", "rnn", fastgru.Last(), "fc"]'
 
 
-def test_the_suggestion_leaves_out_what_cannot_be_loaded_and_quotes_names():
-    assert suggest({"norm.weight": array(3), **gru('a"b', 4, 3)}) == 'layers=["a\\"b"]'
-    assert suggest({"norm.weight": array(3)}) == ""
+def test_the_suggestion_quotes_names():
+    assert suggest(gru('a"b', 4, 3) | gru("c", 3, 3)) == 'layers=["a\\"b", "c"]'
+
+
+def test_nothing_is_suggested_that_could_not_be_loaded():
+    assert suggest(TAGGER | {"norm.weight": array(3)}) == ""
+    assert [module.prefix for module in in_the_way(TAGGER | {"norm.weight": array(3)})] == ["norm"]
+    heads = TAGGER | linear("other", 3, 5)
+    assert suggest(heads) == ""
+    assert "'other'" in misfit(heads)
+
+
+def test_the_suggestion_takes_the_final_state_of_two_directions():
+    both = gru("rnn", 4, 3) | gru("rnn", 4, 3, end="_l0_reverse")
+    assert suggest(both | linear("fc", 6, 2)) == 'layers=["rnn", fastgru.FinalState(), "fc"]'
+    assert suggest(both | gru("top", 6, 3) | linear("fc", 3, 2)) == 'layers=["rnn", "top", fastgru.Last(), "fc"]'
+
+
+@pytest.mark.parametrize("name", ["Last", "Last()", "fastgru.Last()", "Activation('tanh')"])
+def test_a_layer_written_as_a_name_says_how_to_write_it(name):
+    layer = name.removeprefix("fastgru.").partition("(")[0]
+    with pytest.raises(CheckpointError, match=rf"is written fastgru.{layer}\(.* in Python, .* after --layers"):
+        model_spec(TAGGER, ["words", "rnn", name, "fc"], "file")
+
+
+def test_a_matrix_is_an_embedding_where_the_suggestion_takes_it_for_one():
+    assert embeddings(TAGGER | {"out.weight": array(2, 2)}) == {"words"}
+    assert embeddings({"first.weight": array(4, 20), **gru("rnn", 4, 3)}) == set()
 
 
 def test_the_suggestion_can_be_pasted():

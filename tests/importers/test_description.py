@@ -68,16 +68,29 @@ def test_a_gru_is_described_in_full():
 
 
 def test_a_file_of_several_modules_comes_with_the_layers_to_name():
-    tensors = gru("rnn") | {"fc.weight": zeros(2, 3), "fc.bias": zeros(2), "conv.weight": zeros(3, 4, 5)}
+    tensors = {"words.weight": zeros(9, 4)} | gru("rnn") | {"fc.weight": zeros(2, 3), "fc.bias": zeros(2)}
     found = describe(Checkpoint("some.pt", "pytorch-zip", tensors))
     json.dumps(found)
     assert found["loads_as"] is None
-    assert "not the order of its layers" in found["problem"]
-    assert found["suggested_layers"] == 'layers=["rnn", fastgru.Last(), "fc"]'
+    assert found["problem"] == (
+        "some.pt: holds weights and not the order of its layers, and more than a GRU: 'words', 'fc'"
+    )
+    assert found["suggested_layers"] == 'layers=["words", "rnn", fastgru.Last(), "fc"]'
+    assert found["unused"] == []
+    assert [layer["kind"] for layer in found["layers"]] == ["Embedding", "GRU", "Linear"]
+    assert [layer["problem"] for layer in found["layers"]] == [None, None, None]
+    assert found["layers"][0]["sizes"] == {"vocabulary": 9, "features": 4}
+    assert found["layers"][2]["sizes"] == {"inputs": 3, "outputs": 2}
+    assert found["parameters"] == 36 + 81 + 8
+
+
+def test_a_module_in_the_way_is_named_and_nothing_is_suggested():
+    tensors = gru("rnn") | {"fc.weight": zeros(2, 3), "fc.bias": zeros(2), "conv.weight": zeros(3, 4, 5)}
+    found = describe(Checkpoint("some.pt", "pytorch-zip", tensors))
+    assert found["problem"].endswith("more than a GRU: 'fc', 'conv'; not supported: 'conv' (Conv1d)")
+    assert found["suggested_layers"] is None
     assert found["unused"] == ["conv.weight"]
     assert [layer["problem"] for layer in found["layers"]] == [None, None, "Conv1d is not supported"]
-    assert found["layers"][1]["sizes"] == {"inputs": 3, "outputs": 2}
-    assert found["parameters"] == 81 + 8 + 60
 
 
 def test_a_damaged_module_says_what_is_wrong_with_it():

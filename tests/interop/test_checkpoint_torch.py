@@ -155,6 +155,14 @@ def test_parameters_buffers_and_tensors_with_attributes(tmp_path):
     check(saved(tmp_path, state), state)
 
 
+def test_parameters_that_are_no_dense_tensors_are_never_left_out_in_silence(tmp_path, gru):
+    state = gru.state_dict()
+    for odd in (lambda v: v.numpy(), lambda v: v.to_sparse(), torch._neg_view, lambda v: v.to("meta")):
+        mixed = {name: odd(value) if "bias" in name else value for name, value in state.items()}
+        with pytest.raises(CheckpointError, match=r"not a plain tensor|meta"):
+            saved(tmp_path, mixed)
+
+
 def test_lazy_negations_are_left_out_by_name(tmp_path):
     lazy = torch.ones(2, dtype=torch.complex64).conj().imag  # a view with its sign bit set apart
     checkpoint = saved(tmp_path, {"w": torch.ones(2), "lazy": lazy})

@@ -130,10 +130,10 @@ def test_a_module_without_named_layers_is_an_error_whose_suggestion_works(tmp_pa
         torch.save(tagger.state_dict(), path)
     else:
         safetensors_torch.save_file(tagger.state_dict(), path)
-    with pytest.raises(CheckpointError, match=r'layers=\["words", "rnn", fastgru\.Last\(\), "fc"\]'):
+    with pytest.raises(CheckpointError, match=r'layers=\["words", "rnn", fastgru\.FinalState\(\), "fc"\]'):
         fastgru.load(path)
     ids = np.zeros((1, 3), int)
-    model = fastgru.load(path, layers=["words", "rnn", fastgru.Last(), "fc"])
+    model = fastgru.load(path, layers=["words", "rnn", fastgru.FinalState(), "fc"])
     assert model(ids).shape == (1, 4)
 
 
