@@ -14,35 +14,39 @@ cdef inline void accumulate_both(vf *sums, const int blocks, Py_ssize_t terms, c
     cdef vf w[3]
     cdef vf value
     cdef const float *x[8]
-    cdef const float *w_ih = layer.w_ih + (ahead.block * layer.inputs + ahead.k) * 3 * VL
-    cdef Py_ssize_t k, turn, turns = min(terms // 2, part_left(layer, ahead))
+    cdef const float *w_ih
+    cdef Py_ssize_t begin = 0, k, turn, turns
     cdef int i, b, g, half
-    for i in range(AHEAD_ROWS):
-        x[i] = ahead.x[i] + ahead.k
-        for g in range(3):
-            projected[i * 3 + g] = load(ahead.sums + (i * 3 + g) * VL)
-    for turn in range(turns):
-        for half in range(2):
-            k = 2 * turn + half
-            value = broadcast(h[k])
-            for b in range(blocks):
-                for g in range(3):
-                    sums[b * 3 + g] = sums[b * 3 + g] + load(weights + b * block_size + (k * 3 + g) * VL) * value
-        for g in range(3):
-            w[g] = load(w_ih + (turn * 3 + g) * VL)
+    while ahead.block < layer.blocks and begin + 1 < terms:
+        turns = min((terms - begin) // 2, part_left(layer, ahead))
+        w_ih = layer.w_ih + (ahead.block * layer.inputs + ahead.k) * 3 * VL
         for i in range(AHEAD_ROWS):
-            value = broadcast(x[i][turn])
+            x[i] = ahead.x[i] + ahead.k
             for g in range(3):
-                projected[i * 3 + g] = projected[i * 3 + g] + w[g] * value
-    for k in range(2 * turns, terms):
+                projected[i * 3 + g] = load(ahead.sums + (i * 3 + g) * VL)
+        for turn in range(turns):
+            for half in range(2):
+                k = begin + 2 * turn + half
+                value = broadcast(h[k])
+                for b in range(blocks):
+                    for g in range(3):
+                        sums[b * 3 + g] = sums[b * 3 + g] + load(weights + b * block_size + (k * 3 + g) * VL) * value
+            for g in range(3):
+                w[g] = load(w_ih + (turn * 3 + g) * VL)
+            for i in range(AHEAD_ROWS):
+                value = broadcast(x[i][turn])
+                for g in range(3):
+                    projected[i * 3 + g] = projected[i * 3 + g] + w[g] * value
+        for i in range(AHEAD_ROWS):
+            for g in range(3):
+                store(ahead.sums + (i * 3 + g) * VL, projected[i * 3 + g])
+        advance(layer, ahead, turns)
+        begin += 2 * turns
+    for k in range(begin, terms):
         value = broadcast(h[k])
         for b in range(blocks):
             for g in range(3):
                 sums[b * 3 + g] = sums[b * 3 + g] + load(weights + b * block_size + (k * 3 + g) * VL) * value
-    for i in range(AHEAD_ROWS):
-        for g in range(3):
-            store(ahead.sums + (i * 3 + g) * VL, projected[i * 3 + g])
-    advance(layer, ahead, turns)
 
 
 cdef inline Py_ssize_t part_left(const Layer *layer, Ahead *ahead) noexcept nogil:
