@@ -7,7 +7,6 @@ Every product goes through the engine, so that a row's bits do not depend on the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,13 +40,15 @@ __all__ = ["Model", "ModelStream"]
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
 class Value:
     """What flows between layers: (batch, steps, features) with the rows' lengths, or (batch, features)."""
 
-    array: Array
-    lengths: NDArray[np.intp] | None = None
-    final: Array | None = None  # after a GRU: its last layer's final states, (batch, hidden * directions)
+    def __init__(
+        self, array: Array, lengths: NDArray[np.intp] | None = None, final: Array | None = None
+    ) -> None:
+        self.array = array
+        self.lengths = lengths
+        self.final = final  # after a GRU: its last layer's final states, (batch, hidden * directions)
 
     @property
     def last_steps(self) -> NDArray[np.intp]:
@@ -269,13 +270,13 @@ def _rebuild_stream(model: Model, batch: int, state: list[Array]) -> ModelStream
     return stream
 
 
-@dataclass(frozen=True)
 class Runner:
     """A layer ready to run: on whole sequences, and on one step where it needs no more."""
 
-    run: Run
-    step: Step | None = None
-    gru: GRU | None = None  # a layer with a state, which every stream keeps for itself
+    def __init__(self, run: Run, step: Step | None = None, gru: GRU | None = None) -> None:
+        self.run = run
+        self.step = step
+        self.gru = gru  # a layer with a state, which every stream keeps for itself
 
 
 def _runner(node: Node, dtype: np.dtype[Any], options: dict[str, Any]) -> Runner:
