@@ -26,7 +26,7 @@ NOT_WEIGHTS = frozenset(
      "schedulers", "scheduler_state_dict", "lr_scheduler", "lr_schedulers", "scaler", "grad_scaler", "rng_state",
      "callbacks", "loops")
 )  # fmt: skip
-PARAMETER = re.compile(r"(weight|bias)(_(ih|hh|g|v|orig|mask)(_l\d+)?(_reverse)?)?$")
+PARAMETER = r"(weight|bias)(_(ih|hh|g|v|orig|mask)(_l\d+)?(_reverse)?)?$"
 WRAPPERS = ("module.", "_orig_mod.")  # DataParallel, torch.compile
 
 MAX_ENTRIES = 200_000
@@ -95,7 +95,7 @@ def _choose(entries: dict[Any, Any], place: str, where: str) -> str | None:
 
 def _names_a_parameter(key: Any) -> bool:
     """Whether a key is a dotted name, or one that modules give their parameters."""
-    return isinstance(key, str) and ("." in key or PARAMETER.match(key) is not None)
+    return isinstance(key, str) and ("." in key or re.match(PARAMETER, key) is not None)
 
 
 def _holds_weights(value: Any) -> bool:
@@ -159,7 +159,7 @@ def _flatten(entries: dict[Any, Any], *, at_top: bool, skipped: list[str], where
                 raise CheckpointError(f"{where}: two tensors are called {shown(name)} once nested names are joined")
             found[name] = value
         elif not below or id(below) in seen or (at_top and not prefix and key in NOT_WEIGHTS):
-            if entries_of(value) is None and PARAMETER.match(name.rpartition(".")[2]):
+            if entries_of(value) is None and re.match(PARAMETER, name.rpartition(".")[2]):
                 raise CheckpointError(
                     f"{where}: {shown(name)} is called as a parameter is, but is not a plain tensor (sparse, on the "
                     "meta device, or an array of NumPy's); save it as a dense tensor on the CPU"

@@ -128,7 +128,7 @@ cdef class Plan:
         layer.hidden = hidden
         layer.blocks = (hidden + length - 1) // length
         layer.reset_after = self.reset_after
-        layer.part = min(max(hidden, 8), 128)      # few units have large weights, and need shorter sums
+        layer.part = max(hidden, 8) if hidden <= 256 else 128   # few units have large weights: shorter sums
         bias = b_ih.astype(np.float64)
         bias[: 2 * hidden] += b_hh[: 2 * hidden]
         layer.w_ih = self.own(pack_matrix(w_ih, 3, length))
