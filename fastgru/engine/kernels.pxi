@@ -4,8 +4,9 @@
 # * A tile is `rows` x `blocks` x `gates` vectors of accumulators that stay in registers over all of k. `rows`,
 #   `blocks` and `gates` are literals at every call and the functions are inlined, so each tile is a function of its
 #   own in the machine code.
-# * Every output is one accumulator, summed over k in order (a projection: part by part, by a rule of the layer's alone). So a row's bits depend neither on the tile it falls into
-#   nor, given FMA, on the vector length. The recurrent sum starts at zero and the projection is added at its end:
+# * Every output is one accumulator, summed over k in order (a projection: part by part, by a rule of the layer's
+#   alone). So a row's bits depend neither on the tile it falls into nor, given FMA, on the vector length.
+#   The recurrent sum starts at zero and the projection is added at its end:
 #   started at the projection, which is the larger by far, every addition would round as coarsely as the last.
 # * The gate arithmetic runs on the accumulators at the end of the tile: pre-activations never go to memory.
 
