@@ -30,6 +30,7 @@ cdef extern from "simd.h" nogil:
     vf at_least(vf x, float low)
     vf at_most(vf x, float high)
     void prefetch(const float *p)
+    void copy_vectors(vf *to, const vf *source, int n)
     vf sigmoid(vf x)
     vf hyperbolic_tangent(vf x)
     unsigned int flush_subnormals()
@@ -188,8 +189,7 @@ cdef inline void tile(const int kind, const int rows, const int blocks, const La
     else:
         accumulate(sums, rows, blocks, gates, terms, given.x + row, 0, weights, terms * gates * VL)
 
-    for i in range(rows * blocks * gates):
-        done[i] = sums[i]
+    copy_vectors(done, sums, rows * blocks * gates)
     for i in range(rows):
         for b in range(blocks):
             xp = given.xp + ((row + i) * layer.blocks + block + b) * 3 * VL

@@ -70,6 +70,15 @@ FASTGRU_STATIC void store_part(float *p, vf x, int n) /* the first n < VL lanes,
     for (int i = 0; i < n; i++) p[i] = lanes[i];
 }
 
+/* to[0..n) = source[0..n), unrolled whatever n is, so that `source` can stay in registers */
+FASTGRU_STATIC void copy_vectors(vf *to, const vf *source, const int n)
+{
+#if defined(__GNUC__)
+#pragma GCC unroll 24
+#endif
+    for (int i = 0; i < n; i++) to[i] = source[i];
+}
+
 /* The larger and the smaller of x and a constant; both let a NaN in x pass. MAXPS and MINPS give their second operand
  * where one is NaN; NEON's give NaN; a comparison with NaN is false. */
 #if FASTGRU_VECTORS && VL == 16
