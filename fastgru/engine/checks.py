@@ -63,10 +63,17 @@ def _own_arrays(weights: Any, index: int) -> Weights:
         raise ShapeError(f"layer {index}: wanted a tuple of four arrays for every direction")
     if not all(isinstance(array, np.ndarray) for array in weights):
         raise DTypeError(f"layer {index}: got {[type(array).__name__ for array in weights]}, wanted NumPy arrays")
-    w_ih, w_hh, b_ih, b_hh = (np.array(array, order="C", subok=False) for array in weights)
+    w_ih, w_hh, b_ih, b_hh = map(_own, weights)
     if (w_ih.ndim, w_hh.ndim, b_ih.ndim, b_hh.ndim) != (2, 2, 1, 1):
         raise ShapeError(f"layer {index}: wanted two matrices and two vectors")
     return w_ih, w_hh, b_ih, b_hh
+
+
+def _own(array: np.ndarray) -> np.ndarray:
+    """The same numbers under a shape that nobody else can change; a copy unless they are read-only and in C order."""
+    if array.flags.writeable or not array.flags.c_contiguous or not array.flags.aligned:
+        return np.array(array, order="C", subok=False)
+    return array.view(np.ndarray)
 
 
 def _check_arrays(weights: Weights, inputs: int, hidden: int, dtype: np.dtype[Any], index: int) -> None:
