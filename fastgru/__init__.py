@@ -1,14 +1,13 @@
 """fastgru runs trained GRU networks on a CPU: ``fastgru.load(path)`` gives a ``GRU`` or a ``Model`` to call.
 
-These are the public names. Importing the package imports NumPy and nothing else that is heavy: readers, SciPy and
-optional libraries are loaded when they are first needed.
+These are the public names. Importing the package imports NumPy and what runs a GRU; everything else, layers and readers
+and SciPy and optional libraries, is imported when it is first asked for.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .config import show_config
 from .errors import (
     CheckpointError,
     DTypeError,
@@ -19,55 +18,96 @@ from .errors import (
     UnsupportedModelError,
 )
 from .gru import GRU
-from .load import from_torch, load
-from .model import Model, ModelStream
-from .spec import Activation, Dropout, FinalState, GRUSpec, GRUWeights, Last, Max, Mean, ModelSpec
-from .stream import Stream
+from .lazy import attach
+from .load import from_keras, from_torch, load
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint, read
+    from .config import show_config
+    from .importers.named import Named
+    from .model import Model, ModelStream
+    from .spec import (
+        Activation,
+        AveragePooling1D,
+        Cropping1D,
+        Dropout,
+        FinalState,
+        Flatten,
+        GRUSpec,
+        GRUWeights,
+        Last,
+        LayerNormalization,
+        Masking,
+        Max,
+        MaxPooling1D,
+        Mean,
+        ModelSpec,
+        Permute,
+        RepeatVector,
+        Reshape,
+        Reverse,
+        Select,
+        UpSampling1D,
+        ZeroPadding1D,
+    )
+    from .stream import Stream
 
 __version__ = "0.1.0"
 
 __all__ = [
     "GRU",
     "Activation",
+    "AveragePooling1D",
     "Checkpoint",
     "CheckpointError",
+    "Cropping1D",
     "DTypeError",
     "Dropout",
     "FastGRUError",
     "FinalState",
+    "Flatten",
     "GRUSpec",
     "GRUWeights",
     "Last",
+    "LayerNormalization",
+    "Masking",
     "Max",
+    "MaxPooling1D",
     "Mean",
     "MissingDependencyError",
     "Model",
     "ModelSpec",
     "ModelStream",
+    "Named",
+    "Permute",
+    "RepeatVector",
+    "Reshape",
+    "Reverse",
+    "Select",
     "ShapeError",
     "Stream",
     "StreamInUseError",
     "UnsupportedModelError",
+    "UpSampling1D",
+    "ZeroPadding1D",
     "__version__",
+    "from_keras",
     "from_torch",
     "load",
     "read",
     "show_config",
 ]
 
+_PLACES = {
+    ".checkpoint": "Checkpoint read",
+    ".config": "show_config",
+    ".importers.named": "Named",
+    ".model": "Model ModelStream",
+    ".spec": "Activation AveragePooling1D Cropping1D Dropout FinalState Flatten GRUSpec GRUWeights Last "
+    "LayerNormalization Masking Max MaxPooling1D Mean ModelSpec Permute RepeatVector Reshape Reverse Select "
+    "UpSampling1D ZeroPadding1D",
+    ".stream": "Stream",
+}
+
 if not TYPE_CHECKING:  # where types are checked, a name that is not above is an error
-
-    def __getattr__(name: str) -> object:
-        """``Checkpoint`` and ``read``, when they are first asked for: the readers of files take 8 ms to import."""
-        if name not in ("Checkpoint", "read"):
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from . import checkpoint
-
-        globals()[name] = getattr(checkpoint, name)
-        return globals()[name]
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = attach(__name__, {name: place for place, names in _PLACES.items() for name in names.split()})

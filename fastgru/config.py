@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from typing import Any
 
@@ -12,6 +11,7 @@ __all__ = ["configuration", "show_config"]
 
 def configuration() -> dict[str, Any]:
     """What ``show_config`` prints, as plain data. SciPy's BLAS is looked at only where it is loaded already."""
+    import platform
     from importlib import metadata  # 17 ms, most of it the standard library's reader of e-mail
 
     import numpy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -9,14 +10,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import threads
+from .activations import GATE_ACTIVATIONS, formula, resolved
 from .arrays import as_lengths, as_numbers, as_sequences
 from .engine import dispatch
 from .engine.plan import KernelTable, Plan
 from .errors import ShapeError, UnsupportedModelError
-from .spec import GATE_ACTIVATIONS, GRUSpec, owned, validate
+from .spec.gru import GRUSpec, check_gru
+from .spec.record import owned
 
 if TYPE_CHECKING:
     from .engine.blas import BlasPlan
+    from .engine.generic import GenericPlan
     from .stream import Stream
 
 __all__ = ["GRU"]
@@ -36,7 +40,9 @@ def kernel_table() -> KernelTable:
 class GRU:
     """A stack of trained GRU layers.
 
-    A GRU is immutable: any number of threads may call one at the same time.
+    A GRU is immutable: any number of threads may call one at the same time. Its kernels know the six activations of
+    ``fastgru.activations.GATE_ACTIVATIONS``; with any other one every call computes in the caller's thread, through
+    NumPy, and several times slower.
 
     Parameters
     ----------
@@ -82,7 +88,7 @@ class GRU:
             raise ShapeError(
                 f"GRU takes a GRUSpec, got {type(spec).__name__}; use fastgru.load(path) or fastgru.from_torch(weights)"
             )
-        validate(spec)
+        check_gru(spec, "GRU")
         check_options(precision, n_threads, backend)
         self._spec = spec = owned(spec)
         self._n_threads = threads.check_threads(n_threads)
@@ -190,6 +196,30 @@ class GRU:
 
         return Stream(self, batch)
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the GRU as one safetensors file that describes itself, for ``fastgru.load`` to read.
+
+        Weights keep the precision that they have; ``precision`` and the other options are for who loads it. A file
+        that is there is replaced when all is written, and stays as it is where anything fails.
+
+        Raises
+        ------
+        FastGRUError
+            It cannot be written there; the message says why.
+
+        Examples
+        --------
+        >>> import os, tempfile, numpy as np, fastgru
+        >>> gru = fastgru.from_torch({"weight_ih": np.ones((6, 3)), "weight_hh": np.ones((6, 2))})
+        >>> path = os.path.join(tempfile.mkdtemp(), "gru.safetensors")
+        >>> gru.save(path)
+        >>> fastgru.load(path)
+        GRU(3, 2, bias=False, parameters=30)
+        """
+        from .saving import save
+
+        save(self._spec, path)
+
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """The weights under PyTorch's names and in its gate order, as new arrays.
 
@@ -199,7 +229,8 @@ class GRU:
             The reset is applied before the product, or an activation is not PyTorch's: its GRU cannot say that.
         """
         spec = self._spec
-        if not spec.reset_after or (spec.activation, spec.recurrent_activation) != ("tanh", "sigmoid"):
+        named = (resolved(spec.activation), resolved(spec.recurrent_activation))
+        if not spec.reset_after or named != (("tanh", {}), ("sigmoid", {})):
             raise UnsupportedModelError(
                 "state_dict: PyTorch's GRU has reset_after=True, tanh and sigmoid; this one has "
                 f"reset_after={spec.reset_after}, {spec.activation} and {spec.recurrent_activation}"
@@ -254,18 +285,26 @@ def _backend_for(precision: str, backend: str | None) -> str:
     return backend or ("packed" if kernel_table().vector_length > 1 else "blas")
 
 
-def _plan_of(spec: GRUSpec, dtype: np.dtype[Any], backend: str) -> Plan | BlasPlan:
+def _plan_of(spec: GRUSpec, dtype: np.dtype[Any], backend: str) -> Plan | BlasPlan | GenericPlan:
     layers = [
         [tuple(np.ascontiguousarray(a, dtype=dtype) for a in (w.w_ih, w.w_hh, w.b_ih, w.b_hh)) for w in layer]
         for layer in spec.layers
     ]
-    options = (
-        spec.reset_after,
-        GATE_ACTIVATIONS.index(spec.activation),
-        GATE_ACTIVATIONS.index(spec.recurrent_activation),
-    )
-    if backend == "packed":
-        return Plan(kernel_table(), layers, *options)
+    kernels = kernel_table() if backend == "packed" else None
+    act, act_r = _code(spec.activation), _code(spec.recurrent_activation)
+    if act is None or act_r is None:
+        from .engine.generic import GenericPlan
+
+        formulas = formula(spec.activation), formula(spec.recurrent_activation)
+        return GenericPlan(layers, spec.reset_after, *formulas, kernels)
+    if kernels is not None:
+        return Plan(kernels, layers, spec.reset_after, act, act_r)
     from .engine.blas import BlasPlan
 
-    return BlasPlan(layers, *options)
+    return BlasPlan(layers, spec.reset_after, act, act_r)
+
+
+def _code(activation: Any) -> int | None:
+    """The kernels' number of an activation; None for one that they do not know."""
+    name, options = resolved(activation)
+    return GATE_ACTIVATIONS.index(name) if name in GATE_ACTIVATIONS and not options else None

@@ -1,4 +1,4 @@
-"""``fastgru.load`` and ``fastgru.from_torch``: from a file, or from a live object, to something that computes.
+"""``fastgru.load``, ``from_torch`` and ``from_keras``: from a file or a live object to something that computes.
 
 Joins reading, importing and the engine, and does none of these itself. Readers and importers are imported when they
 are first called, because a program that was only started should not pay for them.
@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
 from .gru import GRU, Backend, Precision
-from .model import Model
-from .spec import GRUSpec, ModelSpec
+from .spec.gru import GRUSpec
 
 if TYPE_CHECKING:
     from .importers.chain import LayerItem
+    from .model import Model
+    from .spec import ModelSpec
 
-__all__ = ["from_torch", "load"]
+__all__ = ["from_keras", "from_torch", "load"]
 
 
 @overload
@@ -56,12 +57,16 @@ def load(
     Parameters
     ----------
     path : str or path-like
-        A PyTorch state dict (``torch.save``), a safetensors file, or a Keras ``.keras`` file.
-    layers : sequence of str or layer, optional
+        A PyTorch file (``torch.save`` of any version from 0.2 on) of a state dict, a training checkpoint or a whole
+        module; a safetensors file; or a Keras ``.keras`` file.
+    layers : sequence of str, Named or layer, optional
         For a file that holds weights and not the order of its layers: the chain, as prefixes of the file's modules and
         objects for what has no weights: ``["embedding", "gru", fastgru.Last(), "fc"]``. A prefix that holds one 2-D
         weight and no bias is an Embedding where it comes first, and a Linear elsewhere or where only that fits the
-        next layer. Without it such a file must hold exactly one GRU stack.
+        next layer. What weights alone do not say (padding, stride, epsilon) has PyTorch's defaults; other values are
+        given by ``fastgru.Named("conv", padding=1)`` in place of ``"conv"``. Every layer takes and gives (batch, time,
+        features), so a BatchNorm1d normalises the last axis and a Conv1d runs over the steps, without transposes
+        between. Without ``layers`` such a file must hold exactly one GRU stack.
     precision : {"float32", "float64"}, optional
         What the model computes in; weights are converted.
     n_threads : int, optional
@@ -126,7 +131,7 @@ def from_torch(
     precision: Precision = ...,
     n_threads: int | None = ...,
     backend: Backend | None = ...,
-) -> GRU: ...
+) -> GRU | Model: ...
 def from_torch(
     module_or_state_dict: object,
     *,
@@ -140,10 +145,13 @@ def from_torch(
     Parameters
     ----------
     module_or_state_dict : object
-        An ``nn.GRU``, an ``nn.GRUCell`` or any module (it must have ``state_dict()``), or a dict of PyTorch's names to
-        tensors or arrays. The weights are copied. ``batch_first`` makes no difference: fastgru is batch first.
-    layers : sequence of str or layer, optional
-        The chain of layers where the module is more than one GRU stack, as in ``load``.
+        An ``nn.GRU``, an ``nn.GRUCell`` or an ``nn.Sequential``; any other module (it must have ``state_dict()``), of
+        which only the weights and the options of the modules in it count, because its forward is code; or a dict of
+        PyTorch's names to tensors or arrays. The weights are copied. ``batch_first`` makes no difference: fastgru is
+        batch first. Where an ``nn.Sequential`` ends with a GRU, the model gives its outputs and then one final state
+        for each layer and direction.
+    layers : sequence of str, Named or layer, optional
+        The chain of layers where the module is more than one GRU stack and no ``nn.Sequential``, as in ``load``.
     precision, n_threads, backend
         As in ``load``.
 
@@ -170,11 +178,56 @@ def from_torch(
     """
     from .checkpoint.contents import Checkpoint
     from .importers import spec_of
-    from .importers.live import tensors_of
+    from .importers.live import contents_of
 
-    tensors = tensors_of(module_or_state_dict)
-    spec = spec_of(Checkpoint(type(module_or_state_dict).__name__, "pytorch-live", tensors), layers)
+    tensors, modules = contents_of(module_or_state_dict)
+    spec = spec_of(Checkpoint(type(module_or_state_dict).__name__, "pytorch-live", tensors, modules), layers)
     return _build(spec, precision, n_threads, backend)
+
+
+def from_keras(
+    model: object,
+    *,
+    precision: Precision = "float32",
+    n_threads: int | None = None,
+    backend: Backend | None = None,
+) -> GRU | Model:
+    """Take over a live Keras model with its weights; Keras itself is not imported.
+
+    Parameters
+    ----------
+    model : object
+        A Sequential or functional model of Keras 3 or ``tf_keras``, or a GRU, a Bidirectional or an RNN of GRUCells by
+        itself, which must have been built. It is asked for its configuration and its weights, which are copied; nothing
+        else of it is called.
+    precision, n_threads, backend
+        As in ``load``.
+
+    Returns
+    -------
+    GRU or Model
+        A Model; of a GRU layer, and of a Bidirectional that puts both directions side by side, a GRU, which gives the
+        output of every step and the final state whatever ``return_sequences`` and ``return_state`` of the layer are.
+
+    Raises
+    ------
+    UnsupportedModelError
+        A layer or an option is not supported, or the model is of a class of its own.
+    DTypeError
+        The argument is no Keras model or GRU, or has no weights yet.
+
+    Examples
+    --------
+    >>> from keras import Input, Sequential, layers  # doctest: +SKIP
+    >>> model = Sequential([Input((None, 40)), layers.GRU(8), layers.Dense(2)])  # doctest: +SKIP
+    >>> from_keras(model)(np.zeros((1, 100, 40))).shape  # doctest: +SKIP
+    (1, 2)
+    """
+    from .importers import spec_of
+    from .importers.keras_live import checkpoint_of, only_gru
+
+    spec = spec_of(checkpoint_of(model))
+    return _build(only_gru(model, spec) or spec, precision, n_threads, backend)
 
 
 def _build(
@@ -182,4 +235,6 @@ def _build(
 ) -> GRU | Model:
     if isinstance(spec, GRUSpec):
         return GRU(spec, precision=precision, n_threads=n_threads, backend=backend)
+    from .model import Model
+
     return Model(spec, precision=precision, n_threads=n_threads, backend=backend)

@@ -1,63 +1,28 @@
-"""The public class ``Model``: layers around GRUs, run in the order of their graph.
+"""The public classes ``Model`` and ``ModelStream``: layers around GRUs, run in the order of their graph.
 
-Each layer of the spec becomes a function from values to a value; a value is an array with the lengths of its rows.
-Every product goes through the engine, so that a row's bits do not depend on the batch it is in.
+They check what they are given and hand it to the layers in ``ops``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import reference
-from .arrays import as_integers, as_lengths, as_numbers, as_sequences
-from .engine.affine import Affine
+from .arrays import as_integers, as_lengths, as_numbers
 from .errors import ShapeError, UnsupportedModelError
-from .gru import GRU, Backend, Precision, check_options, kernel_table
-from .spec import (
-    GATE_ACTIVATIONS,
-    Activation,
-    Dense,
-    Dropout,
-    Embedding,
-    FinalState,
-    GRULayer,
-    Last,
-    Layer,
-    Mean,
-    ModelSpec,
-    Node,
-    owned,
-    validate,
-)
+from .gru import Backend, Precision, check_options
+from .ops.graph import Graph
+from .ops.value import Step, Value
+from .spec import Input, ModelSpec, edge_of, owned, validate
 from .stream import Stream
 
 __all__ = ["Model", "ModelStream"]
 
 Array = NDArray[Any]
-
-
-class Value:
-    """What flows between layers: (batch, steps, features) with the rows' lengths, or (batch, features)."""
-
-    def __init__(
-        self, array: Array, lengths: NDArray[np.intp] | None = None, final: Array | None = None
-    ) -> None:
-        self.array = array
-        self.lengths = lengths
-        self.final = final  # after a GRU: its last layer's final states, (batch, hidden * directions)
-
-    @property
-    def last_steps(self) -> NDArray[np.intp]:
-        batch, steps = self.array.shape[:2]
-        return np.full(batch, steps) - 1 if self.lengths is None else self.lengths - 1
-
-
-Run = Callable[[Value], Value]
-Step = Callable[[Array], Array]
 
 
 class Model:
@@ -97,52 +62,117 @@ class Model:
         if not isinstance(spec, ModelSpec):
             raise ShapeError(f"Model takes a ModelSpec, got {type(spec).__name__}; use fastgru.load(path)")
         validate(spec)
-        if len(spec.inputs) != 1 or len(spec.outputs) != 1:
-            raise UnsupportedModelError(
-                f"a model of {len(spec.inputs)} inputs and {len(spec.outputs)} outputs; one of each is supported"
-            )
         check_options(precision, n_threads, backend)
         self._spec = spec = owned(spec)
         self._options = {"precision": precision, "n_threads": n_threads, "backend": backend}
-        self._dtype = np.dtype(np.float32 if precision == "float32" else np.float64)
-        self._layers = {node.name: _runner(node, self._dtype, self._options) for node in spec.nodes}
+        self._dtype = np.dtype(precision)
+        self._graph = Graph(spec, self._dtype, self._options)
 
     spec = property(lambda self: self._spec, doc="The graph of layers, as given: a ``ModelSpec``.")
     precision = property(lambda self: self._options["precision"], doc='``"float32"`` or ``"float64"``.')
 
-    def __call__(self, x: ArrayLike, lengths: ArrayLike | None = None) -> Array:
+    def __call__(
+        self, x: Any, lengths: ArrayLike | Mapping[str, ArrayLike] | None = None
+    ) -> Any:
         """Run whole sequences.
 
         Parameters
         ----------
         x : array_like, (batch, steps, features), or (batch, steps) of integers where the first layer is an Embedding
-            One sequence without its batch axis is taken too, and comes back without it.
+            Without its batch axis it is taken too, and comes back without it. For a model of several inputs a list or
+            tuple of arrays in the order of ``spec.inputs``, or a dict by their names.
         lengths : array_like of int, (batch,), optional
-            How many steps of each row are real, 1 to ``steps``, in any order.
+            How many steps of each row are real, 1 to ``steps``, in any order. For a model of several inputs with steps
+            a dict by their names may be given; an array holds for all of them.
 
         Returns
         -------
-        ndarray, (batch, steps, outputs) or (batch, outputs)
-            (batch, outputs) where a layer such as ``Last()`` leaves one value a sequence. Steps beyond a row's length
-            are zero.
+        ndarray, or tuple of ndarray where the model has several outputs
+            (batch, steps, outputs), or (batch, outputs) where a layer such as ``Last()`` leaves one value a sequence.
+            Steps beyond a row's length are zero.
 
         Raises
         ------
         ShapeError, DTypeError
             An argument does not fit; the message says got and wanted.
+        UnsupportedModelError
+            ``lengths`` with a layer that mixes the steps of a row; the message names it.
         """
-        features = self._spec.inputs[0].features
-        array, single = _as_ids(x) if features is None else as_sequences(x, features, self._dtype)
-        batch, steps = array.shape[:2]
-        ends = None if lengths is None else as_lengths(lengths, batch, steps, single)
-        values = {self._spec.inputs[0].name: Value(array, ends)}
-        for node in self._spec.nodes:
-            values[node.name] = self._layers[node.name].run(values[node.inputs[0]])
-        output = values[self._spec.outputs[0]]
-        result = output.array
-        if output.lengths is not None:
-            result = np.where(_is_real(output), result, np.zeros((), result.dtype))
-        return result[0] if single else result
+        arrays, single = self._inputs(x)
+        values = {name: Value(array) for name, array in arrays.items()}
+        if lengths is not None:
+            self._set_lengths(values, lengths, single)
+        outputs = []
+        for value in self._graph.run(values):
+            result = value.zero_beyond()
+            outputs.append(result[0] if single else result)
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def _inputs(self, x: Any) -> tuple[dict[str, Array], bool]:
+        """Every input by name with a batch axis, and whether they came without one."""
+        sources = self._spec.inputs
+        given = self._by_name(x)
+        ready = [_ready(given[source.name], source, len(sources) > 1, self._dtype) for source in sources]
+        if len({single for _, single in ready}) > 1:
+            raise ShapeError("x: some inputs have a batch axis and some have not; give all of them one, or none")
+        arrays = {source.name: array for source, (array, _) in zip(sources, ready, strict=True)}
+        batches = {name: len(array) for name, array in arrays.items()}
+        if len(set(batches.values())) > 1:
+            raise ShapeError(f"x: the inputs have different batch sizes: {batches}")
+        return arrays, ready[0][1]
+
+    def _by_name(self, x: Any) -> dict[str, Any]:
+        names = [source.name for source in self._spec.inputs]
+        if isinstance(x, Mapping):
+            if set(x) != set(names):
+                raise ShapeError(f"x: got inputs {sorted(map(str, x))}, wanted {names}")
+            return dict(x)
+        if len(names) == 1:
+            return {names[0]: x}
+        if not isinstance(x, (list, tuple)) or len(x) != len(names):
+            got = f"{len(x)} arrays" if isinstance(x, (list, tuple)) else type(x).__name__
+            raise ShapeError(f"x: got {got}, wanted a list of {len(names)} arrays, or a dict by name, of {names}")
+        return dict(zip(names, x, strict=True))
+
+    def _set_lengths(self, values: dict[str, Value], lengths: Any, single: bool) -> None:
+        """Give the lengths to the inputs that have steps."""
+        sources = {source.name: source for source in self._spec.inputs}
+        stepped = [name for name, source in sources.items() if len(source.shape) >= (1 if source.integers else 2)]
+        given = dict(lengths) if isinstance(lengths, Mapping) else dict.fromkeys(stepped, lengths)
+        wrong = [str(name) for name in given if name not in stepped]
+        if wrong or not stepped:
+            raise ShapeError(f"lengths: got {', '.join(wrong) or 'lengths'}, but the inputs with steps are {stepped}")
+        for name, ends in given.items():
+            batch, steps = values[name].array.shape[:2]
+            values[name].lengths = as_lengths(ends, batch, steps, single)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as one safetensors file that describes itself, for ``fastgru.load`` to read.
+
+        Weights keep the precision that they have; ``precision`` and the other options are for who loads it. A file
+        that is there is replaced when all is written, and stays as it is where anything fails.
+
+        Raises
+        ------
+        FastGRUError
+            It cannot be written there; the message says why.
+
+        Examples
+        --------
+        >>> import os, tempfile, numpy as np, fastgru
+        >>> from fastgru.spec import Dense, GRULayer, GRUWeights, sequential
+        >>> w_ih, w_hh, bias = np.ones((6, 3), np.float32), np.ones((6, 2), np.float32), np.zeros(6, np.float32)
+        >>> gru = GRULayer(fastgru.GRUSpec(((GRUWeights(w_ih, w_hh, bias, bias),),)))
+        >>> model = fastgru.Model(sequential([("gru", gru), ("out", Dense(np.ones((4, 2), np.float32)))]))
+        >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+        >>> model.save(path)
+        >>> x = np.ones((5, 7, 3))
+        >>> bool((fastgru.load(path)(x) == model(x)).all())
+        True
+        """
+        from .saving import save
+
+        save(self._spec, path)
 
     def stream(self, batch: int = 1) -> ModelStream:
         """A stream of single steps, where every layer needs only the steps so far.
@@ -157,7 +187,7 @@ class Model:
         return ModelStream(self, batch)
 
     def __repr__(self) -> str:
-        lines = [f"  {node.name}: {_described(node.layer)}" for node in self._spec.nodes]
+        lines = [f"  {node.name}: {node.layer.described()}" for node in self._spec.nodes]
         return "\n".join(["Model(", *lines, ")"])
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -176,21 +206,28 @@ class ModelStream:
             raise ShapeError(f"batch: got {batch}, wanted a whole number of at least 1")
         self._model = model
         self.batch = int(batch)
-        self._steps: list[Step] = []
+        self._steps: list[tuple[str, list[str], Step]] = []
         self._streams: list[Stream] = []
-        for node in model.spec.nodes:
-            layer = model._layers[node.name]
-            if layer.step is None:
+        spec = model.spec
+        for node, runner in zip(spec.nodes, model._graph.runners, strict=True):
+            edges = [edge_of(edge) for edge in node.inputs]
+            stateful = runner.gru is not None and len(edges) > 1
+            if runner.step is None or stateful or node.mask is not None or any(index for _, index in edges):
                 raise UnsupportedModelError(
                     f"layer {node.name!r} ({type(node.layer).__name__}) needs more than the steps so far, so this "
                     "model cannot be streamed; call it on sequences instead"
                 )
-            step = layer.step
-            if layer.gru is not None:
-                stream = layer.gru.stream(self.batch)
+            step = runner.step
+            if runner.gru is not None:
+                stream = runner.gru.stream(self.batch)
                 self._streams.append(stream)
-                step = stream.step
-            self._steps.append(step)
+                step = _of_stream(stream)
+            self._steps.append((node.name, [name for name, _ in edges], step))
+        if len(spec.inputs) > 1 or len(spec.outputs) > 1:
+            raise UnsupportedModelError(
+                f"a model of {len(spec.inputs)} inputs and {len(spec.outputs)} outputs cannot be streamed; call it on "
+                "sequences instead"
+            )
 
     def step(self, x: ArrayLike) -> Array:
         """Take one step and keep the new states.
@@ -209,21 +246,19 @@ class ModelStream:
         ShapeError, DTypeError
             The argument does not fit. The states are as they were.
         """
-        features = self._model.spec.inputs[0].features
-        if features is None:
-            value: Array = as_integers(x, "x")
-            single = value.ndim == 0
-            wanted: tuple[int, ...] = (self.batch,)
-        else:
-            value, wanted = as_numbers(x, "x", self._model._dtype), (self.batch, features)
-            single = value.ndim == 1
+        source = self._model.spec.inputs[0]
+        value: Array = as_integers(x, "x") if source.integers else as_numbers(x, "x", self._model._dtype)
+        single = value.ndim == len(source.shape) - 1
         if single and self.batch == 1:
             value = value[None]
-        if value.shape != wanted:
+        wanted = (self.batch, *source.shape[1:])
+        if value.ndim != len(wanted) or any(w is not None and g != w for g, w in zip(value.shape, wanted, strict=True)):
             raise ShapeError(f"x: got shape {np.shape(x)}, wanted {wanted}: one step of every stream")
-        for step in self._steps:
-            value = step(value)
-        return value[0] if single else value
+        values = {source.name: value}
+        for name, inputs, run in self._steps:
+            values[name] = run([values[each] for each in inputs])
+        made = values[edge_of(self._model.spec.outputs[0])[0]]
+        return made[0] if single else made
 
     @property
     def state(self) -> list[Array]:
@@ -270,167 +305,37 @@ def _rebuild_stream(model: Model, batch: int, state: list[Array]) -> ModelStream
     return stream
 
 
-class Runner:
-    """A layer ready to run: on whole sequences, and on one step where it needs no more."""
-
-    def __init__(self, run: Run, step: Step | None = None, gru: GRU | None = None) -> None:
-        self.run = run
-        self.step = step
-        self.gru = gru  # a layer with a state, which every stream keeps for itself
+def _of_stream(stream: Stream) -> Step:
+    return lambda inputs: stream.step(inputs[0])
 
 
-def _runner(node: Node, dtype: np.dtype[Any], options: dict[str, Any]) -> Runner:
-    layer = node.layer
-    if isinstance(layer, GRULayer):
-        return _gru_runner(layer, options)
-    if isinstance(layer, Dense):
-        return _each_step(_dense(layer, dtype, options["backend"]))
-    if isinstance(layer, Embedding):
-        return _each_step(_embedding(layer, dtype, node.name))
-    if isinstance(layer, Activation):
-        return _each_step(_activation(layer.name, dtype))
-    if isinstance(layer, Dropout):
-        return Runner(lambda value: value, lambda x: x)
-    if isinstance(layer, Last):
-        return Runner(_last, lambda x: x)
-    if isinstance(layer, FinalState):
-        return Runner(_final_state, lambda x: x)
-    return Runner(_mean if isinstance(layer, Mean) else _max)
+def _ready(x: Any, source: Input, named: bool, dtype: np.dtype[Any]) -> tuple[Array, bool]:
+    """An input as an array with a batch axis that fits its shape, and whether it came without that axis."""
+    name = f"x: {source.name!r}" if named else "x"
+    array: Array = as_integers(x, name) if source.integers else as_numbers(x, name, dtype)
+    single = array.ndim == len(source.shape)
+    array = array[None] if single else array
+    fits = array.ndim == len(source.shape) + 1 and all(
+        wanted is None or got == wanted for got, wanted in zip(array.shape[1:], source.shape, strict=True)
+    )
+    kind = " integers" if source.integers else ""
+    names = ("batch", *_axes(source))
+    if not fits:
+        batched = f"({', '.join(names)}){kind}"
+        raise ShapeError(
+            f"{name}: got shape {np.shape(x)}, wanted {batched} or, for one of it, {_text(names[1:])}"
+        )
+    if 0 in array.shape[1:]:
+        raise ShapeError(f"{name}: got shape {np.shape(x)}, that is no steps; wanted at least one")
+    return array, single
 
 
-def _each_step(function: Step) -> Runner:
-    """A layer that treats every step alike."""
-    return Runner(lambda value: Value(function(value.array), value.lengths), function)
+def _axes(source: Input) -> list[str]:
+    sizes = ["any" if size is None else str(size) for size in source.shape]
+    if sizes and source.shape[0] is None and (source.integers or len(sizes) > 1):
+        sizes[0] = "steps"
+    return sizes
 
 
-def _gru_runner(layer: GRULayer, options: dict[str, Any]) -> Runner:
-    gru = GRU(layer.gru, **options)
-    directions = layer.gru.directions
-
-    def run(value: Value) -> Value:
-        x = _reversed(value) if layer.go_backwards else value.array
-        y, h = gru._run(x, None, value.lengths, sequences=layer.return_sequences)
-        final = np.concatenate(list(h[-directions:]), axis=-1)
-        merged = _merged(final if y is None else y, layer.merge, directions)
-        return Value(merged, value.lengths if layer.return_sequences else None, final)
-
-    causal = directions == 1 and not layer.go_backwards
-    return Runner(run, (lambda x: x) if causal else None, gru if causal else None)
-
-
-def _reversed(value: Value) -> Array:
-    """Every row from its own last step to its first; the steps beyond its length stay behind."""
-    steps = np.arange(value.array.shape[1])
-    order = value.last_steps[:, None] - steps
-    order = np.where(order < 0, steps, order)
-    return np.take_along_axis(value.array, order[..., None], axis=1)
-
-
-def _merged(y: Array, merge: str, directions: int) -> Array:
-    if merge == "concat" or directions == 1:
-        return y
-    forward, reverse = np.split(y, 2, axis=-1)
-    if merge == "mul":
-        return np.asarray(forward * reverse)
-    return np.asarray((forward + reverse) / (2 if merge == "ave" else 1))
-
-
-def _dense(layer: Dense, dtype: np.dtype[Any], backend: str | None) -> Step:
-    weight = np.ascontiguousarray(layer.weight, dtype=dtype)
-    bias = np.zeros(len(weight), dtype) if layer.bias is None else np.ascontiguousarray(layer.bias, dtype=dtype)
-    activate = _activation(layer.activation, dtype)
-    if dtype == np.float32 and backend != "blas":
-        affine = Affine(kernel_table(), weight, bias)
-
-        def run(x: Array) -> Array:
-            flat = np.ascontiguousarray(x, dtype=np.float32).reshape(-1, weight.shape[1])
-            return activate(affine(flat).reshape(*x.shape[:-1], len(weight)))
-    else:
-
-        def run(x: Array) -> Array:
-            return activate(np.asarray(x @ weight.T + bias, dtype))
-
-    return run
-
-
-def _activation(name: str, dtype: np.dtype[Any]) -> Step:
-    if name == "linear":
-        return lambda x: x
-    if name in GATE_ACTIVATIONS and dtype == np.float32:
-        code, table = GATE_ACTIVATIONS.index(name), kernel_table()
-
-        def run(x: Array) -> Array:
-            flat = np.ascontiguousarray(x, dtype=np.float32).reshape(-1)
-            return table.activate(code, flat).reshape(x.shape)
-
-        return run
-    function = reference.ACTIVATIONS[name]
-
-    def run_reference(x: Array) -> Array:
-        with np.errstate(all="ignore"):  # an underflow of exp is zero, as it should be
-            return np.asarray(function(x), dtype)
-
-    return run_reference
-
-
-def _embedding(layer: Embedding, dtype: np.dtype[Any], name: str) -> Step:
-    table = np.ascontiguousarray(layer.weight, dtype=dtype)
-
-    def run(ids: Array) -> Array:
-        if ids.size and (ids.min() < 0 or ids.max() >= len(table)):
-            wrong = int(ids.min()) if ids.min() < 0 else int(ids.max())
-            raise ShapeError(f"x: got the integer {wrong}, but layer {name!r} knows 0 to {len(table) - 1}")
-        return np.asarray(table[ids])
-
-    return run
-
-
-def _last(value: Value) -> Value:
-    return Value(value.array[np.arange(len(value.array)), value.last_steps])
-
-
-def _final_state(value: Value) -> Value:
-    assert value.final is not None
-    return Value(value.final)
-
-
-def _mean(value: Value) -> Value:
-    """Summed step by step in float64, so that a row's bits do not depend on what is behind its end."""
-    real = value.array if value.lengths is None else np.where(_is_real(value), value.array, 0)
-    total = np.cumsum(real, axis=1, dtype=np.float64)[:, -1]
-    return Value((total / (value.last_steps[:, None] + 1)).astype(value.array.dtype))
-
-
-def _max(value: Value) -> Value:
-    if value.lengths is None:
-        return Value(value.array.max(axis=1))
-    return Value(np.where(_is_real(value), value.array, -np.inf).max(axis=1).astype(value.array.dtype))
-
-
-def _is_real(value: Value) -> NDArray[np.bool_]:
-    return (np.arange(value.array.shape[1]) <= value.last_steps[:, None])[..., None]
-
-
-def _as_ids(x: ArrayLike) -> tuple[NDArray[np.intp], bool]:
-    ids = as_integers(x, "x")
-    single = ids.ndim == 1
-    ids = ids[None] if single else ids
-    if ids.ndim != 2 or ids.shape[1] == 0:
-        raise ShapeError(f"x: got shape {np.shape(x)}, wanted (batch, steps) integers, with at least one step")
-    return ids, single
-
-
-def _described(layer: Layer) -> str:
-    if isinstance(layer, GRULayer):
-        gru = layer.gru
-        shape = f"{gru.input_size}, {gru.hidden_size}"
-        options = "" if gru.num_layers == 1 else f", num_layers={gru.num_layers}"
-        options += ", bidirectional=True" if gru.directions == 2 else ""
-        options += "" if layer.return_sequences else ", return_sequences=False"
-        return f"GRU({shape}{options})"
-    if isinstance(layer, Dense):
-        named = "" if layer.activation == "linear" else f", activation={layer.activation!r}"
-        return f"Dense({layer.weight.shape[1]}, {layer.weight.shape[0]}{named})"
-    if isinstance(layer, Embedding):
-        return f"Embedding({layer.weight.shape[0]}, {layer.weight.shape[1]})"
-    return repr(layer)
+def _text(sizes: tuple[str, ...]) -> str:
+    return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .activation_formulas import FORMULAS as ACTIVATIONS
+from .activation_formulas import sigmoid, softmax
+from .activations import formula
 from .spec import GRUSpec, GRUWeights
 
-__all__ = ["ACTIVATIONS", "gru", "gru_direction"]
+__all__ = ["ACTIVATIONS", "gru", "gru_direction", "sigmoid", "softmax"]
 
 Array = NDArray[np.float64]
-
-
-def sigmoid(x: Array) -> Array:
-    return 0.5 + 0.5 * np.tanh(0.5 * x)
-
-
-def softmax(x: Array) -> Array:
-    powers = np.exp(x - x.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
-
-
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "linear": lambda x: x,
-    "relu": lambda x: np.maximum(x, 0),
-    "tanh": np.tanh,
-    "sigmoid": sigmoid,
-    "hard_sigmoid": lambda x: np.clip(x / 6 + 0.5, 0, 1),
-    "hard_sigmoid_keras2": lambda x: np.clip(0.2 * x + 0.5, 0, 1),
-    "softmax": softmax,
-}
 
 
 def gru_direction(weights: GRUWeights, x: Array, h: Array, spec: GRUSpec) -> Array:
@@ -39,7 +20,7 @@ def gru_direction(weights: GRUWeights, x: Array, h: Array, spec: GRUSpec) -> Arr
 
     Reset after:  n = act(x W_n + b_in + r * (h U_n + b_hn));  reset before: n = act(x W_n + b_in + (r * h) U_n)
     """
-    act, act_r = ACTIVATIONS[spec.activation], ACTIVATIONS[spec.recurrent_activation]
+    act, act_r = formula(spec.activation), formula(spec.recurrent_activation)
     w_r, w_z, w_n = np.split(weights.w_ih.astype(np.float64), 3)
     u_r, u_z, u_n = np.split(weights.w_hh.astype(np.float64), 3)
     b_ir, b_iz, b_in = np.split(weights.b_ih.astype(np.float64), 3)
@@ -70,7 +51,8 @@ def gru(
             state = index * spec.directions + direction
             order = slice(None, None, -1 if direction else 1)
             for row, end in enumerate(ends):
-                states = gru_direction(weights, below[row, :end][order], h[state, row], spec)
+                with np.errstate(all="ignore"):
+                    states = gru_direction(weights, below[row, :end][order], h[state, row], spec)
                 y[row, :end, direction * spec.hidden_size :][:, : spec.hidden_size] = states[order]
                 h[state, row] = states[-1]
     return y, h

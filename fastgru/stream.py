@@ -118,7 +118,7 @@ def _rebuild(gru: GRU, batch: int, state: NDArray[Any]) -> Stream:
 
 
 class _SlowState:
-    """What ``engine.state.State`` is, for a GRU that computes through BLAS: a sequence of one step at a time."""
+    """What ``engine.state.State`` is, for a GRU that no kernel steps: a sequence of one step at a time."""
 
     def __init__(self, gru: GRU, batch: int) -> None:
         if gru.bidirectional:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgru import reference
+from fastgru.activations import formula
 from fastgru.engine import dispatch
 from fastgru.engine.plan import KernelTable, Plan
 from fastgru.spec import GATE_ACTIVATIONS, GRUSpec, GRUWeights
@@ -97,14 +97,14 @@ def batched_reference(
 
 
 def _direction(spec: GRUSpec, weights: GRUWeights, x: Array, h: Array, real: Array) -> tuple[Array, Array]:
-    act, act_r = reference.ACTIVATIONS[spec.activation], reference.ACTIVATIONS[spec.recurrent_activation]
+    act, act_r = formula(spec.activation), formula(spec.recurrent_activation)
     w, u, b, c = (a.astype(np.float64) for a in (weights.w_ih, weights.w_hh, weights.b_ih, weights.b_hh))
     hidden = spec.hidden_size
     projected = np.where(real[..., None], x, 0) @ w.T + b
     y = np.zeros((*x.shape[:2], hidden))
     for t in range(x.shape[1]):
-        gates = act_r(projected[:, t, : 2 * hidden] + h @ u[: 2 * hidden].T + c[: 2 * hidden])
-        r, z = gates[:, :hidden], gates[:, hidden:]
+        gates = projected[:, t, : 2 * hidden] + h @ u[: 2 * hidden].T + c[: 2 * hidden]
+        r, z = act_r(gates[:, :hidden]), act_r(gates[:, hidden:])
         if spec.reset_after:
             recurrent = r * (h @ u[2 * hidden :].T + c[2 * hidden :])
         else:

@@ -240,7 +240,7 @@ def changed(**arrays) -> GRUSpec:
         changed(w_ih=np.zeros((15, 3), complex)),
         changed(w_ih=[[0.0] * 3] * 15),
         changed(w_hh=None),
-        network(3, 5, activation="softmax"),
+        network(3, 5, activation="glu"),
         network(3, 5, recurrent_activation="tanhh"),
         GRUSpec(network(3, 5).layers, reset_after=False),
     ],

@@ -283,7 +283,7 @@ def test_a_wrong_option_is_refused_with_and_without_a_gru(options):
         network(3, 5),
         sequential([("a", dense(5, 3)), ("b", dense(5, 4))]),
         sequential([("a", dense(5, 3)), ("b", FinalState())]),
-        sequential([("a", dense(5, 3, "gelu"))]),
+        sequential([("a", dense(5, 3, "swoosh"))]),
         sequential([("a", Dense(np.zeros((0, 3), np.float32)))]),
         sequential([("a", Dense(np.zeros((3, 0), np.float32)))]),
         sequential([("a", Dense(np.zeros((5, 3), np.float16)))]),
@@ -291,7 +291,7 @@ def test_a_wrong_option_is_refused_with_and_without_a_gru(options):
         sequential([("a", dense(5, 3)), ("b", Last()), ("c", GRULayer(network(5, 2)))]),
         ModelSpec((), (), ()),
         ModelSpec(FIRST_DENSE.inputs, (Node("in", dense(5, 3), ("nowhere",)),), ("in",)),
-        ModelSpec(FIRST_DENSE.inputs, FIRST_DENSE.nodes, ("gru", "in")),
+        ModelSpec(FIRST_DENSE.inputs, FIRST_DENSE.nodes, ("gru", ("in", 1))),
     ],
 )
 def test_a_wrong_spec_is_refused(spec):

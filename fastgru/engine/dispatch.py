@@ -37,11 +37,16 @@ def chosen() -> str:
     if not forced:
         return next(level for level in runnable() if find_spec(_module(level)) is not None)
     if forced not in LEVELS:
-        raise ImportError(f"FASTGRU_ISA={forced!r} is not a kernel level; known are {', '.join(LEVELS)}")
+        raise _refusal(f"FASTGRU_ISA={forced!r} is not a kernel level; known are {', '.join(LEVELS)}")
     if forced not in available():
         reason = "this processor does not run it" if forced not in runnable() else "it was not built"
-        raise ImportError(f"FASTGRU_ISA={forced!r}: {reason}; available here are {', '.join(available())}")
+        raise _refusal(f"FASTGRU_ISA={forced!r}: {reason}; available here are {', '.join(available())}")
     return forced
+
+
+def _refusal(message: str) -> ImportError:
+    """The error for a level that cannot be had. It names the package, so that ``python -m fastgru`` shows one line."""
+    return ImportError(message, name="fastgru")
 
 
 def kernels(level: str | None = None) -> Any:

@@ -1,0 +1,55 @@
+"""A graph of layers as it runs: each node when its inputs are there, each value for as long as it is needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..spec import ModelSpec, edge_of
+from .value import Context, Runner, Value
+
+__all__ = ["Graph"]
+
+
+class Graph:
+    """The nodes of a model, ready to run. A layer that stands in several nodes is made once."""
+
+    def __init__(self, spec: ModelSpec, dtype: np.dtype[Any], options: dict[str, Any]) -> None:
+        from . import runner
+
+        self.spec = spec
+        made: dict[int, Runner] = {}
+        self.runners: list[Runner] = []
+        for node in spec.nodes:
+            key = id(node.layer)
+            if key not in made:
+                made[key] = runner(node.layer, Context(f"layer {node.name!r}", dtype, options))
+            self.runners.append(made[key])
+        last_use: dict[tuple[str, int], int] = {}
+        for index, node in enumerate(spec.nodes):
+            for edge in (*node.inputs, *(() if node.mask is None else (node.mask,))):
+                last_use[edge_of(edge)] = index
+        outputs = {edge_of(edge) for edge in spec.outputs}
+        self.done: list[list[tuple[str, int]]] = [[] for _ in spec.nodes]
+        for edge, index in last_use.items():
+            if edge not in outputs:
+                self.done[index].append(edge)
+
+    def run(self, inputs: dict[str, Value]) -> list[Value]:
+        """The model's outputs, in order."""
+        values = {(name, 0): value for name, value in inputs.items()}
+        for node, runner, done in zip(self.spec.nodes, self.runners, self.done, strict=True):
+            given = [values[edge_of(edge)] for edge in node.inputs]
+            if node.mask is not None:
+                mask = values[edge_of(node.mask)]
+                got, wanted = mask.array.shape, given[0].array.shape[:2]
+                if got != wanted:
+                    raise ShapeError(f"layer {node.name!r}: got a mask of shape {got}, wanted {wanted}")
+                given[0] = Value(given[0].array, given[0].lengths, mask.array.astype(bool))
+            for index, made in enumerate(runner.run(given)):
+                values[node.name, index] = made
+            for edge in done:
+                del values[edge]
+        return [values[edge_of(edge)] for edge in self.spec.outputs]

@@ -1,0 +1,157 @@
+"""GRU weights and layers. Arrays are in the orientation of PyTorch: one row an output, gates in the order r, z, n."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import DTypeError, ShapeError, UnsupportedModelError
+from .layer import Layer, check_activation
+from .record import Record
+from .signal import Signal, check_array, check_choice, numbers, same
+
+__all__ = ["MERGES", "GRULayer", "GRUSpec", "GRUWeights", "check_gru"]
+
+MERGES = ("concat", "sum", "mul", "ave", "none")
+
+
+class GRUWeights(Record):
+    """One direction of one layer. Gates r, z, n lie one after the other along the first axis.
+
+    Where the reset is applied before the product there is one bias, and ``b_hh`` is zero.
+    """
+
+    w_ih: np.ndarray  # (3 * hidden, inputs)
+    w_hh: np.ndarray  # (3 * hidden, hidden)
+    b_ih: np.ndarray  # (3 * hidden,)
+    b_hh: np.ndarray  # (3 * hidden,)
+
+    @property
+    def input_size(self) -> int:
+        return int(self.w_ih.shape[1])
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self.w_hh.shape[1])
+
+
+class GRUSpec(Record):
+    """A stack of GRU layers: ``layers[layer][direction]``, forward first, reverse second where there is one."""
+
+    layers: tuple[tuple[GRUWeights, ...], ...]
+    reset_after: bool = True
+    activation: Any = "tanh"  # of the candidate n: a name, or an Activation with options
+    recurrent_activation: Any = "sigmoid"  # of the gates r and z
+    bias: bool = True  # False: the source has no biases, and the arrays here are zeros
+
+    @property
+    def input_size(self) -> int:
+        return self.layers[0][0].input_size
+
+    @property
+    def hidden_size(self) -> int:
+        return self.layers[0][0].hidden_size
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.layers)
+
+    @property
+    def directions(self) -> int:
+        return len(self.layers[0])
+
+    @property
+    def output_size(self) -> int:
+        return self.hidden_size * self.directions
+
+
+class GRULayer(Layer):
+    """A GRU as one layer of a model.
+
+    It takes a sequence, and after it, if any, one initial state (hidden,) for every layer and direction. It gives the
+    output, or two where ``merge`` is "none", and with ``return_state`` the final states in the same order.
+    """
+
+    gru: GRUSpec
+    above: tuple[GRUSpec, ...] = ()  # more cells of one direction on top, each of its own size, as RNN([cell, cell])
+    return_sequences: bool = True  # False: only the last output (of the reverse direction: its own last, at step 0)
+    return_state: bool = False
+    merge: str = "concat"  # how the two directions of the output are joined
+    go_backwards: bool = False  # one direction, from the end; its output stays in the order it was made
+    zero_masked: bool = False  # masked steps give zeros instead of the output before them
+
+    @property
+    def input_features(self) -> int:
+        return self.gru.input_size
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """Units of every state, in the order in which they are given and taken."""
+        stacks = (self.gru, *self.above)
+        return tuple(spec.hidden_size for spec in stacks for _ in range(spec.num_layers * spec.directions))
+
+    def outputs(self, inputs: Sequence[Signal], where: str) -> list[Signal]:
+        check_gru(self.gru, where)
+        check_choice(self.merge, MERGES, f"{where}: merge")
+        top = self.gru
+        for index, spec in enumerate(self.above):
+            check_gru(spec, f"{where}: cell {index + 1}")
+            if spec.input_size != top.output_size:
+                raise ShapeError(f"{where}: cell {index + 1} takes {spec.input_size} features, got {top.output_size}")
+            top = spec
+        if any(spec.directions != 1 for spec in (self.gru, *self.above)) and (self.above or self.go_backwards):
+            raise UnsupportedModelError(f"{where}: go_backwards and cells on top need one direction")
+        given = numbers(inputs[0], where, 2)
+        if not same(given.features, self.gru.input_size):
+            raise ShapeError(f"{where}: got {given.features} features, wanted {self.gru.input_size}")
+        sizes = self.state_sizes
+        for place, state in enumerate(inputs[1:]):
+            size = sizes[place] if place < len(sizes) else 0
+            if state.kind != "numbers" or len(state.shape) != 1 or not same(state.features, size):
+                raise ShapeError(f"{where}: initial state {place} is {state}, wanted ({size},) numbers")
+        if len(inputs) - 1 not in (0, len(sizes)):
+            raise ShapeError(f"{where}: got {len(inputs) - 1} initial states, wanted none or {len(sizes)}")
+        steps = (given.shape[0],) if self.return_sequences else ()
+        states = [Signal((size,)) for size in sizes] if self.return_state else []
+        if self.merge == "none" and top.directions == 2:
+            return [Signal((*steps, top.hidden_size)), Signal((*steps, top.hidden_size)), *states]
+        features = top.output_size if self.merge == "concat" else top.hidden_size
+        return [Signal((*steps, features), states=self.return_sequences), *states]
+
+    def described(self) -> str:
+        gru = self.gru
+        options = "" if gru.num_layers == 1 else f", num_layers={gru.num_layers}"
+        options += ", bidirectional=True" if gru.directions == 2 else ""
+        options += "" if self.return_sequences else ", return_sequences=False"
+        return f"GRU({gru.input_size}, {gru.hidden_size}{options})"
+
+
+def check_gru(spec: GRUSpec, where: str) -> None:
+    """Raise unless the sizes of all layers and directions fit each other."""
+    layers = spec.layers
+    if not isinstance(layers, tuple) or not layers or not all(isinstance(layer, tuple) and layer for layer in layers):
+        raise ShapeError(f"{where}: layers must be a tuple of layers, each a tuple of one or two GRUWeights")
+    if not all(isinstance(weights, GRUWeights) for layer in layers for weights in layer):
+        raise DTypeError(f"{where}: every direction of a layer must be a GRUWeights")
+    check_array(layers[0][0].w_ih, (None, None), f"{where}: layer 0 forward: w_ih")
+    check_array(layers[0][0].w_hh, (None, None), f"{where}: layer 0 forward: w_hh")
+    check_activation(spec.activation, f"{where}: activation", in_gru=True)
+    check_activation(spec.recurrent_activation, f"{where}: recurrent_activation", in_gru=True)
+    directions = len(layers[0])
+    if directions not in (1, 2):
+        raise ShapeError(f"{where}: a layer has one or two directions, got {directions}")
+    hidden = spec.hidden_size
+    for index, layer in enumerate(layers):
+        if len(layer) != directions:
+            raise ShapeError(f"{where}: layer {index} has {len(layer)} directions, layer 0 has {directions}")
+        inputs = spec.input_size if index == 0 else hidden * directions
+        for direction, weights in zip(("forward", "reverse"), layer, strict=False):
+            place = f"{where}: layer {index} {direction}"
+            check_array(weights.w_ih, (3 * hidden, inputs), f"{place}: w_ih")
+            check_array(weights.w_hh, (3 * hidden, hidden), f"{place}: w_hh")
+            check_array(weights.b_ih, (3 * hidden,), f"{place}: b_ih")
+            check_array(weights.b_hh, (3 * hidden,), f"{place}: b_hh")
+            if not spec.reset_after and np.any(weights.b_hh):
+                raise ShapeError(f"{place}: a GRU with reset_after=False has one bias, and b_hh must be zero")
