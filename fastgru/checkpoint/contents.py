@@ -23,7 +23,8 @@ class Checkpoint(Mapping[str, np.ndarray]):
     path : str
         Where it was read from.
     format : str
-        ``"pytorch-zip"``, ``"safetensors"`` or ``"keras"``.
+        ``"pytorch-zip"``, ``"pytorch-legacy"``, ``"torchscript"``, ``"torch-export"``, ``"safetensors"``, ``"npz"``,
+        ``"keras"``, ``"keras-h5"``, ``"keras-weights"``, ``"rtneural"`` or ``"rnnoise"``.
     tensors : dict of str to ndarray
         float16 and bfloat16 are widened to float32; every other type is as in the file.
     config : dict or None

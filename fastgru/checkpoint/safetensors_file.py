@@ -1,6 +1,7 @@
 """safetensors files, parsed by the safetensors library; 16-bit floats are widened here, by hand.
 
-Owns nothing but the translation: the library checks offsets and sizes, this checks the header as strictly as any JSON.
+Owns the translation, and the keys under which fastgru's own files describe their layers: the library checks offsets and
+sizes, this checks the header as strictly as any JSON.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from .contents import Checkpoint
 from .opened import OpenedFile
 from .text import MAX_JSON_BYTES, parse_json, shown
 
-__all__ = ["read_safetensors"]
+__all__ = ["FORMAT", "FORMAT_KEY", "MODEL_KEY", "VERSION_KEY", "read_safetensors"]
 
+FORMAT = 1  # of the description in a file that fastgru writes; one that it does not know is refused
+FORMAT_KEY, VERSION_KEY, MODEL_KEY = "fastgru.format", "fastgru.version", "fastgru.model"
 MAX_DIMENSIONS = 8
 _ELEMENTS = {
     "F32": "<f4", "F64": "<f8", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
@@ -24,7 +27,10 @@ _ELEMENTS = {
 
 
 def read_safetensors(opened: OpenedFile) -> Checkpoint:
-    """Every tensor of the file, in the order of its header, which also gives the metadata."""
+    """Every tensor of the file, in the order of its header, which also gives the metadata.
+
+    Where fastgru wrote it, ``format`` is ``"fastgru"`` and ``config`` its description of the layers.
+    """
     where = opened.path
     content = opened.read_all()
     length = int.from_bytes(content[:8], "little")
@@ -43,7 +49,11 @@ def read_safetensors(opened: OpenedFile) -> Checkpoint:
         raise CheckpointError(f"{where}: its header names {len(header)} tensors, {len(found)} were found")
     # Popped one by one, so that a widened tensor replaces its 16-bit original in memory.
     tensors = {name: _array(found.pop(name), f"{where}: tensor {shown(name)}") for name in header}
-    return Checkpoint(where, "safetensors", tensors, None, {**metadata, "skipped": []})
+    if FORMAT_KEY not in metadata:
+        return Checkpoint(where, "safetensors", tensors, None, {**metadata, "skipped": []})
+    text = metadata.pop(MODEL_KEY, "{}").encode("utf-8", "surrogatepass")
+    config = parse_json(text, f"{where}: its description of the layers")
+    return Checkpoint(where, "fastgru", tensors, config, {**metadata, "skipped": []})
 
 
 def _deserialised(content: bytes, where: str) -> dict[str, dict[str, Any]]:

@@ -11,11 +11,21 @@ from dataclasses import dataclass
 
 from ..errors import CheckpointError, UnsupportedModelError
 from .contents import Checkpoint
+from .keras_h5 import begins_as_hdf5, read_keras_h5
+from .keras_shards import begins_as_shard_map, read_keras_shards
 from .keras_zip import CONFIG, METADATA, WEIGHTS, read_keras_zip
+from .npz_file import MAGIC as NPY
+from .npz_file import SUFFIX, read_npz
 from .opened import OpenedFile, open_checkpoint
+from .rnnoise import MAGIC as RNNOISE
+from .rnnoise import read_rnnoise
+from .rtneural_json import is_rtneural, read_rtneural
 from .safetensors_file import read_safetensors
 from .text import shown
+from .torch_export import read_torch_export
+from .torch_legacy import begins_as_torch_legacy, read_torch_legacy
 from .torch_zip import read_torch_zip
+from .torchscript import read_torchscript
 
 __all__ = ["read"]
 
@@ -36,7 +46,9 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     Parameters
     ----------
     path : str or os.PathLike
-        A PyTorch zip file, a safetensors file or a Keras 3 ``.keras`` file.
+        A PyTorch file (zip, of 1.5 and older, TorchScript or ``torch.export``), a safetensors file, an ``.npz`` file, a
+        Keras 3 ``.keras`` file, an HDF5 file of any Keras, or the ``.weights.json`` of one that is split, an RTNeural
+        JSON model or an RNNoise model.
 
     Returns
     -------
@@ -68,7 +80,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         else:
             raise CheckpointError(
                 f"{opened.path}: it is no kind of file fastgru knows (it begins with "
-                f"{opened.head[:8].hex(' ')}); wanted a PyTorch zip, safetensors or .keras file"
+                f"{opened.head[:8].hex(' ')}); wanted a file of PyTorch, Keras, safetensors, npz, RTNeural or RNNoise"
             )
         if kind.reader is None:
             raise UnsupportedModelError(f"{opened.path}: it is {kind.name}, which is not read; {kind.advice}")
@@ -102,8 +114,10 @@ def _is_safetensors(opened: OpenedFile) -> bool:
     return opened.head[8:9] == b"{" and int.from_bytes(opened.head[:8], "little") <= 100_000_000
 
 
-def _is_hdf5(opened: OpenedFile) -> bool:
-    return any(opened.head[at : at + 8] == b"\x89HDF\r\n\x1a\n" for at in (0, 512, 1024, 2048))
+def _is_torch_tar(opened: OpenedFile) -> bool:
+    """A tar whose first file is one of the four that PyTorch 0.1 put into it."""
+    first = opened.head[:100].rstrip(b"\0")
+    return opened.head[257:262] == b"ustar" and first in (b"sys_info", b"pickle", b"tensors", b"storages")
 
 
 def _is_onnx(opened: OpenedFile) -> bool:
@@ -114,6 +128,10 @@ def _is_onnx(opened: OpenedFile) -> bool:
 
 def _has(*wanted: str) -> Callable[[list[str]], bool]:
     return lambda names: set(wanted) <= set(names)
+
+
+def _is_npy(name: str) -> bool:
+    return name.endswith(SUFFIX)
 
 
 def _refuse_zip(opened: OpenedFile) -> Checkpoint:
@@ -129,34 +147,34 @@ _SAVE_STATE_DICT = "load it where it was made and save the weights: torch.save(m
 _SAVE_KERAS = "open it with the Keras that wrote it and save it as a .keras file of Keras 3"
 
 KINDS: tuple[Kind, ...] = (
-    Kind("a TorchScript file", _zip_with(_one_root_with("data.pkl", "code/")), advice=_SAVE_STATE_DICT),
+    Kind("a TorchScript file", _zip_with(_one_root_with("data.pkl", "code/")), read_torchscript),
+    Kind("a TorchScript file of PyTorch 1.3 or older", _zip_with(_one_root_with("model.json", "code/")),
+         advice=_SAVE_STATE_DICT),
     Kind("PyTorch's zip format", _zip_with(_one_root_with("data.pkl")), read_torch_zip),
-    Kind("a torch.export file (.pt2)", _zip_with(_one_root_with("models/")), advice=_SAVE_STATE_DICT),
+    Kind("a torch.export file (.pt2)", _zip_with(_one_root_with("models/")), read_torch_export),
+    Kind("a torch.export file of an older PyTorch", _zip_with(_has("serialized_exported_program.json")),
+         advice="write it again with torch.export.save of a newer PyTorch"),
     Kind("a Keras 3 file", _zip_with(_has(CONFIG, METADATA, WEIGHTS)), read_keras_zip),
     Kind("a Keras file with pickled weights", _zip_with(_has(CONFIG, "model.weights.npz")), advice=_SAVE_KERAS),
-    Kind(
-        "a NumPy .npz file",
-        _zip_with(lambda names: bool(names) and all(name.endswith(".npy") for name in names)),
-        advice="save the arrays with safetensors.numpy.save_file",
-    ),
+    Kind("a NumPy .npz file", _zip_with(lambda names: bool(names) and all(map(_is_npy, names))), read_npz),
     Kind("another zip", lambda opened: opened.is_zip, _refuse_zip),
-    Kind("an HDF5 file", _is_hdf5, advice=f"if Keras wrote it, {_SAVE_KERAS}"),
-    Kind(
-        "a PyTorch file of version 1.5 or older",
-        _begins(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"),
-        advice="with PyTorch 1.6 or later: torch.save(torch.load(path, weights_only=True), new_path)",
-    ),
+    Kind("an HDF5 file", begins_as_hdf5, read_keras_h5),
+    Kind("PyTorch's format before version 1.6", lambda opened: begins_as_torch_legacy(opened.head), read_torch_legacy),
     Kind("a pickle", _begins(*(bytes([0x80, protocol]) for protocol in range(2, 6))), advice=_SAVE_STATE_DICT),
-    Kind("a tar archive, as the first versions of PyTorch wrote", _begins(b"ustar", at=257), advice=_SAVE_STATE_DICT),
+    Kind("the tar container of PyTorch's first versions", _is_torch_tar, advice=_SAVE_STATE_DICT),
+    Kind("a tar archive", _begins(b"ustar", at=257), advice="unpack it first"),
     Kind("a safetensors file", _is_safetensors, read_safetensors),
-    Kind("a NumPy .npy file", _begins(b"\x93NUMPY"), advice="save the arrays with safetensors.numpy.save_file"),
+    Kind("a NumPy .npy file", _begins(NPY),
+         advice="one array has no name; save them all by name with np.savez(path, **arrays)"),
     Kind("a TensorFlow Lite file", _begins(b"TFL3", at=4), advice="save the Keras model it was made from as .keras"),
     Kind("a GGUF file", _begins(b"GGUF"), advice="it holds no GRU; name the original checkpoint"),
     Kind("an ONNX file", _is_onnx, advice="name the PyTorch or Keras file it was exported from"),
-    Kind("an RNNoise model", _begins(b"rnnoise-nu model"), advice="name the Keras file it was made from"),
+    Kind("an RNNoise model", _begins(RNNOISE), read_rnnoise),
     Kind("a compressed file", _begins(b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf"),
          advice="decompress it first"),
     Kind("a Git LFS pointer and not the file", _begins(b"version https://git-lfs"), advice="fetch it: git lfs pull"),
     Kind("a web page and not the file", _begins(b"<!DOCTYPE", b"<!doctype", b"<html"), advice="download it again"),
+    Kind("a map of Keras weights in several files", begins_as_shard_map, read_keras_shards),
+    Kind("an RTNeural model", is_rtneural, read_rtneural),
     Kind("JSON or similar text", _begins(b"{", b"["), advice="name the file with the weights"),
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """Where the weights are in what a PyTorch file holds, and what each is called once nesting and wrappers are gone.
 
-Owns the choice among the usual places of a state dict; it is a choice only where exactly one place fits. Every walk is
-iterative, visits an object once, and is bounded, because a file may nest and share its values without end.
+Owns the choice among the usual places of a state dict or a whole module; it is a choice only where exactly one place
+fits. Every walk is iterative and bounded, because a file may nest and share its values without end.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from ..errors import CheckpointError, UnsupportedModelError
+from ..errors import CheckpointError
 from .inert import Stub, entries_of
 from .text import shown
+from .torch_modules import MAX_DEPTH, as_module, class_of, module_entries, module_tree
+from .torch_packed import packed_entries
 from .torch_tensors import TensorRecord
 
 __all__ = ["StateDict", "find_state_dict"]
@@ -30,7 +32,6 @@ PARAMETER = r"(weight|bias)(_(ih|hh|g|v|orig|mask)(_l\d+)?(_reverse)?)?$"
 WRAPPERS = ("module.", "_orig_mod.")  # DataParallel, torch.compile
 
 MAX_ENTRIES = 200_000
-MAX_DEPTH = 64
 MAX_CONTAINERS = 4  # one in another: each is looked through
 MAX_NAME = 4096
 MAX_CHARACTERS = 16 << 20  # of all names together
@@ -39,29 +40,33 @@ TOP = "the top level"
 
 @dataclass
 class StateDict:
-    """What was chosen: records by final name, where they were, and what else is in the file."""
+    """What was chosen: records by final name, where they were, and what else is in the file.
+
+    ``modules`` is the tree of classes and options where whole modules hold the weights, ``whole`` the class of the one
+    that is the model.
+    """
 
     container: str
     tensors: dict[str, TensorRecord]
     skipped: list[str] = field(default_factory=list)
+    modules: dict[str, Any] | None = None
+    whole: str = ""
 
 
 def find_state_dict(root: Any, where: str) -> StateDict:
-    """The one state dict in the tree ``root``.
+    """The one state dict, or the one whole module, in the tree ``root``.
 
     Raises
     ------
     CheckpointError
         There is none, or there are several candidates; the message lists them.
-    UnsupportedModelError
-        The file holds a whole pickled module.
     """
     path: list[str] = []
     skipped: list[str] = []
     node = root
-    while True:
+    while (module := as_module(node)) is None:
         entries = entries_of(node)
-        if entries is None or _is_module(node):
+        if entries is None:
             raise _not_a_state_dict(node, ".".join(path) or TOP, where)
         key = _choose(entries, ".".join(path) or TOP, where)
         if key is None:
@@ -72,10 +77,15 @@ def find_state_dict(root: Any, where: str) -> StateDict:
         node = entries[key]
         if len(path) > MAX_CONTAINERS:
             raise CheckpointError(f"{where}: its containers are nested deeper than {MAX_CONTAINERS}")
-    tensors = _flatten(entries, at_top=not path, skipped=skipped, where=where)
+    tensors = _flatten(node, at_top=not path, skipped=skipped, where=where)
     if not tensors:
         raise CheckpointError(f"{where}: it holds no tensors; wanted a state dict, as model.state_dict() gives")
-    return StateDict(".".join(path), _without_wrappers(tensors, where), skipped)
+    container = ".".join(path)
+    if module is not None:
+        return StateDict(container, tensors, skipped, module_tree(module, where), class_of(module))
+    if any(as_module(value) for value in (entries_of(node) or {}).values()):
+        return StateDict(container, tensors, skipped, module_tree(node, where))
+    return StateDict(container, _without_wrappers(tensors, where), skipped)
 
 
 def _choose(entries: dict[Any, Any], place: str, where: str) -> str | None:
@@ -99,37 +109,29 @@ def _names_a_parameter(key: Any) -> bool:
 
 
 def _holds_weights(value: Any) -> bool:
-    """A pickled module, or a dictionary with a tensor anywhere in its dictionaries."""
-    if _is_module(value):
-        return True
+    """A pickled module, or a dictionary with a tensor or a module anywhere in its dictionaries."""
     seen: set[int] = set()
     waiting = [value]
     while waiting:
-        entries = entries_of(waiting.pop())
+        value = waiting.pop()
+        if as_module(value):
+            return True
+        entries = entries_of(value)
         if entries is None or id(entries) in seen or len(seen) > MAX_ENTRIES:
             continue
         seen.add(id(entries))
         for entry in entries.values():
             if isinstance(entry, TensorRecord):
                 return True
-            if entries_of(entry):
+            if isinstance(entry, (dict, Stub)):
                 waiting.append(entry)
     return False
 
 
-def _is_module(value: Any) -> bool:
-    return isinstance(value, Stub) and isinstance(value.state, dict) and "_modules" in value.state
-
-
-def _not_a_state_dict(node: Any, place: str, where: str) -> Exception:
-    if _is_module(node):
-        return UnsupportedModelError(
-            f"{where}: at {shown(place)} is a whole pickled module ({shown(f'{node.module}.{node.name}')}), which "
-            "is code as well as weights; save the weights alone: torch.save(model.state_dict(), path)"
-        )
+def _not_a_state_dict(node: Any, place: str, where: str) -> CheckpointError:
     kind = "one tensor" if isinstance(node, TensorRecord) else f"a {type(node).__name__}"
     if isinstance(node, Stub):
-        kind = f"an object of class {shown(f'{node.module}.{node.name}')}"
+        kind = f"an object of class {shown(class_of(node))}"
     return CheckpointError(f"{where}: got {kind} at {shown(place)}, wanted a state dict (a dictionary of tensors)")
 
 
@@ -137,12 +139,12 @@ def _key_text(key: Any) -> str:
     return key[:MAX_NAME] if isinstance(key, str) else shown(key) if type(key) is not int else str(key)
 
 
-def _flatten(entries: dict[Any, Any], *, at_top: bool, skipped: list[str], where: str) -> dict[str, TensorRecord]:
+def _flatten(root: Any, *, at_top: bool, skipped: list[str], where: str) -> dict[str, TensorRecord]:
     """Tensors by dotted name in the file's order; whatever else there is goes to ``skipped`` by name."""
     found: dict[str, TensorRecord] = {}
     steps = characters = 0
-    seen = {id(entries)}
-    levels = [("", iter(entries.items()))]
+    inside = _Inside(where)
+    levels = [("", iter((inside.of("", root) or {}).items()))]
     while levels:
         prefix, items = levels[-1]
         key, value = next(items, (None, _END))
@@ -153,12 +155,11 @@ def _flatten(entries: dict[Any, Any], *, at_top: bool, skipped: list[str], where
         steps, characters = steps + 1, characters + len(name)
         if steps > MAX_ENTRIES or characters > MAX_CHARACTERS or len(name) > MAX_NAME:
             raise CheckpointError(f"{where}: its state dict has too many or too long names ({steps} entries read)")
-        below = entries_of(value)
         if isinstance(value, TensorRecord) and isinstance(key, (str, int)):
             if name in found:
                 raise CheckpointError(f"{where}: two tensors are called {shown(name)} once nested names are joined")
             found[name] = value
-        elif not below or id(below) in seen or (at_top and not prefix and key in NOT_WEIGHTS):
+        elif (at_top and not prefix and key in NOT_WEIGHTS) or (below := inside.of(key, value)) is None:
             if entries_of(value) is None and re.match(PARAMETER, name.rpartition(".")[2]):
                 raise CheckpointError(
                     f"{where}: {shown(name)} is called as a parameter is, but is not a plain tensor (sparse, on the "
@@ -168,9 +169,36 @@ def _flatten(entries: dict[Any, Any], *, at_top: bool, skipped: list[str], where
         elif len(levels) >= MAX_DEPTH:
             raise CheckpointError(f"{where}: its state dict is nested deeper than {MAX_DEPTH}")
         else:
-            seen.add(id(below))
             levels.append((name + ".", iter(below.items())))
     return found
+
+
+class _Inside:
+    """What is within a value by name: of a dictionary once, of a module as often as it is shared.
+
+    A module that stands in two places is in a state dict twice, so its names are too; they are worked out once.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._modules: dict[int, dict[str, Any]] = {}
+        self._seen: set[int] = set()
+
+    def of(self, key: Any, value: Any) -> dict[Any, Any] | None:
+        """None of what is no dictionary, has nothing in it, or was looked into before."""
+        module = as_module(value)
+        if module is not None:
+            if id(module) not in self._modules:
+                self._modules[id(module)] = module_entries(module, self._where)
+            return self._modules[id(module)]
+        packed = packed_entries(key, value)
+        if packed is not None:
+            return packed
+        entries = entries_of(value)
+        if not entries or id(entries) in self._seen:
+            return None
+        self._seen.add(id(entries))
+        return entries
 
 
 _END = object()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from .builders import STANDARD, Builder
 from .inert import Built, Global
 from .text import shown
 
-__all__ = ["TORCH_BUILDERS", "Storage", "TensorMaker", "TensorRecord", "is_count", "storage_of"]
+__all__ = ["TORCH_BUILDERS", "Storage", "TensorMaker", "TensorRecord", "element_size", "is_count", "storage_of"]
 
 MAX_DIMENSIONS = 8
 MAX_SIZES = 64  # looked at at all
@@ -62,13 +62,23 @@ class TensorRecord(Built):
     element: str
     scale: float | None = None  # of a tensor quantised as a whole
     zero_point: int = 0
+    channels: Channels | None = None  # of a tensor quantised by channel
 
     @property
     def is_scalar(self) -> bool:
         return not self.shape
 
 
-def is_count(value: Any) -> bool:
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """What a tensor quantised by channel has in place of one scale and one zero point: one of each along ``axis``."""
+
+    scales: TensorRecord
+    zero_points: TensorRecord
+    axis: int
+
+
+def is_count(value: Any) -> TypeGuard[int]:
     """An integer of the file that may be used as a size: not a bool, not negative."""
     return type(value) is int and value >= 0
 
@@ -80,6 +90,12 @@ def storage_of(kind: Any, key: Any, count: Any) -> Storage | None:
     if kind.module not in ("torch", "torch.cuda", "torch.storage"):
         return None
     return Storage(key, _STORAGES.get(kind.name, kind.name), count)
+
+
+def element_size(element: str) -> int | None:
+    """The bytes of one element in a storage; None of a type that is not known."""
+    kind = _ELEMENTS.get(element)
+    return None if kind is None else int(kind[1:])
 
 
 def _tensor(args: tuple[Any, ...]) -> Any:
@@ -118,16 +134,27 @@ def _typed(args: tuple[Any, ...]) -> Any:
 
 
 def _quantised(args: tuple[Any, ...]) -> Any:
-    """_rebuild_qtensor(storage, offset, size, stride, (scheme, scale, zero point), ...), one scale for the tensor."""
+    """_rebuild_qtensor(storage, offset, size, stride, (scheme, scale, zero point), ...).
+
+    By channel the scheme has a tensor of scales, one of zero points, and the axis they lie along.
+    """
     record = _tensor(args[:4])
-    if record is NotImplemented or len(args) < 5 or not isinstance(args[4], tuple) or len(args[4]) != 3:
+    if record is NotImplemented or not record.element.startswith("q") or len(args) < 5:
         return NotImplemented
-    scheme, scale, zero_point = args[4]
-    if not isinstance(scheme, Global) or scheme.name != "per_tensor_affine" or type(scale) is not float:
+    scheme = args[4]
+    if not isinstance(scheme, tuple) or len(scheme) not in (3, 4) or not isinstance(scheme[0], Global):
         return NotImplemented
-    if not record.element.startswith("q") or type(zero_point) is not int or abs(zero_point) > 1 << 31:
-        return NotImplemented
-    return replace(record, scale=scale, zero_point=zero_point)
+    if (scheme[0].name, len(scheme)) == ("per_tensor_affine", 3):
+        scale, zero_point = scheme[1:]
+        if type(scale) is not float or type(zero_point) is not int or abs(zero_point) > 1 << 31:
+            return NotImplemented
+        return replace(record, scale=scale, zero_point=zero_point)
+    if (scheme[0].name, len(scheme)) == ("per_channel_affine", 4):
+        scales, zero_points, axis = scheme[1:]
+        plain = all(isinstance(each, TensorRecord) and each.channels is None for each in (scales, zero_points))
+        if plain and is_count(axis) and axis < len(record.shape):
+            return replace(record, channels=Channels(scales, zero_points, axis))
+    return NotImplemented
 
 
 def _size(args: tuple[Any, ...]) -> Any:
@@ -145,6 +172,8 @@ _TENSORS: dict[tuple[str, str], Builder] = {
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
     ("torch._tensor", "_rebuild_from_type_v2"): _typed,
+    ("torch.nn.parameter", "Parameter"): _parameter,  # as torch 0.1 to 0.3 wrote both
+    ("torch.autograd.variable", "Variable"): _parameter,
     ("torch", "Size"): _size,
 }
 TORCH_BUILDERS: dict[tuple[str, str], Builder] = {**STANDARD, **_TENSORS}
@@ -155,7 +184,7 @@ class TensorMaker:
 
     Parameters
     ----------
-    read_storage : function of (key, bytes wanted) to bytes
+    read_storage : function of (key, bytes wanted) to bytes or a view of them
         Gives exactly the bytes of a storage or raises; called once a key.
     big_endian : bool
         The byte order of the elements.
@@ -166,23 +195,26 @@ class TensorMaker:
     """
 
     def __init__(
-        self, read_storage: Callable[[str, int], bytes], *, big_endian: bool, file_size: int, where: str
+        self, read_storage: Callable[[str, int], bytes | memoryview], *, big_endian: bool, file_size: int, where: str
     ) -> None:
         self._read_storage, self._where = read_storage, where
         self._order = ">" if big_endian else "<"
         self._budget = 3 * file_size + COPY_SLACK
-        self._storages: dict[str, bytes] = {}
+        self._storages: dict[str, bytes | memoryview] = {}
         self._made: dict[str, np.ndarray] = {}
 
     def make(self, name: str, record: TensorRecord) -> np.ndarray:
         """The array of ``record``; float16 and bfloat16 are widened to float32."""
-        storage = record.storage
-        # Text, because the hash of a tuple of the file's numbers could be made to collide.
-        fields = repr((storage.key, storage.element, storage.count, record.offset, record.shape, record.strides,
-                       record.element, record.scale, record.zero_point))  # fmt: skip
+        fields = _identity(record)
         if fields not in self._made:
             place = f"{self._where}: tensor {shown(name)}"
-            self._made[fields] = self._finish(self._view(record, place), record, place)
+            view = self._view(record, place)
+            if record.channels is None:
+                array = self._finish(view, record, place)
+            else:
+                array = self._by_channel(view, record.channels, name, place)
+            array.flags.writeable = False
+            self._made[fields] = array
         return self._made[fields]
 
     def _view(self, record: TensorRecord, place: str) -> np.ndarray:
@@ -218,9 +250,7 @@ class TensorMaker:
         wanted = {"float16": "f4", "bfloat16": "f4", "bool": "?"}.get(record.element, _ELEMENTS[record.element])
         dtype = np.dtype("f4" if record.scale is not None else wanted)
         if view.dtype != dtype or not view.flags.c_contiguous or record.scale is not None:
-            self._budget -= view.size * dtype.itemsize
-            if self._budget < 0:
-                raise CheckpointError(f"{place}: with it the tensors take far more memory than the file has bytes")
+            self._charge(view.size * dtype.itemsize, place)
         if record.scale is not None:
             array = view.astype(np.float32)
             array -= np.float32(record.zero_point)
@@ -231,8 +261,38 @@ class TensorMaker:
             array = bits.view(np.float32)
         else:
             array = view.astype(dtype, order="C", copy=False)
-        array.flags.writeable = False
         return array
+
+    def _by_channel(self, view: np.ndarray, channels: Channels, name: str, place: str) -> np.ndarray:
+        """(q - zero point) * scale in float32, as PyTorch dequantises, with one of each along an axis."""
+        self._charge(4 * view.size, place)
+        scales, zero_points = self.make(name, channels.scales), self.make(name, channels.zero_points)
+        shape = [1] * view.ndim
+        shape[channels.axis] = view.shape[channels.axis]
+        if any(each.shape != (shape[channels.axis],) or each.dtype.kind not in "fi" for each in (scales, zero_points)):
+            raise CheckpointError(
+                f"{place}: it has {scales.shape} scales and {zero_points.shape} zero points along axis "
+                f"{channels.axis} of {view.shape}, wanted one number for each; the file is damaged"
+            )
+        array = view.astype(np.float32, order="C")
+        array -= zero_points.astype(np.float32).reshape(shape)
+        array *= scales.astype(np.float32).reshape(shape)
+        return array
+
+    def _charge(self, size: int, place: str) -> None:
+        self._budget -= size
+        if self._budget < 0:
+            raise CheckpointError(f"{place}: with it the tensors take far more memory than the file has bytes")
+
+
+def _identity(record: TensorRecord) -> str:
+    """What tells a record from others; text, because a hash of the file's numbers could be made to collide."""
+    storage, channels = record.storage, record.channels
+    fields = repr((storage.key, storage.element, storage.count, record.offset, record.shape, record.strides,
+                   record.element, record.scale, record.zero_point))  # fmt: skip
+    if channels is None:
+        return fields
+    return f"{fields} {_identity(channels.scales)} {_identity(channels.zero_points)} {channels.axis}"
 
 
 def _span(record: TensorRecord, place: str) -> int:

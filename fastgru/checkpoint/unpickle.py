@@ -16,7 +16,7 @@ from .inert import Built, Global, Key, Ordered, Stub
 from .opcodes import HANDLERS
 from .text import shown
 
-__all__ = ["Machine", "unpickle"]
+__all__ = ["Builders", "Machine", "unpickle"]
 
 MAX_OPCODES = 3_000_000  # a GRU takes 25 a tensor, a training checkpoint with a vocabulary of 400,000 words 1.6 million
 MAX_MARKS = 10_000

@@ -79,3 +79,46 @@ def peak_of(file_of):
             assert peak <= 4 * len(content) + SLACK, f"{peak >> 20} MiB for {len(content)} bytes"
 
     return run
+
+
+@pytest.fixture
+def loaded(file_of):
+    """A function that takes bytes as far as a specification: it, or the FastGRUError it ended in. Others escape."""
+    from fastgru.checkpoint import read
+    from fastgru.errors import FastGRUError
+    from fastgru.importers import spec_of
+
+    def run(content: bytes):
+        path = file_of(content)
+        start = time.process_time()
+        try:
+            got = spec_of(read(path))
+        except FastGRUError as error:
+            got = error
+        assert time.process_time() - start < SECONDS
+        assert not isinstance(got, FastGRUError) or len(str(got)) < 4000
+        return got
+
+    return run
+
+
+@pytest.fixture
+def bounded(file_of):
+    """The same, having asserted that memory stayed below 4 times the file and 64 MiB."""
+    from fastgru.checkpoint import read
+    from fastgru.errors import FastGRUError
+    from fastgru.importers import spec_of
+
+    def run(content: bytes):
+        path = file_of(content)
+        tracemalloc.start()
+        try:
+            return spec_of(read(path))
+        except FastGRUError as error:
+            return error
+        finally:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert peak <= 4 * len(content) + SLACK, f"{peak >> 20} MiB for {len(content)} bytes"
+
+    return run

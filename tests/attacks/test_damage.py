@@ -7,8 +7,9 @@ import struct
 
 import numpy as np
 import pytest
-from checkpoint_writers import Call, Name, ZipRecord, tensor, torch_bytes, torch_records, zip_bytes
+from checkpoint_writers import Call, Name, ZipRecord, legacy_bytes, tensor, torch_bytes, torch_records, zip_bytes
 from keras_writer import hdf5_bytes, keras_bytes
+from mutations import mutated
 
 from fastgru.checkpoint.contents import Checkpoint
 from fastgru.errors import FastGRUError
@@ -34,7 +35,12 @@ def safetensors_file() -> bytes:
 
 
 HDF5 = hdf5_bytes({f"layers/gru/cell/vars/{index}": array for index, array in enumerate(ARRAYS.values())})
-FILES = {"pytorch-zip": torch_bytes(VALUE), "safetensors": safetensors_file(), "keras": keras_bytes(HDF5)}
+FILES = {
+    "pytorch-zip": torch_bytes(VALUE),
+    "pytorch-legacy": legacy_bytes(VALUE),
+    "safetensors": safetensors_file(),
+    "keras": keras_bytes(HDF5),
+}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -49,27 +55,6 @@ def test_truncation_at_every_64_bytes_is_an_error(outcome, name):
     for length in range(0, len(content), 64):
         assert isinstance(outcome(content[:length]), FastGRUError), length
     assert isinstance(outcome(content[:-1]), FastGRUError)
-
-
-def mutated(content: bytes, chance: np.random.Generator) -> bytes:
-    """A few bytes changed, or a piece cut out, doubled, zeroed or filled with ones."""
-    data = bytearray(content)
-    for _ in range(chance.integers(1, 5)):
-        at, length = int(chance.integers(len(data))), int(chance.integers(1, 16))
-        kind = chance.integers(6)
-        if kind < 2:
-            data[at] = int(chance.integers(256))
-        elif kind == 2:
-            data[at] ^= 1 << int(chance.integers(8))
-        elif kind == 3:
-            data[at : at + length] = chance.choice([b"\0", b"\xff"]) * len(data[at : at + length])
-        elif kind == 4:
-            del data[at : at + length]
-        else:
-            data[at:at] = data[at : at + length]
-        if not data:
-            return b""
-    return bytes(data)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import h5py
 import numpy as np
 import pytest
@@ -54,7 +52,7 @@ def test_external_link(refused, tmp_path):
     def edit(file):
         file["layers/stolen"] = h5py.ExternalLink(str(other), "x")
 
-    assert "external links" in refused(with_edit(edit))
+    assert "an ExternalLink to somewhere else" in refused(with_edit(edit))
 
 
 @pytest.mark.parametrize("target", ["/layers", "/layers/gru/vars/0", "/nowhere", "/layers/soft"])
@@ -164,14 +162,6 @@ def test_lists_of_free_space_that_never_end(refused):
         if free > 1:
             cyclic = content[: data + free] + free.to_bytes(8, "little") + content[data + free + 8 :]
             assert "free space" in refused(keras_bytes(cyclic))
-
-
-def test_newer_layouts_are_refused_with_advice(refused):
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w", libver="latest") as file:
-        file["w"] = np.zeros(3, "f4")
-    assert "h5py's default settings" in refused(keras_bytes(buffer.getvalue()))
-    assert "h5py's defaults" in refused(with_edit(lambda file: file.create_group("new", track_order=True)))
 
 
 def test_hundreds_of_groups_deep(refused):

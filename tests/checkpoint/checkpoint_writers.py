@@ -51,6 +51,7 @@ class Storage:
     kind: str
     count: int
     key: str | None = None
+    view: Any = None  # in legacy files: (key, offset, count) of a part
 
 
 @dataclass(eq=False)
@@ -188,6 +189,55 @@ class TorchPickle:
     def save_Tensor(self, value: Tensor) -> None:
         self.save(Call(Name("torch._utils", value.function),
                        (value.storage, value.offset, value.shape, value.strides, *value.more)))  # fmt: skip
+
+
+class LegacyPickle(TorchPickle):
+    """The object's pickle as torch <= 1.5 has it: persistent ids of six fields, the last a view or None."""
+
+    def __init__(self, protocol: bytes = b"\x80\x02") -> None:
+        super().__init__()
+        self.out = bytearray(protocol)
+        self.counts: dict[str, int] = {}
+
+    def save_Storage(self, value: Storage) -> None:
+        key = value.key if value.key is not None else self.keys.setdefault(id(value), str(1000 - len(self.keys)))
+        self.storages[key], self.counts[key] = value.content, value.count
+        self.save(("storage", Name("torch", value.kind), key, "cpu", value.count, value.view))
+        self.out += b"Q"
+
+
+def legacy_parts(value: Any, *, keys: list[str] | None = None, counts: dict[str, int] | None = None) -> list[bytes]:
+    """The five pickles, then each storage with its length; ``keys`` and ``counts`` may lie."""
+    pickler = LegacyPickle()
+    body = pickler.dump(value)
+    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    keys = sorted(pickler.storages) if keys is None else keys
+    parts = [TorchPickle().dump(each) for each in (0x1950A86A20F9469CFC6C, 1001, system)]
+    parts += [body, TorchPickle().dump(keys)]
+    for key in keys:
+        count = {**pickler.counts, **(counts or {})}.get(key, 0)
+        parts.append(struct.pack("<Q", count % (1 << 64)) + pickler.storages.get(key, b""))
+    return parts
+
+
+def legacy_bytes(value: Any, **options: Any) -> bytes:
+    """A whole file of torch <= 1.5 that holds ``value``."""
+    return b"".join(legacy_parts(value, **options))
+
+
+def module(
+    name: str,
+    parameters: dict[str, Any] | None = None,
+    buffers: dict[str, Any] | None = None,
+    modules: Any = None,
+    **options: Any,
+) -> Call:
+    """A whole module of the class ``name``, as torch.save(model) pickles it."""
+    package, _, short = name.rpartition(".")
+    state = {"training": True, "_parameters": OrderedDict(parameters or {}), "_buffers": OrderedDict(buffers or {}),
+             "_backward_hooks": OrderedDict(), "_forward_hooks": OrderedDict(), "_forward_pre_hooks": OrderedDict(),
+             "_modules": OrderedDict() if modules is None else modules, **options}  # fmt: skip
+    return Call(Name(package, short), (), state)
 
 
 @dataclass

@@ -19,12 +19,6 @@ from fastgru.checkpoint import read
 from fastgru.errors import CheckpointError, FastGRUError, UnsupportedModelError
 
 
-def npz() -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, a=np.zeros(3))
-    return buffer.getvalue()
-
-
 def npy() -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, np.zeros(3))
@@ -38,10 +32,10 @@ def hdf5() -> bytes:
     return buffer.getvalue()
 
 
-def tar() -> bytes:
+def tar(name: str) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        archive.addfile(tarfile.TarInfo("storages"), io.BytesIO())
+        archive.addfile(tarfile.TarInfo(name), io.BytesIO())
     return buffer.getvalue()
 
 
@@ -50,19 +44,17 @@ def zip_of(*names: str) -> bytes:
 
 
 OTHERS = {
-    "TorchScript": zip_of("m/data.pkl", "m/code/__torch__/net.py", "m/constants.pkl", "m/version"),
-    "torch.export": zip_of("m/models/model.json", "m/data/weights/weight_0", "m/archive_format"),
+    "TorchScript file of PyTorch 1.3 or older": zip_of("m/model.json", "m/code/net.py", "m/tensors/0", "m/version"),
+    "torch.export file of an older PyTorch": zip_of("serialized_exported_program.json", "serialized_state_dict.pt"),
     "pickled weights": zip_of("config.json", "metadata.json", "model.weights.npz"),
-    ".npz": npz(),
     ".npy": npy(),
     "HDF5": hdf5(),
-    "1.5 or older": pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2),
     "a pickle": pickle.dumps({"a": 1}, 4),
-    "tar archive": tar(),
+    "tar container of PyTorch": tar("storages"),
+    "a tar archive": tar("model.pt"),
     "TensorFlow Lite": b"\x1c\0\0\0TFL3" + bytes(40),
     "GGUF": b"GGUF" + bytes(40),
     "ONNX": b"\x08\x08\x12\x07pytorch" + bytes(40),
-    "RNNoise": b"rnnoise-nu model file version 1\n",
     "compressed": gzip.compress(b"x"),
     "Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
     "web page": b"<!DOCTYPE html><html></html>",

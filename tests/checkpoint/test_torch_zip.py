@@ -10,7 +10,7 @@ import pytest
 from checkpoint_writers import Call, Name, Storage, Tensor, tensor, torch_bytes, torch_records, zip_bytes
 
 from fastgru.checkpoint import read
-from fastgru.errors import CheckpointError, UnsupportedModelError
+from fastgru.errors import CheckpointError
 
 numbers = np.random.default_rng(0)
 ODD = np.array([0.0, -0.0, 1.5, -2.25, np.inf, -np.inf, np.nan, 65504.0, 6e-8], np.float32)
@@ -232,11 +232,13 @@ def test_joined_names_that_collide_are_an_error(file_of):
         read(file_of(torch_bytes(value)))
 
 
-def test_a_whole_pickled_module_is_unsupported_and_says_what_to_save(file_of):
-    module = Call(Name("my.models", "Net"), (), {"_parameters": OrderedDict(), "_modules": OrderedDict()})
+def test_a_whole_pickled_module_gives_its_tensors(file_of):
+    arrays = gru_arrays()
+    module = Call(Name("my.models", "Net"), (), {"_parameters": tensors_of(arrays), "_modules": OrderedDict()})
     for value in (module, {"epoch": 1, "model": module}):
-        with pytest.raises(UnsupportedModelError, match=r"my\.models\.Net.*state_dict"):
-            read(file_of(torch_bytes(value)))
+        checkpoint = read(file_of(torch_bytes(value)))
+        check(checkpoint, arrays)
+        assert checkpoint.metadata["whole_module"] == "my.models.Net"
 
 
 @pytest.mark.parametrize("value", [tensor(np.ones(3, "<f4")), [1, 2], 7, {}, {"epoch": 1}, None, "text"])

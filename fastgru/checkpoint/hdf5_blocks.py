@@ -1,0 +1,79 @@
+"""The bytes of an HDF5 file, with the checks that every look at its structure needs.
+
+Owns bounds, the rule that a block is reached once, and a budget of steps. It knows no block's inside.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from ..errors import CheckpointError
+from .text import shown
+
+__all__ = ["MAX_OBJECTS", "UNDEFINED", "Blocks", "find_signature"]
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+SIGNATURE_PLACES = (0, 512, 1024, 2048)  # after a user block of that size
+UNDEFINED = (1 << 64) - 1  # an address of nothing
+MAX_OBJECTS = 10_000  # Keras takes about 6 a layer
+MAX_STEPS = 25 * MAX_OBJECTS  # messages, entries, free blocks and texts looked at; Keras takes about 15 a dataset
+
+
+def find_signature(head: bytes) -> int | None:
+    """Where HDF5 begins in a file that begins with ``head``, or None where it is another kind of file."""
+    return next((at for at in SIGNATURE_PLACES if head.startswith(SIGNATURE, at)), None)
+
+
+class Blocks:
+    """The bytes of one file.
+
+    Parameters
+    ----------
+    data : bytes
+        The file from its signature on.
+    where : str
+        What messages begin with.
+    """
+
+    def __init__(self, data: bytes, where: str) -> None:
+        self.data, self.where = data, where
+        self._steps_left = MAX_STEPS
+        self._seen: set[int] = set()  # addresses
+
+    def error(self, message: str) -> CheckpointError:
+        """An error that says the file is at fault as a whole."""
+        return CheckpointError(f"{self.where}: the HDF5 file is damaged or not laid out as Keras does: {message}")
+
+    def error_at(self, path: str, message: str) -> CheckpointError:
+        """An error that names one object by its path, which is empty for the root."""
+        return CheckpointError(f"{self.where}: {shown(path or '/')}: {message}")
+
+    def numbers(self, layout: str, at: int) -> tuple[int, ...]:
+        """Little-endian unsigned numbers at an address, as ``struct`` names them."""
+        layout = "<" + layout
+        if at + struct.calcsize(layout) > len(self.data):
+            raise self.error("it points beyond its end; it is damaged or was cut off")
+        return struct.unpack_from(layout, self.data, at)
+
+    def number(self, at: int, size: int) -> int:
+        """One little-endian unsigned number of any size."""
+        if at + size > len(self.data):
+            raise self.error("it points beyond its end; it is damaged or was cut off")
+        return int.from_bytes(self.data[at : at + size], "little")
+
+    def spend(self, steps: int = 1) -> None:
+        """Count work, so that blocks that overlap and lists without end are given up soon."""
+        self._steps_left -= steps
+        if self._steps_left < 0:
+            raise self.error(f"reading its structure takes more than {MAX_STEPS} steps")
+
+    def block(self, address: int, length: int, signature: bytes = b"") -> int:
+        """The address, once it is known to be the block wanted and to be met for the first time."""
+        if address + length > len(self.data) or not self.data.startswith(signature, address):
+            raise self.error(f"a block {signature!r} is missing at byte {address}")
+        if address in self._seen:
+            raise self.error(f"the block at byte {address} is linked twice, as in a cycle")
+        self._seen.add(address)
+        if len(self._seen) > 4 * MAX_OBJECTS:
+            raise self.error(f"it has more than {MAX_OBJECTS} objects")
+        return address

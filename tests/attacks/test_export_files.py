@@ -1,0 +1,251 @@
+"""Attacks by torch.export files: weights outside of their files, graphs that lie, work without end."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from archive_writers import export_bytes, export_records, graph_config, meta, operation, payload
+from checkpoint_writers import ZipRecord, zip_bytes
+from mutations import mutated
+
+from fastgru.errors import CheckpointError, FastGRUError, UnsupportedModelError
+from fastgru.importers.aten.table import OPERATIONS
+from fastgru.spec import GRUSpec, ModelSpec
+
+MUTATIONS = 200
+X = np.zeros((2, 5, 3), "f4")
+
+
+LINEAR = {"fc.weight": np.arange(12, dtype="f4").reshape(4, 3), "fc.bias": np.ones(4, "f4")}
+
+
+def linear(
+    nodes: list[dict[str, Any]] | None = None, outputs: tuple[str, ...] = ("y",), payloads: dict[str, Any] | None = None
+) -> bytes:
+    nodes = (
+        [operation("linear.default", "y", input="x", weight="p_fc_weight", bias="p_fc_bias")]
+        if nodes is None
+        else nodes
+    )
+    return export_bytes(LINEAR, graph_config(list(LINEAR), {"x": X}, nodes, outputs), payloads)
+
+
+def test_the_export_that_is_changed_is_sound(loaded):
+    assert isinstance(loaded(linear()), ModelSpec)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"storage_offset": {"as_int": 1}},
+        {"storage_offset": {"as_int": -1}},
+        {"storage_offset": {"as_int": 1 << 62}},
+        {"sizes": [{"as_int": 5}, {"as_int": 3}]},
+        {"sizes": [{"as_int": -4}, {"as_int": 3}]},
+        {"sizes": [{"as_int": 1 << 40}, {"as_int": 1 << 40}]},
+        {"strides": [{"as_int": -3}, {"as_int": 1}]},
+        {"strides": [{"as_int": 1 << 40}, {"as_int": 1}]},
+        {"sizes": [{"as_int": 1}] * 70, "strides": [{"as_int": 1}] * 70},
+        {"strides": [{"as_int": 0}, {"as_int": 0}], "sizes": [{"as_int": 1 << 17}, {"as_int": 1 << 17}]},
+        {"dtype": 8},
+    ],
+)
+def test_export_offsets_sizes_and_strides_outside_of_the_weights(bounded, change):
+    first = LINEAR["fc.weight"]
+    payloads = {
+        "fc.weight": payload(0, first, tensor_meta=meta(first, **change)),
+        "fc.bias": payload(1, LINEAR["fc.bias"]),
+    }
+    assert isinstance(bounded(linear(payloads=payloads)), CheckpointError)
+
+
+@pytest.mark.parametrize(
+    "path", ["../../etc/passwd", "/etc/passwd", "weight_9", "", "..", "a/b", "weight_0\0", "w" * 5000, "\u00e9"]
+)
+def test_export_path_traversal_in_the_names_of_weights(loaded, path):
+    payloads = {"fc.weight": payload(0, LINEAR["fc.weight"], path_name=path), "fc.bias": payload(1, LINEAR["fc.bias"])}
+    assert isinstance(loaded(linear(payloads=payloads)), CheckpointError)
+
+
+def test_export_with_a_weight_described_twice(refused):
+    records = export_records(LINEAR, graph_config([], {}, [], []))
+    one = json.dumps(payload(0, LINEAR["fc.weight"]))
+    for record in records:
+        if record.name.endswith("weights_config.json"):
+            record.content = f'{{"config": {{"w": {one}, "w": {one}}}}}'.encode()
+    assert "twice" in refused(zip_bytes(records))
+    for record in records:
+        if "config.json" in record.name:
+            record.content = f'{{"config": {{"w": {one}}}}}'.encode()
+    records.append(ZipRecord("m/data/constants/weight_0", LINEAR["fc.weight"].tobytes()))
+    assert "both a weight and a constant" in refused(zip_bytes(records))
+
+
+def test_export_with_a_cyclic_graph(loaded):
+    nodes = [operation("relu.default", "a", self="b"), operation("relu.default", "b", self="a")]
+    assert isinstance(loaded(linear(nodes, ("a",))), CheckpointError)
+    assert isinstance(loaded(linear([operation("relu.default", "a", self="a")], ("a",))), CheckpointError)
+
+
+def test_export_that_makes_a_value_twice_or_never(loaded):
+    twice = [operation("relu.default", "a", self="x"), operation("tanh.default", "a", self="x")]
+    assert isinstance(loaded(linear(twice, ("a",))), CheckpointError)
+    assert isinstance(loaded(linear([operation("relu.default", "x", self="x")], ("x",))), CheckpointError)
+    assert isinstance(loaded(linear([], ("nothing",))), CheckpointError)
+
+
+def test_export_with_deep_or_vast_json(bounded):
+    for text in (
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"graph_module": ' + b"[" * 99 + b"]" * 99 + b"}",
+        b'{"a": [' + b"0," * 2_000_000 + b"0]}",
+        b'{"a": ' + b"9" * 100_000 + b"}",
+        b'{"a": NaN}',
+        b"{}" * 2,
+        b"null",
+    ):
+        assert isinstance(bounded(export_bytes(LINEAR, text)), CheckpointError)
+
+
+def test_export_json_of_other_kinds_at_every_place(loaded):
+    sound = json.loads(
+        json.dumps(
+            graph_config(
+                list(LINEAR),
+                {"x": X},
+                [
+                    operation("linear.default", "y", input="x", weight="p_fc_weight", bias="p_fc_bias"),
+                    operation("select.int", "z", self="y", dim=1, index=-1),
+                ],
+                ["z"],
+            )
+        )
+    )
+    places: list[tuple[Any, Any]] = []
+    waiting: list[Any] = [sound]
+    while waiting:
+        each = waiting.pop()
+        items = each.items() if isinstance(each, dict) else enumerate(each)
+        for key, value in items:
+            places.append((each, key))
+            if isinstance(value, (dict, list)):
+                waiting.append(value)
+    for parent, key in places:
+        kept = parent[key]
+        for other in (None, 5, -1, True, "x", [], {}, [[]], {"as_int": 1}, {"as_tensor": {"name": []}}, 1e300):
+            parent[key] = other
+            got = loaded(export_bytes(LINEAR, sound))
+            assert isinstance(got, (FastGRUError, ModelSpec, GRUSpec)), (key, other)
+        parent[key] = kept
+
+
+def test_export_with_very_many_operations(loaded):
+    names = ["x", *(f"v{index}" for index in range(12_000))]
+    nodes = [operation("relu.default", new, self=old) for old, new in pairwise(names)]
+    assert isinstance(loaded(linear(nodes, (names[-1],))), FastGRUError)
+    nodes = [*nodes[:4000], operation("linear.default", "y", input=names[4000], weight="p_fc_weight", bias="p_fc_bias")]
+    assert isinstance(loaded(linear(nodes)), ModelSpec)
+
+
+def big(nodes: list[dict[str, Any]], output: str, *more: str) -> bytes:
+    arrays = {"w": np.ones((1000, 1000), "f4"), **{name: np.ones((1000, 1), "f4") for name in more}}
+    x = np.zeros((2, 5, 1000), "f4")
+    return export_bytes(arrays, graph_config(list(arrays), {"x": x}, nodes, [output]))
+
+
+def test_export_that_computes_with_its_weights_again_and_again(bounded, loaded):
+    norm = [
+        operation("_weight_norm_interface.default", [f"w{at}", f"n{at}"], v="p_w", g="p_g", dim=0) for at in range(300)
+    ]
+    sums = [operation("add.Tensor", f"w{at}", self="p_w", other="p_w") for at in range(300)]
+    turned = [operation("t.default", f"t{at}", self="p_w") for at in range(300)]
+    turned += [operation("mm.default", f"w{at}", self="x", mat2=f"t{at}") for at in range(300)]
+    views = [operation("view.default", f"w{at}", self="p_w", size=[at + 1, -1]) for at in range(299)]
+    whole = [operation("linear.default", "y", input="x", weight="w0")]
+    for nodes in (norm + whole, sums + whole, turned, views + whole):
+        for run in (bounded, loaded):
+            run(big(nodes, nodes[-1]["name"], "g"))
+
+
+def test_export_that_uses_a_weight_very_often(bounded, loaded):
+    names = ["x", *(f"y{index}" for index in range(3000))]
+    nodes = [operation("linear.default", new, input=old, weight="p_w") for old, new in pairwise(names)]
+    for run in (bounded, loaded):
+        got = run(big(nodes, names[-1]))
+        assert isinstance(got, ModelSpec)
+        assert len({id(node.layer) for node in got.nodes}) == 1
+
+
+def test_export_operands_of_other_kinds(loaded):
+    odd: list[Any] = [
+        "x",
+        "p_fc_weight",
+        ["x", "x"],
+        ["p_fc_weight"],
+        0,
+        1,
+        -1,
+        1 << 62,
+        True,
+        None,
+        0.5,
+        [],
+        [1, 1],
+        [-1, 5],
+        [0],
+    ]
+    chance = np.random.default_rng(3)
+    for name, row in OPERATIONS.items():
+        for _ in range(12):
+            operands = {key: odd[chance.integers(len(odd))] for key in row.parameters if chance.random() < 0.8}
+            if not operands:
+                continue
+            node = operation(f"{name}.default", "a", **operands)
+            got = loaded(linear([node], ("a",)))
+            assert isinstance(got, (FastGRUError, ModelSpec, GRUSpec)), node
+
+
+SOUND_FILE = linear()
+
+
+def test_the_file_that_is_damaged_is_sound(loaded):
+    assert isinstance(loaded(SOUND_FILE), (GRUSpec, ModelSpec))
+
+
+def test_truncation_at_every_64_bytes(loaded):
+    for length in range(0, len(SOUND_FILE) - 8, 64):
+        assert isinstance(loaded(SOUND_FILE[:length]), FastGRUError), length
+
+
+def test_mutations_of_a_file_end_in_a_result_or_an_error(loaded):
+    chance = np.random.default_rng(21)
+    for _ in range(MUTATIONS):
+        loaded(mutated(SOUND_FILE, chance))
+
+
+@pytest.mark.parametrize("end", ["model.json", "weights_config.json"])
+def test_mutations_of_an_export_behind_a_sound_zip(loaded, end):
+    chance = np.random.default_rng(23)
+    config = graph_config(
+        list(LINEAR),
+        {"x": X},
+        [operation("linear.default", "y", input="x", weight="p_fc_weight", bias="p_fc_bias")],
+        ["y"],
+    )
+    records = export_records(LINEAR, config)
+    at = next(index for index, record in enumerate(records) if record.name.endswith(end))
+    for _ in range(MUTATIONS):
+        changed = ZipRecord(records[at].name, mutated(records[at].content, chance))
+        loaded(zip_bytes([*records[:at], changed, *records[at + 1 :]]))
+
+
+def test_an_unsupported_model_says_what_it_is(loaded):
+    got = loaded(linear([operation("cumsum.default", "y", self="x", dim=1)]))
+    assert isinstance(got, UnsupportedModelError)
+    assert "cumsum" in str(got)
+    assert "'y'" in str(got)

@@ -1,0 +1,373 @@
+"""Attacks by files that say fastgru wrote them: descriptions that lie, loop, multiply or name what is not there.
+
+Each ends in a FastGRUError within 2 s, or in a model where the change does no harm.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+from layer_examples import EXAMPLES, chain
+from networks import network, numbers
+
+import fastgru
+from fastgru import CheckpointError, FastGRUError, UnsupportedModelError
+from fastgru.spec import Activation, Dense, GRULayer, TimeDistributed
+from fastgru.topology import to_data
+
+SECONDS = 2.0
+SLACK = 64 << 20
+
+
+def sound() -> tuple[dict, dict]:
+    """A description with a bit of everything, and its tensors."""
+    inner = chain(Dense(numbers(3, 3), numbers(3)), shape=(3,))
+    layers = [
+        Dense(numbers(4, 4), numbers(4), "tanh"),
+        GRULayer(network(4, 3)),
+        TimeDistributed(inner),
+        Activation("relu"),
+    ]
+    data, tensors = to_data(chain(*layers))
+    return json.loads(json.dumps(data)), tensors
+
+
+def file_bytes(data: dict | str, tensors: dict, **metadata: str) -> bytes:
+    text = data if isinstance(data, str) else json.dumps(data)
+    header = {"__metadata__": {"fastgru.format": "1", "fastgru.version": "0.1.0", "fastgru.model": text, **metadata}}
+    body = b""
+    for name, array in tensors.items():
+        kind = {"float32": "F32", "float64": "F64", "int32": "I32", "float16": "F16"}[array.dtype.name]
+        offsets = [len(body), len(body) + array.nbytes]
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": offsets}
+        body += array.tobytes()
+    start = json.dumps(header).encode()
+    return len(start).to_bytes(8, "little") + start + body
+
+
+@pytest.fixture
+def outcome(file_of):
+    """A function that loads a file: what it is, or the FastGRUError it ended in. Others escape."""
+
+    def run(data: dict | str, tensors: dict, **metadata: str) -> object:
+        path = file_of(file_bytes(data, tensors, **metadata))
+        start = time.process_time()
+        try:
+            got = fastgru.load(path)
+        except FastGRUError as error:
+            got = error
+        assert time.process_time() - start < SECONDS
+        assert isinstance(got, (fastgru.GRU, fastgru.Model)) or len(str(got)) < 2000
+        return got
+
+    return run
+
+
+@pytest.fixture
+def refused(outcome):
+    """A function that asserts that a file is refused, and gives the error."""
+
+    def run(data: dict | str, tensors: dict, **metadata: str) -> FastGRUError:
+        got = outcome(data, tensors, **metadata)
+        assert isinstance(got, FastGRUError), got
+        return got
+
+    return run
+
+
+def paths(value: object, path: tuple = ()) -> list[tuple]:
+    """Where every value within nested lists and objects is."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(found for key, each in inner for found in paths(each, (*path, key)))]
+
+
+def changed(value: object, path: tuple, new: object) -> object:
+    """A copy with something else at one place."""
+    if not path:
+        return new
+    made = copy.deepcopy(value)
+    place = made
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = new
+    return made
+
+
+def without(value: dict, path: tuple) -> object:
+    made = copy.deepcopy(value)
+    place = made
+    for key in path[:-1]:
+        place = place[key]
+    del place[path[-1]]
+    return made
+
+
+def test_the_file_that_is_changed_is_sound(outcome) -> None:
+    assert isinstance(outcome(*sound()), fastgru.Model)
+
+
+@pytest.mark.parametrize("new", [None, True, 7, -1, 0.5, 2**31, 10**19, "x", "", [], {}, [[]], {"a": 1}, ["x", 0, 1]])
+def test_a_value_of_another_type_anywhere(new, outcome) -> None:
+    data, tensors = sound()
+    for path in paths(data):
+        got = outcome(changed(data, path, new), tensors)
+        assert isinstance(got, (FastGRUError, fastgru.Model)), (path, got)
+
+
+def test_a_wrong_type_names_the_layer_and_the_field(refused) -> None:
+    data, tensors = sound()
+    for field, new in [("go_backwards", 1), ("return_state", None), ("merge", 3), ("above", {}), ("gru", "x")]:
+        error = refused(changed(data, ("layers", "layer 1", field), new), tensors)
+        assert f"layer 'layer 1': {field}: got" in str(error)
+
+
+def test_anything_left_out(outcome) -> None:
+    data, tensors = sound()
+    for path in paths(data)[1:]:
+        got = outcome(without(data, path), tensors)
+        assert isinstance(got, (FastGRUError, fastgru.Model)), path
+    assert isinstance(outcome(without(data, ("layers", "layer 1")), tensors), CheckpointError)
+    assert "weight of Dense is missing" in str(outcome(without(data, ("layers", "layer 0", "weight")), tensors))
+
+
+def test_unknown_layers_and_fields(refused) -> None:
+    data, tensors = sound()
+    for name in (
+        "Lambda",
+        "os.system",
+        "Layer",
+        "Record",
+        "ModelSpec",
+        "GRUSpec",
+        "_Merge",
+        "Input",
+        "__class__",
+        "validate",
+    ):
+        error = refused(changed(data, ("layers", "layer 3", "type"), name), tensors)
+        assert type(error) is UnsupportedModelError and f"'{name}' is no layer" in str(error)
+    for field in ("__class__", "_fields", "outputs", "color", "replace"):
+        error = refused(changed(data, ("layers", "layer 0", field), "x"), tensors)
+        assert type(error) is UnsupportedModelError and f"no '{field}' of Dense" in str(error)
+
+
+def test_activations_that_are_not_known(refused) -> None:
+    data, tensors = sound()
+    for new in ("os.system", {"name": "exec"}, {"name": "relu", "options": {"x": 1}}, {"name": "relu", "code": "1"}):
+        assert isinstance(
+            refused(changed(data, ("layers", "layer 0", "activation"), new), tensors), UnsupportedModelError
+        )
+    for new in (
+        {},
+        {"options": {}},
+        {"name": 3},
+        {"name": "relu", "options": []},
+        {"name": "relu", "options": {"x": {}}},
+    ):
+        assert type(refused(changed(data, ("layers", "layer 0", "activation"), new), tensors)) is CheckpointError
+
+
+def test_nodes_in_a_wrong_order_and_in_a_cycle(refused) -> None:
+    data, tensors = sound()
+    nodes = data["model"]["nodes"]
+    assert "no earlier layer makes" in str(refused(changed(data, ("model", "nodes"), nodes[::-1]), tensors))
+    for edge in ("layer 0", "layer 3", "nowhere", "", ["input", 1], ["input", -1], ["layer 1", 2]):
+        refused(changed(data, ("model", "nodes", 0, "inputs"), [edge]), tensors)
+    refused(changed(data, ("model", "nodes", 0, "inputs"), []), tensors)
+    refused(changed(data, ("model", "nodes", 1, "mask"), "layer 3"), tensors)
+    refused(changed(data, ("model", "outputs"), ["layer 9"]), tensors)
+    refused(changed(data, ("model", "nodes"), [*nodes, nodes[0]]), tensors)
+
+
+def test_layers_inside_themselves(refused) -> None:
+    data, tensors = sound()
+    own = ("layers", "layer 2", "model", "nodes", 0, "layer")
+    for key in ("layer 2", "layer 3", "nowhere"):
+        assert "no layer that is described before it" in str(refused(changed(data, own, key), tensors))
+    assert "stands in two models" in str(refused(changed(data, own, "layer 0"), tensors))
+
+
+def test_layers_that_stand_nowhere(refused) -> None:
+    data, tensors = sound()
+    data["layers"]["stray"] = {"type": "Activation", "name": "relu", "options": {}}
+    assert "'stray' is described and stands in no model" in str(refused(data, tensors))
+
+
+def test_tensors_missing_shared_misshapen_and_left_over(refused) -> None:
+    data, tensors = sound()
+    names = list(tensors)
+    for name in names:
+        fewer = {each: array for each, array in tensors.items() if each != name}
+        assert f"{name!r} is missing" in str(refused(data, fewer))
+        for wrong in (tensors[name].reshape(-1, 1, 1), np.zeros((0, 4), np.float32), tensors[name].astype(np.int32)):
+            refused(data, {**tensors, name: wrong})
+    shared = changed(data, ("layers", "layer 0", "bias"), "layer 0.weight")
+    assert "'layer 0.weight' is used twice" in str(refused(shared, tensors))
+    assert "no layer uses the tensors 'stray'" in str(refused(data, {**tensors, "stray": np.zeros(3, np.float32)}))
+    for path in (("layers", "layer 0", "weight"), ("layers", "layer 2", "model", "nodes", 0, "layer")):
+        refused(changed(data, path, "__metadata__"), tensors)
+
+
+def tied() -> tuple[dict, dict]:
+    """One tensor for ten thousand layers, each of which would be packed by itself."""
+    layers = {str(at): {"type": "Dense", "weight": "w", "bias": None, "activation": "linear"} for at in range(10_000)}
+    nodes = [{"name": key, "layer": key, "inputs": ["x"]} for key in layers]
+    data = {
+        "model": {"inputs": [{"name": "x", "shape": [None, 500]}], "nodes": nodes, "outputs": ["0"]},
+        "layers": layers,
+    }
+    return data, {"w": np.zeros((500, 500), np.float32)}
+
+
+def housed() -> tuple[dict, dict]:
+    """One layer in nine thousand models, each of which would pack it."""
+    layers: dict = {"d": {"type": "Dense", "weight": "w", "bias": None, "activation": "linear"}}
+    for at in range(9_000):
+        inner = {"inputs": [{"name": "x", "shape": [500]}], "nodes": [{"name": "d", "layer": "d", "inputs": ["x"]}]}
+        layers[str(at)] = {"type": "TimeDistributed", "model": {**inner, "outputs": ["d"]}}
+    nodes = [{"name": key, "layer": key, "inputs": ["x"]} for key in layers if key != "d"]
+    data = {
+        "model": {"inputs": [{"name": "x", "shape": [None, 500]}], "nodes": nodes, "outputs": ["0"]},
+        "layers": layers,
+    }
+    return data, {"w": np.zeros((500, 500), np.float32)}
+
+
+def nested(depth: int, width: int) -> dict:
+    """Models in models, each with so many nodes of the same layer, which is the next."""
+    layers: dict = {"0": {"type": "Activation", "name": "relu", "options": {}}}
+    for level in range(1, depth + 1):
+        layers[str(level)] = {"type": "TimeDistributed", "model": nest(level - 1, width)}
+    return {"model": nest(depth, width), "layers": layers}
+
+
+def nest(level: int, width: int) -> dict:
+    nodes = [{"name": f"n{at}", "layer": str(level), "inputs": [f"n{at - 1}" if at else "x"]} for at in range(width)]
+    return {"inputs": [{"name": "x", "shape": [None, None, 4]}], "nodes": nodes, "outputs": [f"n{width - 1}"]}
+
+
+def stacked() -> tuple[dict, dict]:
+    """A GRU of three thousand layers in nine thousand nodes."""
+    data, tensors = to_data(chain(GRULayer(network(1, 1, 3000)), shape=(None, 1)))
+    node = data["model"]["nodes"][0]
+    data["model"]["nodes"] = [
+        {**node, "name": str(at), "inputs": [str(at - 1) if at else "input"]} for at in range(9_000)
+    ]
+    data["model"]["outputs"] = ["0"]
+    return data, tensors
+
+
+def many_nodes(count: int) -> str:
+    nodes = ",".join(f'{{"name":"{at}","layer":"a","inputs":["x"]}}' for at in range(count))
+    model = f'{{"inputs":[{{"name":"x","shape":[null,4]}}],"nodes":[{nodes}],"outputs":["0"]}}'
+    return f'{{"model":{model},"layers":{{"a":{{"type":"Activation","name":"relu"}}}}}}'
+
+
+VAST = {
+    "one tensor for all layers": (tied, "is used twice"),
+    "one layer in many models": (housed, "stands in two models"),
+    "models that multiply": (lambda: (nested(4, 60), {}), "more than 100000"),
+    "layers that multiply": (lambda: (nested(1, 9999), {}), "more than 100000"),
+    "models that double": (lambda: (nested(14, 4), {}), "more than 100000"),
+    "a chain of models": (lambda: (nested(5_000, 1), {}), "nested deeper than 16"),
+    "a stack in every node": (stacked, "more than 100000"),
+    "a few nodes too many": (lambda: (many_nodes(10_001), {}), "got 10001 of them"),
+    "sixty thousand nodes": (lambda: (many_nodes(60_000), {}), "JSON values"),
+    "a million nodes": (lambda: (many_nodes(1_000_000), {}), "header"),
+}
+
+
+@pytest.mark.parametrize("name", VAST)
+def test_what_is_short_to_write_and_long_to_run(name: str, refused) -> None:
+    make, words = VAST[name]
+    assert words in str(refused(*make()))
+
+
+@pytest.mark.parametrize("name", ["one layer in many models", "layers that multiply", "sixty thousand nodes"])
+def test_it_takes_no_memory_either(name: str, file_of) -> None:
+    content = file_bytes(*VAST[name][0]())
+    path = file_of(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FastGRUError):
+            fastgru.load(path)
+        assert tracemalloc.get_traced_memory()[1] <= 4 * len(content) + SLACK
+    finally:
+        tracemalloc.stop()
+
+
+def test_json_that_is_deep_vast_double_or_not_finite(refused) -> None:
+    data, tensors = sound()
+    text = json.dumps(data)
+    for wrong in (
+        "[" * 300_000,
+        '{"model":' * 100_000,
+        text.replace('"bias"', '"weight"', 1),
+        text.replace('"layer 1": {', '"layer 0": {', 1),
+        text.replace('"go_backwards": false', '"go_backwards": NaN'),
+        text.replace("false", "1e999", 1),
+        text.replace("false", "9" * 30, 1),
+        text[:-1],
+        text + "}",
+        "[]",
+        "3",
+        "null",
+        "",
+        "\ud800",
+        "{}",
+    ):
+        assert type(refused(wrong, tensors)) is CheckpointError
+
+
+def test_numbers_that_are_not_finite_as_words(outcome, refused) -> None:
+    data, tensors = to_data(EXAMPLES_NORMALISED)
+    for word in ("nan", "inf", "-inf"):
+        refused(changed(data, ("layers", "layer 0", "epsilon"), word), tensors)
+    for word in ("NaN", "Infinity", "1", "0x1", "1e-3"):
+        assert "got" in str(refused(changed(data, ("layers", "layer 0", "epsilon"), word), tensors))
+    for number in (-1, -1e-9, True, None):
+        refused(changed(data, ("layers", "layer 0", "epsilon"), number), tensors)
+
+
+EXAMPLES_NORMALISED = next(specs[0] for kind, specs in EXAMPLES.items() if kind.__name__ == "LayerNormalization")
+
+
+@pytest.mark.parametrize(
+    "shape", [[], [0, 4], [None, -4], [None, 2**31], [None, 4.0], [[4]], [None] * 7, [None, "4"], 4]
+)
+def test_shapes_of_inputs_that_cannot_be(shape, refused) -> None:
+    data, tensors = sound()
+    refused(changed(data, ("model", "inputs", 0, "shape"), shape), tensors)
+
+
+def test_formats_that_are_newer_or_no_number(refused) -> None:
+    data, tensors = sound()
+    for number in ("2", "10", "999999999"):
+        error = refused(data, tensors, **{"fastgru.format": number, "fastgru.version": "9.9"})
+        assert (
+            type(error) is UnsupportedModelError and "install a newer fastgru" in str(error) and "'9.9'" in str(error)
+        )
+    for number in ("", "-1", "one", "1.0", "1" * 50, "\u0661"):
+        assert type(refused(data, tensors, **{"fastgru.format": number})) is CheckpointError
+
+
+def test_a_file_of_weights_with_other_metadata_is_what_it_was(file_of) -> None:
+    tensors = {"weight_ih": np.zeros((6, 3), np.float32), "weight_hh": np.zeros((6, 2), np.float32)}
+    content = file_bytes("{}", tensors).replace(b"fastgru.format", b"something.else")
+    assert fastgru.read(file_of(content)).format == "safetensors"
+    assert isinstance(fastgru.load(file_of(content)), fastgru.GRU)
+
+
+def test_what_a_newer_version_wrote_can_be_inspected(file_of, capsys) -> None:
+    from fastgru.cli import main
+
+    data, tensors = sound()
+    data["layers"]["layer 0"]["type"] = "Later"
+    assert main(["inspect", str(file_of(file_bytes(data, tensors)))]) == 0
+    printed = capsys.readouterr().out
+    assert "Later" in printed and "is no layer that this version of fastgru knows" in printed and "GRULayer" in printed
