@@ -1,30 +1,40 @@
 """What a checkpoint holds, as plain data for a person or a program to read.
 
-Owns ``describe``, which names sizes, options, parameters and what is unused. It builds no engine, runs nothing, and
-describes as well what cannot be loaded.
+Owns ``describe``, which names layers, sizes, options and what is unused. It builds no engine and runs nothing. What can
+be loaded is described by its specification, what cannot by the ``outline`` of the file.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import FastGRUError
-from ..spec import Activation, Dense, Embedding, GRULayer, GRUSpec, Layer
-from . import chain, keras, pytorch
-from .folded import fold
-from .keras_config import Entry, entries
-from .keras_layers import build
-from .resolve import spec_of
-from .tensors import UsedTensors
+from ..spec import GRULayer, GRUSpec, ModelSpec
+from . import keras
+from .described_layers import facts_of, flow_of, layers_of, plain
+from .outline import parts_of, suggested
+from .part import FilePart
+from .resolve import examined
+from .tensors import listed
 
 __all__ = ["describe"]
 
-_WRITERS = {"pytorch-zip": "PyTorch", "keras": "Keras"}
+SCHEMA = 1  # of the description; a new number where a key goes or changes what it means
+
+# Who writes a format, and under which key the metadata has the version.
+_WRITERS = {
+    "fastgru": ("fastgru", "fastgru.version"),
+    "keras": ("Keras", "keras_version"),
+    "keras-h5": ("Keras", "keras_version"),
+    "keras-weights": ("Keras", "keras_version"),
+    "pytorch-legacy": ("PyTorch", "torch_version"),
+    "pytorch-zip": ("PyTorch", "torch_version"),
+    "rnnoise": ("RNNoise", "rnnoise_version"),
+    "rtneural": ("RTNeural", ""),
+    "torch-export": ("PyTorch", "torch_version"),
+    "torchscript": ("PyTorch", "torch_version"),
+}
 
 
 def describe(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -33,157 +43,80 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``path``, ``format``, ``writer`` and ``version`` (None where the file does not say) and what else it says of
-        itself, ``metadata``; ``loads_as`` (``"GRU"``,
-        ``"Model"`` or None) and ``problem``, why ``load(path)`` would fail, or None; ``layers``, each with ``name``,
-        ``kind``, ``sizes``, ``options``, ``parameters`` and ``problem``; ``parameters`` in all; the names of tensors
-        ``used``, ``unused`` and ``beside`` (of an optimizer and the like); ``skipped``, objects that are not tensors;
-        and ``suggested_layers``, a ``layers=[...]`` that loads a file without an order, or None.
+        * ``schema``: 1, the number of this list of keys;
+        * ``path``, ``format``; ``writer`` and ``version``, None where the file does not say; ``metadata``, what else it
+          says of itself;
+        * ``loads_as``: ``"GRU"``, ``"Model"`` or None; ``problem``: the first line of why ``load(path)`` would fail, or
+          None; ``suggested_layers``: a ``layers=[...]`` to paste, that loads a file without an order, or None;
+        * ``inputs``: ``name``, ``shape`` without the batch axis and None for any size, ``integers``; ``outputs``:
+          ``from``, a layer or an input, ``index``, which of its outputs, and ``shape``; both empty where it cannot be
+          loaded;
+        * ``layers``, in the order in which they run, or else of the file; each with ``name``, ``kind``, ``sizes``,
+          ``options``, ``parameters``, ``inputs`` and ``mask`` (``from`` and ``index``), ``outputs`` (shapes),
+          ``shared_with``, an earlier layer with the same weights, or None, ``layers``, those of the model inside it,
+          and ``problem``, why it cannot be loaded, or None;
+        * ``parameters`` in all; the names of tensors ``used`` and ``unused``; ``beside``, those of an optimizer and the
+          like; ``skipped``, objects that are not tensors.
     """
-    loads_as, problem = _outcome(checkpoint)
-    beside = {name for name in checkpoint if checkpoint.format == "keras" and keras.is_beside(name)}
-    tensors = {name: tensor for name, tensor in checkpoint.items() if name not in beside}
-    suggested = None
-    if checkpoint.format == "keras":
-        layers, used = _keras_layers(checkpoint, tensors)
+    spec, unused, problem = _outcome(checkpoint)
+    beside = {name for name in checkpoint if checkpoint.format.startswith("keras") and keras.is_beside(name)}
+    if isinstance(spec, ModelSpec):
+        layers = layers_of(spec)
     else:
-        layers, used = _modules(tensors, checkpoint.path)
-        if loads_as is None:
-            suggested = chain.suggest(fold(tensors)[0]) or None
-    taken = set(used)
+        parts = parts_of(checkpoint, problem)
+        if isinstance(spec, GRUSpec) and [part.kind for part in parts] not in (["GRU"], ["GRUCell"]):
+            parts = [FilePart("", "GRU", GRULayer(spec))]
+        if spec is None:
+            taken = {name for part in parts if part.problem is None for name in part.tensors}
+            unused = [name for name in checkpoint if name not in taken]
+        layers = [_layer(part) for part in parts]
+    left_out = {*unused, *beside}
+    writer, version_key = _WRITERS.get(checkpoint.format, (None, ""))
     metadata = checkpoint.metadata
     return {
+        "schema": SCHEMA,
         "path": checkpoint.path,
         "format": checkpoint.format,
-        "writer": _WRITERS.get(checkpoint.format),
-        "version": _text(metadata.get("keras_version")),
-        "metadata": {key: value for key, value in metadata.items() if isinstance(value, (str, int, float))},
-        "loads_as": loads_as,
+        "writer": writer,
+        "version": _text(metadata.get(version_key)),
+        "metadata": {key: plain(value) for key, value in metadata.items() if isinstance(value, (str, int, float))},
+        "loads_as": None if spec is None or problem else "GRU" if isinstance(spec, GRUSpec) else "Model",
         "problem": problem,
+        "suggested_layers": suggested(checkpoint) if spec is None else None,
+        **({"inputs": [], "outputs": []} if spec is None else flow_of(spec)),
         "layers": layers,
         "parameters": sum(layer["parameters"] for layer in layers),
-        "used": used,
-        "unused": [name for name in tensors if name not in taken],
+        "used": [name for name in checkpoint if name not in left_out],
+        "unused": [name for name in checkpoint if name in left_out and name not in beside],
         "beside": sorted(beside),
         "skipped": [str(name) for name in metadata.get("skipped", ())],
-        "suggested_layers": suggested,
     }
 
 
-def _outcome(checkpoint: Checkpoint) -> tuple[str | None, str | None]:
-    """What load() would make of the checkpoint, or the first line of why it would not."""
+def _outcome(checkpoint: Checkpoint) -> tuple[GRUSpec | ModelSpec | None, list[str], str | None]:
+    """What load() would make of the checkpoint, the tensors left over, and the first line of why it would fail."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            spec = spec_of(checkpoint)
+        spec, unused = examined(checkpoint)
     except FastGRUError as error:
-        return None, str(error).partition("\n")[0]
-    return ("GRU" if isinstance(spec, GRUSpec) else "Model"), None
+        return None, [], str(error).partition("\n")[0]
+    return spec, unused, f"{checkpoint.path}: no layer uses the tensors {listed(unused, 4)}" if unused else None
 
 
-def _modules(tensors: Mapping[str, np.ndarray], where: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """The modules of a state dict, and the tensors of those that can be loaded."""
-    folded, sources = fold(tensors)
-    layers, used = [], []
-    loadable = {module.prefix for module in chain.suggested_modules(folded)}
-    embeddings = chain.embeddings(folded)
-    modules = pytorch.modules_of(folded)
-    ordered = any(module.kind == "gru" for module in modules.values())
-    for module in modules.values():
-        own = {name: folded[name] for name in module.names}
-        layer: Layer | None = None
-        problem, kind = None, module.looks_like
-        if module.kind == "matrix" and ordered:
-            kind = "Embedding" if module.prefix in embeddings else "Linear"
-        try:
-            if module.kind == "gru":
-                layer = GRULayer(pytorch.gru_from_tensors(own, module.prefix, where))
-            elif kind == "Embedding":
-                layer = pytorch.embedding_from_tensors(own, module.prefix, where)
-            elif module.kind in ("linear", "matrix"):
-                layer = pytorch.dense_from_tensors(own, module.prefix, where)
-        except FastGRUError as error:
-            problem = str(error)
-        names = [part for name in module.names for part in sources.get(name, (name,))]
-        if module.prefix in loadable and problem is None:
-            used += names
-        else:
-            problem = problem or f"{module.looks_like} is not supported"
-        layers.append(_layer(module.prefix, kind, layer, own, problem))
-    return layers, used
-
-
-def _keras_layers(checkpoint: Checkpoint, tensors: Mapping[str, np.ndarray]) -> tuple[list[dict[str, Any]], list[str]]:
-    """The layers of a config, and the tensors that those of them use which can be loaded."""
-    version = str(checkpoint.metadata.get("keras_version", ""))
-    by_group: dict[str, dict[str, np.ndarray]] = {}
-    for name, tensor in tensors.items():
-        by_group.setdefault("/".join(name.split("/")[:2]), {})[name] = tensor
-    layers: list[dict[str, Any]] = []
-    used: list[str] = []
-    try:
-        for entry in entries(checkpoint.config or {}, checkpoint.path, version):
-            if entry.class_name != "InputLayer":
-                layers.append(_keras_layer(entry, by_group.get(entry.group, {}), used))
-    except FastGRUError:  # the file's problem says why; what was listed so far is still true
-        pass
-    return layers, used
-
-
-def _keras_layer(entry: Entry, own: Mapping[str, np.ndarray], used: list[str]) -> dict[str, Any]:
-    """One layer; the tensors it uses are added to ``used``."""
-    tensors = UsedTensors(own)
-    layer, problem = None, None
-    try:
-        layer = build(entry, tensors)
-        used += tensors.used()
-    except FastGRUError as error:
-        problem = str(error)
-    return _layer(entry.name, entry.class_name, layer, own, problem)
-
-
-def _layer(
-    name: str, kind: str, layer: Layer | None, tensors: Mapping[str, np.ndarray], problem: str | None
-) -> dict[str, Any]:
-    sizes, options = _sizes_and_options(layer)
+def _layer(part: FilePart) -> dict[str, Any]:
+    facts: dict[str, Any] = {"sizes": {}, "options": {}} if part.layer is None else facts_of(part.layer)
     return {
-        "name": name,
-        "kind": kind,
-        "sizes": sizes,
-        "options": options,
-        "parameters": sum(int(tensor.size) for tensor in tensors.values()),
-        "problem": problem,
+        "name": part.name,
+        "kind": part.kind,
+        "sizes": facts["sizes"],
+        "options": facts["options"],
+        "parameters": facts.get("parameters", part.parameters),
+        "inputs": [],
+        "mask": None,
+        "outputs": [],
+        "shared_with": None,
+        "layers": [],
+        "problem": part.problem and part.problem.partition("\n")[0],
     }
-
-
-def _sizes_and_options(layer: Layer | None) -> tuple[dict[str, int], dict[str, Any]]:
-    if isinstance(layer, GRULayer):
-        gru = layer.gru
-        sizes = {
-            "input_size": gru.input_size,
-            "hidden_size": gru.hidden_size,
-            "num_layers": gru.num_layers,
-            "directions": gru.directions,
-        }
-        options = {
-            "reset_after": gru.reset_after,
-            "bias": gru.bias,
-            "activation": gru.activation,
-            "recurrent_activation": gru.recurrent_activation,
-            "return_sequences": layer.return_sequences,
-            "merge": layer.merge if gru.directions == 2 else None,
-            "go_backwards": layer.go_backwards,
-        }
-        return sizes, options
-    if isinstance(layer, Dense):
-        outputs, inputs = layer.weight.shape
-        return {"inputs": inputs, "outputs": outputs}, {"bias": layer.bias is not None, "activation": layer.activation}
-    if isinstance(layer, Embedding):
-        vocabulary, features = layer.weight.shape
-        return {"vocabulary": vocabulary, "features": features}, {}
-    if isinstance(layer, Activation):
-        return {}, {"activation": layer.name}
-    return {}, {}
 
 
 def _text(value: object) -> str | None:

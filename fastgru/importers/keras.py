@@ -1,37 +1,63 @@
-"""Keras: the config of a Sequential model and its tensors become a ``ModelSpec``.
+"""Keras: what a file of any version of Keras holds, as a specification.
 
-A config is data: it is read by ``keras_config``, and its class names mean what the table in ``keras_layers`` says.
-Nothing is ever imported, called or resolved by a name from a file, and no file is opened here.
+A config is data: its class names mean what the table in ``keras_layers`` says. Nothing is ever imported, called or
+resolved by a name from a file, and no file is opened here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
+from ..checkpoint.contents import Checkpoint
+from ..errors import CheckpointError
+from ..spec import GRUSpec, ModelSpec
+from . import keras_chain
+from .chain import LayerItem
+from .keras_build import Builder
+from .keras_tensors import Groups, Lists, Source
+from .keras_tree import read_tree
+from .tensors import UsedTensors
 
-from ..errors import CheckpointError, UnsupportedModelError
-from ..spec import Embedding, Layer, ModelSpec, sequential
-from .keras_config import entries, model_config, short
-from .keras_layers import build
+__all__ = ["is_beside", "lists_of", "model_spec", "spec_from", "version_of"]
 
-__all__ = ["is_beside", "model_spec"]
+_BESIDE = ("optimizer/", "metrics/", "loss_tracker/", "optimizer_weights/")
 
 
-def model_spec(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], where: str, version: str) -> ModelSpec:
-    """The Sequential model of a config, with its weights.
+def spec_from(
+    checkpoint: Checkpoint, layers: Sequence[LayerItem] | None, strict: bool
+) -> tuple[GRUSpec | ModelSpec, list[str]]:
+    """What is made of the checkpoint, and the tensors of the file that it does not use."""
+    tensors = UsedTensors({name: tensor for name, tensor in checkpoint.items() if not is_beside(name)})
+    if checkpoint.config is None:
+        return keras_chain.spec_from(checkpoint, tensors, layers, strict), tensors.unused()
+    if layers is not None:
+        raise CheckpointError(f"{checkpoint.path}: the file describes its own layers; leave layers= out")
+    spec = model_spec(checkpoint.config, tensors, checkpoint.path, version_of(checkpoint), lists_of(checkpoint))
+    return spec, tensors.unused()
+
+
+def model_spec(
+    config: Mapping[str, Any],
+    tensors: UsedTensors,
+    where: str,
+    version: str,
+    lists: Mapping[str, Sequence[str]] | None = None,
+) -> ModelSpec:
+    """The model of a config, with its weights.
 
     Parameters
     ----------
     config : mapping
-        What ``config.json`` holds: class_name and config of the whole model.
-    tensors : mapping of str to ndarray
-        By their path in the weights file, such as ``"layers/gru/cell/vars/0"``.
+        class_name and config of the whole model.
+    tensors : UsedTensors
+        By their path in a ``.keras`` file, such as ``"layers/gru/cell/vars/0"``, or as ``lists`` calls them.
     where : str
         The file, for messages.
     version : str
-        The Keras version that wrote it, or ``""``.
+        The Keras version that wrote it; ``""`` for Keras 1.
+    lists : mapping of str to sequence of str, optional
+        Of an HDF5 file: for each layer of the model the names of its tensors in their order.
 
     Raises
     ------
@@ -40,32 +66,22 @@ def model_spec(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], whe
     CheckpointError
         The config is damaged, or does not fit the tensors.
     """
-    found = list(entries(config, where, version))
-    inputs = [place for place, entry in enumerate(found) if entry.class_name == "InputLayer" and not entry.problem]
-    if inputs not in ([], [0]):
-        raise CheckpointError(f"{found[inputs[-1]].where}: an InputLayer comes once and first, or not at all")
-    chain = [(entry.name, build(entry, tensors)) for entry in found[len(inputs) :]]
-    spec = sequential(chain, found[0].name if inputs else "input")
-    shape = found[0].config.get("batch_shape") if inputs else model_config(config, where).get("build_input_shape")
-    _check_input(shape, spec, chain[0][1], where)
-    return spec
+    tree = read_tree(config, where, version, sharing=lists is None)
+    source: Source = Groups(tensors) if lists is None else Lists(tensors, lists, tree)
+    return Builder(source, where).model(tree)
+
+
+def version_of(checkpoint: Checkpoint) -> str:
+    """The version of Keras that wrote the file: Keras 1 did not say, and only Keras 3 writes ``.keras``."""
+    version = str(checkpoint.metadata.get("keras_version") or "")
+    return version if version or checkpoint.format == "keras-h5" else "3"
+
+
+def lists_of(checkpoint: Checkpoint) -> Mapping[str, Sequence[str]] | None:
+    """For each layer of the model the names of its tensors, where the file lists them."""
+    return checkpoint.metadata.get("weight_names", {}) if checkpoint.format == "keras-h5" else None
 
 
 def is_beside(name: str) -> bool:
     """Whether a tensor is not a weight: the state of an optimizer, a metric or a random generator."""
-    return name.startswith(("optimizer/", "metrics/", "loss_tracker/")) or "/seed_generator/" in name
-
-
-def _check_input(shape: object, spec: ModelSpec, first: Layer, where: str) -> None:
-    """Raise unless the shape that the config gives for its input fits the first layer; a config may give none."""
-    if shape is None:
-        return
-    rank, text = (2, "(batch, time)") if isinstance(first, Embedding) else (3, "(batch, time, features)")
-    if not isinstance(shape, list) or len(shape) != rank:
-        raise UnsupportedModelError(f"{where}: the input's shape is {short(shape)}, supported is {text}")
-    features = spec.inputs[0].features
-    if features is not None and shape[-1] not in (None, features):
-        raise CheckpointError(
-            f"{where}: config gives the input {short(shape[-1])} features, but the weights of the first layer "
-            f"take {features}"
-        )
+    return name.startswith(_BESIDE) or "/seed_generator/" in name

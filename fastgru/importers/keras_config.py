@@ -1,24 +1,33 @@
-"""Reading a Keras config as data: which layers a Sequential lists, where their tensors are, and their options.
+"""One layer of a Keras config as data: what it calls itself, and its options, each checked when it is asked for.
 
-Every value is checked before it is used, because it comes from a file. No class or function name is resolved here;
-names are only compared.
+Every value comes from a file. No class or function name is resolved here; names are only compared.
 """
 
 from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..errors import CheckpointError, UnsupportedModelError
+from .keras_first import modern
 
-__all__ = ["Entry", "activation", "entries", "inner_entry", "model_config", "option", "short", "size"]
+__all__ = ["Entry", "number_of", "plain", "read_entry", "short", "snake_case"]
 
-# Keras's names, which are those of spec.ACTIVATIONS but for hard_sigmoid: that word changed its meaning in Keras 3.
-_ACTIVATIONS = ("linear", "relu", "tanh", "sigmoid", "hard_sigmoid", "softmax")
 _LARGEST = 2**31 - 1  # of a size in a config; no layer comes near, and every product of sizes stays printable
+_LONGEST = 255  # characters of a name
+_CLASSES = {  # other names of the same layers
+    "BatchNormalizationV1": "BatchNormalization",
+    "BatchNormalizationV2": "BatchNormalization",
+    "Model": "Functional",
+    "SyncBatchNormalization": "BatchNormalization",
+    "UnifiedGRU": "GRU",
+}
+
+_ALSO_FUNCTIONS = ("Add", "Average", "Concatenate", "Identity", "Maximum", "Minimum", "Multiply", "Reshape", "Softmax",
+                   "Subtract")  # fmt: skip
 
 _Value = TypeVar("_Value")
 
@@ -28,83 +37,139 @@ _REPR.maxstring = _REPR.maxother = 80
 
 @dataclass(frozen=True)
 class Entry:
-    """One layer of a Sequential config, not yet believed.
-
-    ``group`` is where its tensors are, such as ``"layers/gru_1"``; ``where`` names the layer in a message.
-    """
+    """One layer of a config, not yet believed."""
 
     class_name: str
     name: str
+    path: str  # the name after those of the models it is in: "encoder/gru"
     config: Mapping[str, Any]
-    group: str
-    where: str
-    version: str  # of the Keras that wrote the file, or ""
+    where: str  # names the file and the layer in a message
+    version: str  # of the Keras that wrote it; Keras 1 wrote none
+    operation: bool = False  # a function of keras.ops, which has no weights
     problem: str = ""  # why the class is not one of Keras's own
 
+    @property
+    def era(self) -> int:
+        """1, 2 or 3: whose Keras wrote the file."""
+        return number_of(self.version)[0]
 
-def entries(config: Mapping[str, Any], where: str, version: str) -> Iterator[Entry]:
-    """The layers of a Sequential config in their order, each with the group that holds its tensors.
+    @property
+    def of_tensorflow(self) -> bool:
+        """Whether ``tf.keras`` or a later Keras wrote it, and not the Keras 1 or 2 that was a package of its own."""
+        return number_of(self.version) >= (2, 4) or self.version.endswith("-tf")
 
-    Groups are named by class and counted per class: the third GRU is ``layers/gru_2`` whatever its layer is called.
+    def get(self, key: str, default: Any = None) -> Any:
+        """An option as it is, a tuple as a list."""
+        return plain(self.config.get(key, default))
+
+    def option(self, key: str, kind: type[_Value], default: _Value | None = None) -> _Value:
+        """An option of exactly that type."""
+        value = self.get(key, default)
+        if type(value) is not kind:
+            raise self.wrong(key, kind.__name__)
+        return value
+
+    def flag(self, key: str, default: bool) -> bool:
+        """True or False."""
+        return self.option(key, bool, default)
+
+    def size(self, key: str, default: int | None = None, least: int = 1) -> int:
+        """A whole number, also as the only one of a list."""
+        value = self.get(key, default)
+        value = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if type(value) is not int or not least <= value <= _LARGEST:
+            raise self.wrong(key, f"a whole number from {least} to {_LARGEST}")
+        return value
+
+    def pair(self, key: str, default: Any) -> tuple[int, int]:
+        """Two whole numbers from 0 on; one stands for both."""
+        value = self.get(key, default)
+        both = [value, value] if type(value) is int else value
+        if not isinstance(both, list) or len(both) != 2 or not all(type(each) is int and each >= 0 for each in both):
+            raise self.wrong(key, "one or two whole numbers from 0 on")
+        return both[0], both[1]
+
+    def whole_numbers(self, key: str, default: Any = None, missing: int | None = None) -> tuple[int, ...]:
+        """A list of whole numbers, or one of them alone; ``missing`` stands for None."""
+        value = self.get(key, default)
+        given = value if isinstance(value, list) else [value]
+        found = [missing if each is None else each for each in given]
+        if not found or not all(type(each) is int and abs(each) <= _LARGEST for each in found):
+            raise self.wrong(key, "whole numbers")
+        return tuple(int(each) for each in found if each is not None)
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """A finite number, also as a NumPy scalar is written."""
+        value = self.get(key, default)
+        if isinstance(value, dict):
+            inner = value.get("config")
+            value = inner.get("value") if isinstance(inner, dict) else value.get("value")
+        if type(value) not in (int, float) or not -1e300 <= value <= 1e300:
+            raise self.wrong(key, "a finite number")
+        return float(value)
+
+    def word(self, key: str, default: str, known: Sequence[str]) -> str:
+        """One of several words."""
+        value = self.get(key, default)
+        if not isinstance(value, str) or value not in known:
+            raise self.unsupported(f"{key} {short(value)} is not supported; supported are {', '.join(known)}")
+        return value
+
+    def wrong(self, key: str, wanted: str) -> CheckpointError:
+        """The error for an option that cannot be what it is."""
+        return CheckpointError(f"{self.where}: {key} is {short(self.config.get(key))}, wanted {wanted}")
+
+    def unsupported(self, message: str) -> UnsupportedModelError:
+        """The error for what is sound and not supported."""
+        return UnsupportedModelError(f"{self.where}: {message}")
+
+
+def read_entry(layer: object, place: str, where: str, version: str, outer: str = "") -> Entry:
+    """One element of a list of layers, or a layer within a layer.
+
+    Parameters
+    ----------
+    layer : object
+        What the config has there.
+    place : str
+        Where it stands in the config, such as ``"layers[2].layer"``.
+    where : str
+        The file.
+    outer : str
+        The names of the models it is in, each followed by a slash.
     """
-    layers = model_config(config, where).get("layers")
-    if not isinstance(layers, list):
-        raise CheckpointError(f"{where}: config: layers is {short(layers)}, wanted a list of layers")
-    counts: dict[str, int] = {}
-    for place, layer in enumerate(layers):
-        entry = _entry(layer, f"layers[{place}]", where, version)
-        snake = _snake_case(entry.class_name)
-        count = counts[snake] = counts.get(snake, -1) + 1
-        group = f"layers/{snake}_{count}" if count else f"layers/{snake}"
-        yield replace(entry, group=group)
-
-
-def inner_entry(entry: Entry, key: str, group: str) -> Entry:
-    """The layer that another layer holds under ``key``, with its tensors under ``group``."""
-    inner = _entry(entry.config.get(key), key, entry.where, entry.version)
-    return replace(inner, group=f"{entry.group}/{group}")
-
-
-def model_config(config: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    """What a Sequential's config says of itself: its name, its layers and the shape it was built for."""
-    class_name, inner = config.get("class_name"), config.get("config")
-    if class_name != "Sequential" or _foreign(config):
-        raise UnsupportedModelError(
-            f"{where}: the model is of class {short(class_name)}, supported is Sequential; "
-            "its weights can be read by fastgru.read(path)"
+    if not isinstance(layer, dict):
+        raise CheckpointError(f"{where}: {place} is {short(layer)}, wanted a dict that describes a layer")
+    class_name, config = layer.get("class_name"), layer.get("config")
+    if class_name == "Sequential" and isinstance(config, list):  # before Keras 2.2.3
+        config = {"name": layer.get("name", "sequential"), "layers": config}
+    if not isinstance(class_name, str) or not isinstance(config, dict):
+        raise CheckpointError(f"{where}: {place} has no class_name and config, got {short(layer)}")
+    name = layer.get("name", config.get("name"))
+    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST:
+        raise CheckpointError(
+            f"{where}: {place} ({class_name[:80]}): name is {short(name)}, wanted 1 to {_LONGEST} characters"
         )
-    if not isinstance(inner, dict):
-        raise CheckpointError(f"{where}: config of the model is {short(inner)}, wanted a dict")
-    return inner
+    path = (outer + name)[-_LONGEST:]
+    at = f"{where}: layer {short(path)} ({class_name[:80]}, {place})"
+    class_name = _CLASSES.get(class_name, class_name)
+    if number_of(version) < (2,):
+        class_name, config = modern(class_name, config)
+    problem = _problem(layer)
+    return Entry(class_name, name, path, config, at, version, _is_operation(layer, number_of(version)), problem)
 
 
-def activation(entry: Entry, key: str, default: str) -> str:
-    """The name in ``spec.ACTIVATIONS`` for a name in a config; anything but a known name is unsupported."""
-    value = entry.config.get(key, default)
-    name = "linear" if value is None else value
-    if not isinstance(name, str) or name not in _ACTIVATIONS:
-        raise UnsupportedModelError(
-            f"{entry.where}: {key} {short(value)} is not supported; supported are {', '.join(_ACTIVATIONS)}"
-        )
-    if name == "hard_sigmoid" and entry.version.startswith(("0.", "1.", "2.")):
-        return "hard_sigmoid_keras2"
-    return name
+def number_of(version: str) -> tuple[int, ...]:
+    """(3, 15) of "3.15.1"; Keras 1 wrote no version at all."""
+    parts = version.split(".")[:2]
+    return tuple(int(part) for part in parts if part.isdecimal() and len(part) < 6) or (1,)
 
 
-def option(entry: Entry, key: str, kind: type[_Value], default: _Value | None) -> _Value:
-    """An option of a layer, of exactly that type."""
-    value = entry.config.get(key, default)
-    if type(value) is not kind:
-        raise CheckpointError(f"{entry.where}: {key} is {short(value)}, wanted {kind.__name__}")
-    return value
-
-
-def size(entry: Entry, key: str) -> int:
-    """An option that counts something: an integer from 1 on."""
-    value: int = option(entry, key, int, None)
-    if not 1 <= value <= _LARGEST:
-        raise CheckpointError(f"{entry.where}: {key} is {short(value)}, wanted 1 to {_LARGEST}")
-    return value
+def plain(value: Any) -> Any:
+    """A tuple as Keras's HDF5 files write it, as a list; any other value as it is."""
+    if isinstance(value, dict) and value.get("class_name") in ("__tuple__", "TensorShape"):
+        value = value.get("items")
+    return list(value) if isinstance(value, tuple) else value
 
 
 def short(value: object) -> str:
@@ -112,30 +177,26 @@ def short(value: object) -> str:
     return _REPR.repr(value)
 
 
-def _entry(layer: object, path: str, where: str, version: str) -> Entry:
-    """One element of a list of layers, or a layer within a layer."""
-    if not isinstance(layer, dict):
-        raise CheckpointError(f"{where}: {path} is {short(layer)}, wanted a dict that describes a layer")
-    class_name, config = layer.get("class_name"), layer.get("config")
-    if not isinstance(class_name, str) or not isinstance(config, dict):
-        raise CheckpointError(f"{where}: {path} has no class_name and config, got {short(layer)}")
-    name = config.get("name")
-    if not isinstance(name, str) or not name:
-        raise CheckpointError(f"{where}: {path} ({class_name[:80]}): name is {short(name)}, wanted a string")
-    place = f"{where}: layer {short(name)} ({class_name[:80]}, {path})"
-    return Entry(class_name, name, config, "", place, version, _foreign(layer))
-
-
-def _foreign(layer: Mapping[str, Any]) -> str:
-    """Why a layer is not one of Keras's own, or nothing; a custom class may be called GRU as well."""
-    module, registered = layer.get("module", "keras.layers"), layer.get("registered_name")
-    if registered is None and isinstance(module, str) and (module == "keras" or module.startswith("keras.")):
-        return ""
-    return f"it is a class of its own, {short(registered)} of module {short(module)}, not Keras's; it is never loaded"
-
-
-def _snake_case(name: str) -> str:
+def snake_case(name: str) -> str:
     """A class name as Keras spells it in its weights file: SpatialDropout1D is spatial_dropout1d."""
     name = re.sub(r"\W+", "", name)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _problem(layer: Mapping[str, Any]) -> str:
+    """Why it is not one of Keras's own, or nothing: a custom class may be called GRU as well."""
+    module, registered = layer.get("module", "keras.layers"), layer.get("registered_name")
+    if isinstance(module, str) and registered in (None, layer.get("class_name")):
+        module = module.removeprefix("tf_")
+        if module == "keras" or module.startswith("keras."):
+            return ""
+    return f"it is a class of its own, {short(registered)} of module {short(module)}, not Keras's; it is never loaded"
+
+
+def _is_operation(layer: Mapping[str, Any], version: tuple[int, ...]) -> bool:
+    """Whether it is a function of keras.ops; in HDF5 files one of a layer's name has fewer options than the layer."""
+    module = layer.get("module")
+    if isinstance(module, str):
+        return module.startswith(("keras.src.ops.", "keras.ops"))
+    return version >= (3,) and layer["class_name"] in _ALSO_FUNCTIONS and "trainable" not in layer["config"]

@@ -6,165 +6,314 @@ and add a line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import numpy as np
+from ..errors import UnsupportedModelError
+from ..spec import (
+    Activation,
+    Add,
+    Average,
+    AveragePooling1D,
+    BatchNormalization,
+    Concatenate,
+    Conv1D,
+    Cropping1D,
+    Dense,
+    Dropout,
+    Embedding,
+    Flatten,
+    Layer,
+    LayerNormalization,
+    Masking,
+    Max,
+    Maximum,
+    MaxPooling1D,
+    Mean,
+    Minimum,
+    Multiply,
+    Permute,
+    PReLU,
+    RepeatVector,
+    Reshape,
+    Subtract,
+    UpSampling1D,
+    ZeroPadding1D,
+)
+from .activation_names import keras_activation, keras_activation_layer
+from .keras_arrays import rows_of_outputs
+from .keras_config import Entry, short
+from .keras_masks import Wire
+from .keras_recurrent import bidirectional, recurrent_layer
+from .keras_scope import Given, Made, Scope, Shop
+from .keras_tensors import Weights
+from .keras_tree import CONTAINERS, Part
 
-from ..errors import CheckpointError, UnsupportedModelError
-from ..spec import Activation, Dense, Dropout, Embedding, GRULayer, GRUSpec, GRUWeights, Layer
-from .keras_config import Entry, activation, inner_entry, option, short, size
-from .tensors import take
+__all__ = ["SUPPORTED", "make"]
 
-__all__ = ["build"]
-
-_MASKS = "masks are not read from the model yet; fastgru takes the length of each row by lengths="
+_FORMATS = ("channels_last", "channels_first")
+_TURNED = Permute((2, 1))  # steps and features change places
 
 
-def build(entry: Entry, tensors: Mapping[str, np.ndarray]) -> Layer:
-    """The layer of one entry, or an error that names it."""
+def make(part: Part, shop: Shop) -> Made:
+    """The layer of one part, or an error that names it.
+
+    Raises
+    ------
+    UnsupportedModelError
+        The layer or an option of it is not supported.
+    CheckpointError
+        An option or a tensor is not what it can be.
+    """
+    entry = part.entry
     if entry.problem:
-        raise UnsupportedModelError(f"{entry.where}: {entry.problem}")
+        raise entry.unsupported(entry.problem)
     maker = _LAYERS.get(entry.class_name)
-    if maker is None:
-        known = ", ".join(name for name in _LAYERS if name != "Masking")
-        raise UnsupportedModelError(
-            f"{entry.where}: {entry.class_name[:80]} layers are not supported; supported are {known}"
+    if maker is None or entry.operation:
+        kind = "operations" if entry.operation else "layers"
+        raise entry.unsupported(
+            f"{entry.class_name[:80]} {kind} are not supported; supported are {', '.join(SUPPORTED)}"
         )
     dtype = entry.config.get("dtype")
-    kind = str(dtype.get("class_name")) if isinstance(dtype, dict) else ""
-    if kind.startswith("Quantized"):
-        raise UnsupportedModelError(f"{entry.where}: its weights are quantised; save the model before quantize()")
-    return maker(entry, tensors)
+    if isinstance(dtype, dict) and str(dtype.get("class_name")).startswith("Quantized"):
+        raise entry.unsupported("its weights are quantised; save the model before quantize()")
+    return maker(part, shop)
 
 
-def _gru(entry: Entry, tensors: Mapping[str, np.ndarray]) -> GRULayer:
-    backwards = option(entry, "go_backwards", bool, False)
-    return GRULayer(_stack((entry,), tensors), _returns_sequences(entry), go_backwards=backwards)
+def _of(function: Callable[[Entry, Weights], Layer | Sequence[Layer]]) -> Callable[[Part, Shop], Made]:
+    """The maker of a class that is one layer here, or several one after the other."""
+
+    def maker(part: Part, shop: Shop) -> Made:
+        found = function(part.entry, shop.weights(part))
+        return _in_turn(part.entry, [found] if isinstance(found, Layer) else list(found))
+
+    return maker
 
 
-def _bidirectional(entry: Entry, tensors: Mapping[str, np.ndarray]) -> GRULayer:
-    """Two GRUs over the same input; the backward one's sequence is turned round before they are merged."""
-    merge = entry.config.get("merge_mode", "concat")
-    if not isinstance(merge, str):
-        raise UnsupportedModelError(
-            f"{entry.where}: merge_mode is {short(merge)}, which gives two outputs; supported are concat, sum, mul, ave"
-        )
-    forward = _inner_gru(entry, "layer", "forward_layer")
-    if entry.config.get("backward_layer") is None:
-        turned = {**forward.config, "go_backwards": True}
-        backward = replace(forward, config=turned, group=f"{entry.group}/backward_layer")
-    else:
-        backward = _inner_gru(entry, "backward_layer", "backward_layer")
-    ways = [option(each, "go_backwards", bool, False) for each in (forward, backward)]
-    if ways != [False, True]:
-        raise UnsupportedModelError(
-            f"{entry.where}: go_backwards of its two layers is {ways}, supported: [False, True]"
-        )
-    if _returns_sequences(forward) != _returns_sequences(backward):
-        raise CheckpointError(f"{entry.where}: return_sequences differs between its two layers")
-    return GRULayer(_stack((forward, backward), tensors), _returns_sequences(forward), merge)
+def _in_turn(entry: Entry, layers: list[Layer]) -> Made:
+    main = next((layer for layer in layers if layer is not _TURNED), layers[0])
+
+    def apply(scope: Scope, given: Given) -> list[Wire]:
+        if given.states:
+            raise entry.unsupported("it is called with an initial state")
+        wires = given.inputs
+        for place, layer in enumerate(layers):
+            wires = scope.add(layer, wires, "" if layer is main else f"{_name_of(layer)}_{place}")
+        return wires
+
+    return Made(apply, main)
 
 
-def _inner_gru(entry: Entry, key: str, group: str) -> Entry:
-    """The GRU within a Bidirectional."""
-    inner = inner_entry(entry, key, group)
-    if inner.problem or inner.class_name != "GRU":
-        problem = inner.problem or f"Bidirectional of {inner.class_name[:80]} is not supported, only of GRU"
-        raise UnsupportedModelError(f"{inner.where}: {problem}")
-    return inner
+def _name_of(layer: Layer) -> str:
+    return type(layer).__name__.lower()
 
 
-def _returns_sequences(entry: Entry) -> bool:
-    if option(entry, "return_state", bool, False):
-        raise UnsupportedModelError(f"{entry.where}: return_state=True is not supported in a Sequential model")
-    if option(entry, "time_major", bool, False):
-        raise UnsupportedModelError(f"{entry.where}: time_major=True is not supported; fastgru is batch first")
-    return option(entry, "return_sequences", bool, False)
+def _channels_last(entry: Entry, layer: Layer, turned_back: bool = True) -> list[Layer]:
+    """The layer, or where features come before steps the layer between two turns."""
+    if entry.word("data_format", "channels_last", _FORMATS) == "channels_last":
+        return [layer]
+    return [_TURNED, layer, _TURNED] if turned_back else [_TURNED, layer]
 
 
-def _stack(directions: tuple[Entry, ...], tensors: Mapping[str, np.ndarray]) -> GRUSpec:
-    """One layer of one or two directions, which must agree in everything but their weights."""
-    first = directions[0]
-    options = [_gru_options(entry) for entry in directions]
-    if any(each != options[0] for each in options):
-        raise UnsupportedModelError(f"{first.where}: the two directions differ: {options[0]} and {options[-1]}")
-    units, reset_after, activation, recurrent_activation, bias = options[0]
-    weights = tuple(_gru_weights(entry, tensors, units, reset_after, bias) for entry in directions)
-    return GRUSpec((weights,), reset_after, activation, recurrent_activation, bias)
+def _activated(entry: Entry, layer: Callable[[Any], Layer]) -> list[Layer]:
+    """A layer with its activation; one that gives fewer features than it takes comes behind."""
+    activation = _activation(entry, "linear")
+    if activation == "glu":
+        return [layer("linear"), Activation("glu")]
+    return [layer(activation)]
 
 
-def _gru_options(entry: Entry) -> tuple[int, bool, str, str, bool]:
-    return (
-        size(entry, "units"),
-        option(entry, "reset_after", bool, True),
-        activation(entry, "activation", "tanh"),
-        activation(entry, "recurrent_activation", "sigmoid"),
-        option(entry, "use_bias", bool, True),
-    )
+def _activation(entry: Entry, default: str) -> str | Activation:
+    return keras_activation(entry.config.get("activation", default), entry.version, f"{entry.where}: activation")
 
 
-def _gru_weights(
-    entry: Entry, tensors: Mapping[str, np.ndarray], units: int, reset_after: bool, bias: bool
-) -> GRUWeights:
-    """kernel (inputs, 3 units) and recurrent kernel (units, 3 units) in z, r, h; bias (2, 3 units) or (3 units,)."""
-    group = f"{entry.group}/cell/vars"
-    kernel = take(tensors, f"{group}/0", (None, 3 * units), entry.where)
-    recurrent = take(tensors, f"{group}/1", (units, 3 * units), entry.where)
-    both = np.zeros((2, 3 * units), dtype=recurrent.dtype)
-    if bias and reset_after:
-        both = take(tensors, f"{group}/2", (2, 3 * units), entry.where)
-    elif bias:
-        both[0] = take(tensors, f"{group}/2", (3 * units,), entry.where)
-    w_ih, w_hh, b_ih, b_hh = (_reset_first(array) for array in (kernel.T, recurrent.T, both[0], both[1]))
-    return GRUWeights(w_ih, w_hh, b_ih, b_hh)
+def _activation_layer(entry: Entry, weights: Weights) -> Layer:
+    activation = _activation(entry, "linear")
+    return Activation(activation) if isinstance(activation, str) else activation
 
 
-def _reset_first(gates: np.ndarray) -> np.ndarray:
-    """Gates z, r, h along the first axis, in the order r, z, n."""
-    z, r, n = np.split(gates, 3)
-    return np.ascontiguousarray(np.concatenate((r, z, n)))
+def _own_activation(entry: Entry, weights: Weights) -> Layer:
+    found = keras_activation_layer(entry.class_name, entry.config, entry.where)
+    if found is None:
+        raise UnsupportedModelError(f"{entry.where}: {entry.class_name} is not supported")
+    return found
 
 
-def _embedding(entry: Entry, tensors: Mapping[str, np.ndarray]) -> Embedding:
-    if option(entry, "mask_zero", bool, False):
-        raise UnsupportedModelError(f"{entry.where}: mask_zero=True is not supported: {_MASKS}")
-    shape = (size(entry, "input_dim"), size(entry, "output_dim"))
-    return Embedding(take(tensors, f"{entry.group}/vars/0", shape, entry.where))
-
-
-def _dense(entry: Entry, tensors: Mapping[str, np.ndarray]) -> Dense:
+def _dense(entry: Entry, weights: Weights) -> list[Layer]:
     """kernel (inputs, units) and bias (units,)."""
-    units = size(entry, "units")
-    kernel = take(tensors, f"{entry.group}/vars/0", (None, units), entry.where)
-    biased = option(entry, "use_bias", bool, True)
-    bias = take(tensors, f"{entry.group}/vars/1", (units,), entry.where) if biased else None
-    return Dense(np.ascontiguousarray(kernel.T), bias, activation(entry, "activation", "linear"))
+    units = entry.size("units")
+    kernel, bias = weights.take("kernel", None, units), weights.optional("bias", units)
+    return _activated(entry, lambda activation: Dense(rows_of_outputs(kernel), bias, activation))
 
 
-def _activation_layer(entry: Entry, tensors: Mapping[str, np.ndarray]) -> Activation:
-    return Activation(activation(entry, "activation", "linear"))
+def _conv1d(entry: Entry, weights: Weights) -> Sequence[Layer]:
+    """kernel (kernel, inputs / groups, filters) and bias (filters,)."""
+    filters, size = entry.size("filters"), entry.size("kernel_size")
+    if len(weights.shape("kernel")) == 4:  # of Keras 1, with an axis of one for the second dimension of an image
+        kernel = weights.take("kernel", size, 1, None, filters)[:, 0]
+    else:
+        kernel = weights.take("kernel", size, None, filters)
+    bias = weights.optional("bias", filters)
+    options: dict[str, Any] = {
+        "strides": entry.size("strides", 1),
+        "padding": entry.word("padding", "valid", ("valid", "same", "causal")),
+        "dilation": entry.size("dilation_rate", 1),
+        "groups": entry.size("groups", 1),
+    }
+    if entry.word("data_format", "channels_last", _FORMATS) == "channels_last":
+        return _activated(entry, lambda activation: Conv1D(rows_of_outputs(kernel), bias, activation, **options))
+    # What an activation takes for its axis are the steps here
+    conv, activation = Conv1D(rows_of_outputs(kernel), bias, **options), _activation_layer(entry, weights)
+    return [_TURNED, conv, _TURNED, activation]
 
 
-def _dropout(entry: Entry, tensors: Mapping[str, np.ndarray]) -> Dropout:
-    return Dropout()
+def _embedding(entry: Entry, weights: Weights) -> Layer:
+    shape = (entry.size("input_dim"), entry.size("output_dim"))
+    return Embedding(weights.take("embeddings", *shape), entry.flag("mask_zero", False))
 
 
-def _masking(entry: Entry, tensors: Mapping[str, np.ndarray]) -> Layer:
-    raise UnsupportedModelError(f"{entry.where}: Masking is not supported: {_MASKS}")
+def _batch_normalization(entry: Entry, weights: Weights) -> Layer:
+    if entry.era == 1 and entry.get("mode", 0) != 0:
+        raise entry.unsupported(f"mode {short(entry.get('mode'))} is not supported, only 0")
+    mean = weights.take("moving_mean", None)
+    variance = weights.take("moving_variance", *mean.shape)
+    weights.set_aside(("moving_stddev", "renorm_mean", "renorm_stddev"))
+    gamma, beta = weights.optional("gamma", *mean.shape), weights.optional("beta", *mean.shape)
+    return BatchNormalization(mean, variance, gamma, beta, entry.number("epsilon", 1e-3), entry.size("axis", -1, -6))
 
 
-_LAYERS: dict[str, Callable[[Entry, Mapping[str, np.ndarray]], Layer]] = {
-    "GRU": _gru,
-    "Bidirectional": _bidirectional,
-    "Embedding": _embedding,
-    "Dense": _dense,
-    "Activation": _activation_layer,
+def _layer_normalization(entry: Entry, weights: Weights) -> Layer:
+    if entry.flag("rms_scaling", False):
+        raise entry.unsupported("rms_scaling=True is not supported")
+    axes = entry.whole_numbers("axis", -1)
+    gamma, beta = (weights.optional(slot, *(None,) * len(axes)) for slot in ("gamma", "beta"))
+    return LayerNormalization(gamma, beta, entry.number("epsilon", 1e-3), axes)
+
+
+def _rms_normalization(entry: Entry, weights: Weights) -> Layer:
+    axes = entry.whole_numbers("axis", -1)
+    scale = weights.take("scale", *(None,) * len(axes))
+    return LayerNormalization(scale, None, entry.number("epsilon", 1e-6), axes, rms=True)
+
+
+def _prelu(entry: Entry, weights: Weights) -> Layer:
+    """alpha of the shape of a row, 1 where an axis shares it."""
+    return PReLU(weights.take("alpha", *(None,) * max(1, len(weights.shape("alpha")))))
+
+
+def _pooling(kind: type[MaxPooling1D] | type[AveragePooling1D]) -> Callable[[Entry, Weights], list[Layer]]:
+    def layer(entry: Entry, weights: Weights) -> list[Layer]:
+        size = entry.size("pool_size", 2)
+        strides = size if entry.get("strides") is None else entry.size("strides")
+        return _channels_last(entry, kind(size, strides, entry.word("padding", "valid", ("valid", "same"))))
+
+    return layer
+
+
+def _global_pooling(kind: Callable[[bool], Layer]) -> Callable[[Entry, Weights], list[Layer]]:
+    def layer(entry: Entry, weights: Weights) -> list[Layer]:
+        keepdims = entry.flag("keepdims", False)
+        return _channels_last(entry, kind(keepdims), turned_back=keepdims)
+
+    return layer
+
+
+def _flatten(entry: Entry, weights: Weights) -> Layer:
+    entry.word("data_format", "channels_last", _FORMATS[:1])
+    return Flatten()
+
+
+def _merge_of_keras_1(entry: Entry, weights: Weights) -> Layer:
+    """Keras 1 has one class for all ways of joining inputs."""
+    kinds: dict[str, type[Layer]] = {"sum": Add, "mul": Multiply, "ave": Average, "max": Maximum}
+    mode = entry.word("mode", "sum", ("concat", *kinds))
+    if entry.get("layers"):
+        raise entry.unsupported("it holds layers of its own, as the first of a Sequential model")
+    return Concatenate(entry.size("concat_axis", -1, -6)) if mode == "concat" else kinds[mode]()
+
+
+def _merging(layer: Callable[[Entry, Weights], Layer]) -> Callable[[Part, Shop], Made]:
+    """The maker of a class that joins several inputs; one alone is what it is.
+
+    A step is real in Keras 3 where any input has it, and an input without a mask has it; in Keras 1 and 2 where all
+    inputs that have a mask have it, and what is masked takes part in the sum or product all the same.
+    """
+
+    def maker(part: Part, shop: Shop) -> Made:
+        made = _of(layer)(part, shop)
+
+        def apply(scope: Scope, given: Given) -> list[Wire]:
+            masks = [wire.mask for wire in given.inputs]
+            if len(masks) == 1:
+                return given.inputs
+            along_steps = isinstance(made.layer, Concatenate) and made.layer.axis in (1, -2)
+            if part.entry.era >= 3 or len({*masks}) == 1 or along_steps:
+                return made.apply(scope, given)
+            unmasked = [scope.masked(wire, None) for wire in given.inputs]
+            result = made.apply(scope, Given(unmasked, given.states))[0]
+            return [scope.masked(result, scope.masks.both(masks))]
+
+        return Made(apply, made.layer)
+
+    return maker
+
+
+def _plain(layer: Layer) -> Callable[[Part, Shop], Made]:
+    return _of(lambda entry, weights: layer)
+
+
+def _time_distributed(part: Part, shop: Shop) -> Made:
+    return _in_turn(part.entry, [shop.time_distributed(part)])
+
+
+_dropout = _plain(Dropout())
+
+_LAYERS: dict[str, Callable[[Part, Any], Made]] = {
+    "Activation": _of(_activation_layer),
+    "ActivityRegularization": _dropout,
+    "Add": _merging(lambda entry, weights: Add()),
+    "AlphaDropout": _dropout,
+    "Average": _merging(lambda entry, weights: Average()),
+    "AveragePooling1D": _of(_pooling(AveragePooling1D)),
+    "BatchNormalization": _of(_batch_normalization),
+    "Bidirectional": bidirectional,
+    "Concatenate": _merging(lambda entry, weights: Concatenate(entry.size("axis", -1, -6))),
+    "Conv1D": _of(_conv1d),
+    "Cropping1D": _of(lambda entry, weights: Cropping1D(*entry.pair("cropping", 1))),
+    "CuDNNGRU": recurrent_layer,
+    "Dense": _of(_dense),
     "Dropout": _dropout,
-    "SpatialDropout1D": _dropout,
+    "ELU": _of(_own_activation),
+    "Embedding": _of(_embedding),
+    "Flatten": _of(_flatten),
+    "GRU": recurrent_layer,
     "GaussianDropout": _dropout,
     "GaussianNoise": _dropout,
-    "AlphaDropout": _dropout,
-    "ActivityRegularization": _dropout,
-    "Masking": _masking,
+    "GlobalAveragePooling1D": _of(_global_pooling(Mean)),
+    "GlobalMaxPooling1D": _of(_global_pooling(lambda keepdims: Max(keepdims, skip_masked=False))),
+    "Identity": _dropout,
+    "LayerNormalization": _of(_layer_normalization),
+    "LeakyReLU": _of(_own_activation),
+    "Masking": _of(lambda entry, weights: Masking(entry.number("mask_value", 0.0))),
+    "MaxPooling1D": _of(_pooling(MaxPooling1D)),
+    "Maximum": _merging(lambda entry, weights: Maximum()),
+    "Merge": _merging(_merge_of_keras_1),
+    "Minimum": _merging(lambda entry, weights: Minimum()),
+    "Multiply": _merging(lambda entry, weights: Multiply()),
+    "PReLU": _of(_prelu),
+    "Permute": _of(lambda entry, weights: Permute(entry.whole_numbers("dims"))),
+    "RMSNormalization": _of(_rms_normalization),
+    "RNN": recurrent_layer,
+    "ReLU": _of(_own_activation),
+    "RepeatVector": _of(lambda entry, weights: RepeatVector(entry.size("n"))),
+    "Reshape": _of(lambda entry, weights: Reshape(entry.whole_numbers("target_shape", missing=-1))),
+    "Softmax": _of(_own_activation),
+    "SpatialDropout1D": _dropout,
+    "Subtract": _merging(lambda entry, weights: Subtract()),
+    "ThresholdedReLU": _of(_own_activation),
+    "TimeDistributed": _time_distributed,
+    "UpSampling1D": _of(lambda entry, weights: UpSampling1D(entry.size("size", 2))),
+    "ZeroPadding1D": _of(lambda entry, weights: _channels_last(entry, ZeroPadding1D(*entry.pair("padding", 1)))),
 }
+
+SUPPORTED = (*sorted(_LAYERS), *CONTAINERS)

@@ -1,7 +1,7 @@
-"""Live objects of other libraries as plain arrays: a module or a state dict becomes named NumPy arrays.
+"""Live objects of PyTorch as plain data: a module or a state dict becomes named NumPy arrays, and the tree of classes.
 
-It imports no framework: tensors are told by what they can do. The arrays are copies, so that training on does not
-change a model that was made from them.
+It imports no framework: tensors and modules are told by what they have and can do. The arrays are copies, so that
+training on does not change a model that was made from them.
 """
 
 from __future__ import annotations
@@ -11,23 +11,29 @@ from typing import Any
 
 import numpy as np
 
+from ..checkpoint.torch_modules import COMPILED, HOOKS, MAX_DEPTH, MAX_MODULES, WRAPPERS, plain_options
 from ..errors import DTypeError
 
-__all__ = ["tensors_of"]
+__all__ = ["contents_of"]
 
 _NARROW = ("float16", "bfloat16")  # widened to float32, exactly
 # What libraries raise for a tensor that has no values to give: on the meta device, quantised, deleted.
 _CONVERSION_ERRORS = (TypeError, ValueError, RuntimeError, AttributeError)
+_PARAMETRIZE = "torch.nn.utils.parametrize"  # makes a class of its own, below the module's, to compute the weights
+_PACKED = "ScriptObject"  # what torch.ao keeps the weights of a quantised module in
 
 
-def tensors_of(module_or_state_dict: object) -> dict[str, np.ndarray]:
-    """The tensors of a module that has ``state_dict()``, or of a mapping of names to tensors or arrays.
+def contents_of(module_or_state_dict: object) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:
+    """The tensors by name, and for a module the tree of classes and options, both as they are read from a file.
 
     Raises
     ------
     DTypeError
-        It is neither, or one of its values is not a tensor.
+        It is neither a module nor a mapping of names to tensors or arrays, or one of its values is not a tensor.
     """
+    module = _unwrapped(module_or_state_dict)
+    if _is_module(module):
+        return _of_module(module)
     state: Any = module_or_state_dict
     if callable(getattr(state, "state_dict", None)) and not isinstance(state, type):
         state = state.state_dict()
@@ -42,7 +48,78 @@ def tensors_of(module_or_state_dict: object) -> dict[str, np.ndarray]:
             raise DTypeError(f"a state dict has names as keys, got {name!r} ({type(name).__name__})")
         if not name.endswith("_extra_state"):  # anything a torch module likes to keep beside its tensors
             tensors[name] = _array(name, value)
-    return tensors
+    return tensors, None
+
+
+def _of_module(module: object) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    tensors: dict[str, np.ndarray] = {}
+    root: dict[str, Any] = {}
+    waiting: list[tuple[str, dict[str, Any], Any, int]] = [("", root, module, 1)]
+    count = 1
+    while waiting:
+        prefix, node, each, depth = waiting.pop()
+        for name, value in _own_tensors(each).items():
+            tensors[prefix + name] = _array(prefix + name, value)
+        state = vars(each)
+        children = {name: _unwrapped(child) for name, child in state["_modules"].items() if _is_module(child)}
+        count += len(children)
+        if count > MAX_MODULES or depth > MAX_DEPTH:
+            raise DTypeError(f"got modules nested deeper than {MAX_DEPTH}, or more than {MAX_MODULES} of them")
+        hooks = [hook for attribute in HOOKS for hook in dict(state.get(attribute) or {}).values()]
+        node.update(
+            class_name=_class_of(type(each)),
+            options=plain_options(state),
+            hooks=[_class_of(type(hook)) for hook in hooks],
+            children={name: {} for name in children},
+        )
+        below = [(f"{prefix}{name}.", node["children"][name], child, depth + 1) for name, child in children.items()]
+        waiting.extend(reversed(below))
+    return tensors, root
+
+
+def _own_tensors(module: Any) -> dict[str, Any]:
+    """What a module itself holds by name: parameters, buffers that a state dict keeps, and packed weights."""
+    state = vars(module)
+    left_out = state.get("_non_persistent_buffers_set", ())
+    own = {**state["_parameters"], **state.get("_buffers", {})}
+    own = {name: value for name, value in own.items() if value is not None and name not in left_out}
+    for name, value in state.items():
+        if type(value).__name__ == _PACKED:
+            own.update({f"{name}.{part}": tensor for part, tensor in _packed(value).items()})
+    return own
+
+
+def _packed(script_object: Any) -> dict[str, Any]:
+    """The tensors of a packed weight, by the names that ``checkpoint.torch_packed`` has for them."""
+    content = script_object.__getstate__()[0]  # and the name of its class
+    if len(content) == 2:
+        return {name: tensor for name, tensor in zip(("weight", "bias"), content, strict=True) if tensor is not None}
+    pairs = zip(("ih", "hh"), content[4], strict=True)
+    return {f"{name}_{side}": tensor for side, each in pairs for name, tensor in _packed(each).items()}
+
+
+def _unwrapped(module: object) -> object:
+    """The module that DataParallel, an averaged model or torch.compile holds; any other object as it is."""
+    for _ in range(MAX_DEPTH):
+        name = _class_of(type(module))
+        inner = "_orig_mod" if name == COMPILED else "module" if name in WRAPPERS else ""
+        if not inner or not _is_module(module):
+            break
+        module = vars(module)["_modules"].get(inner, module)
+    return module
+
+
+def _is_module(value: object) -> bool:
+    """Whether it keeps parameters and modules as PyTorch's modules do."""
+    state = getattr(value, "__dict__", {})
+    return isinstance(state.get("_modules"), dict) and isinstance(state.get("_parameters"), dict)
+
+
+def _class_of(kind: type) -> str:
+    """The full name of a class; of a parametrised module's the class that it was before."""
+    if kind.__module__ == _PARAMETRIZE and len(kind.__mro__) > 1:
+        kind = kind.__mro__[1]
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _array(name: str, value: Any) -> np.ndarray:
@@ -52,6 +129,7 @@ def _array(name: str, value: Any) -> np.ndarray:
     try:
         if callable(getattr(value, "detach", None)):
             value = value.detach().cpu()
+            value = value.dequantize() if getattr(value, "is_quantized", False) else value
             if str(value.dtype).rpartition(".")[2] in _NARROW:
                 value = value.float()
             if hasattr(value, "data_ptr") and value.numel() and not value.data_ptr():

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ..errors import CheckpointError, UnsupportedModelError
 from ..spec import Dense, Embedding, GRUSpec, GRUWeights
-from .tensors import listed, take
+from .tensors import indexed, listed, take
 
 __all__ = [
+    "Known",
     "Module",
     "dense_from_tensors",
     "embedding_from_tensors",
+    "full_name",
     "gru_from_tensors",
     "modules_of",
+    "refuse_parametrised",
 ]
 
 # nn.GRU names its tensors weight_ih_l0, weight_hh_l0_reverse ...; nn.GRUCell the same without the layer.
@@ -30,26 +34,45 @@ _CELL = re.compile(r"(?:weight|bias)_(?:ih|hh)")
 _FAMILY_OF_ROWS = {4: "LSTM", 1: "RNN"}  # rows of weight_hh for each hidden unit; a GRU has 3
 
 
+# What can stand in a batch normalisation beside its statistics.
+_BATCH_NORM = frozenset(("weight", "bias", "running_mean", "running_var", "num_batches_tracked"))
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a module from elsewhere than its tensors: from a pickled module, or from a person.
+
+    ``kind`` is None where only options are known.
+    """
+
+    kind: str | None
+    looks_like: str
+    options: Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class Module:
-    """One module of a state dict, as far as its tensors tell.
+    """One module of a state dict, as far as its tensors tell, and what else is known of it.
 
-    ``kind`` is ``"gru"``, ``"linear"``, ``"matrix"`` (one 2-D weight: an Embedding, or a Linear without bias),
-    ``"lstm"``, ``"rnn"`` or ``"other"``; ``looks_like`` is the name of the PyTorch class for a message.
+    ``kind`` is ``"gru"``, ``"linear"``, ``"embedding"``, ``"matrix"`` (one 2-D weight: an Embedding, or a Linear
+    without bias), ``"conv"``, ``"batch_norm"``, ``"layer_norm"``, ``"rms_norm"``, ``"prelu"``, ``"vector"`` (one 1-D
+    weight: a normalisation or a PReLU), ``"lstm"``, ``"rnn"`` or ``"other"``; ``looks_like`` is the name of the
+    PyTorch class for a message.
     """
 
     prefix: str
     kind: str
     names: tuple[str, ...]
     looks_like: str
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def modules_of(tensors: Mapping[str, np.ndarray]) -> dict[str, Module]:
-    """The modules by prefix, in the order in which the file first names them."""
-    groups: dict[str, list[str]] = {}
-    for name in tensors:
-        groups.setdefault(name.rpartition(".")[0], []).append(name)
-    return {prefix: _module(prefix, names, tensors) for prefix, names in groups.items()}
+def modules_of(tensors: Mapping[str, np.ndarray], known: Mapping[str, Known] | None = None) -> dict[str, Module]:
+    """The modules by prefix, in the order in which the file first names them; ``known`` goes before what is seen."""
+    return {
+        prefix: _module(prefix, names, tensors, (known or {}).get(prefix))
+        for prefix, names in indexed(tensors).by_module.items()
+    }
 
 
 def gru_from_tensors(tensors: Mapping[str, np.ndarray], prefix: str, where: str) -> GRUSpec:
@@ -74,12 +97,12 @@ def gru_from_tensors(tensors: Mapping[str, np.ndarray], prefix: str, where: str)
         The tensors are those of an LSTM or of a plain RNN, or are parametrised.
     """
     leaves = _leaves(tensors, prefix)
-    _refuse_parametrised(tensors, prefix, where)
+    refuse_parametrised(tensors, prefix, where)
     stacked = [match for leaf in leaves if (match := _STACKED.fullmatch(leaf))]
     if not stacked and not any(_CELL.fullmatch(leaf) for leaf in leaves):
         raise CheckpointError(f"{where}: no GRU is called {prefix!r}; a GRU has tensors such as 'weight_hh_l0'")
     kind, looks_like = _kind(
-        prefix, {leaf: tensors[_full(prefix, leaf)] for leaf in leaves if "hh" in leaf or "hr" in leaf}
+        prefix, {leaf: tensors[full_name(prefix, leaf)] for leaf in leaves if "hh" in leaf or "hr" in leaf}
     )
     if kind != "gru":
         raise UnsupportedModelError(f"{where}: {prefix!r} is an {looks_like}, not a GRU; fastgru runs only GRUs")
@@ -96,40 +119,42 @@ def gru_from_tensors(tensors: Mapping[str, np.ndarray], prefix: str, where: str)
 
 def dense_from_tensors(tensors: Mapping[str, np.ndarray], prefix: str, where: str) -> Dense:
     """The ``nn.Linear`` called ``prefix``: ``weight`` (outputs, inputs), and ``bias`` (outputs,) or none."""
-    _refuse_parametrised(tensors, prefix, where)
-    weight = take(tensors, _full(prefix, "weight"), (None, None), where)
-    name = _full(prefix, "bias")
+    refuse_parametrised(tensors, prefix, where)
+    weight = take(tensors, full_name(prefix, "weight"), (None, None), where)
+    name = full_name(prefix, "bias")
     return Dense(weight, take(tensors, name, (weight.shape[0],), where) if name in tensors else None)
 
 
 def embedding_from_tensors(tensors: Mapping[str, np.ndarray], prefix: str, where: str) -> Embedding:
     """The ``nn.Embedding`` called ``prefix``: ``weight`` (vocabulary, features)."""
-    _refuse_parametrised(tensors, prefix, where)
-    return Embedding(take(tensors, _full(prefix, "weight"), (None, None), where))
+    refuse_parametrised(tensors, prefix, where)
+    return Embedding(take(tensors, full_name(prefix, "weight"), (None, None), where))
 
 
 def _direction(tensors: Mapping[str, np.ndarray], prefix: str, end: str, bias: bool, where: str) -> GRUWeights:
     """One direction of one layer, whose names end in ``end``, such as ``_l1_reverse``."""
-    name = _full(prefix, f"weight_hh{end}")
+    name = full_name(prefix, f"weight_hh{end}")
     w_hh = take(tensors, name, (None, None), where)
     hidden = w_hh.shape[1]
     if w_hh.shape[0] != 3 * hidden:
         raise CheckpointError(
             f"{where}: tensor {name!r} has the wrong shape: got {w_hh.shape}, wanted ({3 * hidden}, {hidden})"
         )
-    w_ih = take(tensors, _full(prefix, f"weight_ih{end}"), (3 * hidden, None), where)
+    w_ih = take(tensors, full_name(prefix, f"weight_ih{end}"), (3 * hidden, None), where)
     if not bias:
         zeros = np.zeros(3 * hidden, dtype=w_hh.dtype)
         return GRUWeights(w_ih, w_hh, zeros, zeros)
-    b_ih = take(tensors, _full(prefix, f"bias_ih{end}"), (3 * hidden,), where)
-    b_hh = take(tensors, _full(prefix, f"bias_hh{end}"), (3 * hidden,), where)
+    b_ih = take(tensors, full_name(prefix, f"bias_ih{end}"), (3 * hidden,), where)
+    b_hh = take(tensors, full_name(prefix, f"bias_hh{end}"), (3 * hidden,), where)
     return GRUWeights(w_ih, w_hh, b_ih, b_hh)
 
 
-def _module(prefix: str, names: list[str], tensors: Mapping[str, np.ndarray]) -> Module:
+def _module(prefix: str, names: list[str], tensors: Mapping[str, np.ndarray], known: Known | None) -> Module:
     leaves = {name.rpartition(".")[2]: tensors[name] for name in names}
     kind, looks_like = _kind(prefix, leaves)
-    return Module(prefix, kind, tuple(names), looks_like)
+    if known is not None and known.kind is not None:
+        kind, looks_like = known.kind, known.looks_like
+    return Module(prefix, kind, tuple(names), looks_like, known.options if known else {})
 
 
 def _kind(prefix: str, leaves: Mapping[str, np.ndarray]) -> tuple[str, str]:
@@ -143,9 +168,23 @@ def _kind(prefix: str, leaves: Mapping[str, np.ndarray]) -> tuple[str, str]:
         family = "LSTM" if projected else _family(w_hh)
         return family.lower(), family if stacked else f"{family}Cell"
     weight = leaves.get("weight")
-    if weight is not None and weight.ndim == 2 and leaves.keys() <= {"weight", "bias"}:
+    if {"running_mean", "running_var"} <= leaves.keys() <= _BATCH_NORM:
+        return "batch_norm", "BatchNorm"
+    if weight is None or not leaves.keys() <= {"weight", "bias"}:
+        return "other", _looks_like(leaves, weight)
+    if weight.ndim == 2:
         return ("linear", "Linear") if "bias" in leaves else ("matrix", "Embedding or Linear without bias")
-    return "other", _looks_like(leaves, weight)
+    if weight.ndim == 1:
+        return _kind_of_vector(leaves, weight)
+    return ("conv", "Conv1d") if weight.ndim == 3 else ("other", _looks_like(leaves, weight))
+
+
+def _kind_of_vector(leaves: Mapping[str, np.ndarray], weight: np.ndarray) -> tuple[str, str]:
+    if "bias" in leaves:
+        return "layer_norm", "LayerNorm"
+    if weight.shape == (1,):
+        return "prelu", "PReLU"
+    return "vector", "PReLU, RMSNorm or LayerNorm without bias"
 
 
 def _looks_like(leaves: Mapping[str, np.ndarray], weight: np.ndarray | None) -> str:
@@ -168,20 +207,22 @@ def _family(w_hh: np.ndarray | None) -> str:
     return _FAMILY_OF_ROWS.get(w_hh.shape[0] // w_hh.shape[1], "GRU")
 
 
-def _refuse_parametrised(tensors: Mapping[str, np.ndarray], prefix: str, where: str) -> None:
-    start = _full(prefix, "parametrizations.")
-    found = [name for name in tensors if name.startswith(start)]
+def refuse_parametrised(tensors: Mapping[str, np.ndarray], prefix: str, where: str) -> None:
+    """Raise where the module has weights under a parametrisation that ``fold`` does not know, as an orthogonal one."""
+    found = indexed(tensors).parametrised.get(prefix)
     if found:
+        orthogonal = any(name.endswith(".base") for name in found)
+        kind = "an orthogonal parametrisation" if orthogonal else "a parametrisation"
         raise UnsupportedModelError(
-            f"{where}: {prefix!r} has weights under a parametrisation other than weight_norm: {listed(found)}; call "
-            "torch.nn.utils.parametrize.remove_parametrizations on the module and save it again"
+            f"{where}: {prefix!r} has weights under {kind}, and only weight_norm and spectral_norm are read: "
+            f"{listed(found)}; call torch.nn.utils.parametrize.remove_parametrizations on the module and save it again"
         )
 
 
 def _leaves(tensors: Mapping[str, np.ndarray], prefix: str) -> list[str]:
-    start = len(prefix) + 1 if prefix else 0
-    return [name[start:] for name in tensors if name.rpartition(".")[0] == prefix]
+    return [name.rpartition(".")[2] for name in indexed(tensors).by_module.get(prefix, ())]
 
 
-def _full(prefix: str, leaf: str) -> str:
+def full_name(prefix: str, leaf: str) -> str:
+    """The name of a module's tensor."""
     return f"{prefix}.{leaf}" if prefix else leaf

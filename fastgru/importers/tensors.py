@@ -7,12 +7,13 @@ Nothing here knows what a layer is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 
 import numpy as np
 
 from ..errors import CheckpointError
 
-__all__ = ["UsedTensors", "listed", "take"]
+__all__ = ["UsedTensors", "indexed", "listed", "set_aside", "take"]
 
 
 class UsedTensors(Mapping[str, np.ndarray]):
@@ -33,6 +34,24 @@ class UsedTensors(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self._tensors)
+
+    @cached_property
+    def by_module(self) -> dict[str, list[str]]:
+        """The names by what stands before their last dot, both in the file's order."""
+        groups: dict[str, list[str]] = {}
+        for name in self._tensors:
+            groups.setdefault(name.rpartition(".")[0], []).append(name)
+        return groups
+
+    @cached_property
+    def parametrised(self) -> dict[str, list[str]]:
+        """The names of what PyTorch's parametrizations keep, by the module whose weights they make."""
+        groups: dict[str, list[str]] = {}
+        for prefix, names in self.by_module.items():
+            owner, word, _ = f"{prefix}.".partition("parametrizations.")
+            if word and (not owner or owner.endswith(".")):
+                groups.setdefault(owner.removesuffix("."), []).extend(names)
+        return groups
 
     def use(self, name: str) -> None:
         """Remember that a layer uses this tensor."""
@@ -72,6 +91,17 @@ def take(tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int | None, 
     if isinstance(tensors, UsedTensors):
         tensors.use(name)
     return np.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("="))
+
+
+def indexed(tensors: Mapping[str, np.ndarray]) -> UsedTensors:
+    """The tensors with their index by module: themselves where they have one."""
+    return tensors if isinstance(tensors, UsedTensors) else UsedTensors(tensors)
+
+
+def set_aside(tensors: Mapping[str, np.ndarray], name: str) -> None:
+    """Count a tensor as used, where it is there, that changes nothing of what is computed: a counter."""
+    if name in tensors and isinstance(tensors, UsedTensors):
+        tensors.use(name)
 
 
 def listed(names: Iterable[str], most: int = 20) -> str:

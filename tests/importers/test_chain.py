@@ -95,7 +95,7 @@ def test_a_later_matrix_is_a_linear_layer_without_bias():
 def test_a_layer_with_weights_may_be_given_as_an_object():
     spec = model_spec(gru("rnn", 4, 3), [Dense(array(4, 2)), "rnn"], "file")
     validate(spec)
-    assert spec.inputs[0].features == 2
+    assert spec.inputs[0].shape == (None, 2)
 
 
 def test_an_unknown_name_lists_the_modules_of_the_file():
@@ -104,8 +104,8 @@ def test_an_unknown_name_lists_the_modules_of_the_file():
 
 
 def test_a_module_that_is_not_supported_is_named_with_what_it_looks_like():
-    tensors = TAGGER | {"conv.weight": array(3, 4, 5)}
-    with pytest.raises(UnsupportedModelError, match=r"'conv', which looks like Conv1d \(tensors 'conv.weight'\)"):
+    tensors = TAGGER | {"conv.weight": array(3, 4, 5, 5)}
+    with pytest.raises(UnsupportedModelError, match=r"'conv', which looks like Conv2d \(tensors 'conv.weight'\)"):
         model_spec(tensors, ["words", "conv", "rnn"], "file")
 
 

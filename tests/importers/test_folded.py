@@ -75,3 +75,75 @@ def test_a_zero_row_gives_nan_as_in_pytorch(halves):
     weight = fold({"weight_g": length, "weight_v": direction})[0]["weight"]
     assert np.isnan(weight[2]).all()
     assert np.isfinite(np.delete(weight, 2, axis=0)).all()
+
+
+def test_a_pruned_weight_is_what_its_mask_leaves():
+    weight = np.arange(6, dtype=np.float32).reshape(2, 3)
+    mask = np.array([[1, 0, 1], [0, 1, 1]], np.float32)
+    for kind in (np.float32, np.bool_):
+        folded, sources = fold({"fc.weight_orig": weight, "fc.bias": weight[0], "fc.weight_mask": mask.astype(kind)})
+        assert list(folded) == ["fc.weight", "fc.bias"]
+        assert sources == {"fc.weight": ("fc.weight_orig", "fc.weight_mask")}
+        np.testing.assert_array_equal(folded["fc.weight"], weight * mask)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("rnn.weight_hh_l0_orig", "rnn.weight_hh_l0_u", "rnn.weight_hh_l0_v"),
+        ("rnn.parametrizations.weight_hh_l0.original", "rnn.parametrizations.weight_hh_l0.0._u",
+         "rnn.parametrizations.weight_hh_l0.0._v"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("shape", [(6, 4), (6, 2, 3)])
+def test_both_spellings_of_spectral_norm_divide_by_the_largest_singular_value(names, shape):
+    weight = np.random.default_rng(3).standard_normal(shape).astype(np.float32)
+    left, values, right = np.linalg.svd(weight.reshape(6, -1).astype(float), full_matrices=False)
+    parts = (weight, left[:, 0].astype(np.float32), right[0].astype(np.float32))
+    folded, sources = fold(dict(zip(names, parts, strict=True)))
+    assert sources == {"rnn.weight_hh_l0": names}
+    assert folded["rnn.weight_hh_l0"].dtype == np.float32
+    np.testing.assert_allclose(folded["rnn.weight_hh_l0"], weight / values[0], rtol=3e-7)
+
+
+def test_a_part_may_be_made_of_parts(halves):
+    length, direction = halves
+    mask = (direction > 0).astype(np.float32)
+    folded, sources = fold({"weight_g": length, "weight_v_orig": direction, "weight_v_mask": mask})
+    assert sources == {"weight": ("weight_g", "weight_v_orig", "weight_v_mask")}
+    np.testing.assert_array_equal(
+        folded["weight"], fold({"weight_g": length, "weight_v": direction * mask})[0]["weight"]
+    )
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"weight_orig": np.ones((6, 4)), "weight_mask": np.ones((4, 6))},
+        {"weight_orig": np.ones((6, 4), int), "weight_mask": np.ones((6, 4))},
+        {"weight_orig": np.ones((6, 4)), "weight_u": np.ones(6)},
+        {"weight_orig": np.ones((6, 4)), "weight_u": np.ones(4), "weight_v": np.ones(6)},
+        {"parametrizations.weight.original": np.ones((6, 4)), "parametrizations.weight.0.base": np.ones((6, 6))},
+        {"weight": np.ones((6, 4)), "weight_orig": np.ones((6, 4)), "weight_mask": np.ones((6, 4))},
+    ],
+)
+def test_parts_that_do_not_fit_are_left_as_they_were(tensors):
+    assert fold(tensors) == (tensors, {})
+
+
+def test_tied_parts_are_folded_once_and_stay_tied(halves):
+    length, direction = halves
+    names = [f"layers.{index}.weight" for index in range(50)]
+    folded, _ = fold({f"{name}_{end}": part for name in names for end, part in (("g", length), ("v", direction))})
+    assert list(folded) == names and len({id(weight) for weight in folded.values()}) == 1
+
+
+def test_folding_takes_no_more_memory_than_the_parts_did():
+    buffer = np.ones(100_050, np.float32)
+    tensors = {}
+    for index in range(50):  # overlapping views, as a hostile file may have them
+        tensors[f"l{index}.weight_orig"] = buffer[index : index + 100_000].reshape(1000, 100)
+        tensors[f"l{index}.weight_mask"] = buffer[50 - index : 100_050 - index].reshape(1000, 100)
+    folded, _ = fold(tensors)
+    own = {id(weight): weight.nbytes for weight in folded.values() if not np.shares_memory(weight, buffer)}
+    assert 0 < sum(own.values()) <= buffer.nbytes

@@ -1,4 +1,4 @@
-"""Live objects become plain arrays by what they can do; no framework is needed to tell."""
+"""Live objects become plain data by what they have and can do; no framework is needed to tell."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastgru.errors import DTypeError
-from fastgru.importers.live import tensors_of
+from fastgru.importers.live import contents_of
 
 
 class Tensor:
@@ -28,6 +28,12 @@ class Tensor:
         if self._attached or self.dtype == "torch.bfloat16":
             raise TypeError(f"no NumPy array for {self.dtype}")
         return self._array
+
+
+def tensors_of(value):
+    tensors, modules = contents_of(value)
+    assert modules is None
+    return tensors
 
 
 class Module:
@@ -103,3 +109,79 @@ def test_a_nested_state_dict_says_where_to_look():
 def test_keys_that_are_not_names_are_an_error():
     with pytest.raises(DTypeError, match="names as keys, got 3"):
         tensors_of({3: np.zeros(1)})
+
+
+class Torch:
+    """Keeps what it holds as torch's modules do."""
+
+    def __init__(self, parameters=None, buffers=None, modules=None, **options):
+        self._parameters, self._buffers, self._modules = parameters or {}, buffers or {}, modules or {}
+        self._non_persistent_buffers_set = {"mask"}
+        self._forward_hooks = self._forward_pre_hooks = {}
+        vars(self).update(options)
+
+
+def kind(name, base=Torch):
+    """A class of that full name."""
+    package, _, short = name.rpartition(".")
+    return type(short, (base,), {"__module__": package, "__qualname__": short})
+
+
+def test_a_module_gives_its_tensors_by_dotted_name_and_the_tree_of_classes():
+    weight, buffers = Tensor(np.ones((2, 3), np.float32)), {"mask": np.ones(2), "kept": np.ones(3)}
+    linear = kind("torch.nn.modules.linear.Linear")(
+        {"weight": weight, "bias": None}, buffers, in_features=3, pair=(1, 2)
+    )
+    root = kind("my.Net")({"scale": np.ones(1)}, None, {"fc": linear, "empty": None, "again": linear}, _private=1)
+    tensors, tree = contents_of(root)
+    assert list(tensors) == ["scale", "fc.weight", "fc.kept", "again.weight", "again.kept"]
+    node = {"class_name": "torch.nn.modules.linear.Linear", "options": {"in_features": 3, "pair": [1, 2]}, "hooks": [],
+            "children": {}}  # fmt: skip
+    assert tree == {"class_name": "my.Net", "options": {}, "hooks": [], "children": {"fc": node, "again": node}}
+
+
+def test_hooks_are_told_by_class():
+    hook = kind("torch.nn.utils.weight_norm.WeightNorm", object)()
+    _, tree = contents_of(Torch({"w": np.ones(1)}, _forward_pre_hooks={0: hook}, _forward_hooks={1: len}))
+    assert tree["hooks"] == ["torch.nn.utils.weight_norm.WeightNorm", "builtins.builtin_function_or_method"]
+
+
+def test_wrappers_are_gone_at_the_top_and_within():
+    gru = Torch({"w": np.ones(1)})
+    compiled = kind("torch._dynamo.eval_frame.OptimizedModule")(None, None, {"_orig_mod": gru})
+    net = Torch(None, None, {"gru": compiled})
+    parallel = kind("torch.nn.parallel.data_parallel.DataParallel")(None, None, {"module": net})
+    averaged = kind("torch.optim.swa_utils.AveragedModel")(None, {"n_averaged": np.ones(())}, {"module": parallel})
+    tensors, tree = contents_of(averaged)
+    assert list(tensors) == ["gru.w"] and list(tree["children"]) == ["gru"]
+
+
+def test_a_parametrised_module_is_of_the_class_below():
+    gru = kind("torch.nn.modules.rnn.GRU")
+    parametrised = kind("torch.nn.utils.parametrize.ParametrizedGRU", gru)
+    held = Torch(None, None, {"weight": Torch({"original0": np.ones(1)})})
+    tensors, tree = contents_of(parametrised({"bias": np.ones(1)}, None, {"parametrizations": held}))
+    assert list(tensors) == ["bias", "parametrizations.weight.original0"]
+    assert tree["class_name"] == "torch.nn.modules.rnn.GRU"
+
+
+def test_modules_that_contain_themselves_are_an_error():
+    root = Torch()
+    root._modules["self"] = root
+    with pytest.raises(DTypeError, match="nested deeper"):
+        contents_of(root)
+
+
+def test_the_weights_of_live_quantised_modules_are_unpacked():
+    class ScriptObject:
+        def __init__(self, content):
+            self.content = content
+
+        def __getstate__(self):
+            return self.content, "__torch__.torch.classes.some.Class"
+
+    weight, bias = np.ones((3, 2), np.float32), np.ones(3, np.float32)
+    linear = ScriptObject((weight, None))
+    cell = ScriptObject(("quantized_dynamic", [], [], [1], [ScriptObject((weight, bias)), linear]))
+    tensors, _ = contents_of(Torch(None, None, {"0": Torch(param=cell), "fc": Torch(_packed_params=linear)}))
+    assert list(tensors) == ["0.param.weight_ih", "0.param.bias_ih", "0.param.weight_hh", "fc._packed_params.weight"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastgru.errors import CheckpointError, UnsupportedModelError
-from fastgru.importers.pytorch import dense_from_tensors, gru_from_tensors, modules_of
+from fastgru.importers.pytorch import Known, dense_from_tensors, gru_from_tensors, modules_of
 from fastgru.spec import validate
 
 
@@ -146,15 +146,40 @@ def test_modules_are_told_by_their_tensors_in_the_files_order():
     found = {prefix: (module.kind, module.looks_like) for prefix, module in modules_of(tensors).items()}
     assert list(found) == ["norm", "words", "rnn", "batch", "conv", "attention", "fc", ""]
     assert found == {
-        "norm": ("other", "LayerNorm or PReLU"),
+        "norm": ("layer_norm", "LayerNorm"),
         "words": ("matrix", "Embedding or Linear without bias"),
         "rnn": ("gru", "GRU"),
         "batch": ("other", "BatchNorm"),
-        "conv": ("other", "Conv1d"),
+        "conv": ("conv", "Conv1d"),
         "attention": ("other", "MultiheadAttention"),
         "fc": ("linear", "Linear"),
         "": ("other", "unknown"),
     }
+
+
+@pytest.mark.parametrize(
+    ("tensors", "kind"),
+    [
+        ({"weight": (4,)}, "vector"),
+        ({"weight": (1,)}, "prelu"),
+        ({"weight": (4,), "bias": (4,)}, "layer_norm"),
+        ({"running_mean": (4,), "running_var": (4,)}, "batch_norm"),
+        ({"weight": (4, 2, 3), "bias": (4,)}, "conv"),
+        ({"weight": (4, 2, 3, 3)}, "other"),
+        ({"running_mean": (4,)}, "other"),
+        ({"weight": (4,), "bias": (4,), "extra": (1,)}, "other"),
+    ],
+)
+def test_a_module_around_the_gru_is_told_by_its_tensors(tensors, kind):
+    found = modules_of({f"m.{name}": array(*shape) for name, shape in tensors.items()})
+    assert found["m"].kind == kind
+
+
+def test_what_is_known_of_a_module_goes_before_what_is_seen():
+    known = {"m": Known("rms_norm", "RMSNorm", {"eps": 0.5}), "n": Known(None, "", {"padding": 1})}
+    found = modules_of({"m.weight": array(4), "n.weight": array(4, 2, 3)}, known)
+    assert (found["m"].kind, found["m"].looks_like, found["m"].options) == ("rms_norm", "RMSNorm", {"eps": 0.5})
+    assert (found["n"].kind, found["n"].looks_like, found["n"].options) == ("conv", "Conv1d", {"padding": 1})
 
 
 def test_a_linear_layer_has_a_bias_or_none():
@@ -172,5 +197,8 @@ def test_a_bias_that_does_not_fit_its_weight_is_named():
 def test_a_parametrisation_other_than_weight_norm_is_refused():
     tensors = gru_tensors("gru")
     tensors["gru.parametrizations.weight_hh_l0.original"] = tensors.pop("gru.weight_hh_l0")
-    with pytest.raises(UnsupportedModelError, match=r"'gru' has weights under a parametrisation .*original"):
+    with pytest.raises(UnsupportedModelError, match=r"'gru' has weights under a parametrisation.*original"):
+        gru_from_tensors(tensors, "gru", "file")
+    tensors["gru.parametrizations.weight_hh_l0.0.base"] = array(9, 9)
+    with pytest.raises(UnsupportedModelError, match=r"'gru' has weights under an orthogonal parametrisation"):
         gru_from_tensors(tensors, "gru", "file")

@@ -1,0 +1,67 @@
+"""Four ways to take the axes of a graph's inputs, tried one after the other.
+
+A graph does not say which of its first two axes is the batch, nor whether it works for other numbers of steps than the
+one it was exported with. The first way in which every operation can be followed is the one that is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar, Union
+
+import numpy as np
+
+from ...errors import ShapeError, UnsupportedModelError
+from ...spec import GRUSpec, ModelSpec, validate
+from ..tensors import UsedTensors
+from .builder import Builder
+from .values import LayoutError
+
+__all__ = ["first_that_fits", "left_over"]
+
+_COUNTER = "num_batches_tracked"  # a batch normalisation counts in it while it is trained
+
+_Spec = TypeVar("_Spec", bound=Union[GRUSpec, ModelSpec])
+
+
+def first_that_fits(
+    make: Callable[[Builder], _Spec], tensors: Mapping[str, np.ndarray], where: str, types: Mapping[int, str]
+) -> _Spec:
+    """What ``make`` gives for the first builder with which it succeeds; ``types`` are as the builder takes them.
+
+    With the batch first before the steps first, with open steps before those of the file.
+
+    Raises
+    ------
+    UnsupportedModelError
+        Of the way that led furthest; where it is the place of the batch that fails in both, the message says so.
+    """
+    furthest, problem = -1, None
+    for time_first in (False, True):
+        for any_steps in (True, False):
+            used = UsedTensors(tensors)
+            builder = Builder(used, where, time_first=time_first, any_steps=any_steps, types=types)
+            try:
+                spec = make(builder)
+                validate(spec)
+            except (UnsupportedModelError, ShapeError) as error:
+                if builder.count > furthest:
+                    furthest, problem = builder.count, error
+                continue
+            if isinstance(tensors, UsedTensors):
+                for name in used.used():
+                    tensors.use(name)
+            return spec
+    assert problem is not None
+    if isinstance(problem, LayoutError):
+        raise LayoutError(
+            f"{problem}; with its first two axes the other way round the model cannot be followed either, and fastgru "
+            "is batch first: load its parts by fastgru.read and layers="
+        ) from problem
+    raise problem
+
+
+def left_over(tensors: UsedTensors) -> list[str]:
+    """The tensors that a graph does not use. One that is tied to another counts as used where that is."""
+    used = {id(tensors[name]) for name in tensors.used()}
+    return [name for name in tensors.unused() if id(tensors[name]) not in used and name.rpartition(".")[2] != _COUNTER]

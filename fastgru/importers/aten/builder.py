@@ -1,0 +1,260 @@
+"""The making of a ModelSpec, node by node, out of PyTorch's operations.
+
+Owns the names of nodes, the moving of axes where a layer needs them, and the end: what nobody uses is left out, and a
+graph that is one GRU and nothing else becomes a GRUSpec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import UnsupportedModelError
+from ...spec import Concatenate, Edge, GRULayer, GRUSpec, Input, Layer, ModelSpec, Node, Permute, Reshape, edge_of
+from ..tensors import UsedTensors, take
+from .values import Array, LayoutError, Size, Stack, Unknown, Weight, known
+
+__all__ = ["Builder"]
+
+MAX_NODES = 10_000
+SPARE = 1 << 20  # numbers that layers may take beyond three times those of the file
+
+
+class Builder:
+    """One attempt at a model.
+
+    Parameters
+    ----------
+    tensors : mapping of str to ndarray
+        The file's, by name.
+    where : str
+        The file, for messages.
+    time_first : bool
+        Whether the model's inputs and outputs have their steps before their batch.
+    any_steps : bool
+        Whether the steps of an input stay open where the file has a number for them.
+    types : mapping of int to str
+        What the file's numbers for types stand for: ``"float"``, ``"integer"`` or something else.
+    """
+
+    def __init__(
+        self,
+        tensors: Mapping[str, np.ndarray],
+        where: str,
+        *,
+        time_first: bool,
+        any_steps: bool,
+        types: Mapping[int, str],
+    ) -> None:
+        self.tensors, self.where, self.types = tensors, where, types
+        self.time_first, self.any_steps = time_first, any_steps
+        self.batch = Unknown()
+        self.count = 0  # of operations so far
+        self.operation = ""  # the one that is being looked at
+        self._inputs: list[tuple[str, tuple[Size, ...], bool]] = []
+        self._nodes: list[Node] = []
+        self._taken: dict[str, int] = {}
+        self._layers: dict[tuple[Any, ...], Layer] = {}
+        self._left = SPARE + 3 * sum(tensor.size for tensor in tensors.values())
+
+    def error(self, message: str) -> UnsupportedModelError:
+        return UnsupportedModelError(f"{self.where}: {self.operation}: {message}")
+
+    def layout_error(self, message: str) -> LayoutError:
+        return LayoutError(f"{self.where}: {self.operation}: {message}")
+
+    # What a model takes.
+
+    def input(self, name: str, sizes: Sequence[Size], *, integers: bool = False) -> Array:
+        """A new input whose axes are ``sizes`` as PyTorch has them, the batch among them."""
+        rank = len(sizes)
+        order = (1, 0, *range(2, rank)) if self.time_first and rank >= (2 if integers else 3) else tuple(range(rank))
+        if not order:
+            raise LayoutError(f"{self.where}: input {name!r} has no batch axis")
+        shape = [sizes[axis] for axis in order]
+        if self.batch.example is None:
+            self.batch.example = shape[0] if isinstance(shape[0], int) else shape[0].example
+        shape[0] = self.batch
+        # Of (batch, steps, features) either may be the steps; operations with weights will tell which are features.
+        for axis in (1, 2) if rank == 3 and not integers else (1,) if rank > 3 or (integers and rank == 2) else ():
+            if self.any_steps and isinstance(shape[axis], int):
+                shape[axis] = Unknown(known(shape[axis]), opened=True)
+        name = self._free(name)
+        self._inputs.append((name, tuple(shape[1:]), integers))
+        return Array(name, tuple(shape), order, integers)
+
+    def states(self, name: str, count: int, features: Size) -> Stack:
+        """An input of initial states, (count, batch, features) for PyTorch: one input of the model for each."""
+        names = [name] if count == 1 else [f"{name}_{index}" for index in range(count)]
+        items = []
+        for each in names:
+            free = self._free(each)
+            self._inputs.append((free, (features,), False))
+            items.append(Array(free, (self.batch, features), (0, 1)))
+        return Stack(tuple(items))
+
+    # What it does.
+
+    def add(self, name: str, layer: Layer, *inputs: Edge) -> str:
+        """A node, called ``name`` or with the first of _1, _2 ... that is free; its name."""
+        name = self._free(name)
+        if len(self._nodes) >= MAX_NODES:
+            raise self.error(f"the model has more than {MAX_NODES} layers")
+        self._nodes.append(Node(name, layer, inputs))
+        return name
+
+    def layer(self, kind: str, operands: Sequence[Any], make: Callable[[], Layer]) -> Layer:
+        """What ``make`` gives, or what it gave for the same weights and options before: a layer that is used twice."""
+        key = (kind, *(_identity(operand) for operand in operands))
+        if key not in self._layers:
+            self.charge(sum(operand.array.size for operand in operands if isinstance(operand, Weight)))
+            self._layers[key] = make()
+        return self._layers[key]
+
+    def charge(self, count: int) -> None:
+        """Note that so many numbers are taken or made; a file cannot ask for many times what it holds."""
+        self._left -= count
+        if self._left < 0:
+            raise self.error("with it the layers take many times the numbers that the file holds")
+
+    def array(self, value: Any) -> Array:
+        """The operand as one array: states that are still apart are put along an axis of their own."""
+        if isinstance(value, Array):
+            return value
+        if isinstance(value, Stack):
+            return self._joined(value)
+        raise self.error(f"takes the output of a layer here, got {type(value).__name__.lower()}")
+
+    def arranged(self, array: Array, dims: Sequence[int]) -> Edge:
+        """The edge on which PyTorch's axes ``dims`` are the axes 0, 1, 2 ... of fastgru."""
+        places = tuple(array.order[dim] for dim in dims)
+        if places[0] != 0:
+            raise self.layout_error("the batch is not the axis that it is taken along")
+        if places == tuple(range(len(places))):
+            return array.edge
+        return self.add("permute", Permute(places[1:]), array.edge)
+
+    def weight(self, value: Any, *shape: int | None) -> np.ndarray:
+        """An operand that must be a weight of that shape."""
+        if not isinstance(value, Weight):
+            raise self.error("has weights that are computed while the model runs; fastgru needs them in the file")
+        for name in value.names:
+            if name in self.tensors:
+                take(self.tensors, name, (None,) * self.tensors[name].ndim, self.where)
+        made = f"{self.operation}: {' with '.join(value.names)}"
+        taken = take({made: value.array}, made, shape, self.where)
+        if not np.may_share_memory(taken, value.array):
+            self.charge(taken.size)
+        return taken
+
+    def optional(self, value: Any, *shape: int | None) -> np.ndarray | None:
+        return None if value is None else self.weight(value, *shape)
+
+    def number(self, weight: Weight) -> float:
+        """A tensor without axes, as traced models keep the numbers in their formulas."""
+        for name in weight.names:
+            if isinstance(self.tensors, UsedTensors) and name in self.tensors:
+                self.tensors.use(name)
+        if weight.array.ndim or weight.array.dtype.kind not in "iuf":
+            raise self.error(f"takes {weight.array.dtype} of shape {weight.array.shape}, wanted one number")
+        return float(weight.array)
+
+    def require(self, array: Array, dim: int, features: int) -> None:
+        """Note or check that PyTorch's axis ``dim`` has that size."""
+        size = array.sizes[dim]
+        if isinstance(size, Unknown) and size.value is None and size is not self.batch:
+            size.value = features
+        elif known(size) != features:
+            raise self.error(f"takes {features} features, got {known(size)}")
+
+    # The end.
+
+    def finished(self, outputs: Sequence[Any]) -> GRUSpec | ModelSpec:
+        """The model with these outputs; states that are still apart are one output each."""
+        edges: list[Edge] = []
+        for value in outputs:
+            if isinstance(value, Stack):
+                edges += [item.edge for item in value.items]
+            elif isinstance(value, Array):
+                edges.append(self._output(value))
+            else:
+                raise self.error(f"the model gives {type(value).__name__.lower()}, wanted outputs of layers")
+        nodes = _used(self._nodes, edges)
+        inputs = tuple(Input(name, self._shape(shape), integers) for name, shape, integers in self._inputs)
+        spec = ModelSpec(inputs, nodes, tuple(edges))
+        return _only_gru(spec) or spec
+
+    def _output(self, array: Array) -> Edge:
+        """The edge of an output, its axes as PyTorch has them, but the batch first where the steps were."""
+        self.operation = "the model's output"
+        batch = array.order.index(0)
+        if batch > (1 if self.time_first else 0):
+            raise self.layout_error(f"its batch is axis {batch}")
+        dims = [batch, *(dim for dim in range(len(array.order)) if dim != batch)]
+        return self.arranged(array, dims)
+
+    def _shape(self, shape: tuple[Size, ...]) -> tuple[int | None, ...]:
+        return tuple(known(size) for size in shape)
+
+    def _joined(self, stack: Stack) -> Array:
+        features = stack.items[0].shape[1]
+        size = known(features)
+        if size is None:
+            raise self.error("joins states of a size that is not known")
+        edges = [self.add("reshape", Reshape((1, size)), item.edge) for item in stack.items]
+        edge = edges[0] if len(edges) == 1 else self.add("stack", Concatenate(axis=1), *edges)
+        return Array(edge, (self.batch, len(edges), features), (1, 0, 2))
+
+    def _free(self, name: str) -> str:
+        """The name, or with the first of _1, _2 ... that is free."""
+        free = name
+        while free in self._taken:
+            self._taken[name] += 1
+            free = f"{name}_{self._taken[name]}"
+        self._taken[free] = 0
+        return free
+
+
+def _identity(operand: Any) -> Any:
+    """What tells operands of a layer from others: a weight by the memory it is in."""
+    if isinstance(operand, Weight):
+        array = operand.array
+        return (*operand.names, array.__array_interface__["data"][0], array.shape, array.strides)
+    return tuple(_identity(each) for each in operand) if isinstance(operand, (list, tuple)) else operand
+
+
+def _used(nodes: Sequence[Node], outputs: Sequence[Edge]) -> tuple[Node, ...]:
+    """The nodes that the outputs need, GRUs without states that nobody takes."""
+    needed: dict[str, int] = {}  # the largest index of each node's outputs that is taken
+    without: dict[int, Layer] = {}  # so that a layer used twice stays one
+    kept: list[Node] = []
+
+    def take_edges(edges: Sequence[Edge]) -> None:
+        for name, index in map(edge_of, edges):
+            needed[name] = max(index, needed.get(name, 0))
+
+    take_edges(outputs)
+    for node in reversed(nodes):
+        if node.name not in needed:
+            continue
+        if isinstance(node.layer, GRULayer) and node.layer.return_state and needed[node.name] == 0:
+            shared = without.setdefault(id(node.layer), node.layer.replace(return_state=False))
+            node = node.replace(layer=shared)
+        kept.append(node)
+        take_edges(node.inputs)
+    return tuple(reversed(kept))
+
+
+def _only_gru(spec: ModelSpec) -> GRUSpec | None:
+    """The GRU that the model is, if it takes and gives what a GRU does: the sequence, and every state."""
+    layer = spec.nodes[0].layer if len(spec.nodes) == 1 else None
+    if not isinstance(layer, GRULayer) or not layer.return_state or not layer.return_sequences:
+        return None
+    count = len(layer.state_sizes)
+    names = [source.name for source in spec.inputs]
+    given = [edge_of(edge) for edge in spec.nodes[0].inputs]
+    made = [edge_of(edge) for edge in spec.outputs]
+    whole = made == [(spec.nodes[0].name, index) for index in range(count + 1)]
+    return layer.gru if whole and given == [(name, 0) for name in names] else None

@@ -1,0 +1,354 @@
+"""PyTorch's operations on the shape of a value: views, transposes, selections, joins and splits.
+
+Where they only rename axes they make no layer. The batch stays a whole axis of its own throughout.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...spec import Last, RepeatVector, Reshape, Select, Slice
+from .builder import Builder
+from .values import Array, Size, Stack, Unknown, Weight, Zeros, known, same_size
+
+__all__ = [
+    "chunk",
+    "expand",
+    "flatten",
+    "movedim",
+    "mt",
+    "permute",
+    "select",
+    "size",
+    "slice_",
+    "split",
+    "squeeze",
+    "t",
+    "transpose",
+    "unbind",
+    "unflatten",
+    "unsqueeze",
+    "view",
+    "zeros",
+]  # fmt: skip
+
+END = 1 << 62  # at and beyond it a slice goes to the end
+MAX_PARTS = 1000
+MAX_RANK = 8
+
+
+def axis_of(b: Builder, dim: Any, rank: int) -> int:
+    if type(dim) is not int or not -rank <= dim < rank:
+        raise b.error(f"dim is {str(dim)[:40]}, wanted one of {rank} axes")
+    return dim % rank
+
+
+def size(b: Builder, self: Any, dim: Any = None) -> Any:
+    sizes = getattr(self, "sizes", None)
+    if sizes is None:
+        raise b.error(f"asks for the size of a {type(self).__name__}")
+    return tuple(sizes) if dim is None else sizes[axis_of(b, dim, len(sizes))]
+
+
+def zeros(b: Builder, size: Any) -> Zeros:
+    return Zeros(tuple(size) if isinstance(size, (list, tuple)) else ())
+
+
+# Other shapes of the same numbers.
+
+
+def view(b: Builder, self: Any, size: Any) -> Any:
+    if isinstance(self, Weight):
+        return _weight_view(b, self, size)
+    x = b.array(self)
+    _check_sizes(b, size)
+    if list(size).count(-1) > 1:
+        raise b.error("has more than one size of -1")
+    kept = 0
+    while kept < min(len(size), len(x.sizes)) and _stays(x.sizes, list(size), kept):
+        kept += 1
+    return _reshaped(b, x, kept, kept, list(size[kept:]))
+
+
+def _check_sizes(b: Builder, size: Any) -> None:
+    if not isinstance(size, (list, tuple)) or len(size) > MAX_RANK:
+        raise b.error(f"its sizes are {type(size).__name__.lower()}, wanted a list of at most {MAX_RANK}")
+    if not all(type(each) is int or isinstance(each, Unknown) for each in size):
+        raise b.error("its sizes are not all whole numbers")
+
+
+def _weight_view(b: Builder, weight: Weight, size: Any) -> Weight:
+    _check_sizes(b, size)
+    numbers = [known(each) for each in size]
+    rest = [number for number in numbers if number != -1]
+    if None in rest or numbers.count(-1) > 1 or min((number for number in rest if number is not None), default=1) < 1:
+        raise b.error(f"a weight of {weight.array.shape} cannot become {str(numbers)[:60]}")
+    total = math.prod(number for number in rest if number is not None)
+    if weight.array.size % total or (-1 not in numbers and total != weight.array.size):
+        raise b.error(f"a weight of {weight.array.shape} cannot become {str(numbers)[:60]}")
+    if not weight.array.flags.c_contiguous:
+        b.charge(weight.array.size)
+    return weight._replace(array=weight.array.reshape([number for number in numbers if number is not None]))
+
+
+def _stays(sizes: Sequence[Size], wanted: list[Any], at: int) -> bool:
+    """Whether the axis ``at`` is as it was; where it is -1, because all behind it multiplies to the same."""
+    if wanted[at] != -1:
+        return same_size(sizes[at], wanted[at])
+    before, after = list(sizes[at + 1 :]), wanted[at + 1 :]
+    for each in list(before):
+        match = next((other for other in after if same_size(each, other)), None)
+        if match is not None:
+            before.remove(each)
+            after.remove(match)
+    return _product(before) == _product(after) is not None
+
+
+def _product(sizes: Sequence[Any]) -> int | None:
+    numbers = [known(size) for size in sizes]
+    return None if None in numbers else math.prod(number for number in numbers if number is not None)
+
+
+def flatten(b: Builder, self: Any, start_dim: int = 0, end_dim: int = -1) -> Array:
+    x = b.array(self)
+    first, last = axis_of(b, start_dim, len(x.order)), axis_of(b, end_dim, len(x.order))
+    if last <= first:
+        return x
+    together = _product(x.sizes[first : last + 1])
+    return _reshaped(b, x, first, last + 1, [-1 if together is None else together])
+
+
+def unflatten(b: Builder, self: Any, dim: int, sizes: Any) -> Array:
+    x = b.array(self)
+    at = axis_of(b, dim, len(x.order))
+    _check_sizes(b, sizes)
+    return _reshaped(b, x, at, at + 1, list(sizes))
+
+
+def _reshaped(b: Builder, x: Array, first: int, end: int, sizes: list[Any]) -> Array:
+    """PyTorch's axes from ``first`` to before ``end`` (or all that follow) become ``sizes``."""
+    rank = len(x.order)
+    if end == first:
+        end = rank
+    old, rest = x.sizes[first:end], list(range(end, rank))
+    if len(old) == len(sizes) and all(same_size(*pair) for pair in zip(old, sizes, strict=True)):
+        return x
+    batch = x.order.index(0)
+    if first <= batch < end:
+        raise b.layout_error("the batch is taken together with other axes, or apart")
+    sizes = [_resolved(b, each, old, sizes) for each in sizes]
+    before = [dim for dim in range(first) if dim != batch]
+    dims = [batch, *before, *range(first, end), *(dim for dim in rest if dim != batch)]
+    edge = b.arranged(x, dims)
+    parts = [[x.sizes[dim] for dim in before], sizes, [x.sizes[dim] for dim in rest if dim != batch]]
+    shape = [each for part in parts for each in part]
+    numbers = tuple(-1 if known(each) is None else int(known(each) or 0) for each in shape)
+    if numbers.count(-1) > 1 or not numbers:
+        raise b.error("makes a shape with more than one size that is not known, or with no axis but the batch")
+    name = b.add("reshape", Reshape(numbers), edge)
+    places = [0 if dim == batch else 1 + before.index(dim) for dim in range(first)]
+    made = [1 + len(before) + at for at in range(len(sizes))]
+    behind = [dim for dim in rest if dim != batch]
+    places += made + [0 if dim == batch else 1 + len(before) + len(sizes) + behind.index(dim) for dim in rest]
+    return Array(name, (b.batch, *shape), tuple(places))
+
+
+def _resolved(b: Builder, size: Any, old: Sequence[Size], new: Sequence[Any]) -> Size:
+    """A new size, where -1 is what the others leave; raise where a number stands for steps that are not known."""
+    total = _product(old)
+    open_steps = any(isinstance(each, Unknown) and each.opened and each.value is None for each in old)
+    if open_steps and not any(each is other for each in old for other in new if isinstance(each, Unknown)):
+        raise b.error("its numbers depend on how many steps the model was exported with")
+    if size != -1:
+        return size  # type: ignore[no-any-return]
+    others = _product([each for each in new if each != -1])
+    return Unknown() if total is None or not others else total // others
+
+
+def permute(b: Builder, self: Any, dims: Any) -> Any:
+    rank = _rank(b, self)
+    if not isinstance(dims, (list, tuple)) or len(dims) != rank:
+        raise b.error(f"dims is {str(dims)[:40]}, wanted {rank} axes")
+    places = tuple(axis_of(b, dim, rank) for dim in dims)
+    if len(set(places)) != rank:
+        raise b.error(f"dims is {str(dims)[:40]}, wanted every axis once")
+    if isinstance(self, Weight):
+        return self._replace(array=self.array.transpose(places))
+    x = b.array(self)
+    return x._replace(order=tuple(x.order[place] for place in places))
+
+
+def transpose(b: Builder, self: Any, dim0: int, dim1: int) -> Any:
+    rank = _rank(b, self)
+    dims = list(range(rank))
+    one, other = axis_of(b, dim0, rank), axis_of(b, dim1, rank)
+    dims[one], dims[other] = dims[other], dims[one]
+    return permute(b, self, dims)
+
+
+def t(b: Builder, self: Any) -> Any:
+    return transpose(b, self, 0, 1) if _rank(b, self) == 2 else self
+
+
+def mt(b: Builder, self: Any) -> Any:
+    return transpose(b, self, -2, -1)
+
+
+def movedim(b: Builder, self: Any, source: Any, destination: Any) -> Any:
+    rank = _rank(b, self)
+    source, destination = (each[0] if isinstance(each, (list, tuple)) and len(each) == 1 else each
+                           for each in (source, destination))  # fmt: skip
+    dims = list(range(rank))
+    moved = dims.pop(axis_of(b, source, rank))
+    dims.insert(axis_of(b, destination, rank), moved)
+    return permute(b, self, dims)
+
+
+def _rank(b: Builder, value: Any) -> int:
+    if not isinstance(value, (Array, Stack, Weight)):
+        raise b.error(f"takes a tensor, got {type(value).__name__}")
+    return len(value.sizes)
+
+
+def squeeze(b: Builder, self: Any, dim: Any = None) -> Any:
+    sizes = size(b, self)
+    dims = range(len(sizes)) if dim is None else dim if isinstance(dim, (list, tuple)) else [dim]
+    places = sorted({axis_of(b, each, len(sizes)) for each in dims}, reverse=True)
+    for place in places:
+        if known(sizes[place]) == 1:
+            self = select(b, self, place, 0)
+        elif _may_be_one(sizes[place]) and (dim is not None or sizes[place].example == 1):
+            raise b.layout_error(f"axis {place} may be the batch, or have more than one place")
+    return self
+
+
+def _may_be_one(size: Any) -> bool:
+    return isinstance(size, Unknown) and size.value is None and size.example in (None, 1)
+
+
+def unsqueeze(b: Builder, self: Any, dim: int) -> Any:
+    if isinstance(self, Weight):
+        return self._replace(array=np.expand_dims(self.array, axis_of(b, dim, self.array.ndim + 1)))
+    x = b.array(self)
+    rank = len(x.order)
+    at = axis_of(b, dim, rank + 1)
+    if at == 0 and x.order == (0, 1) and not x.integers:
+        return Stack((x,))
+    place = max(x.order[at], 1) if at < rank else rank
+    shape = [*x.shape[1:place], 1, *x.shape[place:]]
+    numbers = tuple(-1 if known(each) is None else int(known(each) or 0) for each in shape)
+    if numbers.count(-1) > 1:
+        raise b.error("more than one size is not known")
+    order = [axis + (axis >= place) for axis in x.order]
+    order.insert(at, place)
+    return Array(b.add("unsqueeze", Reshape(numbers), x.edge), (b.batch, *shape), tuple(order))
+
+
+def expand(b: Builder, self: Any, size: Any) -> Any:
+    """One state for several layers, one vector for several steps, or zeros for anything."""
+    if isinstance(self, Zeros):
+        return zeros(b, size)
+    if not isinstance(size, (list, tuple)) or len(size) != len(getattr(self, "sizes", ())):
+        raise b.error(f"cannot be expanded to {str(size)[:60]}")
+    grown = [at for at, each in enumerate(size) if each != -1 and not same_size(self.sizes[at], each)]
+    if not grown:
+        return self
+    count = known(size[grown[0]])
+    if len(grown) > 1 or count is None or not 1 <= count <= MAX_PARTS or known(self.sizes[grown[0]]) != 1:
+        raise b.error(f"cannot be expanded to {str(size)[:60]}")
+    if isinstance(self, Stack) and grown == [0]:
+        return Stack(self.items * count)
+    x = b.array(self)
+    if len(x.order) != 3 or x.order[grown[0]] != 1:
+        raise b.error("only a vector can be expanded, to several steps")
+    vector = b.add("select", Select(1, 0), x.edge)
+    return Array(b.add("repeat", RepeatVector(count), vector), (b.batch, count, x.shape[2]), x.order)
+
+
+# Parts.
+
+
+def select(b: Builder, self: Any, dim: int, index: int) -> Any:
+    rank = _rank(b, self)
+    at = axis_of(b, dim, rank)
+    if type(index) is not int:
+        raise b.error(f"index is {type(index).__name__.lower()}, wanted a number")
+    if isinstance(self, Weight):
+        if not -self.array.shape[at] <= index < self.array.shape[at]:
+            raise b.error(f"index is {index}, wanted one of {self.array.shape[at]}")
+        return self._replace(array=np.asarray(self.array.take(index, axis=at)))
+    if isinstance(self, Stack) and at == 0:
+        if not -len(self.items) <= index < len(self.items):
+            raise b.error(f"index is {index}, wanted one of {len(self.items)} states")
+        return self.items[index]
+    x = b.array(self)
+    axis = x.order[at]
+    if axis == 0:
+        raise b.layout_error("takes one row of the batch")
+    if rank == 2:
+        raise b.error("leaves no axis but the batch, and fastgru gives at least one number a row in an axis of its own")
+    last = axis == 1 and rank == 3 and index == -1
+    name = b.add("last" if last else "select", Last() if last else Select(axis, index), x.edge)
+    order = tuple(each - (each > axis) for each in x.order if each != axis)
+    return Array(name, (*x.shape[:axis], *x.shape[axis + 1 :]), order)
+
+
+def slice_(b: Builder, self: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
+    sizes = size(b, self)
+    at = axis_of(b, dim, len(sizes))
+    start = 0 if start is None else start
+    end = None if end is None or (type(end) is int and end >= END) or same_size(end, sizes[at]) else end
+    if step != 1 or type(start) is not int or not (end is None or type(end) is int):
+        raise b.error("takes every so many places, or from a place that is not a number")
+    if start == 0 and end is None:
+        return self
+    if isinstance(self, Weight):
+        return self._replace(array=self.array[(slice(None),) * at + (slice(start, end),)])
+    if isinstance(self, Stack) and at == 0:
+        items = self.items[start:end]
+        if not items:
+            raise b.error("takes none of its states")
+        return Stack(items)
+    x = b.array(self)
+    axis = x.order[at]
+    if axis == 0:
+        raise b.layout_error("takes some rows of the batch")
+    whole = known(x.shape[axis])
+    count: Size = Unknown() if whole is None else len(range(*slice(start, end).indices(whole)))
+    name = b.add("slice", Slice(axis, start, end), x.edge)
+    return x._replace(edge=name, shape=(*x.shape[:axis], count, *x.shape[axis + 1 :]))
+
+
+def split(b: Builder, self: Any, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
+    """Parts of one size, the last of what is left, or of given sizes."""
+    total = known(size(b, self, dim))
+    if total is None:
+        raise b.error("splits an axis whose size is not known")
+    if type(split_size) is int and split_size > 0 and total <= MAX_PARTS * split_size:
+        lengths = [min(split_size, total - first) for first in range(0, total, split_size)]
+    elif isinstance(split_size, (list, tuple)) and len(split_size) <= MAX_PARTS:
+        lengths = [each for each in split_size if type(each) is int and each > 0]
+    else:
+        raise b.error(f"its sizes are {str(split_size)[:60]}, wanted at most {MAX_PARTS} numbers")
+    if sum(lengths) != total:
+        raise b.error(f"its sizes are {str(lengths)[:60]}, wanted numbers that add up to {total}")
+    firsts = [sum(lengths[:part]) for part in range(len(lengths))]
+    return tuple(slice_(b, self, dim, at, at + length) for at, length in zip(firsts, lengths, strict=True))
+
+
+def chunk(b: Builder, self: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
+    total = known(size(b, self, dim))
+    if total is None or type(chunks) is not int or chunks < 1:
+        raise b.error("splits an axis whose size is not known, or into no parts")
+    return split(b, self, max(1, -(-total // chunks)), dim)
+
+
+def unbind(b: Builder, self: Any, dim: int = 0) -> tuple[Any, ...]:
+    count = known(size(b, self, dim))
+    if count is None or count > MAX_PARTS:
+        raise b.error("takes an axis apart whose size is not known, or too large")
+    return tuple(select(b, self, dim, index) for index in range(count))

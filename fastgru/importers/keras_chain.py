@@ -1,0 +1,235 @@
+"""``layers=[...]`` for Keras files that hold weights and no configuration, and what is said where it is missing.
+
+A string names a layer of the file. What the weights do not say is taken as Keras's default: no activation behind a
+Dense or a Conv1D, tanh in a GRU, both directions side by side, an epsilon of 1e-3; the activation of a GRU's gates is
+sigmoid, or the hard_sigmoid that Keras had up to 2.2. A ``Named`` says otherwise. A GRU gives its output for every
+step, as it does for PyTorch's files, and ``Last()`` or ``FinalState()`` behind it takes the last.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from ..checkpoint.contents import Checkpoint
+from ..errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
+from ..spec import FinalState, GRULayer, GRUSpec, Last, Layer, ModelSpec, sequential, validate
+from .chain import CHOICE, LayerItem
+from .keras_config import Entry, number_of, snake_case
+from .keras_layers import make
+from .keras_modules import Module, modules_of
+from .keras_scope import Given, Scope
+from .keras_tensors import Weights
+from .keras_tree import Part
+from .named import KERAS_OPTIONS, Named
+from .tensors import UsedTensors, listed
+
+__all__ = ["contents", "spec_from", "suggest"]
+
+_ORDER = ("Embedding", "Matrix", "Conv1D", "BatchNormalization", "LayerNormalization", "RMSNormalization", "PReLU",
+          "GRU", "CuDNNGRU", "Bidirectional", "RNN", "Dense")  # in which most chains run  # fmt: skip
+_GRUS = ("GRU", "CuDNNGRU", "Bidirectional", "RNN")
+_MOST_TRIED = 24  # layers; a longer chain is suggested in the file's order, untried
+
+Modules = Mapping[str, Module]
+
+
+def spec_from(
+    checkpoint: Checkpoint, tensors: UsedTensors, layers: Sequence[LayerItem] | None, strict: bool
+) -> GRUSpec | ModelSpec:
+    """The chain that ``layers`` names, or without it the one GRU of the file.
+
+    Raises
+    ------
+    CheckpointError
+        The file has no layer of that name, or ``layers`` is needed; the message then shows the line to start from.
+    UnsupportedModelError
+        A layer is not supported.
+    DTypeError
+        ``layers`` is not a list of strings and layers.
+    """
+    modules = modules_of(checkpoint, tensors)
+    if layers is not None:
+        return _Chain(checkpoint, tensors, modules).model(layers)
+    where = checkpoint.path
+    grus = [module for module in modules.values() if module.kind in _GRUS]
+    if len(grus) == 1 and (len(modules) == 1 or not strict):
+        spec = _Chain(checkpoint, tensors, modules).model([grus[0].name])
+        layer = spec.nodes[0].layer
+        if len(spec.nodes) == 1 and isinstance(layer, GRULayer) and not layer.above:
+            return layer.gru
+    if not modules:
+        raise CheckpointError(f"{where}: holds no weights of layers, wanted those of a GRU")
+    found = f"It holds:\n{contents(modules, tensors)}"
+    if not grus:
+        raise CheckpointError(f"{where}: holds no GRU that can be told by its weights' shapes\n{found}")
+    line = suggest(checkpoint, tensors)
+    example = f", for example\n  {line}\n{CHOICE}.\n" if line else ". "
+    raise CheckpointError(
+        f"{where}: holds weights and not the order of its layers: {listed(modules, 8)}\n{found}\n"
+        f"Name the layers in the order in which they run{example}"
+        "Layers without weights and activations are not in the file: add them, as fastgru.Activation('relu') or "
+        "fastgru.Named('dense', activation='relu')"
+    )
+
+
+def suggest(checkpoint: Checkpoint, tensors: Mapping[str, np.ndarray]) -> str:
+    """The ``layers=[...]`` to start from; empty where no order of the layers runs."""
+    modules = modules_of(checkpoint, tensors)
+    if any(not module.kind for module in modules.values()):
+        return ""
+    by_kind = sorted(modules.values(), key=lambda module: _ORDER.index(module.kind))
+    for order in (list(modules.values()), by_kind):
+        items: list[LayerItem] = [module.name for module in order]
+        last = max((place for place, module in enumerate(order) if module.kind in _GRUS), default=len(order))
+        if any(module.kind in ("Dense", "Matrix") for module in order[last + 1 :]):
+            items.insert(last + 1, FinalState() if order[last].kind == "Bidirectional" else Last())
+        if len(items) > _MOST_TRIED or _runs(checkpoint, tensors, items):
+            written = (f"fastgru.{item}" if isinstance(item, Layer) else json.dumps(item) for item in items)
+            return f"layers=[{', '.join(written)}]"
+    return ""
+
+
+def contents(modules: Modules, tensors: Mapping[str, np.ndarray], most: int = 40) -> str:
+    """One line a layer: its name, what it looks like, and its weights' shapes."""
+    lines = []
+    for module in list(modules.values())[:most]:
+        shapes = ", ".join(str(tensors[name].shape) for name in module.tensors[:4])
+        more = ", ..." if len(module.tensors) > 4 else ""
+        lines.append(f"  {json.dumps(module.name, ensure_ascii=False)}: {module.looks_like} {shapes}{more}")
+    return "\n".join([*lines, *([f"  and {len(modules) - most} more layers"] if len(modules) > most else [])])
+
+
+def _runs(checkpoint: Checkpoint, tensors: Mapping[str, np.ndarray], items: Sequence[LayerItem]) -> bool:
+    try:
+        validate(_Chain(checkpoint, UsedTensors(tensors), modules_of(checkpoint, tensors)).model(items))
+    except FastGRUError:
+        return False
+    return True
+
+
+class _Chain:
+    """Makes the layers that are named, with what is known of them."""
+
+    def __init__(self, checkpoint: Checkpoint, tensors: UsedTensors, modules: Modules) -> None:
+        self.where, self.tensors, self.modules = checkpoint.path, tensors, modules
+        said = str(checkpoint.metadata.get("keras_version") or "")
+        self.version = said if said or checkpoint.format == "keras-h5" else "3"
+        self._names: dict[int, Mapping[str, str]] = {}
+        self._parts: list[Part] = []
+        self._called = {other: module.name for module in modules.values() for other in module.also}
+
+    def model(self, layers: Sequence[LayerItem]) -> ModelSpec:
+        if isinstance(layers, (str, Layer, Named)) or not isinstance(layers, Iterable):
+            raise DTypeError(f"layers= is {type(layers).__name__}, wanted a list of layer names and layers")
+        items = list(layers)
+        for item in items:
+            self._check(item)
+        scope = Scope(self.where)
+        source = scope.input("input")
+        wires = [source]
+        for place, item in enumerate(items):
+            if isinstance(item, Layer):
+                wires = scope.named(snake_case(type(item).__name__)).add(item, wires)
+            else:
+                part = self._part(items, place)
+                wires = make(part, self).apply(scope.named(part.entry.name), Given(wires))
+        chain = sequential([(node.name, node.layer) for node in scope.nodes])
+        return scope.model([(source, chain.inputs[0].shape)], wires)
+
+    def weights(self, part: Part) -> Weights:
+        return Weights(self.tensors, self._names[id(part)], part.entry.where)
+
+    def time_distributed(self, part: Part) -> Layer:
+        raise UnsupportedModelError(f"{part.entry.where}: not supported")
+
+    def _module(self, item: LayerItem) -> Module | None:
+        name = item.prefix if isinstance(item, Named) else str(item)
+        return self.modules.get(name) or self.modules.get(self._called.get(name, ""))
+
+    def _check(self, item: object) -> None:
+        """Raise unless an element of ``layers=`` is a layer or names one that can be loaded."""
+        if isinstance(item, Layer):
+            return
+        if not isinstance(item, (str, Named)):
+            hint = f"; write {item.__name__}()" if isinstance(item, type) and issubclass(item, Layer) else ""
+            raise DTypeError(f"layers= holds {item!r}, wanted layer names and layers such as fastgru.Last(){hint}")
+        module = self._module(item)
+        name = item.prefix if isinstance(item, Named) else item
+        if module is None:
+            raise CheckpointError(
+                f"{self.where}: layers= names {name!r}, which is not a layer of this file; it holds "
+                f"{listed(self.modules)}"
+            )
+        if not module.kind:
+            raise UnsupportedModelError(
+                f"{self.where}: layers= names {name!r}, which looks like {module.looks_like} (tensors "
+                f"{listed(module.tensors)}); supported are {', '.join(_ORDER[:1] + _ORDER[2:])}"
+            )
+        if isinstance(item, Named):
+            kind = item.kind or module.kind
+            wrong = [option for option in item.options if option not in KERAS_OPTIONS.get(kind, ())]
+            if wrong or (item.kind is not None and not _may_be(module.kind, item.kind)):
+                raise DTypeError(
+                    f"layers= holds {item!r}, but {name!r} is {module.looks_like}"
+                    + (f", which has no option {wrong[0]!r}" if wrong else "")
+                    + (f"; it has {', '.join(KERAS_OPTIONS[kind])}" if kind in KERAS_OPTIONS else "")
+                )
+
+    def _part(self, items: Sequence[LayerItem], place: int) -> Part:
+        """The layer named at ``place`` as if a configuration described it."""
+        item = items[place]
+        module = self._module(item)
+        assert module is not None
+        options = dict(item.options) if isinstance(item, Named) else {}
+        kind = item.kind if isinstance(item, Named) and item.kind else module.kind
+        if kind == "Matrix":  # both give as many features as it has columns
+            kind = "Dense" if any(not isinstance(each, Layer) for each in items[:place]) else "Embedding"
+        if module.kind == "Matrix" and kind == "Embedding":
+            rows, columns = self.tensors[module.tensors[0]].shape
+            return self._leaf(module.name, "Embedding", {"embeddings": module.tensors[0]},
+                              {"input_dim": rows, "output_dim": columns, **options})  # fmt: skip
+        if len(module.cells) == 1:
+            cell = module.cells[0]
+            usual = self._usual(cell.config) if kind in _GRUS else {}
+            return self._leaf(module.name, kind, cell.names, {**usual, **cell.config, **options})
+        outer = {key: options.pop(key) for key in ("merge_mode",) if key in options}
+        inner = [
+            self._leaf(f"{module.name}/{index}", cell.class_name, cell.names,
+                       {**self._usual(cell.config), **cell.config, **options})
+            for index, cell in enumerate(module.cells)
+        ]  # fmt: skip
+        if kind == "Bidirectional":
+            inner[1] = self._leaf(inner[1].entry.name, inner[1].entry.class_name, module.cells[1].names,
+                                  {**inner[1].entry.config, "go_backwards": True})  # fmt: skip
+            return Part(self._entry(module.name, kind, outer), "", tuple(inner))
+        cells = Part(self._entry(module.name, "StackedRNNCells", {}), "", tuple(inner))
+        return Part(self._entry(module.name, kind, {"return_sequences": True, **options}), "", (cells,))
+
+    def _leaf(self, name: str, kind: str, names: Mapping[str, str], config: Mapping[str, object]) -> Part:
+        part = Part(self._entry(name, kind, config), "")
+        self._parts.append(part)  # kept, so that its id is that of no other
+        self._names[id(part)] = names
+        return part
+
+    def _entry(self, name: str, kind: str, config: Mapping[str, object]) -> Entry:
+        return Entry(kind, name, name, config, f"{self.where}: layer {name!r} ({kind})", self.version)
+
+    def _usual(self, config: Mapping[str, object]) -> dict[str, object]:
+        """What Keras's GRU is where nothing else is said, in the version that wrote the file."""
+        version = number_of(self.version)
+        tensorflow = self.version.endswith("-tf")
+        after = bool(config.get("reset_after", version >= (2, 4) or tensorflow))
+        soft = version >= (2, 3) or (tensorflow and after)
+        return {
+            "return_sequences": True,
+            "recurrent_activation": "sigmoid" if soft else "hard_sigmoid",
+            "reset_after": after,
+        }
+
+
+def _may_be(found: str, said: str) -> bool:
+    """Whether a layer that looks like one kind can be what a person says it is."""
+    return found == said or (found == "Matrix" and said in ("Dense", "Embedding"))

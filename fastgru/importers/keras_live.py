@@ -1,0 +1,92 @@
+"""A live Keras model or layer as the checkpoint that it would be saved as; no framework is imported.
+
+It is asked for its configuration and its weights by its own methods, those of Keras 3 and of ``tf_keras``. The arrays
+are copies, so that training on does not change a model that was made from them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..checkpoint.contents import Checkpoint
+from ..errors import DTypeError, UnsupportedModelError
+from ..spec import GRULayer, GRUSpec, ModelSpec
+
+__all__ = ["checkpoint_of", "only_gru"]
+
+_LAYERS = ("Bidirectional", "CuDNNGRU", "GRU", "RNN")
+
+
+def checkpoint_of(model: object) -> Checkpoint:
+    """The configuration and the weights of a model, or of a GRU, a Bidirectional or an RNN by itself.
+
+    Raises
+    ------
+    DTypeError
+        It is no Keras model and no such layer, or has no weights yet.
+    UnsupportedModelError
+        It cannot describe itself.
+    """
+    live: Any = model
+    kind = type(model).__name__
+    asked = [getattr(live, name, None) for name in ("get_config", "get_weights")]
+    if isinstance(model, type) or not all(map(callable, asked)):
+        raise DTypeError(f"got {kind}, wanted a Keras model or layer; to read a file, use fastgru.load(path)")
+    if isinstance(getattr(live, "layers", None), list) and callable(getattr(live, "to_json", None)):
+        config = _described(live, kind)
+        layers = live.layers
+    elif kind in _LAYERS and type(model).__module__.split(".")[0] in ("keras", "tf_keras", "tensorflow"):
+        layer = {"class_name": kind, "config": live.get_config()}
+        config = {"class_name": "Sequential", "config": {"name": "model", "layers": [layer]}}
+        layers = [live]
+    else:
+        raise DTypeError(f"got {kind}, wanted a Keras model, or a layer that is one of {', '.join(_LAYERS)}")
+    tensors: dict[str, np.ndarray] = {}
+    lists: dict[str, list[str]] = {}
+    for each in layers:
+        arrays = list(_arrays(each))
+        lists[each.name] = [f"{each.name}/{place}" for place in range(len(arrays))]
+        tensors.update(zip(lists[each.name], arrays, strict=True))
+    if not tensors and (layers == [live] or not getattr(live, "built", True)):
+        raise DTypeError(f"the {kind} has no weights yet; build it, or call it once")
+    version = config.get("keras_version") or ("2" if type(model).__module__.startswith("tf_keras") else "3")
+    return Checkpoint(kind, "keras-h5", tensors, config, {"keras_version": str(version), "weight_names": lists})
+
+
+def only_gru(model: object, spec: GRUSpec | ModelSpec) -> GRUSpec | None:
+    """The GRU that a layer by itself is; None for a model, and for a layer that does more than a GRU."""
+    if not isinstance(spec, ModelSpec) or isinstance(getattr(model, "layers", None), list) or len(spec.nodes) != 1:
+        return None
+    layer = spec.nodes[0].layer
+    plain = isinstance(layer, GRULayer) and not layer.above and not layer.go_backwards and layer.merge == "concat"
+    return layer.gru if plain and isinstance(layer, GRULayer) else None
+
+
+def _described(model: Any, kind: str) -> dict[str, Any]:
+    try:
+        config = json.loads(model.to_json())
+    except Exception as error:  # a class of the user's own raises what it likes
+        raise UnsupportedModelError(
+            f"{kind}: the model cannot describe itself ({str(error)[:200]}); supported are Sequential and functional "
+            "models"
+        ) from error
+    return config if isinstance(config, dict) else {}
+
+
+def _arrays(layer: Any) -> Iterator[np.ndarray]:
+    """What is trained, and then what is not, as Keras writes them to HDF5 files."""
+    for variable in [*layer.trainable_weights, *layer.non_trainable_weights]:
+        array = np.array(_plain(variable), order="C", copy=True)
+        yield array.astype(np.float32) if array.dtype.itemsize == 2 else array
+
+
+def _plain(variable: Any) -> Any:
+    """The values of a variable; PyTorch gives NumPy no bfloat16."""
+    value: Any = getattr(variable, "value", None)
+    if str(getattr(variable, "dtype", "")) == "bfloat16" and callable(getattr(value, "detach", None)):
+        return value.detach().cpu().float().numpy()
+    return variable.numpy()

@@ -1,0 +1,99 @@
+"""``Named``: one module in ``layers=[...]``, with what a state dict does not say of it.
+
+Owns that record and its words. What the options mean is for ``pytorch_layers``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import DTypeError
+from .pytorch import Known
+from .pytorch_layers import OPTION_NAMES
+
+__all__ = ["KERAS_KINDS", "KERAS_OPTIONS", "KINDS", "Named"]
+
+# The kinds of module by the class that a person knows them by.
+KINDS = {
+    "GRU": "gru",
+    "Linear": "linear",
+    "Embedding": "embedding",
+    "Conv1d": "conv",
+    "LayerNorm": "layer_norm",
+    "RMSNorm": "rms_norm",
+    "BatchNorm1d": "batch_norm",
+    "PReLU": "prelu",
+}
+
+
+# What a person can say of a layer in a file of Keras weights: its class, and its options as Keras calls them.
+KERAS_KINDS = {
+    "BatchNormalization": "batch_norm",
+    "Conv1D": "conv",
+    "Dense": "linear",
+    "LayerNormalization": "layer_norm",
+    "RMSNormalization": "rms_norm",
+}
+KERAS_OPTIONS: dict[str, tuple[str, ...]] = {
+    "BatchNormalization": ("axis", "epsilon"),
+    "Bidirectional": ("merge_mode", "return_sequences", "activation", "recurrent_activation", "reset_after"),
+    "Conv1D": ("activation", "strides", "padding", "dilation_rate", "groups"),
+    "CuDNNGRU": ("return_sequences", "go_backwards"),
+    "Dense": ("activation",),
+    "Embedding": ("mask_zero",),
+    "GRU": ("return_sequences", "go_backwards", "activation", "recurrent_activation", "reset_after"),
+    "LayerNormalization": ("axis", "epsilon"),
+    "RMSNormalization": ("axis", "epsilon"),
+    "RNN": ("return_sequences", "go_backwards", "activation", "recurrent_activation", "reset_after"),
+}
+
+
+class Named:
+    """A module of a file by its prefix, and its options where they are not the defaults of its framework.
+
+    Weights alone do not say how a convolution is padded or which epsilon a normalisation has; the framework's defaults
+    are taken where nothing else is said.
+
+    Parameters
+    ----------
+    prefix : str
+        What the names of its tensors begin with, as a string alone in ``layers=[...]``.
+    kind : str, optional
+        Its class, where the tensors leave it open: ``"Linear"`` or ``"Embedding"`` for a matrix, ``"LayerNorm"``,
+        ``"RMSNorm"`` or ``"PReLU"`` for one vector.
+    **options
+        As PyTorch calls them: ``stride``, ``padding``, ``dilation`` and ``groups`` of a Conv1d, ``eps`` of a LayerNorm,
+        an RMSNorm or a BatchNorm1d, ``bidirectional`` of a GRU that was quantised. For a file of Keras weights as Keras
+        calls them: ``activation``, ``recurrent_activation``, ``merge_mode``, ``epsilon``, ``strides`` and the like.
+
+    Examples
+    --------
+    >>> Named("conv", padding=1)
+    Named('conv', padding=1)
+    """
+
+    __slots__ = ("kind", "options", "prefix")
+
+    def __init__(self, prefix: str, kind: str | None = None, **options: Any) -> None:
+        if not isinstance(prefix, str):
+            raise DTypeError(f"Named: got {type(prefix).__name__} as a prefix, wanted the name of a module")
+        if kind is not None and kind not in (*KINDS, *KERAS_KINDS):
+            raise DTypeError(f"Named({prefix!r}): kind is {kind!r}, wanted one of {', '.join((*KINDS, *KERAS_KINDS))}")
+        known = {name for names in (*OPTION_NAMES.values(), *KERAS_OPTIONS.values()) for name in names}
+        for name in options:
+            if name not in known:
+                raise DTypeError(
+                    f"Named({prefix!r}): there is no option {name!r}; known are {', '.join(sorted(known))}"
+                )
+        self.prefix, self.kind, self.options = prefix, kind, options
+
+    def __repr__(self) -> str:
+        kind = [] if self.kind is None else [f"kind={self.kind!r}"]
+        return f"Named({', '.join([repr(self.prefix), *kind, *(f'{k}={v!r}' for k, v in self.options.items())])})"
+
+    def known(self, other: Known | None) -> Known:
+        """What this and the file say of the module together; a person is right where both do."""
+        options = {**(other.options if other else {}), **self.options}
+        if self.kind is not None:
+            return Known({**KINDS, **KERAS_KINDS}[self.kind], self.kind, options)
+        return Known(other.kind if other else None, other.looks_like if other else "", options)

@@ -1,0 +1,385 @@
+"""Functional configs of Keras, written by hand as its versions write them: how calls are found, named and put in order."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+
+import numpy as np
+import pytest
+from keras_configs import (
+    array,
+    called,
+    functional,
+    graph_checkpoint,
+    gru,
+    gru_tensors,
+    h5,
+    layer,
+    old_layer,
+    operation,
+    tensor,
+)
+
+from fastgru import Model
+from fastgru.errors import CheckpointError, FastGRUError, UnsupportedModelError
+from fastgru.importers import spec_of
+from fastgru.spec import Dropout, MaskOf, NotEqual, Reverse, Select, Slice, Unmasked, validate
+
+
+def given(name, *shape, **config):
+    return called(layer("InputLayer", name, batch_shape=[None, *shape], **config))
+
+
+def dense(name, units, *calls):
+    return called(layer("Dense", name, units=units), *calls)
+
+
+def dense_tensors(*sizes):
+    """Of Dense layers from inputs to outputs, in the order of their groups."""
+    tensors = {}
+    for place, (inputs, outputs) in enumerate(sizes):
+        group = f"layers/dense{f'_{place}' if place else ''}"
+        tensors |= {f"{group}/vars/0": array(inputs, outputs, seed=place), f"{group}/vars/1": array(outputs)}
+    return tensors
+
+
+def two_inputs(**changes):
+    """a and b through one Dense, added, and b through another."""
+    layers = [
+        given("a", 3), given("b", 3), dense("shared", 2, (tensor("a"),), (tensor("b"),)),
+        called(layer("Add", "sum"), ([tensor("shared", 0), tensor("shared", 1)],)),
+        dense("own", 4, (tensor("b"),)),
+    ]  # fmt: skip
+    options = {"inputs": [["a", 0, 0], ["b", 0, 0]], "outputs": [["own", 0, 0], ["sum", 0, 0]]} | changes
+    return graph_checkpoint(layers, options["inputs"], options["outputs"], dense_tensors((3, 2), (3, 4)))
+
+
+def test_inputs_and_outputs_come_in_the_files_order():
+    spec = spec_of(two_inputs())
+    assert [source.name for source in spec.inputs] == ["a", "b"]
+    assert spec.outputs == ("own", "sum")
+    assert [node.name for node in spec.nodes] == ["shared", "shared#1", "sum", "own"]
+    assert spec.nodes[0].layer is spec.nodes[1].layer
+    a, b = array(2, 3), array(2, 3, seed=1)
+    own, total = Model(spec)([a, b])
+    weights = list(two_inputs().tensors.values())
+    np.testing.assert_allclose(total, (a + b) @ weights[0] + 2 * weights[1], atol=1e-6)
+    np.testing.assert_allclose(own, b @ weights[2] + weights[3], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "names"),
+    [
+        (["b", 0, 0], ["own", 0, 0], None),
+        ([["b", 0, 0], ["a", 0, 0]], [["sum", 0, 0]], ["b", "a"]),
+        ({"y": ["b", 0, 0], "x": ["a", 0, 0]}, {"q": ["sum", 0, 0], "p": ["own", 0, 0]}, ["b", "a"]),
+        ([["a", 0, 0], [["b", 0, 0]]], [[["sum", 0, 0]], ["own", 0, 0]], ["a", "b"]),
+    ],
+)
+def test_inputs_and_outputs_may_be_one_a_list_or_a_dict(inputs, outputs, names):
+    checkpoint = two_inputs(inputs=inputs, outputs=outputs)
+    if names is None:
+        with pytest.raises(CheckpointError, match=r"'a' .*input_layers must name every InputLayer once"):
+            spec_of(checkpoint)
+    else:
+        assert [source.name for source in spec_of(checkpoint).inputs] == names
+
+
+def test_calls_are_put_in_an_order_in_which_they_can_be_computed():
+    layers = [
+        dense("third", 2, (tensor("second"),)), dense("second", 2, (tensor("first"),)),
+        dense("first", 2, (tensor("x"),)), given("x", 2),
+    ]  # fmt: skip
+    tensors = dense_tensors((2, 2), (2, 2), (2, 2))
+    spec = spec_of(graph_checkpoint(layers, [["x", 0, 0]], [["third", 0, 0]], tensors))
+    assert [node.name for node in spec.nodes] == ["first", "second", "third"]
+    np.testing.assert_array_equal(spec.nodes[0].layer.weight, tensors["layers/dense_2/vars/0"].T)
+
+
+def inner(style, name="inner"):
+    """A functional model within one, as Keras 2 and 3 write it; it doubles what it takes."""
+    if style == "old":
+        layers = [
+            {**old_layer("InputLayer", "i", batch_input_shape=[None, 3])},
+            old_layer("Add", "twice", [["i", 0, 0], ["i", 0, 0]]),
+        ]
+        return {"class_name": "Model", "config": functional(layers, [["i", 0, 0]], [["twice", 0, 0]]) | {"name": name}}
+    layers = [given("i", 3), called(layer("Add", "twice"), ([tensor("i"), tensor("i")],))]
+    config = functional(layers, [["i", 0, 0]], [["twice", 0, 0]]) | {"name": name}
+    return {
+        "module": "keras.src.models.functional",
+        "class_name": "Functional",
+        "config": config,
+        "registered_name": "Functional",
+    }
+
+
+def test_keras_3_counts_the_calls_of_a_model_from_1_only_among_the_outputs():
+    model = called(inner("new"), (tensor("x"),), (tensor("inner", 0),), (tensor("inner", 1),), name="inner")
+    checkpoint = graph_checkpoint([given("x", 3), model], [["x", 0, 0]], [["inner", 3, 0], ["inner", 1, 0]], {})
+    spec = spec_of(checkpoint)
+    assert [node.name for node in spec.nodes] == ["inner/twice", "inner/twice#1", "inner/twice#2"]
+    assert spec.outputs == ("inner/twice#2", "inner/twice")
+    eight, two = Model(spec)(np.ones((1, 3)))
+    assert (eight == 8).all() and (two == 2).all()
+
+
+def test_keras_2_counts_the_calls_of_a_model_from_1_everywhere():
+    model = {**inner("old"), "name": "inner", "inbound_nodes": [[["x", 0, 0, {}]], [["inner", 1, 0, {}]]]}
+    layers = [old_layer("InputLayer", "x", batch_input_shape=[None, 3]), model]
+    config = functional(layers, [["x", 0, 0]], [["inner", 2, 0], ["inner", 1, 0]])
+    four, two = Model(spec_of(h5(config, {"x": [], "inner": []}, class_name="Model")))(np.ones((1, 3)))
+    assert (four == 4).all() and (two == 2).all()
+
+
+def test_keras_2_lists_references_and_options():
+    kernel, recurrent, bias = array(4, 9), array(3, 9), array(2, 9)
+    layers = [
+        old_layer("InputLayer", "x", batch_input_shape=[None, None, 4]),
+        old_layer("InputLayer", "h", batch_input_shape=[None, 3]),
+        old_layer("GRU", "listed", [["x", 0, 0], ["h", 0, 0]], units=3, reset_after=True),
+        {**old_layer("GRU", "named", units=3, reset_after=True),
+         "inbound_nodes": [[["x", 0, 0, {"initial_state": [["h", 0, 0]], "training": None}]]]},
+        old_layer("Subtract", "difference", [["listed", 0, 0], ["named", 0, 0]]),
+    ]  # fmt: skip
+    config = functional(layers, [["x", 0, 0], ["h", 0, 0]], [["difference", 0, 0], ["named", 0, 0]])
+    lists = {"listed": [kernel, recurrent, bias], "named": [kernel, recurrent, bias]}
+    spec = spec_of(h5(config, lists, class_name="Model"))
+    difference, state = Model(spec)([array(2, 5, 4), array(2, 3)])
+    assert not difference.any() and state.any()
+    assert [node.inputs for node in spec.nodes[:2]] == [("x", "h")] * 2
+
+
+def test_functions_of_tensorflow_are_layers_of_their_own():
+    key = {"slice_spec": [{"start": None, "stop": None, "step": None}, -1, {"start": None, "stop": None, "step": None}]}
+    layers = [
+        old_layer("InputLayer", "x", batch_input_shape=[None, 5, 4]),
+        {**old_layer("SlicingOpLambda", "last", function="__operators__.getitem"), "inbound_nodes": [["x", 0, 0, key]]},
+        {**old_layer("TFOpLambda", "sum", function="math.add"),
+         "inbound_nodes": [["last", 0, 0, {"y": ["last", 0, 0], "name": None}]]},
+    ]  # fmt: skip
+    config = functional(layers, [["x", 0, 0]], [["sum", 0, 0]])
+    x = array(2, 5, 4)
+    got = Model(spec_of(h5(config, {"x": [], "last": [], "sum": []}, class_name="Functional")))(x)
+    np.testing.assert_allclose(got, 2 * x[:, -1], atol=1e-6)
+
+
+def sliced(*key):
+    return {"class_name": "__slice__", "config": dict(zip(("start", "stop", "step"), key, strict=True))}
+
+
+WHOLE = (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("key", "layer_of"),
+    [
+        ([sliced(*WHOLE), -1], Select(1, -1)),
+        ([sliced(*WHOLE), sliced(*WHOLE), 2], Select(2, 2)),
+        ([{"class_name": "__ellipsis__", "config": {}}, 0], Select(-1, 0)),
+        ([sliced(*WHOLE), 1, {"class_name": "__ellipsis__", "config": {}}], Select(1, 1)),
+        ([sliced(*WHOLE), sliced(1, None, None)], Slice(1, 1)),
+        ([sliced(*WHOLE), sliced(None, -2, 1), sliced(*WHOLE)], Slice(1, 0, -2)),
+        ([sliced(*WHOLE), sliced(None, None, -1)], Reverse()),
+        ([sliced(*WHOLE), sliced(None, None, 2)], None),
+        ([0], None),
+        ([sliced(0, 1, None)], None),
+        ([sliced(*WHOLE), 0, 0], None),
+        ([sliced(*WHOLE), None], None),
+        ([sliced(*WHOLE), True], None),
+        ([sliced(*WHOLE), [0, 1]], None),
+        ([sliced(*WHOLE), sliced("a", None, None)], None),
+        ([sliced(*WHOLE), {"class_name": "__slice__"}], None),
+        ([], None),
+    ],
+)
+def test_a_part_of_a_tensor(key, layer_of):
+    layers = [given("x", 5, 4), called(operation("GetItem", "part"), (tensor("x"), key))]
+    checkpoint = graph_checkpoint(layers, [["x", 0, 0]], [["part", 0, 0]], {})
+    if layer_of is None:
+        with pytest.raises(UnsupportedModelError, match=r"'part' \(GetItem, layers\[1\]\)"):
+            spec_of(checkpoint)
+    else:
+        assert spec_of(checkpoint).nodes[0].layer == layer_of
+
+
+def masked(mask, **options):
+    """An Embedding, a Dense behind it, and a GRU that is called with a mask."""
+    layers = [
+        given("ids", 6, dtype="int32"), given("other", 6, dtype="int32"),
+        called(layer("Embedding", "words", input_dim=9, output_dim=4, mask_zero=True), (tensor("ids"),)),
+        dense("dense", 4, (tensor("words"), {"training": False})),
+        called(operation("NotEqual", "not_equal"), (tensor("ids", rank=2), 0)),
+        called(operation("NotEqual", "not_two"), (tensor("other", rank=2), 2)),
+        called(operation("LogicalOr", "either"), (tensor("not_equal"), tensor("not_two"))),
+        called(gru(return_sequences=True), (tensor("dense"), {"mask": mask, **options})),
+    ]  # fmt: skip
+    tensors = dense_tensors((4, 4)) | gru_tensors("layers/gru", 4, 3) | {"layers/embedding/vars/0": array(9, 4)}
+    inputs = [["ids", 0, 0], ["other", 0, 0]]
+    return graph_checkpoint(layers, inputs, [["gru", 0, 0], ["dense", 0, 0]], tensors)
+
+
+def test_the_mask_that_comes_with_the_input_is_not_written_down_twice():
+    spec = spec_of(masked(tensor("not_equal")))
+    assert [node.name for node in spec.nodes] == ["words", "dense", "gru"]
+    assert all(node.mask is None for node in spec.nodes)
+    assert spec == spec_of(masked(None))
+
+
+def test_another_mask_is_a_node_of_booleans():
+    spec = spec_of(masked(tensor("not_two")))
+    assert [(node.name, type(node.layer), node.mask) for node in spec.nodes[2:4]] == [
+        ("mask", NotEqual, None),
+        ("gru/masked", Dropout, "mask"),
+    ]
+    assert spec.inputs[1].integers
+    ids = np.array([[1, 2, 0, 3, 0, 4]])
+    other = np.array([[1, 2, 2, 3, 2, 2]])
+    got, dense_output = Model(spec)([ids, other])
+    alone = Model(spec_of(masked(None)))
+    real = np.array([0, 1, 3])
+    shown = alone._graph.runners[-1].gru(dense_output[:, other[0] != 2])[0]
+    np.testing.assert_allclose(got[0, real], shown[0, [0, 0, 1]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ("either", "its mask is made in a way"),
+        ("dense", "is no output of booleans, one a step"),
+        ("nowhere", "which its model has not"),
+    ],
+)
+def test_masks_that_are_made_in_other_ways_are_refused(mask, message):
+    with pytest.raises(FastGRUError, match=rf"'gru.*' .*{message}"):
+        spec_of(masked(tensor(mask)))
+
+
+def test_an_operation_hands_on_no_mask():
+    checkpoint = masked(None)
+    layers = checkpoint.config["config"]["layers"]
+    layers.insert(4, called(operation("Add", "doubled"), (tensor("dense"), tensor("dense"))))
+    layers[-1]["inbound_nodes"][0]["args"] = [tensor("doubled")]
+    spec = spec_of(checkpoint)
+    assert [type(node.layer) for node in spec.nodes].count(Unmasked) == 2
+
+
+def test_a_state_makes_keras_3_forget_the_mask_and_keras_2_not():
+    checkpoint = masked(None, initial_state=tensor("state"))
+    checkpoint.config["config"]["layers"].insert(0, given("state", 3))
+    checkpoint.config["config"]["input_layers"].append(["state", 0, 0])
+    kinds = [type(node.layer) for node in spec_of(checkpoint).nodes]
+    assert Unmasked in kinds and MaskOf in kinds
+    checkpoint.metadata["keras_version"] = "2.15.0"
+    kinds = [type(node.layer) for node in spec_of(checkpoint).nodes]
+    assert Unmasked not in kinds and MaskOf not in kinds
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"training": True}, "called with training=True"),
+        ({"constants": [tensor("dense")]}, "called with 'constants'"),
+        ({"initial_state": 3}, "called with .* wanted outputs of layers"),
+        ({"whatever": 3}, "called with 'whatever'"),
+    ],
+)
+def test_calls_that_change_what_a_layer_does_are_refused(options, message):
+    with pytest.raises(UnsupportedModelError, match=rf"'gru' \(GRU, layers\[7\]\).*{message}"):
+        spec_of(masked(None, **options))
+
+
+def changed(edit):
+    checkpoint = two_inputs()
+    edit(checkpoint.config["config"])
+    return checkpoint
+
+
+def set_call(place, call, *arguments):
+    return lambda config: config["layers"][place]["inbound_nodes"][call].update(args=list(arguments))
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (set_call(2, 0, tensor("sum")), "layer 'shared' .*it needs its own output, in a cycle"),
+        (set_call(4, 0, tensor("nowhere")), "'own' .*it refers to a layer 'nowhere', which its model has not"),
+        (set_call(4, 0, tensor("shared", 2)), "'own' .*output 0 of call 2 of layer 'shared', which is called 2 times"),
+        (set_call(4, 0, tensor("shared", -1)), "call -1 of layer 'shared'"),
+        (set_call(4, 0, tensor("shared", 0, 1)), "it refers to output 1 of a layer that has 1"),
+        (set_call(4, 0, tensor("shared", 0, -1)), "output -1 of call 0"),
+        (set_call(4, 0, {"class_name": "__keras_tensor__", "config": {}}), "does not say whose output it is"),
+        (set_call(4, 0), r"'own' .*called with \[\], wanted outputs of layers"),
+        (set_call(4, 0, 3), r"'own' .*called with \[3\], wanted outputs of layers"),
+        (set_call(4, 0, tensor("b"), tensor("a")), "called with 'more than one argument'"),
+        (lambda config: config["layers"][4].update(inbound_nodes=3), "inbound_nodes is 3, wanted a list"),
+        (lambda config: config["layers"][4].update(inbound_nodes=[3]), r"inbound_nodes\[0\] is 3, wanted a call"),
+        (lambda config: config["layers"][0].update(inbound_nodes=[{"args": []}]), "an InputLayer has inputs of its own"),
+        (lambda config: config["layers"][1].update(name="a"), "two layers have this name"),
+        (lambda config: config.update(input_layers=[["a", 0, 0], ["a", 0, 0]]), "must name every InputLayer once"),
+        (lambda config: config.update(input_layers=[["own", 0, 0]]), "input_layers has 'own', wanted an InputLayer"),
+        (lambda config: config.update(output_layers=[["nowhere", 0, 0]]), "'nowhere', which its model has not"),
+        (lambda config: config.update(output_layers=[]), r"output_layers has \[\], wanted"),
+        (lambda config: config.update(output_layers=[["a", 0]]), r"output_layers has 'a', wanted"),
+        (lambda config: config.update(output_layers=None), "output_layers has None, wanted"),
+        (lambda config: config.update(layers={}), "layers is {}, wanted a list"),
+    ],
+)
+def test_graphs_that_lead_nowhere_are_errors(edit, message):
+    with pytest.raises(FastGRUError, match=message):
+        spec_of(changed(edit))
+
+
+def test_a_layer_that_is_never_called_leaves_its_tensors_unused():
+    checkpoint = changed(lambda config: config["layers"][4].update(inbound_nodes=[]))
+    checkpoint.config["config"]["output_layers"] = [["sum", 0, 0]]
+    with pytest.raises(CheckpointError, match="no layer uses the tensors 'layers/dense_1/vars/0'"):
+        spec_of(checkpoint)
+
+
+def test_names_that_collide_are_told_apart():
+    layers = [
+        given("x", 3), dense("a", 3, (tensor("x"),), (tensor("a", 0),)), dense("a#1", 3, (tensor("a", 1),)),
+    ]  # fmt: skip
+    spec = spec_of(graph_checkpoint(layers, [["x", 0, 0]], [["a#1", 0, 0]], dense_tensors((3, 3), (3, 3))))
+    names = [node.name for node in spec.nodes]
+    assert len({*names, "x"}) == 4
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_shared_layer_has_its_tensors_where_it_comes_first(shared):
+    """Keras 3 gives the layer's number at the second place only where the first is within a wrapper."""
+    inside = layer("Dense", "dense", units=3)
+    alone = called(layer("Dense", "dense", units=3) | {"shared_object_id": 7}, (tensor("x"),))
+    if shared:
+        inside["shared_object_id"] = 7
+    layers = [given("x", 5, 3), called(layer("TimeDistributed", "each", layer=inside), (tensor("x"),)), alone]
+    tensors = {"layers/time_distributed/layer/vars/0": array(3, 3), "layers/time_distributed/layer/vars/1": array(3)}
+    spec = spec_of(graph_checkpoint(layers, [["x", 0, 0]], [["each", 0, 0], ["dense", 0, 0]], tensors))
+    one, other = Model(spec)(array(2, 5, 3))
+    np.testing.assert_array_equal(one, other)
+
+
+WRONG = [None, True, 3, -1, 2.5, 10**4000, "", "x", [], [[]], {}, {"class_name": {}}, ["x", 0, 0], {"config": None}]
+
+
+@pytest.mark.parametrize("make", [two_inputs, lambda: masked(tensor("not_two"))])
+def test_any_value_anywhere_in_a_graph_gives_a_model_or_an_error_of_ours(make):
+    whole = make()
+    for place in paths(whole.config["config"]):
+        for value in WRONG:
+            given = copy.deepcopy(whole.config)
+            target = given["config"]
+            for key in place[:-1]:
+                target = target[key]
+            target[place[-1]] = value
+            with contextlib.suppress(FastGRUError):  # and nothing else
+                validate(spec_of(type(whole)(whole.path, whole.format, whole.tensors, given, whole.metadata)))
+
+
+def paths(tree, above=()):
+    keys = tree if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
+    for key in keys:
+        yield (*above, key)
+        yield from paths(tree[key], (*above, key))

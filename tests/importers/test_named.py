@@ -1,0 +1,128 @@
+"""``Named``: a module with its options in ``layers=[...]``, where weights alone do not say enough."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastgru.checkpoint.contents import Checkpoint
+from fastgru.errors import CheckpointError, DTypeError
+from fastgru.importers import spec_of
+from fastgru.importers.chain import assumptions, model_spec, suggest
+from fastgru.importers.named import Named
+from fastgru.importers.pytorch import Known
+from fastgru.spec import (
+    Activation,
+    BatchNormalization,
+    Conv1D,
+    Dense,
+    Embedding,
+    GRULayer,
+    Last,
+    LayerNormalization,
+    PReLU,
+    ZeroPadding1D,
+    validate,
+)
+
+
+def array(*shape):
+    return np.random.default_rng(shape).standard_normal(shape).astype(np.float32)
+
+
+def gru(prefix, inputs, hidden):
+    return {f"{prefix}.weight_ih_l0": array(3 * hidden, inputs), f"{prefix}.weight_hh_l0": array(3 * hidden, hidden)}
+
+
+MODEL = {
+    "conv.weight": array(6, 4, 3), "conv.bias": array(6),
+    "batch.weight": array(6), "batch.bias": array(6), "batch.running_mean": array(6),
+    "batch.running_var": array(6) ** 2, "batch.num_batches_tracked": np.array(3),
+    "act.weight": array(6), **gru("rnn", 6, 3), "norm.weight": array(3), "norm.bias": array(3),
+    "fc.weight": array(2, 3), "fc.bias": array(2),
+}  # fmt: skip
+
+
+def kinds(spec):
+    return [(node.name, type(node.layer)) for node in spec.nodes]
+
+
+def test_modules_of_every_kind_are_named_by_prefix():
+    layers = [Named("conv", padding=1, stride=2), "batch", Named("act", kind="PReLU"), "rnn", Last(),
+              Named("norm", eps=0.5), "fc"]  # fmt: skip
+    spec = spec_of(Checkpoint("m.pt", "pytorch-zip", MODEL), layers)
+    assert kinds(spec) == [
+        ("conv_padding", ZeroPadding1D), ("conv", Conv1D), ("batch", BatchNormalization), ("act", PReLU),
+        ("rnn", GRULayer), ("last", Last), ("norm", LayerNormalization), ("fc", Dense),
+    ]  # fmt: skip
+    assert spec.nodes[1].layer.strides == 2 and spec.nodes[2].layer.axis == -1 and spec.nodes[6].layer.epsilon == 0.5
+
+
+def test_a_name_alone_has_pytorchs_defaults():
+    spec = model_spec(MODEL, ["conv", Activation("relu"), "batch", "rnn", "norm"], "file")
+    validate(spec)
+    assert spec.nodes[0].layer.padding == "valid" and spec.nodes[2].layer.epsilon == 1e-5
+
+
+def test_a_matrix_may_be_said_to_be_an_embedding_or_a_linear_layer():
+    tensors = {"m.weight": array(4, 4), **gru("rnn", 4, 3)}
+    for kind, wanted in (("Embedding", Embedding), ("Linear", Dense), (None, Embedding)):
+        assert type(model_spec(tensors, [Named("m", kind), "rnn"], "file").nodes[0].layer) is wanted
+
+
+@pytest.mark.parametrize(("kind", "wanted"), [("LayerNorm", False), ("RMSNorm", True)])
+def test_a_lone_vector_needs_a_kind(kind, wanted):
+    tensors = {**gru("rnn", 4, 3), "norm.weight": array(3)}
+    assert model_spec(tensors, ["rnn", Named("norm", kind)], "file").nodes[1].layer.rms is wanted
+    with pytest.raises(CheckpointError, match=r"'norm.weight' may be .* say which: fastgru\.Named\('norm', kind="):
+        model_spec(tensors, ["rnn", "norm"], "file")
+
+
+def test_what_a_person_says_goes_before_what_the_file_says():
+    known = {"conv": Known("conv", "Conv1d", {"padding": [2], "stride": [3]})}
+    layers = model_spec(MODEL, [Named("conv", padding="same", stride=1)], "file", known).nodes
+    assert [node.name for node in layers] == ["conv"] and layers[0].layer.padding == "same"
+    layers = model_spec(MODEL, ["conv"], "file", known).nodes
+    assert layers[0].layer.before == 2 and layers[1].layer.strides == 3
+
+
+def test_groups_of_a_convolution_widen_what_it_takes():
+    spec = model_spec(MODEL, [Named("conv", groups=2)], "file")
+    assert spec.inputs[0].shape == (None, 8)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Named(3), "got int as a prefix"),
+        (lambda: Named("conv", kind="Conv3d"), "kind is 'Conv3d', wanted one of GRU, "),
+        (lambda: Named("conv", pading=1), "there is no option 'pading'; known are .*bidirectional, dilation, "),
+        (lambda: model_spec(MODEL, [Named("fc", padding=1)], "file"), "'fc' is Linear, which has no option 'padding'$"),
+        (lambda: model_spec(MODEL, [Named("conv", eps=1)], "file"), "it has stride, padding, dilation, groups"),
+        (lambda: model_spec(MODEL, Named("conv"), "file"), "layers= is Named, wanted a list"),
+    ],
+)
+def test_a_wrong_word_says_what_is_known(make, said):
+    with pytest.raises(DTypeError, match=said):
+        make()
+
+
+def test_a_prefix_that_is_not_in_the_file_lists_the_modules():
+    with pytest.raises(CheckpointError, match=r"layers= names 'cnv', .*'conv', 'batch'"):
+        model_spec(MODEL, [Named("cnv", padding=1)], "file")
+
+
+def test_a_suggestion_says_what_it_assumes():
+    tensors = {name: tensor for name, tensor in MODEL.items() if not name.startswith("act")}
+    assert suggest(tensors) == 'layers=["conv", "batch", "rnn", fastgru.Last(), "norm", "fc"]'
+    said = assumptions(tensors)
+    for part in ("'conv' (stride 1, padding 0, dilation 1)", "'batch' (eps 1e-5)", "fastgru.Named('conv', padding=1)"):
+        assert part in said
+    assert assumptions({"fc.weight": array(2, 3)}) == ""
+    known = {"norm": Known("layer_norm", "LayerNorm", {"eps": 1e-3})}
+    assert assumptions({"norm.weight": array(3), "norm.bias": array(3)}, known) == ""
+
+
+def test_a_named_module_shows_how_it_is_written():
+    assert repr(Named("a", "PReLU")) == "Named('a', kind='PReLU')"
+    assert repr(Named("conv", padding=1, stride=2)) == "Named('conv', padding=1, stride=2)"
