@@ -1,54 +1,58 @@
-"""A model over a ``.npy`` file: batches of rows in, a new file out, written whole or not at all.
+"""A model over files of arrays: batches of rows in, a new file out, written whole or not at all.
 
-Owns the reading and writing of arrays for ``fastgru run``; knows no command line and prints nothing.
+Owns the cutting into batches and the writing of results for ``fastgru run``; knows no command line and prints nothing.
 """
 
 from __future__ import annotations
 
-import errno
+import math
 import os
-import secrets
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import Any, BinaryIO
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, BinaryIO, Union
 
 import numpy as np
 
 from .arrays import as_lengths
-from .errors import CheckpointError, DTypeError, ShapeError, UnsupportedModelError
+from .errors import DTypeError, FastGRUError, ShapeError, UnsupportedModelError
 from .gru import GRU
 from .model import Model
-from .spec import GRULayer
+from .outputs import replacing
+from .spec import GRULayer, Input, Signal, edge_of, signals_of
 
-__all__ = ["read_array", "replacing", "rows_at_once", "run_file"]
+__all__ = ["inputs_of", "outputs_of", "rows_at_once", "run_file"]
 
 NUMBERS_AT_ONCE = 2**25  # of the widest layer in one batch of rows: 128 MB of float32
 FEWEST_ROWS, MOST_ROWS = 16, 4096  # a tile of rows for each of two threads; a small step of a progress bar
 
 Array = np.ndarray[Any, Any]
+Lengths = Union[Array, Mapping[str, Array], None]
 
 
 def run_file(
     model: GRU | Model,
-    x: Array,
+    x: Mapping[str, Array],
     output: str,
     *,
-    lengths: Array | None = None,
+    lengths: Lengths = None,
     state: str | None = None,
     batch: int | None = None,
     advance: Callable[[int], None] = lambda rows: None,
-) -> tuple[int, ...]:
-    """Run a model over all rows of ``x``, some at a time, and write what it gives.
+) -> dict[str, tuple[int, ...]]:
+    """Run a model over all rows of its inputs, some at a time, and write what it gives.
 
     Parameters
     ----------
     model : GRU or Model
-    x : ndarray, (batch, steps, features) or (steps, features)
-        Integers without ``features`` where the model starts with an Embedding. May be a memory map.
+    x : mapping of str to ndarray
+        Every input by its name, with a batch axis or all without one. May be memory maps.
     output : str
-        The ``.npy`` file to write, or to replace.
-    lengths : ndarray of int, (batch,), optional
+        The file to write, or to replace: an ``.npz`` of every output by its name, where it is called so; otherwise a
+        ``.npy`` of the only one.
+    lengths : ndarray of int, (batch,), or mapping of them by input, optional
         How many steps of each row are real.
     state : str, optional
         The ``.npy`` file for a GRU's final states.
@@ -59,8 +63,8 @@ def run_file(
 
     Returns
     -------
-    tuple of int
-        The shape written to ``output``.
+    dict of str to tuple of int
+        The shape of each output that was written.
 
     Raises
     ------
@@ -68,107 +72,145 @@ def run_file(
         An array does not fit the model.
     UnsupportedModelError
         ``state`` is asked of a Model, which has none.
+    FastGRUError
+        The model has several outputs, and ``output`` is not called ``.npz``.
     """
     if state is not None and not isinstance(model, GRU):
         raise UnsupportedModelError("final states are asked for, but only a GRU alone has them, and this is a Model")
-    batched = x.ndim == (2 if _features(model) is None else 3)
-    rows = x.shape[0] if batched else 1
-    if batched and lengths is not None:
-        as_lengths(lengths, rows, x.shape[1])  # all of them, before the first batch is computed
-    size = (batch or rows_at_once(model, x)) if batched else 1
-    states = []
-    shape: tuple[int, ...] = ()
+    names = outputs_of(model)
+    zipped = output.lower().endswith(".npz")
+    if len(names) > 1 and not zipped:
+        raise FastGRUError(f"{output}: the model has {len(names)} outputs ({', '.join(names)}); name an .npz file")
+    rows = _Rows(model, x, lengths)
+    size = (batch or rows_at_once(model, x)) if rows.batched else 1
     with ExitStack() as stack:
         file = stack.enter_context(replacing(output))
         state_file = stack.enter_context(replacing(state)) if state is not None else None
-        for first in range(0, max(rows, 1), size):
-            cut = slice(first, min(first + size, rows)) if batched else ...
-            y, h = _run_batch(model, x[cut], None if lengths is None else lengths[cut], x, first)
-            if first == 0:
-                shape = (rows, *y.shape[1:]) if batched else y.shape
-                _write_header(file, y.dtype, shape)
-            file.write(np.ascontiguousarray(y).data)
-            states.append(h)
-            advance(len(y) if batched else 1)
+        folder = os.path.dirname(os.path.realpath(output))
+        parts = [stack.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in names] if zipped else [file]
+        shapes, states = _run_all(rows, size, parts, advance)
+        if zipped:
+            _write_zip(file, names, parts)
         if state_file is not None:
-            joined = np.concatenate(states, axis=1) if batched else states[0]  # (layers * directions, rows, hidden)
+            joined = (
+                np.concatenate(states, axis=1) if rows.batched else states[0]
+            )  # (layers * directions, rows, hidden)
             _write_header(state_file, joined.dtype, joined.shape)
             state_file.write(np.ascontiguousarray(joined).data)
-    return shape
+    return dict(zip(names, shapes, strict=True))
 
 
-def rows_at_once(model: GRU | Model, x: Array) -> int:
-    """Rows of (batch, steps, ...) to run together: as many as keep every layer's output at a moderate size."""
-    specs = (
-        [model.spec]
-        if isinstance(model, GRU)
-        else [node.layer.gru for node in model.spec.nodes if isinstance(node.layer, GRULayer)]
-    )
-    width: int = max([x.shape[-1] if x.ndim > 2 else 1, *(3 * gru.output_size for gru in specs)])
-    rows: int = NUMBERS_AT_ONCE // (max(x.shape[1], 1) * max(width, 1))
-    return min(max(rows, FEWEST_ROWS), MOST_ROWS)
+def _run_all(
+    rows: _Rows, size: int, files: Sequence[BinaryIO], advance: Callable[[int], None]
+) -> tuple[list[tuple[int, ...]], list[Array]]:
+    """Write every output into its file, ``size`` rows at a time; gives their shapes, and the final states in parts."""
+    shapes: list[tuple[int, ...]] = []
+    states = []
+    for first in range(0, max(rows.count, 1), size):
+        made, final = rows.run(first, first + size)
+        if first == 0:
+            shapes = [(rows.count, *y.shape[1:]) if rows.batched else y.shape for y in made]
+            for file, y, shape in zip(files, made, shapes, strict=True):
+                _write_header(file, y.dtype, shape)
+        for file, y in zip(files, made, strict=True):
+            file.write(np.ascontiguousarray(y).data)
+        states.append(final)
+        advance(len(made[0]) if rows.batched else 1)
+    return shapes, states
 
 
-def read_array(path: str) -> Array:
-    """The array of a ``.npy`` file, mapped into memory and not read yet; nothing in it is unpickled.
+def inputs_of(model: GRU | Model) -> tuple[Input, ...]:
+    """What a model takes; a GRU's only input is called x."""
+    inputs: tuple[Input, ...]
+    inputs = (Input("x", (None, model.input_size)),) if isinstance(model, GRU) else model.spec.inputs
+    return inputs
 
-    Raises
-    ------
-    CheckpointError
-        It is not a ``.npy`` file, is damaged, or holds Python objects.
-    OSError
-        It cannot be opened.
-    """
+
+def outputs_of(model: GRU | Model) -> list[str]:
+    """A name for everything that a model gives: the layer it comes from, with a number where it is not the first."""
+    if isinstance(model, GRU):
+        return ["y"]
+    names: list[str] = []
+    for edge in model.spec.outputs:
+        layer, index = edge_of(edge)
+        name = f"{layer}_{index}" if index else layer
+        while name in names:
+            name += "_again"
+        names.append(name)
+    return names
+
+
+def rows_at_once(model: GRU | Model, x: Mapping[str, Array]) -> int:
+    """Rows of (batch, ...) to run together: as many as keep every layer's output at a moderate size."""
+    width = max(array[0].size if len(array) else 1 for array in x.values())
+    steps = max(array.shape[1] if array.ndim > 1 else 1 for array in x.values())
+    if isinstance(model, GRU):
+        grus = [model.spec]
+    else:
+        grus = [node.layer.gru for node in model.spec.nodes if isinstance(node.layer, GRULayer)]
+        width = max(width, _widest(model, x))
+    width = max([width, *(3 * gru.output_size * steps for gru in grus)])
+    return int(min(max(NUMBERS_AT_ONCE // max(width, 1), FEWEST_ROWS), MOST_ROWS))
+
+
+def _widest(model: Model, x: Mapping[str, Array]) -> int:
+    """The numbers of a row in the largest value between two layers, as far as it is known before it runs."""
+    kinds = {source.name: "integers" if source.integers else "numbers" for source in model.spec.inputs}
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError:
-        raise
-    except Exception as error:  # the reader of the header lets through whatever its parsing raises
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"{path}: not a .npy file of numbers ({reason}); write one with numpy.save") from error
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise CheckpointError(f"{path}: holds several arrays (.npz), wanted one; write it with numpy.save")
-    return array
+        signals = signals_of(model.spec, given={name: Signal(x[name].shape[1:], kind) for name, kind in kinds.items()})
+    except ShapeError:
+        return 0  # what does not fit is said when it runs
+    return max(math.prod(size or 1 for size in signal.shape) for signal in signals.values())
 
 
-@contextmanager
-def replacing(path: str) -> Iterator[BinaryIO]:
-    """A file beside ``path`` that takes its place at the end, or disappears where something was raised."""
-    if os.path.exists(path) and not os.path.isfile(path):  # asked of the path: a pipe's /dev/stdout resolves to nothing
-        raise OSError(errno.EINVAL, "OUTPUT must be a regular file, or the name of a new one", path)
-    target = Path(os.path.realpath(path))
-    if not target.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "its folder does not exist", path)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+class _Rows:
+    """The rows of all inputs, where they have any: cut together, and run."""
 
+    def __init__(self, model: GRU | Model, x: Mapping[str, Array], lengths: Lengths) -> None:
+        sources = inputs_of(model)
+        counts = {x[source.name].shape[0] for source in sources if x[source.name].ndim == len(source.shape) + 1}
+        self.batched = len(counts) == 1 and all(x[source.name].ndim == len(source.shape) + 1 for source in sources)
+        self.count = int(counts.pop()) if self.batched else 1
+        self._model, self._x = model, x
+        stepped = [source.name for source in sources if len(source.shape) >= (1 if source.integers else 2)]
+        self._lengths: dict[str, Array] = {}
+        if lengths is not None:
+            self._lengths = dict(lengths) if isinstance(lengths, Mapping) else dict.fromkeys(stepped, lengths)
+            unknown = [name for name in self._lengths if name not in stepped]
+            if unknown or not stepped:
+                named = ", ".join(unknown) or "some"
+                raise ShapeError(f"lengths: got {named}, but the inputs with steps are {', '.join(stepped) or 'none'}")
+        if self.batched:  # all of them, before the first batch is computed
+            for name, ends in self._lengths.items():
+                as_lengths(ends, self.count, x[name].shape[1])
 
-def _features(model: GRU | Model) -> int | None:
-    features: int | None = model.input_size if isinstance(model, GRU) else model.spec.inputs[0].features
-    return features
-
-
-def _run_batch(model: GRU | Model, x: Array, lengths: Array | None, whole: Array, first: int) -> tuple[Array, Array]:
-    """Output and final states of some rows of ``whole``; a Model's states are empty."""
-    try:
-        if isinstance(model, GRU):
-            return model(x, lengths=lengths)
-        return model(x, lengths), np.empty(0)
-    except (DTypeError, ShapeError) as error:
-        if x.shape == whole.shape:
-            raise
-        raise type(error)(f"rows from {first} of an array {whole.shape}: {error}") from error
+    def run(self, first: int, end: int) -> tuple[Sequence[Array], Array]:
+        """Outputs and final states of some rows; a Model's states are empty."""
+        cut = slice(first, min(end, self.count)) if self.batched else ...
+        given = {name: array[cut] for name, array in self._x.items()}
+        lengths = {name: ends[cut] for name, ends in self._lengths.items()}
+        try:
+            if isinstance(self._model, GRU):
+                y, h = self._model(given["x"], lengths=lengths.get("x"))
+                return [y], h
+            made = self._model(given if len(given) > 1 else next(iter(given.values())), lengths or None)
+        except (DTypeError, ShapeError) as error:
+            if not self.batched or end - first >= self.count:
+                raise
+            raise type(error)(f"rows from {first} of {self.count}: {error}") from error
+        return made if isinstance(made, tuple) else (made,), np.empty(0)
 
 
 def _write_header(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
+
+
+def _write_zip(file: BinaryIO, names: Sequence[str], parts: Sequence[BinaryIO]) -> None:
+    """The parts as an ``.npz``, stored as they are."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, part in zip(names, parts, strict=True):
+            part.seek(0)
+            entry = zipfile.ZipInfo(f"{name.encode('utf-8', 'backslashreplace').decode()}.npy")
+            with archive.open(entry, "w", force_zip64=True) as target:
+                shutil.copyfileobj(part, target, 1 << 20)

@@ -15,7 +15,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from fastgru.checkpoint import read  # noqa: E402 - only where torch is installed
-from fastgru.errors import CheckpointError, UnsupportedModelError  # noqa: E402
+from fastgru.errors import CheckpointError  # noqa: E402
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "checkpoint"))
 from checkpoint_writers import TorchPickle, tensor  # noqa: E402
@@ -179,24 +179,6 @@ def test_tensors_quantised_as_a_whole(tmp_path):
 def test_float8_is_refused_by_name(tmp_path):
     with pytest.raises(CheckpointError, match=r"'w'.*float8_e4m3fn"):
         saved(tmp_path, {"w": torch.ones(2).to(torch.float8_e4m3fn)})
-
-
-def test_whole_modules_scripts_exports_and_old_files_are_unsupported_by_name(tmp_path, gru):
-    with pytest.raises(UnsupportedModelError, match=r"whole pickled module.*torch\.nn\.modules\.rnn\.GRU"):
-        saved(tmp_path, gru)
-    with pytest.raises(UnsupportedModelError, match=r"1\.5 or older"):
-        saved(tmp_path, gru.state_dict(), _use_new_zipfile_serialization=False)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_scripted_and_exported_models_are_unsupported_by_name(tmp_path):
-    linear = torch.nn.Linear(3, 2)
-    torch.jit.save(torch.jit.script(linear), tmp_path / "file")
-    with pytest.raises(UnsupportedModelError, match="TorchScript"):
-        read(tmp_path / "file")
-    torch.export.save(torch.export.export(linear, (torch.zeros(1, 3),)), tmp_path / "file.pt2")
-    with pytest.raises(UnsupportedModelError, match=r"torch\.export"):
-        read(tmp_path / "file.pt2")
 
 
 def test_safetensors_that_torch_wrote(tmp_path, gru):

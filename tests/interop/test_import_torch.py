@@ -137,10 +137,10 @@ def test_a_module_without_named_layers_is_an_error_whose_suggestion_works(tmp_pa
     assert model(ids).shape == (1, 4)
 
 
-def test_a_sequential_module_is_an_error_that_shows_its_layers():
+def test_the_state_dict_of_a_sequential_is_an_error_that_shows_its_layers():
     module = torch.nn.Sequential(torch.nn.Linear(5, 6), torch.nn.Tanh(), torch.nn.GRU(6, 7, batch_first=True))
     with pytest.raises(CheckpointError, match=r'layers=\["0", "2"\]') as caught:
-        fastgru.from_torch(module)
+        fastgru.from_torch(module.state_dict())
     assert "without weights" in str(caught.value)
     x = np.random.default_rng(6).standard_normal((2, 8, 5)).astype(np.float32)
     ours = fastgru.from_torch(module, layers=["0", fastgru.Activation("tanh"), "2"])

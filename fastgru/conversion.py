@@ -1,0 +1,121 @@
+"""Converting a model into a file of fastgru's own, and comparing what both files compute.
+
+Owns the random inputs on which they are compared. It reads and writes through ``load`` and ``save`` and prints nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import FastGRUError, ShapeError
+from .gru import GRU
+from .load import load
+from .model import Model
+from .run_file import inputs_of
+from .spec import Embedding, GRUSpec, ModelSpec, TimeDistributed
+
+if TYPE_CHECKING:
+    from .importers.chain import LayerItem
+
+__all__ = ["PARTS", "convert", "largest_difference", "random_inputs"]
+
+PARTS = 4  # loading, saving, loading again, comparing
+ROWS = 3
+STEPS = (24, 20, 64, 7, 840, 1)  # tried in turn: a layer may need many, or a number that it can divide
+MOST_NUMBERS = 2**24  # of an input
+SEED = 20240607
+
+
+def convert(
+    source: str,
+    target: str,
+    layers: Sequence[LayerItem] | None = None,
+    advance: Callable[[int], None] = lambda parts: None,
+) -> dict[str, Any]:
+    """Load a model, write it as one safetensors file, load that, and run both on the same seeded random inputs.
+
+    Parameters
+    ----------
+    source, target : str
+        The file to read, and the one to write or to replace.
+    layers : sequence, optional
+        As in ``load``.
+    advance : callable, optional
+        Called with 1 after each of the ``PARTS`` of the work.
+
+    Returns
+    -------
+    dict
+        ``source`` and ``target``; ``bytes_read`` and ``bytes_written``; ``largest_difference`` between the results, and
+        ``rows`` and ``steps`` of the inputs. Where the model runs on none of them these are None, and
+        ``not_compared`` says why; it is None otherwise.
+    """
+    before = load(source, layers=layers)
+    advance(1)
+    before.save(target)
+    advance(1)
+    after = load(target)
+    advance(1)
+    compared: dict[str, Any] = {"largest_difference": None, "rows": None, "steps": None, "not_compared": None}
+    for steps in STEPS:
+        try:
+            difference = largest_difference(before, after, random_inputs(before, steps))
+        except FastGRUError as error:
+            compared["not_compared"] = compared["not_compared"] or str(error)
+        else:
+            compared = {"largest_difference": difference, "rows": ROWS, "steps": steps, "not_compared": None}
+            break
+    advance(1)
+    sizes = {"bytes_read": os.path.getsize(source), "bytes_written": os.path.getsize(target)}
+    return {"source": source, "target": target, **sizes, **compared}
+
+
+def random_inputs(model: GRU | Model, steps: int) -> list[np.ndarray]:
+    """An array for every input: normal numbers, and integers that every Embedding knows."""
+    random = np.random.default_rng(SEED)
+    known = min(_vocabularies(model.spec), default=2)
+    arrays = []
+    for source in inputs_of(model):
+        shape = (ROWS, *(steps if size is None else size for size in source.shape))
+        if math.prod(shape) > MOST_NUMBERS:
+            raise ShapeError(f"its input {source.name!r} is too large to try: {math.prod(shape):,} numbers")
+        numbers = random.integers(0, known, shape) if source.integers else random.standard_normal(shape, np.float32)
+        arrays.append(numbers)
+    return arrays
+
+
+def _vocabularies(spec: GRUSpec | ModelSpec) -> list[int]:
+    """How many integers each Embedding knows, also of models inside the model."""
+    sizes = []
+    waiting = [spec]
+    while waiting:
+        each = waiting.pop()
+        for node in each.nodes if isinstance(each, ModelSpec) else ():
+            if isinstance(node.layer, Embedding):
+                sizes.append(len(node.layer.weight))
+            elif isinstance(node.layer, TimeDistributed):
+                waiting.append(node.layer.model)
+    return sizes
+
+
+def largest_difference(one: GRU | Model, other: GRU | Model, inputs: Sequence[np.ndarray]) -> float:
+    """The largest difference between any two numbers of the results; the same bits have none, and NaN is beyond all."""
+    given = inputs[0] if len(inputs) == 1 else list(inputs)
+    largest = 0.0
+    for left, right in zip(_results(one(given)), _results(other(given)), strict=True):
+        if left.shape != right.shape:
+            return float("inf")
+        if left.tobytes() != right.tobytes():
+            with np.errstate(all="ignore"):
+                difference = np.abs(left.astype(np.float64) - right)
+            largest = max(largest, float(np.max(np.where(np.isnan(difference), np.inf, difference), initial=0)))
+    return largest
+
+
+def _results(made: np.ndarray | tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    return made if isinstance(made, tuple) else (made,)

@@ -1,0 +1,182 @@
+"""What ``fastgru inspect`` and ``fastgru convert`` print: a description of a file, for a person to read.
+
+Owns the words and the table; what is in the file is found out by ``importers.describe``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .terminal import print_table, printable
+
+__all__ = ["print_conversion", "print_description"]
+
+NAMES_SHOWN = 8
+_UNSAID = ("bias", "return_sequences")  # is so in most layers; said where it is not
+
+
+def print_description(found: dict[str, Any]) -> None:
+    """Print what ``describe`` gives."""
+    print(printable("\n".join([*_facts(found), *([""] if found["layers"] else [])])))
+    _print_layers(found["layers"])
+    for line in _notes(found):
+        print(printable(line))
+
+
+def print_conversion(found: dict[str, Any]) -> None:
+    """Print what ``convert`` gives, with the layers of the file that was written."""
+    print(printable(f"{found['source']} ({found['bytes_read']:,} bytes)"))
+    print(printable(f"  -> {found['target']} ({found['bytes_written']:,} bytes)\n"))
+    _print_layers(found["layers"])
+    if found["largest_difference"] is None:
+        print(printable(f"\nThe two were not compared: {found['not_compared']}"))
+        return
+    inputs = f"{found['rows']} random rows of {found['steps']} steps"
+    print(f"\nLargest difference between the two, on {inputs}: {found['largest_difference']:g}")
+
+
+def _print_layers(layers: Sequence[dict[str, Any]]) -> None:
+    """The table of layers, without the columns that have nothing to say."""
+    rows = list(_rows(layers, graph=not _is_chain(layers)))
+    kept = [name for name in _COLUMNS if name in _ALWAYS or any(row[name] for row in rows)]
+    if rows:
+        print_table(kept, [[row[name] for name in kept] for row in rows], right=("parameters",))
+
+
+_COLUMNS = ("layer", "kind", "takes", "sizes", "gives", "options", "parameters")
+_ALWAYS = ("layer", "kind", "parameters")
+
+
+def _rows(layers: Sequence[dict[str, Any]], graph: bool, indent: str = "") -> Iterator[dict[str, str]]:
+    """A row for every layer, and behind it, set in, those of the model inside it."""
+    for layer in layers:
+        shared = layer["shared_with"]
+        yield {
+            "layer": indent + (layer["name"] or "(top level)"),
+            "kind": layer["kind"],
+            "takes": _edges(layer["inputs"], layer["mask"]) if graph else "",
+            "sizes": _sizes(layer["sizes"]),
+            "gives": "; ".join(_shape(shape) for shape in layer["outputs"]),
+            "options": _options(layer["options"]) if shared is None else f"the weights of {shared}",
+            "parameters": f"{layer['parameters']:,}",
+        }
+        yield from _rows(layer["layers"], not _is_chain(layer["layers"]), indent + "  ")
+
+
+def _is_chain(layers: Sequence[dict[str, Any]]) -> bool:
+    """Whether every layer takes what the one before it gives, and nothing else."""
+    taken = [[(edge["from"], edge["index"]) for edge in layer["inputs"]] for layer in layers]
+    before = [(layer["name"], 0) for layer in layers]
+    masked = any(layer["mask"] is not None for layer in layers)
+    follows = all(edges == [previous] for edges, previous in zip(taken[1:], before, strict=False))
+    return not masked and len(taken[:1] and taken[0]) <= 1 and (follows or not any(taken))
+
+
+def _edges(inputs: Sequence[dict[str, Any]], mask: dict[str, Any] | None) -> str:
+    named = [f"{edge['from']}[{edge['index']}]" if edge["index"] else edge["from"] for edge in inputs]
+    return ", ".join([*named, *([f"mask {mask['from']}"] if mask is not None else [])])
+
+
+def _shape(shape: Sequence[int | None]) -> str:
+    return f"({', '.join('any' if size is None else str(size) for size in shape)}{',' if len(shape) == 1 else ''})"
+
+
+def _sizes(sizes: dict[str, Any]) -> str:
+    """``8 -> 64, 2 layers``: what comes in and goes out, then every count that is not one."""
+    values = list(sizes.items())
+    ends = " -> ".join(str(value) for _, value in values[:2])
+    return ", ".join([ends, *(f"{value} {name.removeprefix('num_')}" for name, value in values[2:] if value != 1)])
+
+
+def _options(options: dict[str, Any]) -> str:
+    """What tells one layer from another; what is so in most of them goes without saying."""
+    words = []
+    for name, value in options.items():
+        if name in _UNSAID:
+            words += [] if value else [f"no {name}"]
+        elif name == "reset_after":
+            words.append("reset after" if value else "reset before")
+        elif name == "recurrent_activation":
+            words.append(f"gates {_activation(value)}")
+        elif name == "activation":
+            words.append(_activation(value))
+        elif value is not None and value is not False and (name, value) != ("axis", -1):
+            words.append(name if value is True else f"{name} {value}")
+    return ", ".join(words)
+
+
+def _activation(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    return f"{value['name']}({', '.join(f'{name}={each}' for name, each in value.items() if name != 'name')})"
+
+
+def _facts(found: dict[str, Any]) -> list[str]:
+    """The lines above the table of layers."""
+    count = len(found["layers"])
+    writer = " ".join(filter(None, (found["writer"], found["version"])))
+    lines = [
+        str(found["path"]),
+        f"  format      {found['format']}" + (f", written by {writer}" if writer else ""),
+        *([f"  parameters  {found['parameters']:,} in {count} layer{'s' if count != 1 else ''}"] if count else []),
+        f"  loads as    {_loads_as(found)}",
+    ]
+    if found["inputs"]:
+        lines.append(f"  takes       {', '.join(_flow(each['name'], each) for each in found['inputs'])}")
+        lines.append(f"  gives       {', '.join(_flow(each['from'], each) for each in found['outputs'])}")
+    return lines
+
+
+def _flow(name: str, each: dict[str, Any]) -> str:
+    number = f"[{each['index']}]" if each.get("index") else ""
+    return f"{name}{number} {_shape(each['shape'])}{' of integers' if each.get('integers') else ''}"
+
+
+def _notes(found: dict[str, Any]) -> list[str]:
+    """The lines below it: what cannot be loaded, what is not used, and how to load the rest."""
+    lines = [
+        f"  {_problem_of(layer, found)}"
+        for layer in found["layers"]
+        if layer["problem"] and layer["problem"] != found["problem"]
+    ]
+    lines += _names(found["unused"], "tensor that no layer uses", "tensors that no layer uses")
+    lines += _names(found["beside"], "tensor beside the model", "tensors beside the model, as of an optimizer")
+    lines += _names(found["skipped"], "object that is not a tensor", "objects that are not tensors")
+    if found["suggested_layers"]:
+        call = f"  fastgru.load({json.dumps(found['path'])}, {found['suggested_layers']})"
+        lines += ["", "The file does not say in which order its layers run. If this is it, load it by", call]
+        if "fastgru." in found["suggested_layers"]:
+            from .importers.chain import CHOICE
+
+            lines += [f"{CHOICE}."]
+    return lines
+
+
+def _loads_as(found: dict[str, Any]) -> str:
+    if found["loads_as"]:
+        return str(found["loads_as"])
+    if found["suggested_layers"]:
+        return "Model, once its layers are named"
+    return f"nothing: {_without_path(found['problem'], found)}"
+
+
+def _problem_of(layer: dict[str, Any], found: dict[str, Any]) -> str:
+    """A layer's problem, after its name where it does not begin with that already."""
+    problem = _without_path(layer["problem"], found)
+    if problem.startswith("layer "):
+        return problem
+    return f"{layer['name'] or 'the top level of the file'}: {problem}"
+
+
+def _without_path(problem: str, found: dict[str, Any]) -> str:
+    """A problem without the path that it begins with, which stands in the first line already."""
+    return problem.removeprefix(f"{found['path']}: ")
+
+
+def _names(names: Sequence[str], one: str, several: str) -> list[str]:
+    if not names:
+        return []
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ["", f"{len(names)} {one if len(names) == 1 else several}:", f"  {', '.join(names[:NAMES_SHOWN])}{more}"]

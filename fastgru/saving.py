@@ -1,0 +1,86 @@
+"""``save``: a GRU or a model as one safetensors file that describes itself.
+
+Weights are written in the precision they have, under names that say whose they are; the layers stand as JSON in the
+file's metadata. What that JSON says is for ``topology``, and reading it again is for ``importers.native``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .checkpoint.safetensors_file import FORMAT, FORMAT_KEY, MODEL_KEY, VERSION_KEY
+from .checkpoint.text import parse_json
+from .errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
+from .outputs import replacing
+from .spec import GRUSpec, ModelSpec
+from .topology import from_data, to_data
+
+__all__ = ["save"]
+
+_TYPES = {"float32": "F32", "float64": "F64"}
+_ALIGNMENT = 8
+
+
+def save(spec: GRUSpec | ModelSpec, path: str | os.PathLike[str]) -> None:
+    """Write a description and its weights, so that ``fastgru.load`` gives the same results bit for bit.
+
+    The file appears whole, in the place of one that is there, or not at all.
+
+    Raises
+    ------
+    FastGRUError
+        It cannot be written there; the message says why.
+    UnsupportedModelError
+        The model has more layers than a file may describe.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise DTypeError(f"got {type(path).__name__} as a path, wanted a str or an os.PathLike")
+    name = os.fsdecode(path)
+    header, tensors = _contents(spec)
+    try:
+        with replacing(name) as file:
+            _write(file, header, tensors)
+    except OSError as error:
+        raise FastGRUError(f"{name}: cannot be written: {error.strerror or error}") from error
+    except ValueError as error:  # a path with a null character
+        raise FastGRUError(f"{name!a}: cannot be written: {error}") from error
+
+
+def _contents(spec: GRUSpec | ModelSpec) -> tuple[bytes, list[np.ndarray]]:
+    """The header of the file, and the arrays in the order in which they follow it."""
+    from . import __version__
+
+    data, named = to_data(spec)
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    # those of 8 bytes come first, so that each is aligned
+    arrays = dict(sorted(named.items(), key=lambda item: -item[1].itemsize))
+    metadata = {FORMAT_KEY: str(FORMAT), VERSION_KEY: __version__, MODEL_KEY: text}
+    header: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name, array in arrays.items():
+        start, end = end, end + array.nbytes
+        header[name] = {"dtype": _TYPES[array.dtype.name], "shape": list(array.shape), "data_offsets": [start, end]}
+    written = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    _check_readable(text, written, named)
+    return written + b" " * (-len(written) % _ALIGNMENT), list(arrays.values())
+
+
+def _check_readable(text: str, header: bytes, tensors: dict[str, np.ndarray]) -> None:
+    """Raise where ``load`` would refuse the file for its size or its nesting."""
+    try:
+        parse_json(header, "its header")
+        from_data(parse_json(text.encode(), "its description"), tensors.__getitem__, "its description")
+    except (CheckpointError, UnsupportedModelError) as error:
+        raise UnsupportedModelError(f"this model cannot be saved: {error}") from error
+
+
+def _write(file: BinaryIO, header: bytes, tensors: list[np.ndarray]) -> None:
+    file.write(len(header).to_bytes(8, "little"))
+    file.write(header)
+    for tensor in tensors:
+        plain = np.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("<"))
+        file.write(plain.reshape(-1).view(np.uint8).data)

@@ -1,0 +1,240 @@
+"""What torch.jit.save writes gives the outputs of the model: scripted, traced and frozen, or its weights by layers=.
+
+5e-6 relative to the largest output is the project's bound for whole models; 2e-6 for a GRU alone.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import fastgru  # noqa: E402
+from fastgru.errors import CheckpointError  # noqa: E402
+
+nn, F = torch.nn, torch.nn.functional
+WHOLE, GRU = 5e-6, 2e-6
+WAYS = ["scripted", "traced", "frozen", "frozen trace"]
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(5)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def saved(path, module, way, *inputs):
+    """A file of the module as TorchScript."""
+    module = module.eval()
+    made = torch.jit.script(module) if way in ("scripted", "frozen") else torch.jit.trace(module, inputs)
+    if way.startswith("frozen"):
+        made = torch.jit.freeze(made)
+    torch.jit.save(made, path / "file")
+    return path / "file"
+
+
+def agree(got, wanted, bound=WHOLE):
+    wanted = wanted.numpy()
+    assert got.shape == wanted.shape
+    assert np.abs(got - wanted).max() <= bound * max(1.0, np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_gru_alone(tmp_path, way, layers, bidirectional, bias, batch_first):
+    gru = nn.GRU(5, 4, layers, bias=bias, bidirectional=bidirectional, batch_first=batch_first)
+    x, h = torch.randn(3, 7, 5), torch.randn(layers * (1 + bidirectional), 3, 4)
+    there = x if batch_first else x.transpose(0, 1).contiguous()
+    wanted = gru(there, h)
+    ours = fastgru.load(saved(tmp_path, gru, way, there, h))
+    assert isinstance(ours, fastgru.GRU)
+    y, state = ours(x.numpy(), h.numpy())
+    agree(y, wanted[0] if batch_first else wanted[0].transpose(0, 1), GRU)
+    agree(state, wanted[1], GRU)
+
+
+@pytest.mark.parametrize("way", ["scripted", "traced"])
+def test_a_gru_cell_is_a_gru(tmp_path, way):
+    cell = nn.GRUCell(5, 4)
+    x, h = torch.randn(3, 5), torch.randn(3, 4)
+    ours = fastgru.load(saved(tmp_path, cell, way, x, h))
+    agree(ours(x[:, None].numpy(), h[None].numpy())[0][:, 0], cell(x, h), GRU)
+
+
+class Tagger(nn.Module):
+    def __init__(self, batch_first: bool = True, layers: int = 2, bidirectional: bool = True, bias: bool = True):
+        super().__init__()
+        self.embedding = nn.Embedding(11, 6, padding_idx=0)
+        self.drop = nn.Dropout(0.5)
+        self.gru = nn.GRU(6, 4, layers, bias, batch_first, 0.1, bidirectional)
+        self.norm = nn.LayerNorm(4 * (1 + bidirectional))
+        self.fc = nn.Linear(4 * (1 + bidirectional), 3)
+
+    def forward(self, ids):
+        y, _ = self.gru(self.drop(self.embedding(ids)))
+        return F.log_softmax(self.fc(torch.relu(self.norm(y))), -1)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_tagger(tmp_path, way, layers, bidirectional, bias, batch_first):
+    module = Tagger(batch_first, layers, bidirectional, bias)
+    ids = torch.randint(0, 11, (7, 3))
+    ours = fastgru.load(saved(tmp_path, module, way, ids))
+    for given in (ids, torch.randint(0, 11, (9, 2))):
+        wanted = module(given)
+        if batch_first:
+            agree(ours(given.numpy()), wanted)
+        else:
+            agree(ours(given.t().numpy()), wanted.transpose(0, 1))
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(6, 5, 3, padding=1)
+        self.bn = nn.BatchNorm1d(5)
+        self.gru = nn.GRU(5, 4, 2, batch_first=True, bidirectional=True)
+        self.fc = nn.Linear(8, 3)
+        self.bn.running_mean.normal_()
+        self.bn.running_var.uniform_(0.5, 2)
+
+    def forward(self, x):
+        x = F.leaky_relu(self.bn(self.conv(x.transpose(1, 2))), 0.2).permute(0, 2, 1)
+        y, h = self.gru(x)
+        return self.fc(torch.cat([h[-2], h[-1]], dim=1)), y[:, -1] * 0.5 + y.mean(1)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_classifier_with_two_outputs(tmp_path, way):
+    module, x = Classifier(), torch.randn(3, 7, 6)
+    got, wanted = fastgru.load(saved(tmp_path, module, way, x))(x.numpy()), module(x)
+    for mine, theirs in zip(got, wanted, strict=True):
+        agree(mine, theirs)
+
+
+class States(nn.Module):
+    """Two inputs, the second of which are states."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(6, 4, 2, batch_first=True)
+        self.other = nn.GRU(4, 4, batch_first=True)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x, h):
+        y, h = self.gru(x, h)
+        z, _ = self.other(y, h[1:])
+        return self.fc(z), h
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_states_as_inputs_and_outputs(tmp_path, way):
+    module, x, h = States(), torch.randn(3, 7, 6), torch.randn(2, 3, 4)
+    got = fastgru.load(saved(tmp_path, module, way, x, h))([x.numpy(), h[0].numpy(), h[1].numpy()])
+    wanted = module(x, h)
+    agree(got[0], wanted[0])
+    agree(np.stack(got[1:]), wanted[1])
+
+
+@pytest.mark.parametrize("way", ["scripted", "traced"])
+def test_a_sequential_of_known_modules(tmp_path, way):
+    module = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4), nn.GELU(), nn.Softmax(-1))
+    x = torch.randn(3, 7, 6)
+    agree(fastgru.load(saved(tmp_path, module, way, x))(x.numpy()), module(x))
+
+
+class Cells(nn.Module):
+    """A GRUCell in a loop of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(6, 4)
+
+    def forward(self, x):
+        h = torch.zeros(x.shape[0], 4)
+        for step in range(x.shape[1]):
+            h = self.cell(x[:, step], h)
+        return h
+
+
+def test_code_with_a_loop_leaves_the_weights(tmp_path):
+    module, x = Cells(), torch.randn(3, 7, 6)
+    ours = fastgru.load(saved(tmp_path, module, "scripted", x))
+    assert isinstance(ours, fastgru.GRU)
+    agree(ours(x.numpy())[1][0], module(x))
+
+
+class Odd(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(11, 6)
+        self.gru = nn.GRU(6, 4, batch_first=True)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, ids):
+        return torch.cumsum(self.fc(self.gru(self.embedding(ids))[0]), 1)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_code_that_cannot_be_followed_loads_by_layers_and_says_why(tmp_path, way):
+    module, ids = Odd(), torch.randint(0, 11, (3, 7))
+    path = saved(tmp_path, module, way, ids)
+    with pytest.raises(CheckpointError, match=r"(?s)layers=\[.*cannot be followed.*cumsum"):
+        fastgru.load(path)
+    linear = "linear" if way.startswith("frozen") else "fc"
+    ours = fastgru.load(path, layers=["embedding", "gru", linear])
+    agree(np.cumsum(ours(ids.numpy()), axis=1), module(ids))
+
+
+class Shared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(4, 4, batch_first=True)
+        self.again = self.gru
+        self.lines = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 2)])
+
+    def forward(self, x):
+        y = self.again(self.gru(x)[0])[0]
+        for line in self.lines:
+            y = line(y)
+        return y
+
+
+@pytest.mark.parametrize("way", ["scripted", "traced"])
+def test_shared_modules_and_lists_of_modules(tmp_path, way):
+    module, x = Shared(), torch.randn(3, 7, 4)
+    agree(fastgru.load(saved(tmp_path, module, way, x))(x.numpy()), module(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_types(tmp_path, dtype):
+    gru = nn.GRU(5, 4, batch_first=True).to(dtype)
+    torch.jit.save(torch.jit.script(gru.eval()), tmp_path / "file")
+    x = torch.randn(3, 7, 5)
+    agree(fastgru.load(tmp_path / "file")(x.numpy())[0], gru.float()(x)[0], GRU)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_checkpoint_has_the_options_of_each_gru(tmp_path, way):
+    module, ids = Tagger(), torch.randint(0, 11, (7, 3))
+    checkpoint = fastgru.read(saved(tmp_path, module, way, ids))
+    assert checkpoint.format == "torchscript"
+    assert "gru.weight_hh_l1_reverse" in checkpoint
+    np.testing.assert_array_equal(checkpoint["gru.weight_ih_l0"], module.gru.weight_ih_l0.numpy())
+    if not way.startswith("frozen"):
+        found = checkpoint.config["modules"]["gru"]
+        assert found["class"] == "torch.nn.modules.rnn.GRU"
+        wanted = {"num_layers": 2, "bias": True, "bidirectional": True, "batch_first": True}
+        assert wanted.items() <= found["options"].items()
