@@ -147,11 +147,9 @@ def _notes(found: dict[str, Any]) -> list[str]:
     if found["suggested_layers"]:
         call = f"  fastgru.load({json.dumps(found['path'])}, {found['suggested_layers']})"
         lines += ["", "The file does not say in which order its layers run. If this is it, load it by", call]
-        if "fastgru." in found["suggested_layers"]:
-            from .importers.chain import CHOICE
-
-            lines += [f"{CHOICE}."]
-    return lines
+    elif found["advice"]:
+        lines += [""]
+    return [*lines, *found["advice"]]
 
 
 def _loads_as(found: dict[str, Any]) -> str:
@@ -159,6 +157,8 @@ def _loads_as(found: dict[str, Any]) -> str:
         return str(found["loads_as"])
     if found["suggested_layers"]:
         return "Model, once its layers are named"
+    if found["advice"]:
+        return f"Model, once its layers are named: {_without_path(found['problem'], found)}"
     return f"nothing: {_without_path(found['problem'], found)}"
 
 

@@ -58,15 +58,16 @@ def load(
     ----------
     path : str or path-like
         A PyTorch file (``torch.save`` of any version from 0.2 on) of a state dict, a training checkpoint or a whole
-        module; a safetensors file; or a Keras ``.keras`` file.
+        module; TorchScript; a ``.pt2`` of ``torch.export``; safetensors, also what ``Model.save`` wrote; ``.npz``;
+        Keras files of any version (``.keras``, ``.h5``, ``.weights.h5``); RTNeural's JSON; RNNoise's ``.rnnn``.
     layers : sequence of str, Named or layer, optional
         For a file that holds weights and not the order of its layers: the chain, as prefixes of the file's modules and
         objects for what has no weights: ``["embedding", "gru", fastgru.Last(), "fc"]``. A prefix that holds one 2-D
         weight and no bias is an Embedding where it comes first, and a Linear elsewhere or where only that fits the
-        next layer. What weights alone do not say (padding, stride, epsilon) has PyTorch's defaults; other values are
-        given by ``fastgru.Named("conv", padding=1)`` in place of ``"conv"``. Every layer takes and gives (batch, time,
-        features), so a BatchNorm1d normalises the last axis and a Conv1d runs over the steps, without transposes
-        between. Without ``layers`` such a file must hold exactly one GRU stack.
+        next layer. What weights alone do not say (padding, stride, epsilon, activations) has the defaults of the
+        framework; other values are given by ``fastgru.Named("conv", padding=1)`` in place of ``"conv"``. Every layer
+        takes and gives (batch, time, features), so a BatchNorm1d normalises the last axis and a Conv1d runs over the
+        steps, without transposes between. Without ``layers`` such a file must hold exactly one GRU stack.
     precision : {"float32", "float64"}, optional
         What the model computes in; weights are converted.
     n_threads : int, optional
@@ -92,6 +93,13 @@ def load(
         A layer or an option is not supported; the message names it and where it is.
     MissingDependencyError
         A Keras file and no h5py.
+
+    Notes
+    -----
+    In a file of Keras weights alone ``layers`` has Keras's names of layers (``.h5``) or their groups (``.weights.h5``:
+    ``"gru"`` for ``layers/gru``), and a GRU gives the output of every step, whatever its ``return_sequences`` was. The
+    state of a stateful Keras layer is in no file: every call begins with zeros. A functional Keras model runs only
+    sequences of the length that its Input names, if it names one; a Sequential runs any.
 
     Examples
     --------

@@ -14,12 +14,8 @@ def array(*shape, seed=0):
 
 def layer(class_name, name=None, **config):
     """A layer as Keras 3 writes it to a .keras file."""
-    return {
-        "module": "keras.layers",
-        "class_name": class_name,
-        "config": {"name": name or class_name.lower(), "trainable": True, "dtype": {"class_name": "DTypePolicy"}} | config,
-        "registered_name": None,
-    }
+    usual = {"name": name or class_name.lower(), "trainable": True, "dtype": {"class_name": "DTypePolicy"}}
+    return {"module": "keras.layers", "class_name": class_name, "config": usual | config, "registered_name": None}
 
 
 def gru(name="gru", units=3, **config):
@@ -47,7 +43,7 @@ def one_gru(inputs=4, units=3, bias="after", version="3.15.1", **config):
 
 
 def old_layer(class_name, name, *inputs, **config):
-    """A layer of a functional model as Keras 1 and 2 write it; inputs are references, or lists of them for each call."""
+    """A layer of a functional model as Keras 1 and 2 write it; for each call a reference or a list of references."""
     calls = [[[*each, {}] for each in (call if isinstance(call[0], list) else [call])] for call in inputs]
     return {"class_name": class_name, "config": {"name": name, **config}, "name": name, "inbound_nodes": calls}
 

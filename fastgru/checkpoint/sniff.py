@@ -160,10 +160,10 @@ KINDS: tuple[Kind, ...] = (
     Kind("another zip", lambda opened: opened.is_zip, _refuse_zip),
     Kind("an HDF5 file", begins_as_hdf5, read_keras_h5),
     Kind("PyTorch's format before version 1.6", lambda opened: begins_as_torch_legacy(opened.head), read_torch_legacy),
+    Kind("a safetensors file", _is_safetensors, read_safetensors),  # its length may begin as a pickle does
     Kind("a pickle", _begins(*(bytes([0x80, protocol]) for protocol in range(2, 6))), advice=_SAVE_STATE_DICT),
     Kind("the tar container of PyTorch's first versions", _is_torch_tar, advice=_SAVE_STATE_DICT),
     Kind("a tar archive", _begins(b"ustar", at=257), advice="unpack it first"),
-    Kind("a safetensors file", _is_safetensors, read_safetensors),
     Kind("a NumPy .npy file", _begins(NPY),
          advice="one array has no name; save them all by name with np.savez(path, **arrays)"),
     Kind("a TensorFlow Lite file", _begins(b"TFL3", at=4), advice="save the Keras model it was made from as .keras"),

@@ -138,7 +138,9 @@ def _plain(value: Any) -> Any:
     """A number as Keras 2 may write it, {"type": "ndarray", "value": 0.3}; an axis in a list of its own."""
     if isinstance(value, dict) and value.get("type") == "ndarray":
         return value.get("value")
-    return value[0] if isinstance(value, list) and len(value) == 1 else value
+    if isinstance(value, list):
+        return value[0] if len(value) == 1 else tuple(value)
+    return value
 
 
 def _foreign(value: Mapping[str, Any]) -> bool:

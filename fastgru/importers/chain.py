@@ -14,7 +14,7 @@ from typing import Union
 import numpy as np
 
 from ..errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
-from ..spec import Embedding, FinalState, Last, Layer, ModelSpec, sequential, validate
+from ..spec import ACTIVATIONS, Embedding, FinalState, Last, Layer, ModelSpec, sequential, validate
 from .named import KINDS, Named
 from .options import Options
 from .pytorch import Known, Module, modules_of
@@ -222,6 +222,8 @@ def _check_item(item: object, modules: Modules, where: str) -> None:
 def _layer_hint(name: str) -> str:
     """What to write for a layer that was named like a module, as in ``["gru", "Last()", "fc"]``."""
     bare = name.removeprefix("fastgru.").partition("(")[0].strip()
+    if bare.lower() in ACTIVATIONS:
+        return f"; an activation is written fastgru.Activation({bare.lower()!r})"
     if bare not in _WITHOUT_WEIGHTS:
         return ""
     layer = f"{bare}({_WITHOUT_WEIGHTS[bare]})"

@@ -48,6 +48,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
           says of itself;
         * ``loads_as``: ``"GRU"``, ``"Model"`` or None; ``problem``: the first line of why ``load(path)`` would fail, or
           None; ``suggested_layers``: a ``layers=[...]`` to paste, that loads a file without an order, or None;
+          ``advice``: sentences on what such a file does not say, and how to say it;
         * ``inputs``: ``name``, ``shape`` without the batch axis and None for any size, ``integers``; ``outputs``:
           ``from``, a layer or an input, ``index``, which of its outputs, and ``shape``; both empty where it cannot be
           loaded;
@@ -58,7 +59,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         * ``parameters`` in all; the names of tensors ``used`` and ``unused``; ``beside``, those of an optimizer and the
           like; ``skipped``, objects that are not tensors.
     """
-    spec, unused, problem = _outcome(checkpoint)
+    spec, unused, problem, advice = _outcome(checkpoint)
     beside = {name for name in checkpoint if checkpoint.format.startswith("keras") and keras.is_beside(name)}
     if isinstance(spec, ModelSpec):
         layers = layers_of(spec)
@@ -83,6 +84,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         "loads_as": None if spec is None or problem else "GRU" if isinstance(spec, GRUSpec) else "Model",
         "problem": problem,
         "suggested_layers": suggested(checkpoint) if spec is None else None,
+        "advice": advice,
         **({"inputs": [], "outputs": []} if spec is None else flow_of(spec)),
         "layers": layers,
         "parameters": sum(layer["parameters"] for layer in layers),
@@ -93,13 +95,19 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _outcome(checkpoint: Checkpoint) -> tuple[GRUSpec | ModelSpec | None, list[str], str | None]:
-    """What load() would make of the checkpoint, the tensors left over, and the first line of why it would fail."""
+def _outcome(checkpoint: Checkpoint) -> tuple[GRUSpec | ModelSpec | None, list[str], str | None, list[str]]:
+    """What load() would make of the checkpoint, the tensors left over, and why it would fail: a line, and advice."""
     try:
         spec, unused = examined(checkpoint)
     except FastGRUError as error:
-        return None, [], str(error).partition("\n")[0]
-    return spec, unused, f"{checkpoint.path}: no layer uses the tensors {listed(unused, 4)}" if unused else None
+        problem, *more = str(error).split("\n")
+        advice = [line for line in more if not line.startswith(_SAID_ELSEWHERE)]
+        return None, [], problem, advice
+    return spec, unused, f"{checkpoint.path}: no layer uses the tensors {listed(unused, 4)}" if unused else None, []
+
+
+# By the list of layers and by the suggestion.
+_SAID_ELSEWHERE = ("It holds:", "  ", "Name the layers in the order in which they run, for")
 
 
 def _layer(part: FilePart) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from . import keras_chain
 from .chain import LayerItem
 from .keras_build import Builder
 from .keras_tensors import Groups, Lists, Source
-from .keras_tree import read_tree
+from .keras_tree import lists_layers, read_tree
 from .tensors import UsedTensors
 
 __all__ = ["is_beside", "lists_of", "model_spec", "spec_from", "version_of"]
@@ -27,9 +27,13 @@ _BESIDE = ("optimizer/", "metrics/", "loss_tracker/", "optimizer_weights/")
 def spec_from(
     checkpoint: Checkpoint, layers: Sequence[LayerItem] | None, strict: bool
 ) -> tuple[GRUSpec | ModelSpec, list[str]]:
-    """What is made of the checkpoint, and the tensors of the file that it does not use."""
+    """What is made of the checkpoint, and the tensors of the file that it does not use.
+
+    ``layers`` is for files without a config, and for those whose config is that of a class of the user's own, which
+    does not say what its layers are.
+    """
     tensors = UsedTensors({name: tensor for name, tensor in checkpoint.items() if not is_beside(name)})
-    if checkpoint.config is None:
+    if checkpoint.config is None or (layers is not None and not lists_layers(checkpoint.config)):
         return keras_chain.spec_from(checkpoint, tensors, layers, strict), tensors.unused()
     if layers is not None:
         raise CheckpointError(f"{checkpoint.path}: the file describes its own layers; leave layers= out")

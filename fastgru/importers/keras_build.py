@@ -102,6 +102,7 @@ class Builder:
                 f"{part.entry.where}: it is called with {len(given.inputs) + len(given.states)} inputs, wanted "
                 f"{len(part.graph.inputs)}"
             )
+        scope.spend()
         return self.run(part, scope, given.inputs)
 
     def _call(self, part: Part, call: Call, scope: Scope, values: Mapping[tuple[int, int], list[Any]]) -> list[Any]:
@@ -198,7 +199,7 @@ def shape_of_input(entry: Entry) -> Shape:
     """The shape of an InputLayer without the batch."""
     key = "batch_shape" if entry.get("batch_shape") is not None else "batch_input_shape"
     shape = entry.get(key)
-    sizes = shape[1:] if isinstance(shape, list) and shape else [0]
+    sizes = shape[1:] if isinstance(shape, list) and 1 <= len(shape) <= 9 else [0]
     if not all(size is None or (type(size) is int and 1 <= size < 2**31) for size in sizes):
         raise entry.wrong(key, "a list of sizes, each None or a whole number from 1 on")
     return tuple(sizes)

@@ -31,6 +31,11 @@ __all__ = ["contents", "spec_from", "suggest"]
 _ORDER = ("Embedding", "Matrix", "Conv1D", "BatchNormalization", "LayerNormalization", "RMSNormalization", "PReLU",
           "GRU", "CuDNNGRU", "Bidirectional", "RNN", "Dense")  # in which most chains run  # fmt: skip
 _GRUS = ("GRU", "CuDNNGRU", "Bidirectional", "RNN")
+_MATRICES = ((), ("Dense", "Embedding"))  # what one matrix may be said to be
+_OF_TORCH = {
+    "BatchNorm1d": "BatchNormalization", "Conv1d": "Conv1D", "LayerNorm": "LayerNormalization", "Linear": "Dense",
+    "RMSNorm": "RMSNormalization",
+}  # fmt: skip
 _MOST_TRIED = 24  # layers; a longer chain is suggested in the file's order, untried
 
 Modules = Mapping[str, Module]
@@ -125,8 +130,8 @@ class _Chain:
         if isinstance(layers, (str, Layer, Named)) or not isinstance(layers, Iterable):
             raise DTypeError(f"layers= is {type(layers).__name__}, wanted a list of layer names and layers")
         items = list(layers)
-        for item in items:
-            self._check(item)
+        for place in range(len(items)):
+            self._check(items, place)
         scope = Scope(self.where)
         source = scope.input("input")
         wires = [source]
@@ -145,12 +150,13 @@ class _Chain:
     def time_distributed(self, part: Part) -> Layer:
         raise UnsupportedModelError(f"{part.entry.where}: not supported")
 
-    def _module(self, item: LayerItem) -> Module | None:
+    def _module(self, item: str | Named) -> Module | None:
         name = item.prefix if isinstance(item, Named) else str(item)
         return self.modules.get(name) or self.modules.get(self._called.get(name, ""))
 
-    def _check(self, item: object) -> None:
+    def _check(self, items: Sequence[object], place: int) -> None:
         """Raise unless an element of ``layers=`` is a layer or names one that can be loaded."""
+        item = items[place]
         if isinstance(item, Layer):
             return
         if not isinstance(item, (str, Named)):
@@ -168,25 +174,35 @@ class _Chain:
                 f"{self.where}: layers= names {name!r}, which looks like {module.looks_like} (tensors "
                 f"{listed(module.tensors)}); supported are {', '.join(_ORDER[:1] + _ORDER[2:])}"
             )
-        if isinstance(item, Named):
-            kind = item.kind or module.kind
-            wrong = [option for option in item.options if option not in KERAS_OPTIONS.get(kind, ())]
-            if wrong or (item.kind is not None and not _may_be(module.kind, item.kind)):
-                raise DTypeError(
-                    f"layers= holds {item!r}, but {name!r} is {module.looks_like}"
-                    + (f", which has no option {wrong[0]!r}" if wrong else "")
-                    + (f"; it has {', '.join(KERAS_OPTIONS[kind])}" if kind in KERAS_OPTIONS else "")
-                )
+        kind = self._kind(items, place)
+        options = KERAS_OPTIONS.get(kind, ())
+        wrong = [option for option in item.options if option not in options] if isinstance(item, Named) else []
+        if wrong or kind not in (module.kind, *_MATRICES[module.kind == "Matrix"]):
+            raise DTypeError(
+                f"layers= holds {item!r}, but {name!r} is {module.looks_like}"
+                + (f", and a {kind} has no option {wrong[0]!r}" if wrong else "")
+                + (f"; it has {', '.join(options)}" if wrong and options else "")
+            )
+
+    def _kind(self, items: Sequence[object], place: int) -> str:
+        """The class of the layer named at ``place``; one matrix is an Embedding where it comes first."""
+        item = items[place]
+        assert isinstance(item, (str, Named))
+        module = self._module(item)
+        assert module is not None
+        if isinstance(item, Named) and item.kind:
+            return _OF_TORCH.get(item.kind, item.kind)
+        if module.kind != "Matrix":
+            return module.kind
+        return "Dense" if any(not isinstance(each, Layer) for each in items[:place]) else "Embedding"
 
     def _part(self, items: Sequence[LayerItem], place: int) -> Part:
         """The layer named at ``place`` as if a configuration described it."""
-        item = items[place]
+        item, kind = items[place], self._kind(items, place)
+        assert isinstance(item, (str, Named))
         module = self._module(item)
         assert module is not None
         options = dict(item.options) if isinstance(item, Named) else {}
-        kind = item.kind if isinstance(item, Named) and item.kind else module.kind
-        if kind == "Matrix":  # both give as many features as it has columns
-            kind = "Dense" if any(not isinstance(each, Layer) for each in items[:place]) else "Embedding"
         if module.kind == "Matrix" and kind == "Embedding":
             rows, columns = self.tensors[module.tensors[0]].shape
             return self._leaf(module.name, "Embedding", {"embeddings": module.tensors[0]},
@@ -228,8 +244,3 @@ class _Chain:
             "recurrent_activation": "sigmoid" if soft else "hard_sigmoid",
             "reset_after": after,
         }
-
-
-def _may_be(found: str, said: str) -> bool:
-    """Whether a layer that looks like one kind can be what a person says it is."""
-    return found == said or (found == "Matrix" and said in ("Dense", "Embedding"))

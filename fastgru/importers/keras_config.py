@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 from ..errors import CheckpointError, UnsupportedModelError
 from .keras_first import modern
 
-__all__ = ["Entry", "number_of", "plain", "read_entry", "short", "snake_case"]
+__all__ = ["Entry", "number_of", "plain", "problem_of", "read_entry", "short", "snake_case"]
 
 _LARGEST = 2**31 - 1  # of a size in a config; no layer comes near, and every product of sizes stays printable
 _LONGEST = 255  # characters of a name
+_MOST_AXES = 8
 _CLASSES = {  # other names of the same layers
     "BatchNormalizationV1": "BatchNormalization",
     "BatchNormalizationV2": "BatchNormalization",
@@ -93,9 +94,10 @@ class Entry:
         """A list of whole numbers, or one of them alone; ``missing`` stands for None."""
         value = self.get(key, default)
         given = value if isinstance(value, list) else [value]
-        found = [missing if each is None else each for each in given]
-        if not found or not all(type(each) is int and abs(each) <= _LARGEST for each in found):
-            raise self.wrong(key, "whole numbers")
+        found = [missing if each is None else each for each in given[: _MOST_AXES + 1]]
+        whole = all(type(each) is int and abs(each) <= _LARGEST for each in found)
+        if not 1 <= len(found) <= _MOST_AXES or not whole:
+            raise self.wrong(key, f"1 to {_MOST_AXES} whole numbers")
         return tuple(int(each) for each in found if each is not None)
 
     def number(self, key: str, default: float | None = None) -> float:
@@ -155,7 +157,7 @@ def read_entry(layer: object, place: str, where: str, version: str, outer: str =
     class_name = _CLASSES.get(class_name, class_name)
     if number_of(version) < (2,):
         class_name, config = modern(class_name, config)
-    problem = _problem(layer)
+    problem = problem_of(layer)
     return Entry(class_name, name, path, config, at, version, _is_operation(layer, number_of(version)), problem)
 
 
@@ -184,7 +186,7 @@ def snake_case(name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def _problem(layer: Mapping[str, Any]) -> str:
+def problem_of(layer: Mapping[str, Any]) -> str:
     """Why it is not one of Keras's own, or nothing: a custom class may be called GRU as well."""
     module, registered = layer.get("module", "keras.layers"), layer.get("registered_name")
     if isinstance(module, str) and registered in (None, layer.get("class_name")):

@@ -94,6 +94,7 @@ class _Functional:
     entries: Sequence[Entry]
     places: dict[str, int] = field(default_factory=dict)
     counts: list[int] = field(default_factory=list)
+    total: int = 0
 
     def read(self) -> Graph:
         for place, entry in enumerate(self.entries):
@@ -130,7 +131,8 @@ class _Functional:
             raise CheckpointError(f"{entry.where}: inbound_nodes is {short(nodes)}, wanted a list of calls")
         is_input = self._is_input(place)
         self.counts.append(1 if is_input else len(nodes))
-        if sum(self.counts) > MAX_CALLS:
+        self.total += self.counts[-1]
+        if self.total > MAX_CALLS + len(self.entries):
             raise CheckpointError(f"{entry.where}: its model has more than {MAX_CALLS} calls of layers")
         if is_input and nodes:
             raise CheckpointError(f"{entry.where}: an InputLayer has inputs of its own")

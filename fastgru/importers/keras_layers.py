@@ -247,7 +247,7 @@ def _merging(layer: Callable[[Entry, Weights], Layer]) -> Callable[[Part, Shop],
             if len(masks) == 1:
                 return given.inputs
             along_steps = isinstance(made.layer, Concatenate) and made.layer.axis in (1, -2)
-            if part.entry.era >= 3 or len({*masks}) == 1 or along_steps:
+            if part.entry.era >= 3 or {*masks} == {None} or along_steps:
                 return made.apply(scope, given)
             unmasked = [scope.masked(wire, None) for wire in given.inputs]
             result = made.apply(scope, Given(unmasked, given.states))[0]

@@ -159,7 +159,7 @@ def _recurrent(part: Part, shop: Shop) -> Recurrent:
 
 
 def _cells(part: Part) -> Sequence[Part]:
-    return part.inner if part.entry.class_name == "StackedRNNCells" else [part]
+    return part.inner if part.inner and part.entry.class_name == "StackedRNNCells" else [part]
 
 
 def _cell(part: Part, shop: Shop) -> GRUSpec:

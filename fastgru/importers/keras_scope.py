@@ -131,12 +131,16 @@ class Scope:
         return made
 
     def _append(self, layer: Layer, edges: Sequence[Edge], name: str, mask: Edge | None = None) -> str:
-        self._budget[0] -= self._cost(layer)
-        if self._budget[0] < 0:
-            raise CheckpointError(f"{self.where}: the calls of its layers come to more than {MAX_NODES}")
+        self.spend(self._cost(layer))
         free = self._free(name)
         self._nodes.append(Node(free, layer, tuple(edges), mask))
         return free
+
+    def spend(self, count: int = 1) -> None:
+        """Count calls of layers and of models, and raise where there are too many."""
+        self._budget[0] -= count
+        if self._budget[0] < 0:
+            raise CheckpointError(f"{self.where}: the calls of its layers come to more than {MAX_NODES}")
 
     def _cost(self, layer: Layer) -> int:
         """How many nodes a layer stands for, with those of models in it, however deep."""

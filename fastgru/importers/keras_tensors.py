@@ -93,17 +93,24 @@ class Lists:
     Raises
     ------
     CheckpointError
-        A list has more or fewer names than the layer has weights.
+        A list has more or fewer names than the layer has weights, or one name is in two.
     """
 
     def __init__(self, tensors: UsedTensors, lists: Mapping[str, Sequence[str]], model: Part) -> None:
         self._tensors = tensors
         self._lists = lists
-        by_place = list(lists.values()) if len(lists) == len(model.inner) else []
         self._names: dict[int, dict[str, str]] = {}
         self._roots = {}
+        seen: set[str] = set()
+        for name in (name for names in lists.values() for name in names):
+            if name in seen:
+                raise CheckpointError(f"{model.entry.where}: tensor {name!r} belongs to more than one layer")
+            seen.add(name)
+        by_place = list(lists.values()) if len(lists) == len(model.inner) else []
         for place, part in enumerate(model.inner):
-            names = lists.get(part.entry.name, by_place[place] if by_place else ())
+            # Before Keras 2.2.3 a Sequential within another did not say its name
+            unnamed = by_place[place] if by_place and part.entry.class_name == "Sequential" else ()
+            names = lists.get(part.entry.name, unnamed)
             self._roots.update({id(leaf): (part, names) for leaf in part.leaves()})
 
     def weights(self, part: Part) -> Weights:

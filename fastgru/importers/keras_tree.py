@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import CheckpointError, UnsupportedModelError
-from .keras_config import Entry, read_entry, short, snake_case
+from .keras_config import Entry, problem_of, read_entry, short, snake_case
 from .keras_graph import Graph, chain, graph
 
-__all__ = ["CONTAINERS", "Part", "read_tree"]
+__all__ = ["CONTAINERS", "Part", "lists_layers", "read_tree"]
 
 CONTAINERS = ("Sequential", "Functional")
 
@@ -45,6 +45,12 @@ class Part:
             yield from part.leaves()
 
 
+def lists_layers(config: Mapping[str, Any]) -> bool:
+    """Whether a config is that of a Sequential or functional model of Keras's own, and so says what its layers are."""
+    kind = config.get("class_name")
+    return isinstance(kind, str) and kind in (*CONTAINERS, "Model") and not problem_of(config)
+
+
 def read_tree(config: Mapping[str, Any], where: str, version: str, *, sharing: bool) -> Part:
     """The model that a config describes.
 
@@ -68,15 +74,14 @@ def read_tree(config: Mapping[str, Any], where: str, version: str, *, sharing: b
     """
     if "config" not in config or not isinstance(config.get("class_name"), str):
         raise CheckpointError(f"{where}: config describes no model, got {short(config)}")
-    named = {"name": "model", **config}
-    entry = read_entry(named, "config", where, version)
-    if entry.problem or entry.class_name not in CONTAINERS:
-        reason = f"; {entry.problem}" if entry.problem else ""
+    if not lists_layers(config):
         raise UnsupportedModelError(
-            f"{where}: the model is of class {short(config['class_name'])}, supported are Sequential and functional "
-            f"models{reason}; its weights can be read by fastgru.read(path)"
+            f"{where}: the model is of class {short(config['class_name'])} of module {short(config.get('module'))}, "
+            "supported are Keras's own Sequential and functional models; name its layers by layers=[...], or read its "
+            "weights by fastgru.read(path)"
         )
-    return _Reader(where, version, sharing).part(replace(entry, path="", where=where), "", "", 0)
+    entry = read_entry({"name": "model", **config}, "config", where, version)
+    return _Reader(where, version, sharing).part(replace(entry, path="", where=where, operation=False), "", "", 0)
 
 
 class _Reader:

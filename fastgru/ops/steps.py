@@ -305,9 +305,10 @@ def concatenate(layer: Concatenate, context: Context) -> Runner:
             array = joined([value.without_lengths(context.where) for value in values])
             masks = [np.ones(value.array.shape[:2], bool) if value.mask is None else value.mask for value in values]
             return [Value(array, None, np.concatenate(masks, 1) if any(v.mask is not None for v in values) else None)]
+        array = joined([value.array for value in values])
         masks = [value.mask for value in values if value.mask is not None]
         # Keras: a step is real where any input has it, and an input without a mask has them all
         mask = reduce(np.logical_or, masks) if masks and len(masks) == len(values) else None
-        return [Value(joined([value.array for value in values]), common_lengths(values, context.where), mask)]
+        return [Value(array, common_lengths(values, context.where), mask)]
 
     return Runner(run, joined if layer.axis == -1 else None)

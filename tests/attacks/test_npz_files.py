@@ -18,8 +18,13 @@ MUTATIONS = 200
 
 
 class Evil:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
     def __reduce__(self):
-        return (open, ("/tmp/fastgru-was-here", "w"))
+        return (open, (str(self.path), "w"))
 
 
 def npz(compressed: bool = False, **arrays: np.ndarray) -> bytes:
@@ -38,10 +43,11 @@ def shape(text: str, kind: str = "<f4") -> str:
     return f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {text}, }}\n"
 
 
-def test_npz_with_pickled_object_arrays(refused):
-    content = npz(weight_hh_l0=np.zeros((6, 2), "f4"), other=np.array([Evil(), {}], object))
+def test_npz_with_pickled_object_arrays(refused, tmp_path):
+    trace = tmp_path / "trace"
+    content = npz(weight_hh_l0=np.zeros((6, 2), "f4"), other=np.array([Evil(trace), {}], object))
     assert "pickled" in refused(content)
-    assert not Path("/tmp/fastgru-was-here").exists()
+    assert not trace.exists()
 
 
 @pytest.mark.parametrize("kind", ["O", "|O", "|O8", ">O"])

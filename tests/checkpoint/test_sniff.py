@@ -80,6 +80,13 @@ def test_an_empty_zip_is_a_zip_of_nothing(file_of):
         read(file_of(buffer.getvalue()))
 
 
+def test_a_safetensors_header_whose_length_begins_as_a_pickle_does(file_of):
+    header = b'{"weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(0x280)
+    content = len(header).to_bytes(8, "little") + header + bytes(4)
+    assert content.startswith(b"\x80\x02")
+    assert read(file_of(content)).format == "safetensors"
+
+
 def test_random_bytes_are_no_kind_of_file(file_of):
     with pytest.raises(CheckpointError, match="no kind of file fastgru knows"):
         read(file_of(np.random.default_rng(1).bytes(5000)))

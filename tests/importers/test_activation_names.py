@@ -47,7 +47,7 @@ def leaky(**more):
         ({"class_name": "ELU", "config": {}}, Activation("elu")),
         ({"class_name": "ReLU", "config": {"max_value": 6.0}}, Activation("relu", max_value=6.0)),
         ({"class_name": "Softmax", "config": {"axis": [-1]}}, Activation("softmax")),
-        ({"class_name": "Softmax", "config": {"axis": [1, 2]}}, Activation("softmax", axis=[1, 2])),
+        ({"class_name": "Softmax", "config": {"axis": [1, 2]}}, Activation("softmax", axis=(1, 2))),
         (
             {"class_name": "ThresholdedReLU", "config": {"theta": 0.5}},
             Activation("threshold", threshold=0.5, default_value=0.0),

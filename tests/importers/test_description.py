@@ -29,8 +29,8 @@ from fastgru.spec import (
 from fastgru.topology import to_data
 
 KEYS = {
-    "schema", "path", "format", "writer", "version", "metadata", "loads_as", "problem", "suggested_layers", "inputs",
-    "outputs", "layers", "parameters", "used", "unused", "beside", "skipped",
+    "schema", "path", "format", "writer", "version", "metadata", "loads_as", "problem", "suggested_layers", "advice",
+    "inputs", "outputs", "layers", "parameters", "used", "unused", "beside", "skipped",
 }  # fmt: skip
 LAYER_KEYS = {
     "name", "kind", "sizes", "options", "parameters", "inputs", "mask", "outputs", "shared_with", "layers", "problem",
@@ -92,6 +92,7 @@ def test_a_gru_is_described_in_full():
         "loads_as": "GRU",
         "problem": None,
         "suggested_layers": None,
+        "advice": [],
         "inputs": [{"name": "x", "shape": [None, 4], "integers": False}],
         "outputs": [{"from": "y", "index": 0, "shape": [None, 3]}],
         "layers": [
@@ -237,6 +238,7 @@ def test_a_file_of_several_modules_comes_with_the_layers_to_name():
     assert found["problem"] == (
         "some.pt: holds weights and not the order of its layers, and more than a GRU: 'words', 'fc'"
     )
+    assert any("fastgru.Activation('relu')" in line for line in found["advice"])
     assert found["suggested_layers"] == 'layers=["words", "rnn", fastgru.Last(), "fc"]'
     assert found["unused"] == []
     assert [layer["kind"] for layer in found["layers"]] == ["Embedding", "GRU", "Linear"]

@@ -203,7 +203,8 @@ def test_groups_are_counted_per_class_past_ten():
 
 @pytest.mark.parametrize(
     "class_name",
-    ["Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "AlphaDropout", "ActivityRegularization", "Identity"],
+    ["Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "AlphaDropout", "ActivityRegularization",
+     "Identity"],
 )  # fmt: skip
 def test_layers_that_only_matter_in_training_do_nothing(class_name):
     given = one_gru()
@@ -219,7 +220,8 @@ def test_a_model_without_an_input_layer_is_read_by_its_first_layer_or_its_weight
     assert (spec.inputs[0].name, spec.inputs[0].shape) == ("input", (None, 4))
     del given.config["config"]["build_input_shape"]
     assert spec_of(given).inputs[0].shape == (None, 4)
-    given.config["config"]["layers"][0]["config"]["batch_input_shape"] = {"class_name": "__tuple__", "items": [None, 7, 4]}
+    shape = {"class_name": "__tuple__", "items": [None, 7, 4]}
+    given.config["config"]["layers"][0]["config"]["batch_input_shape"] = shape
     assert spec_of(given).inputs[0].shape == (None, 4)
 
 
@@ -268,6 +270,10 @@ def foreign(**changes):
         ),
         (layer("GRU", "q", units=3, dtype={"class_name": "QuantizedDTypePolicy"}), "quantised"),
         (layer("TimeDistributed", "each", layer=layer("LSTM", "deep")), r"'each/deep' \(LSTM, layers\[2\].layer\)"),
+        (
+            layer("RNN", "cells", cell=layer("StackedRNNCells", "mine", cells=[]) | {"module": "mine"}),
+            r"'cells/mine' \(StackedRNNCells, layers\[2\].cell\): it is a class of its own",
+        ),
         (layer("LayerNormalization", "odd", rms_scaling=True), "rms_scaling=True is not supported"),
         (layer("Conv1D", "odd", filters=2, kernel_size=1, padding="full"), "padding 'full' is not supported"),
     ],
@@ -285,14 +291,14 @@ def test_what_is_not_supported_is_refused_by_name_and_place(last, message):
 def test_a_model_that_is_not_sequential_or_functional_is_refused(class_name):
     given = one_gru()
     given.config["class_name"] = class_name
-    with pytest.raises(FastGRUError, match="supported are Sequential and functional|describes no model"):
+    with pytest.raises(FastGRUError, match=r"Sequential and functional models; name its layers|describes no model"):
         spec_of(given)
 
 
 def test_a_class_that_is_only_called_sequential_is_refused():
     given = one_gru()
     given.config.update(module="mine", registered_name="mine>Sequential")
-    with pytest.raises(UnsupportedModelError, match="a class of its own, 'mine>Sequential'"):
+    with pytest.raises(UnsupportedModelError, match="of class 'Sequential' of module 'mine', supported"):
         spec_of(given)
 
 
@@ -365,6 +371,21 @@ def test_layers_that_do_not_fit_each_other_are_an_error_with_the_path():
     tensors = gru_tensors("layers/gru", 4, 3) | {"layers/dense/vars/0": array(5, 2), "layers/dense/vars/1": array(2)}
     with pytest.raises(CheckpointError, match=r"^model.keras: layer 'out': weight: got shape \(2, 5\), wanted"):
         spec_of(checkpoint([gru(), layer("Dense", "out", units=2)], tensors))
+
+
+@pytest.mark.parametrize("module", ["keras.ops.numpy", "keras.src.ops.nn", "tf_keras.src.engine.sequential"])
+def test_a_model_is_no_function_whatever_its_module(module):
+    given = one_gru()
+    given.config["module"] = module
+    assert len(spec_of(given).nodes) == 1
+
+
+def test_the_layers_of_a_class_of_the_users_own_can_be_named():
+    given = one_gru()
+    given.config.update(class_name="Mine", module=None, registered_name="Mine", config={"trainable": True})
+    with pytest.raises(UnsupportedModelError, match=r"of class 'Mine' of module None.*name its layers by layers="):
+        spec_of(given)
+    assert [node.name for node in spec_of(given, layers=["gru"]).nodes] == ["gru"]
 
 
 def test_naming_the_layers_of_a_file_that_describes_itself_is_an_error():

@@ -1,4 +1,4 @@
-"""Functional configs of Keras, written by hand as its versions write them: how calls are found, named and put in order."""
+"""Functional configs of Keras, written by hand as its versions write them: how calls are found, named and ordered."""
 
 from __future__ import annotations
 
@@ -315,7 +315,7 @@ def set_call(place, call, *arguments):
         (set_call(4, 0, tensor("b"), tensor("a")), "called with 'more than one argument'"),
         (lambda config: config["layers"][4].update(inbound_nodes=3), "inbound_nodes is 3, wanted a list"),
         (lambda config: config["layers"][4].update(inbound_nodes=[3]), r"inbound_nodes\[0\] is 3, wanted a call"),
-        (lambda config: config["layers"][0].update(inbound_nodes=[{"args": []}]), "an InputLayer has inputs of its own"),
+        (lambda config: config["layers"][0].update(inbound_nodes=[{"args": []}]), "an InputLayer has inputs"),
         (lambda config: config["layers"][1].update(name="a"), "two layers have this name"),
         (lambda config: config.update(input_layers=[["a", 0, 0], ["a", 0, 0]]), "must name every InputLayer once"),
         (lambda config: config.update(input_layers=[["own", 0, 0]]), "input_layers has 'own', wanted an InputLayer"),

@@ -91,7 +91,7 @@ def test_models_within_models_are_one_list(matrices):
 
 def test_a_list_of_another_length_is_an_error_that_says_what_was_wanted():
     config = {"name": "model", "layers": [dense("a", batch_input_shape=[None, 4]), old("Dense", "b", units=2)]}
-    with pytest.raises(CheckpointError, match=r"'b' \(Dense, layers\[1\]\).*has 1 tensors of it, wanted 2: 'kernel', 'bias'"):
+    with pytest.raises(CheckpointError, match=r"'b' \(Dense, .*has 1 tensors of it, wanted 2: 'kernel', 'bias'"):
         spec_of(h5(config, {"a": [array(4, 4)], "b": [array(4, 2)]}))
     with pytest.raises(CheckpointError, match="has 0 tensors of it, wanted 1: 'kernel'"):
         spec_of(h5(config, {"b": [array(4, 2), array(2)]}))

@@ -83,7 +83,7 @@ def test_what_is_trained_on_afterwards_does_not_change_the_model():
     np.testing.assert_array_equal(ours(X)[0], before)
 
 
-@pytest.mark.parametrize("module", ["keras.src.layers.rnn.gru", "tf_keras.src.layers.rnn.gru", "tensorflow.python.keras"])
+@pytest.mark.parametrize("module", ["keras.src.layers.rnn.gru", "tf_keras.src.layers", "tensorflow.python.keras"])
 def test_a_gru_by_itself_is_a_gru(module):
     gru, weights = a_gru(module)
     ours = fastgru.from_keras(gru, precision="float64")
@@ -110,7 +110,7 @@ def test_hard_sigmoid_is_that_of_the_live_keras():
 
 
 def test_halves_are_widened():
-    gru, weights = a_gru()
+    gru, _ = a_gru()
     for variable in gru.trainable_weights:
         variable.values = variable.values.astype(np.float16)
     assert fastgru.from_keras(gru).spec.layers[0][0].w_ih.dtype == np.float32
@@ -131,7 +131,7 @@ class Mine(Sequential):
         (of_keras("GRU", "mine")("gru", GRU_CONFIG, array(4, 9)), DTypeError, "got GRU, wanted a Keras model"),
         (of_keras("GRU")("gru", GRU_CONFIG), DTypeError, "the GRU has no weights yet; build it, or call it once"),
         (Mine(), UnsupportedModelError, r"Mine: the model cannot describe itself \(no config\)"),
-        (Sequential(of_keras("LSTM")("lstm", {"name": "lstm"}, array(3))), UnsupportedModelError, "LSTM layers are not"),
+        (Sequential(of_keras("LSTM")("lstm", {"name": "lstm"}, array(3))), UnsupportedModelError, "LSTM layers are"),
     ],
 )
 def test_what_cannot_be_taken_over_is_an_error(given, error, message):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from keras_configs import array, functional, h5, keras_states, old_layer
 
+import fastgru
 from fastgru import Model, reference
 from fastgru.errors import CheckpointError, UnsupportedModelError
 from fastgru.importers import spec_of
@@ -23,7 +26,7 @@ def old(class_name, name, **config):
 
 
 GRU_1 = {"output_dim": 3, "inner_activation": "hard_sigmoid", "activation": "tanh", "return_sequences": True,
-         "go_backwards": False, "consume_less": "cpu", "input_dim": 4, "batch_input_shape": [None, None, 4]}  # fmt: skip
+         "consume_less": "cpu", "input_dim": 4, "batch_input_shape": [None, None, 4]}  # fmt: skip
 GRU_2 = {"units": 3, "recurrent_activation": "hard_sigmoid", "activation": "tanh", "return_sequences": True,
          "implementation": 1, "batch_input_shape": [None, None, 4]}  # fmt: skip
 
@@ -196,6 +199,18 @@ def test_other_names_of_classes():
     chain = [old("BatchNormalizationV1", "norm", axis=[1], epsilon=0.1, batch_input_shape=[None, 4])]
     given = h5({"name": "model", "layers": chain}, {"norm": [np.ones(4, np.float32)] * 4}, version="2.2.4-tf")
     assert Model(spec_of(given))(X[0]).shape == (4,)
+
+
+SHARED = Path(__file__).parents[3] / "shared" / "models" / "rnnoise"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared checkpoints are not there")
+def test_a_real_model_of_keras_2_2_2():
+    """Three GRUs in a functional graph, one with relu, and a custom constraint in the config."""
+    model, wanted = fastgru.load(SHARED / "weights.hdf5"), np.load(SHARED / "expected.npz")
+    denoise, vad = model(wanted["x"])
+    assert np.abs(denoise - wanted["denoise"]).max() <= 2e-6
+    assert np.abs(vad - wanted["vad"]).max() <= 2e-6
 
 
 def test_a_gru_is_the_same_in_both_files():

@@ -114,7 +114,8 @@ def test_states_as_an_input(load, x, rng):
 
 def test_a_frozen_module(load, tmp_path, x, y):
     text = "class Net(Module):\n  def forward(self: __torch__.Net,\n    x: Tensor) -> Tensor:\n"
-    text += "    h = torch.zeros([1, torch.size(x, 0), 4])\n    w = [CONSTANTS.c0, CONSTANTS.c1, CONSTANTS.c2, CONSTANTS.c3]\n"
+    text += "    h = torch.zeros([1, torch.size(x, 0), 4])\n"
+    text += "    w = [CONSTANTS.c0, CONSTANTS.c1, CONSTANTS.c2, CONSTANTS.c3]\n"
     text += "    y, n = torch.gru(x, h, w, True, 1, 0., False, False, True)\n"
     text += "    return torch.linear(y, CONSTANTS.c4, CONSTANTS.c5)\n"
     constants = (*TENSORS.values(), *(tensor(array) for array in LINEAR.values()))

@@ -135,7 +135,8 @@ def test_weights_alone_by_the_names_of_groups(tmp_path):
 
 def test_weights_alone_with_the_line_that_is_shown(tmp_path):
     model = randomised(keras.Sequential([
-        keras.Input((None,), dtype="int32"), layers.Embedding(9, 4), layers.Bidirectional(layers.GRU(3)), layers.Dense(2),
+        keras.Input((None,), dtype="int32"), layers.Embedding(9, 4), layers.Bidirectional(layers.GRU(3)),
+        layers.Dense(2),
     ]))  # fmt: skip
     model.save_weights(tmp_path / "some.weights.h5")
     with pytest.raises(fastgru.CheckpointError) as caught:

@@ -263,7 +263,7 @@ def double(x):
         (lambda: [layers.RNN(layers.LSTMCell(3))], "RNN of LSTMCell is not supported"),
         (lambda: [layers.TimeDistributed(layers.LSTM(3))], "LSTM layers are not supported"),
         (lambda: [layers.LayerNormalization(rms_scaling=True)], "rms_scaling=True is not supported"),
-        (lambda: [keras.Sequential([layers.SimpleRNN(2)], name="inner")], r"'inner/simple_rnn[^']*' \(SimpleRNN, layers"),
+        (lambda: [keras.Sequential([layers.SimpleRNN(2)], name="inner")], r"'inner/simple_rnn[^']*' \(SimpleRNN, "),
         (lambda: [layers.Flatten(data_format="channels_first")], "'channels_first' is not supported"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Masks give what they give in Keras 3: with gaps, at the front, over whole rows, through every layer that hands them on.
+"""Masks do what they do in Keras 3: with gaps, at the front, over whole rows, through every layer that hands them on.
 
 A layer that does not know masks loses them, in Keras and here; so whatever stands behind it sees every step.
 """
@@ -156,7 +156,8 @@ def test_steps_that_are_masked_by_their_features(tmp_path):
     x[0, 1, :3] = 7  # not all features: a real step
     given = keras.Input((None, 5))
     masked = layers.Masking(7.0)(given)
-    model = randomised(keras.Model(given, [masked, layers.GRU(4, return_sequences=True)(masked), layers.GRU(3)(masked)]))
+    behind = [layers.GRU(4, return_sequences=True)(masked), layers.GRU(3)(masked)]
+    model = randomised(keras.Model(given, [masked, *behind]))
     for suffix in SUFFIXES:
         agree(loaded(model, tmp_path / f"model.{suffix}")(x), outputs(model, x))
 

@@ -175,6 +175,15 @@ MASKED = {
 }
 
 
+@pytest.mark.parametrize("kind", ["Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract"])
+def test_two_inputs_with_the_same_mask(check, kind):
+    """Keras 2 computes with masked steps too, also where both inputs have one mask."""
+    ids = layers.Input((6,), dtype="int32")
+    embedded = layers.Embedding(7, 3, mask_zero=True)(ids)
+    joined = getattr(layers, kind)()([layers.Dense(3)(embedded), embedded])
+    check(keras.Model(ids, [joined, layers.GRU(4)(joined)]), IDS)
+
+
 @pytest.mark.parametrize("name", MASKED)
 def test_a_masked_embedding(check, name):
     check(keras.Sequential([layers.Embedding(9, 4, mask_zero=True, input_length=6), *MASKED[name]()]), IDS)
