@@ -16,8 +16,15 @@ __all__ = [
 ]
 
 
+LONGEST = 8000  # characters of a message: a file may have names and values of any length
+
+
 class FastGRUError(Exception):
     """The base of all errors of the package."""
+
+    def __init__(self, message: str = "", *more: object) -> None:
+        cut = message if len(message) <= LONGEST else f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
+        super().__init__(cut, *more)
 
 
 class CheckpointError(FastGRUError):

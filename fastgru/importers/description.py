@@ -36,6 +36,8 @@ _WRITERS = {
     "torchscript": ("PyTorch", "torch_version"),
 }
 
+LONGEST_TEXT = 200  # of what a file says of itself
+
 
 def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     """Everything ``fastgru inspect`` says of a file, as data that ``json.dumps`` takes.
@@ -80,7 +82,11 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         "format": checkpoint.format,
         "writer": writer,
         "version": _text(metadata.get(version_key)),
-        "metadata": {key: plain(value) for key, value in metadata.items() if isinstance(value, (str, int, float))},
+        "metadata": {
+            key[:LONGEST_TEXT]: value[:LONGEST_TEXT] if isinstance(value, str) else plain(value)
+            for key, value in metadata.items()
+            if isinstance(value, (str, int, float))
+        },
         "loads_as": None if spec is None or problem else "GRU" if isinstance(spec, GRUSpec) else "Model",
         "problem": problem,
         "suggested_layers": suggested(checkpoint) if spec is None else None,
@@ -128,4 +134,4 @@ def _layer(part: FilePart) -> dict[str, Any]:
 
 
 def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+    return None if value is None else str(value)[:LONGEST_TEXT]

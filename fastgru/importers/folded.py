@@ -180,8 +180,18 @@ def _pruned(weight: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _fits_spectral_norm(weight: np.ndarray, u: np.ndarray, v: np.ndarray) -> bool:
-    """Whether u is as long as W has rows, and v as a row: the axis is 0 but for transposed convolutions."""
-    return weight.ndim > 1 and u.shape == weight.shape[:1] and v.shape == (weight[:1].size,)
+    """Whether u is as long as W has rows, v as a row, and u is W v of length 1, as the iteration leaves it.
+
+    The last tells axis 0 from axis 1 of a square matrix.
+    """
+    if weight.ndim < 2 or u.shape != weight.shape[:1] or v.shape != (weight[:1].size,):
+        return False
+    if weight.ndim > 2 or weight.shape[0] != weight.shape[1]:
+        return True
+    with np.errstate(all="ignore"):
+        along, across = (matrix.astype(np.float64) @ v.astype(np.float64) for matrix in (weight, weight.T))
+        near = [np.abs(each / np.linalg.norm(each) - u).max() for each in (along, across)]
+    return not near[1] < near[0]
 
 
 def _spectral_norm(weight: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:

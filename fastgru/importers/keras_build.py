@@ -144,7 +144,7 @@ def _given(part: Part, scope: Scope, arguments: list[Any], options: Mapping[str,
     arguments = [each for each in arguments if each is not None]
     options = {key: value for key, value in options.items() if value is not None}
     if not arguments:
-        arguments = [options.pop(key) for key in _FIRST[:] if key in options][:1]
+        arguments = [options.pop(key) for key in _FIRST if key in options][:1]
     if options.pop("training", False) is not False:
         raise entry.unsupported("it is called with training=True, as in training")
     first, *more = arguments or [()]

@@ -51,7 +51,7 @@ _OF_TENSORFLOW = {
     "nn.softmax": "Softmax",
 }
 _FUNCTIONS = {"GetItem", "Max", "Mean", *_ACTIVATIONS, *MASK_FUNCTIONS}  # of keras.ops, and of no layer's name
-_OPTIONS = ("name", "slice_spec", "axis", "keepdims", "y")  # of TensorFlow's functions
+_OPTIONS = ("name", "slice_spec", "axis", "keepdims", "y")  # of a call
 
 
 def is_operation(entry: Entry) -> bool:
@@ -79,10 +79,11 @@ def operation(
     name, settings = entry.class_name, {**entry.config, **options}
     if name in LAMBDAS:
         name = _OF_TENSORFLOW.get(str(entry.config.get("function")), "")
-        unknown = [key for key, value in options.items() if key not in _OPTIONS and value is not None]
-        if not name or unknown:
-            raise entry.unsupported(f"{short(entry.config.get('function'))} is not supported as it is called")
         arguments = [*arguments, *(options[key] for key in ("slice_spec", "y") if key in options)]
+        settings["axis"] = -1 if name == "Softmax" and settings.get("axis") is None else settings.get("axis")
+    unknown = [key for key, value in options.items() if key not in _OPTIONS and value is not None]
+    if not name or unknown or settings.get("initial") is not None:
+        raise entry.unsupported(f"{short(entry.config.get('function', name))} is not supported as it is called")
     axis = settings.get("axis")
     truth = mask_operation(scope.masks, name, arguments, axis)
     if truth is not None:
@@ -116,8 +117,8 @@ def _layer(entry: Entry, name: str, arguments: Sequence[Any], settings: Mapping[
         return Activation(_ACTIVATIONS[name])
     if name == "GetItem":
         return _get_item(arguments[1]) if len(arguments) == 2 else None
-    if name == "Softmax" and (axis is None or type(axis) is int):
-        return Activation("softmax") if axis in (None, -1) else Activation("softmax", axis=axis)
+    if name == "Softmax" and type(axis) is int:
+        return Activation("softmax") if axis == -1 else Activation("softmax", axis=axis)
     if name == "Concatenate" and type(axis) is int:
         return Concatenate(axis)
     keepdims = settings.get("keepdims", False)

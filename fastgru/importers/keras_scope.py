@@ -59,7 +59,7 @@ class Shop(Protocol):
 
 
 class Scope:
-    """Where a layer's nodes go. ``inner`` is the same for a layer of a model in the model, with a longer name."""
+    """Where the nodes of one call of a layer go; those of another are told apart by its name alone."""
 
     def __init__(self, where: str) -> None:
         self.where = where
@@ -90,7 +90,13 @@ class Scope:
 
     def add(self, layer: Layer, inputs: Sequence[Wire], part: str = "") -> list[Wire]:
         """A node; ``part`` tells the several nodes of one Keras layer apart."""
-        return self._add(layer, inputs, f"{self.name}/{part}" if part else self.name)
+        name = self._append(layer, [wire.edge for wire in inputs], f"{self.name}/{part}" if part else self.name)
+        sequences, states = _outputs_of(layer)
+        mask = self._mask_after(layer, inputs)
+        if mask is not None:
+            self._carriers.setdefault(mask, name)
+        made = [Wire((name, index) if index else name, mask) for index in range(sequences)]
+        return made + [Wire((name, sequences + index)) for index in range(states)]
 
     def masked(self, wire: Wire, mask: int | None) -> Wire:
         """The same numbers with another mask."""
@@ -118,17 +124,8 @@ class Scope:
 
     @property
     def nodes(self) -> Sequence[Node]:
+        """What was added so far."""
         return self._nodes
-
-    def _add(self, layer: Layer, inputs: Sequence[Wire], name: str) -> list[Wire]:
-        name = self._append(layer, [wire.edge for wire in inputs], name)
-        count = _outputs_of(layer)
-        mask = self._mask_after(layer, inputs)
-        sequences = 2 if isinstance(layer, spec.GRULayer) and layer.merge == "none" and layer.gru.directions == 2 else 1
-        made = [Wire((name, index) if index else name, mask if index < sequences else None) for index in range(count)]
-        if mask is not None:
-            self._carriers.setdefault(mask, made[0].edge)
-        return made
 
     def _append(self, layer: Layer, edges: Sequence[Edge], name: str, mask: Edge | None = None) -> str:
         self.spend(self._cost(layer))
@@ -202,9 +199,9 @@ def _takes_integers(layer: Layer) -> bool:
     return isinstance(layer, spec.Embedding)
 
 
-def _outputs_of(layer: Layer) -> int:
-    """How many outputs a layer has."""
+def _outputs_of(layer: Layer) -> tuple[int, int]:
+    """How many outputs a layer has, and how many states after them."""
     if not isinstance(layer, spec.GRULayer):
-        return 1
-    sequences = 2 if layer.merge == "none" and layer.gru.directions == 2 else 1
-    return sequences + (len(layer.state_sizes) if layer.return_state else 0)
+        return 1, 0
+    both = layer.merge == "none" and layer.gru.directions == 2
+    return 2 if both else 1, len(layer.state_sizes) if layer.return_state else 0

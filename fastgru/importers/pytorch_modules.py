@@ -70,6 +70,7 @@ def model_of(tree: Tree, tensors: Mapping[str, np.ndarray], where: str) -> GRUSp
         A module or an option is not supported; the message names it and its path.
     """
     if tree["class_name"] in GRUS:
+        _refuse_foreign("", tree, where)
         return checked_gru(tensors, "", Options(tree["options"], where), where)
     if tree["class_name"] != SEQUENTIAL:
         return None

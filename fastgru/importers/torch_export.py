@@ -29,7 +29,7 @@ _OPERATOR = re.compile(r"_operator\.(add|sub|mul|floordiv|truediv)")
 _OVERLOADS = {("max", "dim"), ("max", "default")}
 _PLAIN = ("as_int", "as_ints", "as_bool", "as_bools", "as_float", "as_floats", "as_string", "as_scalar_type")
 _IGNORED_KINDS = ("as_device", "as_layout", "as_memory_format")
-_TYPES = {**dict.fromkeys(_INTEGERS, "integer"), **dict.fromkeys(_FLOATS, "float")}
+_TYPES = {**dict.fromkeys(_INTEGERS, "integer"), **dict.fromkeys((7, 8), "float")}  # to half is to round
 
 
 def spec_from(

@@ -23,7 +23,8 @@ from .torchscript_run import MAX_INPUTS, Code, Misjudged, follow
 __all__ = ["as_weights", "spec_from"]
 
 MAX_DEPTH = 60  # of the tree of modules that is handed on
-_TYPES = {**dict.fromkeys(range(5), "integer"), **dict.fromkeys((5, 6, 7, 15), "float")}  # as the code counts them
+# As the code counts them. Half is not among the floats: to take it is to round.
+_TYPES = {**dict.fromkeys(range(5), "integer"), **dict.fromkeys((6, 7), "float")}
 _GRUS = ("torch.nn.modules.rnn.GRU", "torch.nn.modules.rnn.GRUCell")
 
 
@@ -32,8 +33,9 @@ def spec_from(
 ) -> tuple[GRUSpec | ModelSpec, list[str]]:
     """What is made of the checkpoint, and the tensors of the file that it does not use.
 
-    Without ``layers`` the code is followed from the root's ``forward``. Where that does not succeed the file is taken
-    like a state dict, and the error of that, if any, says what was in the way.
+    Without ``layers`` the code is followed from the root's ``forward``. Where that does not succeed nothing else is
+    made of the file: its modules may run in another order, and a trace does not say their options. With
+    ``strict=False`` it is taken like a state dict.
     """
     config = checkpoint.config or {}
     weights = as_weights(checkpoint)
@@ -45,9 +47,15 @@ def spec_from(
         spec = _followed(config, tensors, checkpoint.path)
     except UnsupportedModelError as problem:
         try:
-            return pytorch_weights.spec_from(weights, None, strict)
+            found = pytorch_weights.spec_from(weights, None, strict)
         except (CheckpointError, UnsupportedModelError) as error:
             raise type(error)(f"{error}\nThe code in the file cannot be followed: {problem}") from problem
+        if not strict:
+            return found
+        raise UnsupportedModelError(
+            f"{problem}\nThe code in the file cannot be followed further. What its modules compute in their order is "
+            'loaded by strict=False or layers=; for a trace give options as in fastgru.Named("conv", padding=1)'
+        ) from problem
     return spec, left_over(tensors)
 
 

@@ -17,6 +17,7 @@ __all__ = ["Edge", "Input", "ModelSpec", "Node", "TimeDistributed", "edge_of", "
 Edge = Union[str, tuple[str, int]]
 
 MAX_NODES = 10_000
+LARGEST = 2**40  # of a size: no memory holds it
 
 
 class Input(Record):
@@ -161,6 +162,8 @@ def signals_of(
         for index, made in enumerate(node.layer.outputs([signals[edge] for edge in wanted], place)):
             if len(made.shape) > MAX_RANK:
                 raise ShapeError(f"{place}: makes {len(made.shape)} axes, at most {MAX_RANK} are supported")
+            if any(size is not None and size > LARGEST for size in made.shape):
+                raise ShapeError(f"{place}: makes more than {LARGEST} numbers along an axis")
             signals[node.name, index] = made
     unknown = [edge_of(edge) for edge in spec.outputs if edge_of(edge) not in signals]
     if unknown or not spec.outputs:

@@ -143,7 +143,7 @@ CASES = {
     "clamped": ([op("clamp.default", "a", self="y", min=-0.1, max=0.2)], ["a"], lambda y: np.clip(y, -0.1, 0.2)),
     "in place": ([op("relu_.default", "a", self="y")], ["a"], lambda y: np.maximum(y, 0)),
     "nothing": ([op("dropout.default", "d", input="y", p=0.5, train=False), op("clone.default", "a", self="d"),
-                 op("to.dtype", "b", self="a", dtype=6)], ["b"], lambda y: y),
+                 op("to.dtype", "b", self="a", dtype=7)], ["b"], lambda y: y),
     "states": ([op("select.int", "a", self="y_h", dim=0, index=-1), op("squeeze.dim", "b", self="y_h", dim=0)],
                ["a", "b"], lambda y: (y[:, -1], y[:, -1])),
     "padded": ([op("constant_pad_nd.default", "a", self="y", pad=[0, 0, 2, 1])], ["a"],

@@ -256,6 +256,29 @@ def test_masks_that_are_made_in_other_ways_are_refused(mask, message):
         spec_of(masked(tensor(mask)))
 
 
+@pytest.mark.parametrize("axis", [0, -1])
+def test_the_mask_of_all_inputs_that_the_first_versions_of_keras_3_wrote(axis):
+    ends = ("ids", "other")
+    table = {"input_dim": 9, "output_dim": 2, "mask_zero": True}
+    layers = [
+        *(given(name, 6, dtype="int32") for name in ends),
+        *(called(layer("Embedding", f"of_{name}", **table), (tensor(name),)) for name in ends),
+        called(layer("Concatenate", "joined", axis=-1), ([tensor("of_ids"), tensor("of_other")],)),
+        *(called(operation("NotEqual", f"not_{name}"), (tensor(name, rank=2), 0)) for name in ends),
+        *(called(operation("ExpandDims", f"wide_{name}", axis=axis), (tensor(f"not_{name}"),)) for name in ends),
+        called(operation("Concatenate", "wide", axis=axis), ([tensor("wide_ids"), tensor("wide_other")],)),
+        called(operation("All", "all", axis=axis, keepdims=False), (tensor("wide"),)),
+        called(gru(), (tensor("joined"), {"mask": tensor("all")})),
+    ]  # fmt: skip
+    tensors = gru_tensors("layers/gru", 4, 3) | {f"layers/embedding{end}/vars/0": array(9, 2) for end in ("", "_1")}
+    spec = spec_of(graph_checkpoint(layers, [[name, 0, 0] for name in ends], [["gru", 0, 0]], tensors, "3.3.3"))
+    masks = [node for node in spec.nodes if type(node.layer) is MaskOf]
+    assert [node.inputs for node in masks] == [("of_ids", "of_other")]
+    ids, other = np.array([[1, 0, 2, 3, 0, 4]]), np.array([[1, 2, 0, 3, 0, 5]])
+    short = [np.array([[1, 2, 4, 0, 0, 0]]), np.array([[1, 3, 5, 0, 0, 0]])]  # the steps that both have
+    np.testing.assert_array_equal(Model(spec)([ids, other]), Model(spec)(short))
+
+
 def test_an_operation_hands_on_no_mask():
     checkpoint = masked(None)
     layers = checkpoint.config["config"]["layers"]

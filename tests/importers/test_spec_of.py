@@ -146,3 +146,8 @@ def test_a_wrong_layers_argument_stays_a_type_error():
 def test_keras_weights_without_a_gru_say_what_they_hold():
     with pytest.raises(CheckpointError, match=r'(?s)holds no GRU that can be told.*"gru": Embedding or Dense'):
         spec_of(Checkpoint("some.weights.h5", "keras-weights", {"layers/gru/cell/vars/0": array(4, 9)}))
+
+
+def test_messages_have_an_end():
+    error = CheckpointError("x" * 1_000_000)
+    assert len(str(error)) < 9000

@@ -13,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import fastgru  # noqa: E402
-from fastgru.errors import CheckpointError  # noqa: E402
+from fastgru.errors import CheckpointError, FastGRUError, UnsupportedModelError  # noqa: E402
 
 nn, F = torch.nn, torch.nn.functional
 WHOLE, GRU = 5e-6, 2e-6
@@ -171,7 +171,10 @@ class Cells(nn.Module):
 
 def test_code_with_a_loop_leaves_the_weights(tmp_path):
     module, x = Cells(), torch.randn(3, 7, 6)
-    ours = fastgru.load(saved(tmp_path, module, "scripted", x))
+    path = saved(tmp_path, module, "scripted", x)
+    with pytest.raises(UnsupportedModelError, match="strict=False"):
+        fastgru.load(path)
+    ours = fastgru.load(path, strict=False)
     assert isinstance(ours, fastgru.GRU)
     agree(ours(x.numpy())[1][0], module(x))
 
@@ -238,3 +241,61 @@ def test_the_checkpoint_has_the_options_of_each_gru(tmp_path, way):
         assert found["class"] == "torch.nn.modules.rnn.GRU"
         wanted = {"num_layers": 2, "bias": True, "bidirectional": True, "batch_first": True}
         assert wanted.items() <= found["options"].items()
+
+
+class InPlace(nn.Module):
+    def __init__(self, way):
+        super().__init__()
+        self.fc, self.way = nn.Linear(5, 6), way
+
+    def forward(self, x):
+        y = self.fc(x)
+        if self.way == "itself":
+            y.tanh_()
+        elif self.way == "a part":
+            y[:, :, :3].mul_(2.0)
+        elif self.way == "transposed":
+            y.transpose(1, 2).sigmoid_()
+        else:
+            z = torch.relu_(y)
+            return y + z
+        return y
+
+
+@pytest.mark.parametrize("way", ["itself", "a part", "transposed", "beside"])
+@pytest.mark.parametrize("how", ["script", "trace", "export"])
+def test_what_is_changed_in_place_is_right_or_refused(tmp_path, way, how):
+    """An alias of a changed value would give other numbers without a word."""
+    module, x = InPlace(way).eval(), torch.randn(2, 7, 5)
+    path = tmp_path / "model.pt2"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if how == "export":
+            torch.export.save(torch.export.export(module, (x,)), path)
+        else:
+            (torch.jit.script(module) if how == "script" else torch.jit.trace(module, x)).save(path)
+    right = how != "script" and way in ("itself", "beside")  # a trace names each value anew
+    if right:
+        np.testing.assert_allclose(fastgru.load(path)(x.numpy()), module(x).detach().numpy(), atol=2e-6)
+        return
+    with pytest.raises(FastGRUError, match="changed in place"):
+        fastgru.load(path)
+
+
+class Summed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(5, 4, batch_first=True)
+
+    def forward(self, x):
+        return torch.cumsum(self.gru(x)[0], 1)
+
+
+def test_code_that_cannot_be_followed_is_no_gru(tmp_path):
+    path = tmp_path / "model.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(Summed().eval()).save(path)
+    with pytest.raises(UnsupportedModelError, match="cumsum"):
+        fastgru.load(path)
+    assert fastgru.load(path, strict=False).hidden_size == 4

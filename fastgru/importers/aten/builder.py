@@ -6,7 +6,7 @@ graph that is one GRU and nothing else becomes a GRUSpec.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,8 @@ class Builder:
         self._nodes: list[Node] = []
         self._taken: dict[str, int] = {}
         self._layers: dict[tuple[Any, ...], Layer] = {}
+        self._roots: dict[Edge, Edge] = {}  # what a view is a view of
+        self._changed: set[Edge] = set()  # by an operation in place, and everything that shares its numbers
         self._left = SPARE + 3 * sum(tensor.size for tensor in tensors.values())
 
     def error(self, message: str) -> UnsupportedModelError:
@@ -119,6 +121,23 @@ class Builder:
         if self._left < 0:
             raise self.error("with it the layers take many times the numbers that the file holds")
 
+    def check_unchanged(self, values: Iterable[Any]) -> None:
+        """Raise where an operand was changed in place since it was made: what is known of it is not so any more."""
+        for array in _arrays_in(values):
+            if self._roots.get(array.edge, array.edge) in self._changed:
+                raise self.error("it takes a value that was changed in place before; write that operation without it")
+
+    def is_view(self, operands: Iterable[Any], made: Any) -> None:
+        """Note that the arrays in ``made`` share their numbers with those in ``operands``."""
+        roots = [self._roots.get(array.edge, array.edge) for array in _arrays_in(operands)]
+        for array in _arrays_in([made]):
+            if roots and array.edge != roots[0]:
+                self._roots[array.edge] = roots[0]
+
+    def change(self, operand: Any) -> None:
+        """Note that an operation changes its operand in place; its result is a value of its own."""
+        self._changed.update(self._roots.get(array.edge, array.edge) for array in _arrays_in([operand]))
+
     def array(self, value: Any) -> Array:
         """The operand as one array: states that are still apart are put along an axis of their own."""
         if isinstance(value, Array):
@@ -173,6 +192,7 @@ class Builder:
 
     def finished(self, outputs: Sequence[Any]) -> GRUSpec | ModelSpec:
         """The model with these outputs; states that are still apart are one output each."""
+        self.check_unchanged(outputs)
         edges: list[Edge] = []
         for value in outputs:
             if isinstance(value, Stack):
@@ -215,6 +235,16 @@ class Builder:
             free = f"{name}_{self._taken[name]}"
         self._taken[free] = 0
         return free
+
+
+def _arrays_in(values: Iterable[Any]) -> Iterator[Array]:
+    for value in values:
+        if isinstance(value, Array):
+            yield value
+        elif isinstance(value, Stack):
+            yield from value.items
+        elif type(value) in (list, tuple):
+            yield from (each for each in value if isinstance(each, Array))
 
 
 def _identity(operand: Any) -> Any:

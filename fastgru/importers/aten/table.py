@@ -195,6 +195,7 @@ def apply(builder: Builder, name: str, args: Sequence[Any], named: Mapping[str, 
     builder.operation = f"{name[:80]}{place}"
     if builder.count > MAX_OPERATIONS:
         raise builder.error(f"the model has more than {MAX_OPERATIONS} operations")
+    builder.check_unchanged((*args, *named.values()))
     bare = name if name in OPERATIONS else name.removesuffix("_")
     bare = _SAME_AS.get(bare, bare)
     if bare in _NOTHING and (args or named):
@@ -208,7 +209,12 @@ def apply(builder: Builder, name: str, args: Sequence[Any], named: Mapping[str, 
     first = next(iter(values.values()), None)
     if bare != name and name.endswith("_") and isinstance(first, Weight):
         raise builder.error(f"the model changes its own {first.names[0][:80]!r}; call model.eval() before it is saved")
-    return row.function(builder, **values)
+    made = row.function(builder, **values)
+    if row.function.__module__ == shapes.__name__:
+        builder.is_view(values.values(), made)
+    elif bare != name and name.endswith("_"):
+        builder.change(first)
+    return made
 
 
 def _operands(builder: Builder, row: Row, args: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
