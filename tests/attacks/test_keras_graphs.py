@@ -244,7 +244,7 @@ def test_long_names_of_models_in_models_do_not_add_up():
         layer("GRU", "g", units=3) | {"module": "evil", "registered_name": "evil>GRU"},
         layer("GRU", "g", units=3) | {"module": None, "registered_name": "GRU"},
         layer("GRU", "g", units=3) | {"module": ["keras"]},
-        layer("TFSMLayer", "t", filepath="/tmp/x"),
+        layer("TFSMLayer", "t", filepath="/etc/passwd"),
         layer("TorchModuleWrapper", "t", module="gASV"),
         layer("Dense", "d", units=3, activation={"module": "os", "class_name": "function", "config": "system"}),
         layer("Dense", "d", units=3, activation={"class_name": "eval", "config": {"x": 1}}),

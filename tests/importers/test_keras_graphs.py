@@ -275,7 +275,7 @@ def test_the_mask_of_all_inputs_that_the_first_versions_of_keras_3_wrote(axis):
     masks = [node for node in spec.nodes if type(node.layer) is MaskOf]
     assert [node.inputs for node in masks] == [("of_ids", "of_other")]
     ids, other = np.array([[1, 0, 2, 3, 0, 4]]), np.array([[1, 2, 0, 3, 0, 5]])
-    short = [np.array([[1, 2, 4, 0, 0, 0]]), np.array([[1, 3, 5, 0, 0, 0]])]  # the steps that both have
+    short = [np.array([[1, 3, 4, 0, 0, 0]]), np.array([[1, 3, 5, 0, 0, 0]])]  # the steps that both have
     np.testing.assert_array_equal(Model(spec)([ids, other]), Model(spec)(short))
 
 
