@@ -20,7 +20,6 @@ def gru_layer(layer: GRULayer, context: Context) -> Runner:
     """The stack, or several one on top of the other."""
     stacks = [GRU(spec, **context.options) for spec in (layer.gru, *layer.above)]
     directions = layer.gru.directions
-    sizes = layer.state_sizes
 
     def run(values: list[Value]) -> list[Value]:
         value = values[0]
@@ -52,7 +51,6 @@ def gru_layer(layer: GRULayer, context: Context) -> Runner:
         return [*merged, *(Value(state) for state in states)] if layer.return_state else merged
 
     causal = directions == 1 and not layer.go_backwards and len(stacks) == 1 and not layer.return_state
-    assert len(sizes) == sum(gru.num_layers * directions for gru in stacks)
     return Runner(run, (lambda inputs: inputs[0]) if causal else None, stacks[0] if causal else None)
 
 

@@ -110,7 +110,10 @@ def with_torch() -> None:
     layers = ["embedding", "gru", "Last()", "fc", "Activation('relu')"]
     torch.save(tagger.state_dict(), HERE / "torch_tagger.pt")
     record("torch_tagger", "torch_tagger.pt", [ids], scores, version, layers=layers)
-    torch.export.save(torch.export.export(tagger, (torch.from_numpy(ids),)), HERE / "torch_export.pt2")
+    program = torch.export.export(tagger, (torch.from_numpy(ids),))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # the paths of the machine it was made on
+    torch.export.save(program, HERE / "torch_export.pt2")
     record("torch_export", "torch_export.pt2", [ids], scores, version)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
