@@ -24,7 +24,7 @@ class Checkpoint(Mapping[str, np.ndarray]):
         Where it was read from.
     format : str
         ``"pytorch-zip"``, ``"pytorch-legacy"``, ``"torchscript"``, ``"torch-export"``, ``"safetensors"``, ``"npz"``,
-        ``"keras"``, ``"keras-h5"``, ``"keras-weights"``, ``"rtneural"`` or ``"rnnoise"``.
+        ``"fastgru"``, ``"keras"``, ``"keras-h5"``, ``"keras-weights"``, ``"rtneural"`` or ``"rnnoise"``.
     tensors : dict of str to ndarray
         float16 and bfloat16 are widened to float32; every other type is as in the file.
     config : dict or None
