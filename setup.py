@@ -57,7 +57,7 @@ class BuildEngine(build_ext):
                 if not self.compiles(probe, extra) or (level != "baseline" and not vectors):
                     continue
                 extension.define_macros = [inline] if vectors else [("FASTGRU_SCALAR", "1")]
-            threaded = [openmp] if openmp and extension.name.endswith((".plan", ".blas")) else []
+            threaded = [openmp] if openmp and extension.name.endswith((".plan", ".state", ".blas")) else []
             extension.extra_compile_args = [*flags, *extra, *threaded]
             extension.extra_link_args = [*added, *(flag for flag in threaded if flag.startswith("-"))]
             built.append(extension)

@@ -51,7 +51,8 @@ class GRU:
     precision : {"float32", "float64"}
         What is computed with, and the dtype of the results.
     n_threads : int, optional
-        Threads over the rows of a batch. None: ``FASTGRU_NUM_THREADS``, or by the size of the batch.
+        Threads over the rows of a batch; where there are fewer rows, over directions and units, if a step has enough
+        work. None: ``FASTGRU_NUM_THREADS``, or as many as the work pays for.
     backend : {"packed", "blas"}, optional
         ``"packed"`` are this package's own float32 kernels; ``"blas"`` is SciPy's BLAS. None: packed for float32 on a
         processor with a vector unit, otherwise BLAS.
@@ -99,6 +100,7 @@ class GRU:
         self._plan = _plan_of(spec, self._dtype, self._backend)
         layers = [weights for layer in spec.layers for weights in layer]
         self._work_per_step = sum(weights.w_ih.size + weights.w_hh.size for weights in layers)
+        self._team_work = layers[-1].w_ih.size + layers[-1].w_hh.size  # of a step of one direction
 
     spec = property(lambda self: self._spec, doc="The layers and their weights, as given: a ``GRUSpec``.")
     input_size = property(lambda self: self._spec.input_size, doc="Features of a step.")
@@ -152,7 +154,8 @@ class GRU:
         if batch == 0:
             y = np.empty((0, steps, self._spec.output_size), self._dtype) if sequences else None
             return y, np.empty((self._spec.num_layers * self._spec.directions, 0, self.hidden_size), self._dtype)
-        n_threads = threads.threads_for(self._n_threads, batch, batch * steps * self._work_per_step)
+        work = batch * steps * self._work_per_step
+        n_threads = threads.threads_for(self._n_threads, batch, work)
         if ends is None:
             rows = threads.few_equal_rows if batch <= 1024 else threads.equal_rows
             order, ends, shares = rows(batch, steps, n_threads)
@@ -160,7 +163,11 @@ class GRU:
             order = np.argsort(-ends, kind="stable")
             ends = ends[order]
             shares = threads.shares_of(ends, n_threads)
-        y, h = self._plan.run(array, states, order, ends, shares, sequences)
+        if isinstance(self._plan, Plan):
+            team = threads.team_for(self._n_threads, n_threads, work, self._spec.directions, self._team_work)
+            y, h = self._plan.run(array, states, order, ends, shares, sequences, team)
+        else:
+            y, h = self._plan.run(array, states, order, ends, shares, sequences)
         if single:
             return (None if y is None else y[0]), h[:, 0]
         return y, h

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from . import threads
 from .arrays import as_integers, as_numbers
 from .engine.plan import Plan
 from .engine.state import State
@@ -46,7 +47,11 @@ class Stream:
         if 8 * gru.num_layers * batch * (gru.hidden_size + 64) > 1 << 56:
             raise ShapeError(f"batch: got {batch} streams, more than fit a memory")
         self._gru = gru
-        self._state: Any = State(gru._plan, batch) if isinstance(gru._plan, Plan) else _SlowState(gru, int(batch))
+        self._state: Any
+        if isinstance(gru._plan, Plan):
+            self._state = State(gru._plan, batch, threads.threads_for_steps(gru.n_threads))
+        else:
+            self._state = _SlowState(gru, int(batch))
         # The compiled method itself: a Python frame around it would cost 60 ns a step.
         self.step = self._state.step  # type: ignore[method-assign]
 

@@ -47,7 +47,7 @@ cdef class Affine:
         self.layer.inputs = <int>self.inputs
         self.layer.part = 128
         self.layer.blocks = <int>(spread.shape[0] // (3 * length))
-        self.layer.hidden = self.layer.blocks * length
+        self.layer.hidden = self.layer.width = self.layer.blocks * length
         self.layer.w_ih = address(self.memory[0])
         self.layer.b_ih = address(self.memory[1])
 

@@ -1,10 +1,12 @@
 # What a kernel is given and what it offers: plain structures of float pointers, the same for every instruction set.
 # Vector types never cross this border.
 
-cdef struct Layer:              # one direction of one layer, packed for one vector length VL
+cdef struct Layer:              # one direction of one layer, or a slice of its units, packed for one vector length VL
     int inputs                  # I
     int hidden                  # H
-    int blocks                  # of VL units: ceil(H / VL)
+    int blocks                  # of VL units: ceil(H / VL), or those of the slice
+    int first                   # the slice's first block; 0 for a whole layer
+    int width                   # floats of a row of states: all blocks * VL, also in a slice
     int part                    # inputs that a projection sums at a time
     bint reset_after
     int activation              # of n; an index of spec.GATE_ACTIVATIONS
@@ -29,8 +31,8 @@ cdef struct Kernels:
     int ahead_rows              # steps that an `Ahead` projects; 0: these kernels have too few registers for it
     # xp[i] = x[i] W_ih + b_ih for n rows; xp is (n, blocks, 3, VL)
     void (*project)(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp) noexcept nogil
-    # one step of n rows: h and h_next are (n, blocks * VL), y[i] takes the H new values of row i (y may be NULL);
-    # scratch is (2, n, blocks * VL) where reset is before; `backward` walks the blocks from the last to the first
+    # one step of n rows: h and h_next are (n, width), y[i] takes the H new values of row i (y may be NULL);
+    # scratch is (2, n, width) where reset is before; `backward` walks the blocks from the last to the first
     void (*step)(const Layer *layer, Py_ssize_t n, const float *h, float *h_next, const float *xp, float *const *y,
                  float *scratch, bint backward) noexcept nogil
     # the same for one row with reset after, which also does a piece of `ahead`; and the rest of it

@@ -59,11 +59,11 @@ cdef enum:  # what a tile does with its sums
 cdef struct Rows:               # the rows of one call
     Py_ssize_t n
     const float *const *x       # row i's inputs of the product: n pointers to `terms` floats
-    const float *h              # (n, blocks * VL)
+    const float *h              # (n, width)
     const float *xp             # (n, blocks, 3, VL)
-    float *out                  # (n, blocks * VL), or xp itself for PROJECT
+    float *out                  # (n, width), or xp itself for PROJECT
     float *const *y             # n pointers to H floats, or NULL
-    float *z                    # (n, blocks * VL), only where reset is before
+    float *z                    # (n, width), only where reset is before
     Ahead *ahead                # or NULL
 
 
@@ -107,8 +107,8 @@ include "ahead.pxi"
 
 cdef inline void keep(const Layer *layer, Rows *rows, Py_ssize_t i, Py_ssize_t block, vf value) noexcept nogil:
     """A new state goes to the state buffer, and to the output as far as its H units reach."""
-    cdef Py_ssize_t first = block * VL
-    store(rows.out + i * layer.blocks * VL + first, value)
+    cdef Py_ssize_t first = (layer.first + block) * VL
+    store(rows.out + i * layer.width + first, value)
     if rows.y != NULL:
         if first + VL <= layer.hidden:
             store_unaligned(rows.y[i] + first, value)
@@ -159,7 +159,7 @@ cdef inline void tile(const int kind, const int rows, const int blocks, const La
     cdef vf done[24]
     cdef vf r, z, n, h
     cdef int i, b, g, gates = 3, activation = TANH, recurrent = SIGMOID
-    cdef Py_ssize_t width = layer.blocks * VL, terms = layer.hidden
+    cdef Py_ssize_t terms = layer.hidden, unit
     cdef const float *weights = layer.w_hh
     cdef const float *xp
     if kind == PROJECT:
@@ -193,15 +193,16 @@ cdef inline void tile(const int kind, const int rows, const int blocks, const La
     for i in range(rows):
         for b in range(blocks):
             xp = given.xp + ((row + i) * layer.blocks + block + b) * 3 * VL
-            h = load(given.h + (row + i) * width + (block + b) * VL)
+            unit = (row + i) * layer.width + (layer.first + block + b) * VL
+            h = load(given.h + unit)
             if kind == GATES_BEFORE:
                 r = activated(recurrent, load(xp) + done[(i * blocks + b) * 2])
                 z = activated(recurrent, load(xp + VL) + done[(i * blocks + b) * 2 + 1])
-                store(given.z + (row + i) * width + (block + b) * VL, z)
-                store(given.out + (row + i) * width + (block + b) * VL, r * h)
+                store(given.z + unit, z)
+                store(given.out + unit, r * h)
             elif kind == CANDIDATE_BEFORE:
                 n = activated(activation, load(xp + 2 * VL) + done[i * blocks + b])
-                z = load(given.z + (row + i) * width + (block + b) * VL)
+                z = load(given.z + unit)
                 keep(layer, given, row + i, block + b, n + z * (h - n))
             else:
                 r = activated(recurrent, load(xp) + done[(i * blocks + b) * 3])
@@ -300,7 +301,7 @@ cdef void step(const Layer *layer, Py_ssize_t n, const float *h, float *h_next, 
                float *scratch, bint backward) noexcept nogil:
     """One step of n rows, in groups whose row pointers fit a small array."""
     cdef const float *pointers[GROUP]
-    cdef Py_ssize_t width = layer.blocks * VL, group, first, i
+    cdef Py_ssize_t width = layer.width, group, first, i
     cdef Rows given
     given.x = pointers
     given.ahead = NULL
@@ -310,7 +311,7 @@ cdef void step(const Layer *layer, Py_ssize_t n, const float *h, float *h_next, 
         first = group * GROUP
         given.n = min(n - first, <Py_ssize_t>GROUP)
         given.h = h + first * width
-        given.xp = xp + first * 3 * width
+        given.xp = xp + first * 3 * layer.blocks * VL
         given.out = h_next + first * width
         if y != NULL:
             given.y = y + first

@@ -2,6 +2,18 @@
 
 from fastgru.engine.kernels cimport Kernels, Layer
 
+cdef extern from "barrier.h" nogil:
+    ctypedef struct Barrier:    # where the members of a team meet
+        int members
+    ctypedef struct Claims:     # which processors the threads of a run have
+        pass
+    void meet(Barrier *barrier)
+    void come_together(Barrier *barrier, Claims *claims)
+    bint take_team()
+    void give_team()
+    int threads_here()
+    double seconds_now()
+
 cdef struct Call:               # one run over whole sequences
     const float *x              # (batch, steps, I)
     const float *h0             # (num_layers * directions, batch, H), or NULL for zeros
@@ -13,7 +25,15 @@ cdef struct Call:               # one run over whole sequences
     const Py_ssize_t *rows      # (batch,): the rows, longest first
     const Py_ssize_t *lengths   # (batch,): the length of rows[i]
     Py_ssize_t block_rows       # rows of projected inputs at a time, at least the rows of the largest share
+    Py_ssize_t first, last      # the share: the rows from `first` to `last` in the order of `rows`
 
+cdef struct Member:             # what one thread of the team that computes a share does of it
+    int first_direction         # its directions: all of them where it is alone, or one
+    int last_direction
+    int slice                   # which of `slices` parts of the units of these directions
+    int slices
+    Barrier *step_done          # where the members of one direction meet after every step
+    Barrier *layer_done         # where all meet after a layer
 
 cdef struct Sizes:              # of a workspace, in floats but for x_rows
     Py_ssize_t xp
@@ -24,10 +44,21 @@ cdef struct Sizes:              # of a workspace, in floats but for x_rows
 
 cdef struct Workspace:          # of one thread
     float *xp                   # (block_rows, blocks, 3, VL)
-    float *h                    # (2, rows, width)
+    float *h                    # (2, rows, width), which all slices of a direction share
     float *scratch              # (2, SCRATCH_ROWS, width)
     const float **x_rows        # (block_rows,)
     float **y_rows              # (rows,)
+
+
+cdef struct Run:                # one call of `Plan.run`, as every thread sees it
+    const Call *call
+    const Py_ssize_t *shares    # (count + 1,)
+    int count
+    int team                    # threads a share
+    Sizes sizes
+    float *memory               # (count * team,) workspaces
+    Barrier *barriers           # (count, 1 + directions); then one of no members, and one of all
+    Claims *claims
 
 
 cdef class KernelTable:
@@ -45,9 +76,16 @@ cdef class Plan:
 
     cdef int pack(self, Layer *layer, tuple weights) except -1
     cdef float *own(self, array) except NULL
-    cdef int start(self, Call *call, const Py_ssize_t *shares, Py_ssize_t threads) except -1
-    cdef void run_rows(self, const Call *call, Workspace space, Py_ssize_t first, Py_ssize_t last) noexcept nogil
-    cdef void run_direction(self, const Call *call, Workspace space, Py_ssize_t first, Py_ssize_t last, int index,
-                            int direction, const float *source, float *target) noexcept nogil
-    cdef void run_one(self, const Call *call, Workspace space, Py_ssize_t first, int state, int direction,
+    cdef int start(self, Call *call, const Py_ssize_t *shares, int count, int team) except -1
+    cdef Sizes sizes_of(self, Py_ssize_t block_rows, Py_ssize_t rows) noexcept nogil
+    cdef void run_threads(self, const Run *run) noexcept nogil
+    cdef void run_thread(self, const Run *run, int thread, int threads) noexcept nogil
+    cdef void run_share(self, Call call, Workspace space, Member member) noexcept nogil
+    cdef void run_direction(self, const Call *call, Workspace space, Member member, int index, int direction,
+                            const float *source, float *target) noexcept nogil
+    cdef void run_one(self, const Call *call, Workspace space, Member member, const Layer *layer, int direction,
                       const float *source, float *target) noexcept nogil
+
+cdef bint enter_team() noexcept nogil
+cdef void leave_team() noexcept nogil
+cdef Layer slice_of(const Layer *layer, int vector_length, int slice, int slices) noexcept nogil

@@ -39,6 +39,7 @@ class Plan:
         lengths: NDArray[np.intp],
         shares: NDArray[np.intp],
         sequences: bool = True,
+        team: int = 1,
     ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32]]: ...
 
 def check_rows(

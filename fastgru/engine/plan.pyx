@@ -1,7 +1,9 @@
 """A stack of GRU layers, packed for one set of kernels, and the loops that run whole sequences through it.
 
 * ``Plan`` is immutable: any number of threads may run it. What changes during a run lies in a workspace of that run.
-* Rows are split over threads, and each thread takes its rows through all layers, directions and steps with no barrier.
+* Rows are split over threads, and each share of them goes through all layers, directions and steps with no barrier.
+* Where there are more threads than rows a team computes a share: its members take a direction each, and then slices of
+  the units, so that each keeps its weights in a cache of its own. They meet after every step.
 * Rows of unequal length are sorted, longest first, so that the rows still running are always the first ones and no
   work is done on padding. A reverse direction starts at each row's own last step.
 * The input projection is computed for a block of steps at a time, small enough to stay in the L2 cache.
@@ -11,7 +13,7 @@ import numpy as np
 
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from cython.parallel cimport prange
+from cython.parallel cimport parallel, threadid
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -127,6 +129,8 @@ cdef class Plan:
         layer.inputs = w_ih.shape[1]
         layer.hidden = hidden
         layer.blocks = (hidden + length - 1) // length
+        layer.first = 0
+        layer.width = <int>self.width
         layer.reset_after = self.reset_after
         layer.part = max(hidden, 8) if hidden <= 256 else 128   # few units have large weights: shorter sums
         bias = b_ih.astype(np.float64)
@@ -154,7 +158,7 @@ cdef class Plan:
         """Bytes of packed weights."""
         return sum(array.nbytes for array in self.memory)
 
-    def run(self, x, h0, rows, lengths, shares, bint sequences=True):
+    def run(self, x, h0, rows, lengths, shares, bint sequences=True, int team=1):
         """Take whole sequences through the stack.
 
         Parameters
@@ -163,10 +167,12 @@ cdef class Plan:
         h0 : (num_layers * directions, batch, hidden_size) float32, C-contiguous, or None
         rows, lengths : (batch,) intp
             The rows in the order in which they are computed, longest first, and the length of each of these.
-        shares : (threads + 1,) intp
-            Thread t computes ``rows[shares[t]:shares[t + 1]]``.
+        shares : (n + 1,) intp
+            Share i is ``rows[shares[i]:shares[i + 1]]``, and computed apart from all others.
         sequences : bool
             False: y is None, only the final states are wanted.
+        team : int
+            Threads for each share. Above 1 only one call of the process at a time has them, and others compute alone.
 
         Returns
         -------
@@ -199,81 +205,148 @@ cdef class Plan:
         if self.num_layers > 1:
             between = aligned_empty(min(self.num_layers - 1, 2) * outputs[0] * outputs[1] * outputs[2])
             call.between = <float *>cnp.PyArray_DATA(between)
-        self.start(&call, <const Py_ssize_t *>cnp.PyArray_DATA(shares), cnp.PyArray_DIM(shares, 0) - 1)
+        if not 1 <= team <= 1024:
+            raise ShapeError(f"team: got {team}, wanted 1 to 1024")
+        self.start(&call, <const Py_ssize_t *>cnp.PyArray_DATA(shares), <int>cnp.PyArray_DIM(shares, 0) - 1, team)
         return y, h
 
-    cdef int start(self, Call *call, const Py_ssize_t *shares, Py_ssize_t threads) except -1:
-        """Lay out a workspace for every thread, then let each take its rows."""
-        cdef Py_ssize_t largest = 0, thread
-        cdef Sizes sizes
-        cdef float *memory
-        for thread in range(threads):
-            largest = max(largest, shares[thread + 1] - shares[thread])
+    cdef int start(self, Call *call, const Py_ssize_t *shares, int count, int team) except -1:
+        """Lay out a workspace for every thread, then let each do its part."""
+        cdef Py_ssize_t largest = 0
+        cdef int share, slices = team // self.directions
+        cdef Run run
+        if not self.reset_after:
+            slices = min(slices, 1)                 # every unit's candidate needs the reset gates of all
+        slices = min(slices, (self.layers[0].blocks + 1) // 2)
+        team = max(slices * self.directions, 1)
+        for share in range(count):
+            largest = max(largest, shares[share + 1] - shares[share])
         call.block_rows = PROJECTION_BYTES // (3 * self.width * sizeof(float))
         call.block_rows = min(max(call.block_rows, largest, 8), largest * call.steps)
         call.block_rows = max(call.block_rows, 3 * self.kernels.ahead_rows)
-        sizes.xp = call.block_rows * 3 * self.width
-        sizes.h = 2 * largest * self.width
+        run.call = call
+        run.shares = shares
+        run.count = count
+        run.team = team if team > 1 and enter_team() else 1
+        run.sizes = self.sizes_of(call.block_rows, largest)
+        try:
+            workspace = aligned_empty(<Py_ssize_t>count * run.team * run.sizes.all)
+            run.memory = <float *>cnp.PyArray_DATA(workspace)
+            meeting = np.zeros((count * (1 + self.directions) + 3) * sizeof(Barrier) + sizeof(Claims), dtype=np.int8)
+            run.barriers = <Barrier *>round_up(<Py_ssize_t>cnp.PyArray_DATA(meeting), 64)
+            for share in range(count * (1 + self.directions)):
+                run.barriers[share].members = slices if share % (1 + self.directions) else team
+            run.barriers[count * (1 + self.directions) + 1].members = count * run.team
+            run.claims = <Claims *>(run.barriers + count * (1 + self.directions) + 2)
+            with nogil:
+                if count * run.team == 1:
+                    self.run_thread(&run, 0, 1)
+                else:
+                    self.run_threads(&run)
+        finally:
+            if run.team > 1:
+                leave_team()
+        return 0
+
+    cdef void run_threads(self, const Run *run) noexcept nogil:
+        with parallel(num_threads=run.count * run.team):
+            self.run_thread(run, threadid(), threads_here())
+
+    cdef Sizes sizes_of(self, Py_ssize_t block_rows, Py_ssize_t rows) noexcept nogil:
+        """A workspace for shares of ``rows`` rows; in floats, and ending on a boundary of 64 bytes."""
+        cdef Sizes sizes
+        sizes.xp = block_rows * 3 * self.width
+        sizes.h = 2 * rows * self.width
         sizes.all = sizes.xp + sizes.h + (0 if self.reset_after else 2 * SCRATCH_ROWS * self.width)
         sizes.all = round_up(sizes.all, 16)
         sizes.scratch = sizes.all - sizes.xp - sizes.h
-        sizes.x_rows = call.block_rows
-        sizes.all += (sizes.x_rows + largest) * <Py_ssize_t>(sizeof(void *) // sizeof(float))
-        sizes.all = round_up(sizes.all, 16)     # every thread's part starts on a boundary of 64 bytes
-        workspace = aligned_empty(threads * sizes.all)
-        memory = <float *>cnp.PyArray_DATA(workspace)
-        if threads == 1:
-            with nogil:
-                self.run_rows(call, lay_out(memory, sizes), shares[0], shares[1])
-            return 0
-        for thread in prange(threads, num_threads=<int>threads, schedule="static", chunksize=1, nogil=True):
-            self.run_rows(call, lay_out(memory + thread * sizes.all, sizes), shares[thread], shares[thread + 1])
-        return 0
+        sizes.x_rows = block_rows
+        sizes.all += (block_rows + rows) * <Py_ssize_t>(sizeof(void *) // sizeof(float))
+        sizes.all = round_up(sizes.all, 16)
+        return sizes
 
-    cdef void run_rows(self, const Call *call, Workspace space, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-        """Every layer and direction, for the rows from ``first`` to ``last`` in the order of ``call.rows``."""
+    cdef void run_thread(self, const Run *run, int thread, int threads) noexcept nogil:
+        """What thread ``thread`` of ``threads`` does of a run."""
+        cdef Call call = run.call[0]
+        cdef Workspace space = lay_out(run.memory + thread * run.sizes.all, run.sizes)
+        cdef Member member
+        cdef Barrier *barriers
+        cdef int share = thread // run.team, leader
+        member.first_direction = member.slice = 0
+        member.last_direction = self.directions
+        member.slices = 1
+        member.step_done = member.layer_done = run.barriers + run.count * (1 + self.directions)    # of no members
+        if threads > 1 and threads == run.count * run.team:
+            come_together(run.barriers + run.count * (1 + self.directions) + 1, run.claims)
+        if run.team == 1 or threads < run.count * run.team:     # fewer than asked for: no team would be whole
+            share = thread
+            while share < run.count:
+                call.first, call.last = run.shares[share], run.shares[share + 1]
+                self.run_share(call, space, member)
+                share += threads
+            return
+        barriers = run.barriers + share * (1 + self.directions)
+        member.slices = run.team // self.directions
+        member.first_direction = thread % run.team // member.slices
+        member.last_direction = member.first_direction + 1
+        member.slice = thread % member.slices
+        member.layer_done = barriers
+        member.step_done = barriers + 1 + member.first_direction
+        leader = thread - member.slice
+        space.h = lay_out(run.memory + leader * run.sizes.all, run.sizes).h
+        call.first, call.last = run.shares[share], run.shares[share + 1]
+        self.run_share(call, space, member)
+
+    cdef void run_share(self, Call call, Workspace space, Member member) noexcept nogil:
+        """Every layer and direction for the rows of a share, as far as they are this member's."""
         cdef unsigned int mode
         cdef int index, direction
         cdef const float *source = call.x
         cdef Py_ssize_t output = <Py_ssize_t>self.directions * self.hidden_size
         cdef float *target
-        if first == last:
+        if call.first == call.last:
             return
         mode = self.kernels.flush_subnormals()
         for index in range(self.num_layers):
             target = call.y
             if index < self.num_layers - 1:
                 target = call.between + (index % 2) * call.batch * call.steps * output
-            for direction in range(self.directions):
-                self.run_direction(call, space, first, last, index, direction, source, target)
+            for direction in range(member.first_direction, member.last_direction):
+                self.run_direction(&call, space, member, index, direction, source, target)
+            meet(member.layer_done)
             source = target
-        if call.y != NULL:
-            clear_padding(call, call.y, output, first, last)
+        if call.y != NULL and member.slice == 0 and member.first_direction == 0:
+            clear_padding(&call, call.y, output)
         self.kernels.restore_floating_mode(mode)
 
-    cdef void run_direction(self, const Call *call, Workspace space, Py_ssize_t first, Py_ssize_t last, int index,
-                            int direction, const float *source, float *target) noexcept nogil:
+    cdef void run_direction(self, const Call *call, Workspace space, Member member, int index, int direction,
+                            const float *source, float *target) noexcept nogil:
         """All steps of one direction of one layer, a block of steps at a time: project the block, then step through."""
         cdef int state = index * self.directions + direction
-        cdef const Layer *layer = &self.layers[state]
-        cdef Py_ssize_t rows = last - first, width = self.width, output = self.directions * layer.hidden
-        cdef const Py_ssize_t *lengths = call.lengths + first
-        cdef const Py_ssize_t *order = call.rows + first
+        cdef Layer layer = slice_of(&self.layers[state], self.kernels.vector_length, member.slice, member.slices)
+        cdef Py_ssize_t rows = call.last - call.first, width = self.width, output = self.directions * layer.hidden
+        cdef Py_ssize_t projected_width = 3 * <Py_ssize_t>layer.blocks * self.kernels.vector_length
+        cdef Py_ssize_t unit = <Py_ssize_t>layer.first * self.kernels.vector_length
+        cdef Py_ssize_t units = min(layer.hidden - unit, projected_width // 3)
+        cdef const Py_ssize_t *lengths = call.lengths + call.first
+        cdef const Py_ssize_t *order = call.rows + call.first
         cdef Py_ssize_t running = rows, projected, begin = 0, end, t, i, n
         cdef Py_ssize_t at
         cdef float *h = space.h
         cdef float *h_next = space.h + rows * width
         cdef float *swap
         cdef const float *xp
-        cdef float *finals = call.h + <Py_ssize_t>state * call.batch * layer.hidden
+        cdef float *finals = call.h + <Py_ssize_t>state * call.batch * layer.hidden + unit
+        for i in range(rows):
+            memset(h + i * width + unit, 0, projected_width // 3 * sizeof(float))
+            if call.h0 != NULL:
+                memcpy(h + i * width + unit, call.h0 + (<Py_ssize_t>state * call.batch + order[i]) * layer.hidden + unit,
+                       units * sizeof(float))
+        meet(member.step_done)
         if rows == 1 and self.reset_after and self.kernels.ahead_rows and lengths[0] > self.kernels.ahead_rows:
-            self.run_one(call, space, first, state, direction, source, target)
+            self.run_one(call, space, member, &layer, direction, source, target)
+            memcpy(finals + order[0] * layer.hidden, h + (lengths[0] & 1) * width + unit, units * sizeof(float))
             return
-        memset(h, 0, rows * width * sizeof(float))
-        if call.h0 != NULL:
-            for i in range(rows):
-                memcpy(h + i * width, call.h0 + (<Py_ssize_t>state * call.batch + order[i]) * layer.hidden,
-                       layer.hidden * sizeof(float))
         while begin < lengths[0]:
             n = running
             projected = 0
@@ -288,7 +361,7 @@ cdef class Plan:
                     space.x_rows[projected + i] = source + at * layer.inputs
                 projected += n
                 end += 1
-            self.kernels.project(layer, projected, space.x_rows, space.xp)
+            self.kernels.project(&layer, projected, space.x_rows, space.xp)
             xp = space.xp
             for t in range(begin, end):
                 while lengths[running - 1] <= t:
@@ -297,37 +370,35 @@ cdef class Plan:
                     for i in range(running):
                         at = order[i] * call.steps + (lengths[i] - 1 - t if direction else t)
                         space.y_rows[i] = target + at * output + direction * layer.hidden
-                self.kernels.step(layer, running, h, h_next, xp, space.y_rows if target != NULL else NULL,
+                self.kernels.step(&layer, running, h, h_next, xp, space.y_rows if target != NULL else NULL,
                                   space.scratch, t & 1)
                 for i in range(running - 1, -1, -1):
                     if lengths[i] > t + 1:
                         break
-                    memcpy(finals + order[i] * layer.hidden, h_next + i * width, layer.hidden * sizeof(float))
-                xp = xp + running * 3 * width
+                    memcpy(finals + order[i] * layer.hidden, h_next + i * width + unit, units * sizeof(float))
+                meet(member.step_done)
+                xp = xp + running * projected_width
                 swap = h
                 h = h_next
                 h_next = swap
             begin = end
 
-
-    cdef void run_one(self, const Call *call, Workspace space, Py_ssize_t first, int state, int direction,
+    cdef void run_one(self, const Call *call, Workspace space, Member member, const Layer *layer, int direction,
                       const float *source, float *target) noexcept nogil:
         """`run_direction` for a single row: while it steps through a few steps, the next few are projected."""
-        cdef const Layer *layer = &self.layers[state]
-        cdef Py_ssize_t length = call.lengths[first], row = call.rows[first], output = self.directions * layer.hidden
-        cdef Py_ssize_t group = self.kernels.ahead_rows, width = self.width, begin, t, i, at
+        cdef Py_ssize_t row = call.rows[call.first], length = call.lengths[call.first]
+        cdef Py_ssize_t output = self.directions * <Py_ssize_t>layer.hidden, begin, t, i, at
+        cdef Py_ssize_t projected_width = 3 * <Py_ssize_t>layer.blocks * self.kernels.vector_length
+        cdef Py_ssize_t group = self.kernels.ahead_rows
         cdef float *h = space.h
-        cdef float *h_next = space.h + width
+        cdef float *h_next = space.h + self.width
         cdef float *swap
         cdef float *y = NULL
         cdef float *xp = space.xp
         cdef Ahead ahead
-        ahead.xp = space.xp + group * 3 * width
-        ahead.sums = space.xp + 2 * group * 3 * width
+        ahead.xp = space.xp + group * projected_width
+        ahead.sums = space.xp + 2 * group * 3 * self.width
         ahead.x = space.x_rows
-        memset(h, 0, width * sizeof(float))
-        if call.h0 != NULL:
-            memcpy(h, call.h0 + (state * call.batch + row) * layer.hidden, layer.hidden * sizeof(float))
         begin = -group
         while begin < length:
             ahead.block = 0
@@ -344,7 +415,8 @@ cdef class Plan:
                 at = row * call.steps + (length - 1 - t if direction else t)
                 if target != NULL:
                     y = target + at * output + direction * layer.hidden
-                self.kernels.step_ahead(layer, h, h_next, xp + (t - begin) * 3 * width, y, t & 1, &ahead)
+                self.kernels.step_ahead(layer, h, h_next, xp + (t - begin) * projected_width, y, t & 1, &ahead)
+                meet(member.step_done)
                 swap = h
                 h = h_next
                 h_next = swap
@@ -353,7 +425,31 @@ cdef class Plan:
             xp = ahead.xp
             ahead.xp = swap
             begin += group
-        memcpy(call.h + (state * call.batch + row) * layer.hidden, h, layer.hidden * sizeof(float))
+
+
+cdef bint enter_team() noexcept nogil:
+    """One team at a time in a process: two would wait for each other's processors. Whoever gets False computes alone."""
+    return take_team()
+
+
+cdef void leave_team() noexcept nogil:
+    give_team()
+
+
+cdef Layer slice_of(const Layer *layer, int vector_length, int slice, int slices) noexcept nogil:
+    """A part of a layer's blocks, in pairs as far as they go, since the kernels take them by pairs."""
+    cdef Layer part = layer[0]
+    cdef Py_ssize_t pairs = (layer.blocks + 1) // 2, first = 2 * (pairs * slice // slices)
+    cdef Py_ssize_t last = min(2 * (pairs * (slice + 1) // slices), <Py_ssize_t>layer.blocks)
+    if slices == 1:
+        return part
+    part.first = <int>first
+    part.blocks = <int>(last - first)
+    part.w_ih = layer.w_ih + first * layer.inputs * 3 * vector_length
+    part.b_ih = layer.b_ih + first * 3 * vector_length
+    part.w_hh = layer.w_hh + first * layer.hidden * 3 * vector_length
+    part.b_hn = layer.b_hn + first * vector_length
+    return part
 
 
 cdef Workspace lay_out(float *memory, Sizes sizes) noexcept nogil:
@@ -366,9 +462,9 @@ cdef Workspace lay_out(float *memory, Sizes sizes) noexcept nogil:
     return space
 
 
-cdef void clear_padding(const Call *call, float *y, Py_ssize_t output, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+cdef void clear_padding(const Call *call, float *y, Py_ssize_t output) noexcept nogil:
     cdef Py_ssize_t i
-    for i in range(first, last):
+    for i in range(call.first, call.last):
         if call.lengths[i] < call.steps:
             memset(y + (call.rows[i] * call.steps + call.lengths[i]) * output, 0,
                    (call.steps - call.lengths[i]) * output * sizeof(float))

@@ -1,0 +1,104 @@
+/* How the threads of a run come together, and where those of a team meet between steps. A step lasts a few microseconds,
+ * so they wait by looking; a thread that has looked for long gives its processor away, since the one it waits for may
+ * need it.
+ */
+#ifndef FASTGRU_BARRIER_H
+#define FASTGRU_BARRIER_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* for sched_getcpu */
+#endif
+
+#if defined(_OPENMP) && defined(__GNUC__)
+#define FASTGRU_TEAMS 1
+#include <omp.h>
+#include <sched.h>
+#else
+#define FASTGRU_TEAMS 0
+#endif
+
+#define PROCESSORS 1024 /* as many as a cpu_set_t has */
+
+typedef struct {
+    int members;
+    int arrived;
+    int round;
+    char apart[52]; /* so that no other's data shares the cache line */
+} Barrier;
+
+typedef struct {
+    char taken[PROCESSORS];
+} Claims;
+
+#if FASTGRU_TEAMS
+static inline void look_again(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
+#endif
+}
+
+/* Wait until all members have come here. What each wrote before, all can read after. */
+static inline void meet_within(Barrier *barrier, const int patience)
+{
+    int round, looks;
+    if (barrier->members < 2) return;
+    round = __atomic_load_n(&barrier->round, __ATOMIC_RELAXED);
+    if (__atomic_add_fetch(&barrier->arrived, 1, __ATOMIC_ACQ_REL) == barrier->members) {
+        __atomic_store_n(&barrier->arrived, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&barrier->round, round + 1, __ATOMIC_RELEASE);
+        return;
+    }
+    for (looks = 0; __atomic_load_n(&barrier->round, __ATOMIC_ACQUIRE) == round; looks++) {
+        if (looks < patience) look_again();
+        else sched_yield();
+    }
+}
+
+static int team_taken = 0;
+static inline int take_team(void) { return !__atomic_exchange_n(&team_taken, 1, __ATOMIC_ACQUIRE); }
+static inline void give_team(void) { __atomic_store_n(&team_taken, 0, __ATOMIC_RELEASE); }
+static inline void meet(Barrier *barrier) { meet_within(barrier, 4096); }
+
+/* Threads that were asleep are often woken on the processor of the one that wakes them, which is busy, and stay there
+ * for 5 to 15 ms although another is idle. So each claims a processor, and one that finds its own taken moves to
+ * one that is free; and all wait for each other with little patience, so that it gets the time to.
+ */
+static inline void come_together(Barrier *barrier, Claims *claims)
+{
+#if defined(__linux__) && defined(CPU_CLR)
+    cpu_set_t allowed, elsewhere;
+    int processor = sched_getcpu(), i, left = 0;
+    if (processor >= 0 && processor < PROCESSORS && __atomic_exchange_n(&claims->taken[processor], 1, __ATOMIC_RELAXED)
+        && sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
+        CPU_ZERO(&elsewhere);
+        for (i = 0; i < PROCESSORS; i++)
+            if (CPU_ISSET(i, &allowed) && !__atomic_load_n(&claims->taken[i], __ATOMIC_RELAXED)) {
+                CPU_SET(i, &elsewhere);
+                left++;
+            }
+        if (left && sched_setaffinity(0, sizeof elsewhere, &elsewhere) == 0) {
+            __atomic_store_n(&claims->taken[sched_getcpu()], 1, __ATOMIC_RELAXED);
+            sched_setaffinity(0, sizeof allowed, &allowed);
+        }
+    }
+#else
+    (void)claims;
+#endif
+    meet_within(barrier, 64);
+}
+
+static inline int threads_here(void) { return omp_get_num_threads(); }
+static inline double seconds_now(void) { return omp_get_wtime(); }
+#else
+static inline void meet(Barrier *barrier) { (void)barrier; }
+static inline void come_together(Barrier *barrier, Claims *claims) { (void)barrier, (void)claims; }
+static inline int take_team(void) { return 0; }
+static inline void give_team(void) {}
+static inline int threads_here(void) { return 1; }
+static inline double seconds_now(void) { return 0; }
+#endif
+
+#endif
