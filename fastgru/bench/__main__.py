@@ -17,6 +17,7 @@ from ..load import load
 from ..spec import GRUSpec
 from .cases import Case
 from .measure import expected, measure, measure_model
+from .others import NOTEWORTHY, others
 
 
 def main(folder: Path) -> None:
@@ -35,14 +36,19 @@ def main(folder: Path) -> None:
     for number, described in enumerate(request["cases"]):
         case = Case(**described)
         spec = load(folder / f"{case.model}.safetensors").spec
-        common = request["systems"], request["threads"], request["seconds"]
-        if isinstance(spec, GRUSpec):
-            kept = folder / f"expected-{number}.npy"  # the next number of threads wants the same
-            if not kept.exists():
-                np.save(kept, expected(case, spec))
-            tell({"rows": measure(case, spec, *common, np.load(kept), advance)})
-        else:
-            tell({"rows": measure_model(case, spec, *common, advance)})
+        threads, common = request["threads"], (request["systems"], request["threads"], request["seconds"])
+        kept = folder / f"expected-{number}.npy"  # the next number of threads wants the same
+        if isinstance(spec, GRUSpec) and not kept.exists():
+            np.save(kept, expected(case, spec))
+        with others() as used:
+            if isinstance(spec, GRUSpec):
+                rows = measure(case, spec, *common, np.load(kept), advance)
+            else:
+                rows = measure_model(case, spec, *common, advance)
+        tell({"rows": rows})
+        if used.cores is not None and used.cores > NOTEWORTHY:
+            note = f"{case.name}, threads {threads}: other processes used {used.cores:.2f} cores meanwhile"
+            tell({"note": f"{note}, so these figures are not those of an idle machine"})
 
 
 if __name__ == "__main__":

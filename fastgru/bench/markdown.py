@@ -37,6 +37,7 @@ def markdown(results: Mapping[str, Any], wanted: Callable[[Rows], str] | None = 
             cells += [_ratio(rows)] if peers else []
             cells += [wanted(rows)] if wanted is not None and peers else []
             parts.append(_line(cells))
+    parts += ["", *(f"* {note}" for note in results["notes"])] if results["notes"] else []
     return "\n".join(parts)
 
 

@@ -20,7 +20,7 @@ from .peers.interface import Prepared
 from .results import row
 from .server import largest_rate
 from .statistics import summary
-from .turns import in_turn
+from .turns import in_turn, wait_for_sleep
 
 __all__ = ["expected", "measure", "measure_model", "tolerance"]
 
@@ -154,6 +154,8 @@ def _timed(
     assert case.bound is not None
     figures: dict[str, dict[str, Any]] = {}
     for name, call in calls.items():
+        if threads > 1:
+            wait_for_sleep()
         served = largest_rate(call, round(1e3 * case.bound), seconds)
         figures[name] = {"rate": served.rate, "warmup": served.warmup}
         if served.nanoseconds:

@@ -1,8 +1,8 @@
 """The form in which results are kept: one dict, which is JSON as it stands.
 
 ``schema`` 1: ``date``; ``machine`` with cpu, cores, caches, os, python and isa; ``versions`` by engine; ``results``,
-a list of what ``row`` gives, times in microseconds. Server's rows have ``rate``, in requests a second, and ``bound``,
-in microseconds, as well.
+a list of what ``row`` gives, times in microseconds; ``notes``, sentences such as that the machine was busy. Server's
+rows have ``rate``, in requests a second, and ``bound``, in microseconds, as well.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ SCHEMA = 1
 FIGURES = ("p50", "p90", "p99", "min", "mean", "n", "warmup")
 
 
-def result(systems: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """All of it: where and when, and the rows."""
+def result(systems: Sequence[str], rows: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()) -> dict[str, Any]:
+    """All of it: where and when, the rows, and what must be known of them."""
     return {
         "schema": SCHEMA,
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "machine": machine(),
         "versions": {name: version(name) for name in systems},
         "results": list(rows),
+        "notes": list(notes),
     }
 
 

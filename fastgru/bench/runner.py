@@ -11,7 +11,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -71,14 +72,19 @@ def run(
         if count > available():
             raise ShapeError(f"threads: got {count}, but this process may use {available()} processors")
     rows: list[dict[str, Any]] = []
+    notes: list[str] = []
     with tempfile.TemporaryDirectory(prefix="fastgru-bench-") as folder:
         for name, spec in models.items():
             save(spec, os.path.join(folder, f"{name}.safetensors"))
         for count in threads:
             request = {"cases": [asdict(case) for case in cases], "systems": list(systems), "threads": count}
             Path(folder, "request.json").write_text(json.dumps({**request, "seconds": seconds}))
-            rows += _rows(folder, count, advance)
-    return result(systems, rows)
+            with closing(_messages(folder, count)) as messages:
+                for message in messages:
+                    rows += message.get("rows", [])
+                    notes += [message["note"]] if "note" in message else []
+                    advance(message.get("advance", 0))
+    return result(systems, rows, notes)
 
 
 def parts(cases: Sequence[Case], systems: Sequence[str], threads: Sequence[int]) -> int:
@@ -86,9 +92,8 @@ def parts(cases: Sequence[Case], systems: Sequence[str], threads: Sequence[int])
     return 2 * len(cases) * len(systems) * len(threads)
 
 
-def _rows(folder: str, threads: int, advance: Callable[[int], None]) -> list[dict[str, Any]]:
-    """Start the process, and collect its rows until it ends."""
-    rows: list[dict[str, Any]] = []
+def _messages(folder: str, threads: int) -> Generator[dict[str, Any], None, None]:
+    """Start the process, and hand on what it tells until it ends; it is ended where nobody listens any more."""
     said = Path(folder, f"said-{threads}.txt")
     with open(said, "wb") as errors:
         with on_cores(threads):
@@ -102,9 +107,7 @@ def _rows(folder: str, threads: int, advance: Callable[[int], None]) -> list[dic
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                message = json.loads(line)
-                rows += message.get("rows", [])
-                advance(message.get("advance", 0))
+                yield json.loads(line)
             status = process.wait()
         finally:
             if process.poll() is None:
@@ -114,7 +117,6 @@ def _rows(folder: str, threads: int, advance: Callable[[int], None]) -> list[dic
     if status != 0:
         last = "\n".join(said.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:])
         raise FastGRUError(f"the process that measures with {threads} threads ended with {status}: {last}")
-    return rows
 
 
 def _environment(threads: int) -> dict[str, str]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Times", "in_turn"]
+__all__ = ["Times", "in_turn", "wait_for_sleep"]
 
 TURN = 4_000_000  # nanoseconds of calls that count, before it is another engine's turn
 MOST_CALLS = 1000  # in a turn
@@ -15,9 +15,13 @@ WARM_START = 20_000_000  # nanoseconds of calls that do not count, at the beginn
 WARM_CALLS = (3, 1000)  # fewest and most of them
 WARM_TURN = 200_000  # and at the beginning of a turn: the others' data leave the caches, sleeping threads wake
 FEWEST_TURNS = 5
-REST = 0.005  # seconds before a turn where there are threads: a peer's pool spins up to 2 ms after its last call
+LONGER = 5  # times as long a turn where there are threads, because of the rest before it
+REST = 0.002  # seconds of sleep at a time, until the process sleeps too
+ASLEEP = 0.2  # of one core: what a sleeping process may use
+MOST_RESTS = 100
 
 Call = Callable[[], object]
+Clock = Callable[[], int]
 
 
 @dataclass
@@ -34,39 +38,44 @@ def in_turn(
     seconds: float,
     *,
     rest: bool,
-    clock: Callable[[], int] = time.perf_counter_ns,
-    sleep: Callable[[float], None] = time.sleep,
+    clock: Clock = time.perf_counter_ns,
+    settle: Callable[[], None] | None = None,
 ) -> dict[str, Times]:
-    """Time single calls in turns of about 4 ms.
+    """Time single calls in turns of about 4 ms, or of 20 ms where there are rests between them.
 
     Parameters
     ----------
     calls : mapping of str to callable
         What to time, by the name of the engine.
     seconds : float
-        For each engine, warm-up and rests included; every engine has 5 turns at least.
+        For each engine, rests not included; every engine has 5 turns at least.
     rest : bool
-        Whether to sleep before each turn, so that other engines' threads have gone to sleep too.
-    clock, sleep : callable
-        Nanoseconds that only grow; and how to wait for seconds.
+        Whether to wait before each turn until other engines' threads have gone to sleep.
+    clock : callable
+        Nanoseconds that only grow.
+    settle : callable, optional
+        How to wait; ``wait_for_sleep`` if left out.
 
     Returns
     -------
     dict of str to Times
     """
     times = {name: Times() for name in calls}
+    length = TURN * (LONGER if rest else 1)
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
         for name, call in calls.items():
             _warm_up(call, times[name], clock)
-        end, turns = clock() + round(1e9 * seconds * len(calls)), 0
-        while turns < FEWEST_TURNS or clock() < end:
+        spent, turns = 0, 0
+        while turns < FEWEST_TURNS or spent < 1e9 * seconds * len(calls):
             for name, call in calls.items():
                 if rest:
-                    sleep(REST)
-                _turn(call, times[name], clock)
+                    (settle or wait_for_sleep)()
+                start = clock()
+                _turn(call, times[name], length, clock)
+                spent += clock() - start
             turns += 1
     finally:
         if collecting:
@@ -74,7 +83,23 @@ def in_turn(
     return times
 
 
-def _warm_up(call: Call, times: Times, clock: Callable[[], int]) -> None:
+def wait_for_sleep(
+    clock: Clock = time.perf_counter_ns,
+    used: Clock = time.process_time_ns,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Sleep until this process uses no core: the threads of a pool spin for up to 40 ms after its last call.
+
+    ``used`` is the time that all threads together have had of the processor.
+    """
+    for _ in range(MOST_RESTS):
+        start, before = clock(), used()
+        sleep(REST)
+        if used() - before < ASLEEP * (clock() - start):
+            return
+
+
+def _warm_up(call: Call, times: Times, clock: Clock) -> None:
     fewest, most = WARM_CALLS
     end = clock() + WARM_START
     while times.warmup < fewest or (times.warmup < most and clock() < end):
@@ -84,15 +109,15 @@ def _warm_up(call: Call, times: Times, clock: Callable[[], int]) -> None:
         times.warmup += 1
 
 
-def _turn(call: Call, times: Times, clock: Callable[[], int]) -> None:
-    """One turn; a call that takes a turn by itself needs no warming."""
-    if times.one < TURN:
+def _turn(call: Call, times: Times, length: int, clock: Clock) -> None:
+    """One turn of ``length`` nanoseconds; a call that takes one by itself needs no warming."""
+    if times.one < length:
         warming = max(1, min(WARM_TURN // times.one, MOST_CALLS))
         for _ in range(warming):
             call()
         times.warmup += warming
     taken = times.nanoseconds
-    for _ in range(max(1, min(TURN // times.one, MOST_CALLS))):
+    for _ in range(max(1, min(length // times.one, MOST_CALLS))):
         start = clock()
         call()
         taken.append(clock() - start)
