@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "MARKERS", "SUFFIXES", "charts", "plot_results", "save", "sheet", "threads_text"]
+__all__ = [
+    "COLOURS",
+    "MARKERS",
+    "SUFFIXES",
+    "charts",
+    "look",
+    "plot_results",
+    "save",
+    "sheet",
+    "threads_text",
+    "titled",
+]
 
 SUFFIXES = (".png", ".svg", ".pdf")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -133,13 +144,14 @@ def _systems(rows: Iterable[Row]) -> list[str]:
     return [name for name in PEERS if name in found] + sorted(found - set(PEERS))
 
 
-def _look(system: str) -> tuple[str, str]:
+def look(system: str) -> tuple[str, str]:
     """The colour and the marker of a system."""
     place = list(PEERS).index(system) if system in PEERS else len(PEERS)
     return COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
 
 
-def _name(results: Mapping[str, Any], system: str) -> str:
+def titled(results: Mapping[str, Any], system: str) -> str:
+    """The name of a system and its version."""
     title = PEERS[system].title if system in PEERS else system
     return f"{title} {results['versions'].get(system, '')}".strip()
 
@@ -174,7 +186,7 @@ def _lines(results: Mapping[str, Any], panels: Sequence[tuple[str, Rows]], acros
         each.set_title(title, fontsize=10)
         for system in _systems(rows):
             points = sorted((row[across], row["p50"]) for row in rows if row["system"] == system)
-            colour, marker = _look(system)
+            colour, marker = look(system)
             xs, ys = zip(*points, strict=True)
             each.plot(xs, ys, color=colour, marker=marker, markersize=5,
                       linewidth=2 if system == "fastgru" else 1.2, zorder=3 if system == "fastgru" else 2)  # fmt: skip
@@ -198,8 +210,8 @@ def _legend(results: Mapping[str, Any], figure: Figure, systems: Sequence[str]) 
 
     handles = []
     for system in systems:
-        colour, marker = _look(system)
-        handles.append(Line2D([], [], color=colour, marker=marker, label=_name(results, system)))
+        colour, marker = look(system)
+        handles.append(Line2D([], [], color=colour, marker=marker, label=titled(results, system)))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), fontsize=8, frameon=False)
 
 
@@ -218,12 +230,12 @@ def _bars(results: Mapping[str, Any], rows: Rows, figure_of_merit: str, label: s
         for place, system in enumerate(systems):
             row = by_system[system]
             value, note = float(row[figure_of_merit]), f" {row[figure_of_merit]:,.4g}"
-            each.barh(place, value, color=_look(system)[0], height=0.6)
+            each.barh(place, value, color=look(system)[0], height=0.6)
             if figure_of_merit == "p50":
                 each.plot([value, row["p99"]], [place, place], color="#000000", linewidth=1)
                 note += f", p99 {row['p99']:,.4g}"
             each.annotate(note, (value, place - 0.03), fontsize=8, va="bottom", color=GREY)
-        each.set_yticks(range(len(systems)), [_name(results, system) for system in systems], fontsize=8)
+        each.set_yticks(range(len(systems)), [titled(results, system) for system in systems], fontsize=8)
         each.invert_yaxis()
         each.grid(False, axis="y")
         each.set_xlim(0, 1.35 * max(most, min(tail, 1.3 * most)))  # a longer tail runs out of the picture
@@ -242,11 +254,11 @@ def _tail(results: Mapping[str, Any], rows: Rows) -> Figure:
         systems = _systems(here)
         for place, system in enumerate(systems):
             ratios = [row["p99"] / row["p50"] for row in here if row["system"] == system]
-            colour, marker = _look(system)
+            colour, marker = look(system)
             spread = [place + 0.24 * (2 * ((7 * index) % 11) / 10 - 1) for index in range(len(ratios))]
             each.plot(ratios, spread, color=colour, marker=marker, markersize=5, linestyle="none", alpha=0.8)
             each.plot([median(ratios)] * 2, [place - 0.36, place + 0.36], color="#000000", linewidth=1.8)
-        each.set_yticks(range(len(systems)), [_name(results, system) for system in systems], fontsize=8)
+        each.set_yticks(range(len(systems)), [titled(results, system) for system in systems], fontsize=8)
         each.invert_yaxis()
         each.set_xscale("log")
         most = max(row["p99"] / row["p50"] for row in here)
