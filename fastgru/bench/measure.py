@@ -17,10 +17,11 @@ from ..threads import available
 from .cases import Case, Work, work_of
 from .peers import PEERS, adapter
 from .peers.interface import Prepared
+from .placement import Placement
 from .results import row
 from .server import largest_rate
 from .statistics import summary
-from .turns import in_turn, wait_for_sleep
+from .turns import in_turn
 
 __all__ = ["expected", "measure", "measure_model", "tolerance"]
 
@@ -148,18 +149,34 @@ def _timed(
     case: Case, calls: dict[str, Callable[[], object]], threads: int, seconds: float
 ) -> dict[str, dict[str, Any]]:
     """The figures of each engine, by the names that the results have."""
-    if case.scenario != "Server":
-        times = in_turn(calls, seconds, rest=threads > 1)
-        return {name: {**summary(each.nanoseconds), "warmup": each.warmup} for name, each in times.items()}
-    assert case.bound is not None
+    placement = Placement() if threads > 1 else None
+    try:
+        if placement is not None:
+            for name, call in calls.items():
+                placement.learn(name, call)
+        before = None if placement is None else placement.take
+        if case.scenario == "Server":
+            assert case.bound is not None
+            return _served(calls, case.bound, seconds, before)
+        times = in_turn(calls, seconds, before=before)
+    finally:
+        if placement is not None:
+            placement.release()
+    return {name: {**summary(each.nanoseconds), "warmup": each.warmup} for name, each in times.items()}
+
+
+def _served(
+    calls: dict[str, Callable[[], object]], bound: float, seconds: float, before: Callable[[str], None] | None
+) -> dict[str, dict[str, Any]]:
+    """Each engine's largest rate under the bound, in microseconds, and its latencies at that rate."""
     figures: dict[str, dict[str, Any]] = {}
     for name, call in calls.items():
-        if threads > 1:
-            wait_for_sleep()
-        served = largest_rate(call, round(1e3 * case.bound), seconds)
+        if before is not None:
+            before(name)
+        served = largest_rate(call, round(1e3 * bound), seconds)
         figures[name] = {"rate": served.rate, "warmup": served.warmup}
         if served.nanoseconds:
             figures[name].update(summary(served.nanoseconds))
         else:
-            figures[name]["skipped"] = f"no rate keeps the bound of {case.bound / 1e3:g} ms"
+            figures[name]["skipped"] = f"no rate keeps the bound of {bound / 1e3:g} ms"
     return figures

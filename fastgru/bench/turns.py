@@ -15,7 +15,7 @@ WARM_START = 20_000_000  # nanoseconds of calls that do not count, at the beginn
 WARM_CALLS = (3, 1000)  # fewest and most of them
 WARM_TURN = 200_000  # and at the beginning of a turn: the others' data leave the caches, sleeping threads wake
 FEWEST_TURNS = 5
-LONGER = 5  # times as long a turn where there are threads, because of the rest before it
+LONGER = 5  # times as long a turn where there are threads, because of the wait before it
 REST = 0.002  # seconds of sleep at a time, until the process sleeps too
 ASLEEP = 0.2  # of one core: what a sleeping process may use
 MOST_RESTS = 100
@@ -37,31 +37,28 @@ def in_turn(
     calls: Mapping[str, Call],
     seconds: float,
     *,
-    rest: bool,
+    before: Callable[[str], None] | None = None,
     clock: Clock = time.perf_counter_ns,
-    settle: Callable[[], None] | None = None,
 ) -> dict[str, Times]:
-    """Time single calls in turns of about 4 ms, or of 20 ms where there are rests between them.
+    """Time single calls in turns of about 4 ms, or of 20 ms where there is a wait before each.
 
     Parameters
     ----------
     calls : mapping of str to callable
         What to time, by the name of the engine.
     seconds : float
-        For each engine, rests not included; every engine has 5 turns at least.
-    rest : bool
-        Whether to wait before each turn until other engines' threads have gone to sleep.
+        For each engine, without what ``before`` takes; every engine has 5 turns at least.
+    before : callable, optional
+        Called with an engine's name before its turn, where there is something to wait for.
     clock : callable
         Nanoseconds that only grow.
-    settle : callable, optional
-        How to wait; ``wait_for_sleep`` if left out.
 
     Returns
     -------
     dict of str to Times
     """
     times = {name: Times() for name in calls}
-    length = TURN * (LONGER if rest else 1)
+    length = TURN * (1 if before is None else LONGER)
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -71,8 +68,8 @@ def in_turn(
         spent, turns = 0, 0
         while turns < FEWEST_TURNS or spent < 1e9 * seconds * len(calls):
             for name, call in calls.items():
-                if rest:
-                    (settle or wait_for_sleep)()
+                if before is not None:
+                    before(name)
                 start = clock()
                 _turn(call, times[name], length, clock)
                 spent += clock() - start
