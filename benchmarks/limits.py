@@ -17,10 +17,11 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastgru import threads as processors
 from fastgru.bench.machine import CPUS, machine, on_cores
 from fastgru.engine.dispatch import available
 from fastgru.errors import FastGRUError, MissingDependencyError
@@ -176,26 +177,36 @@ def summed(
         ``threads``; ``fma``, ``bandwidth`` by cache, and the ``curve`` over working sets: each ``median``, ``best`` and
         ``level``; ``fma_by_level``; ``barrier_ns``, or None of one thread. GFLOP/s, GB/s, nanoseconds.
     """
-    by_level = {level: {"median": statistics.median(each["gflops"]), "best": max(each["gflops"])}
-                for level, each in outputs.items()}  # fmt: skip
+    by_level = {level: _figure(each["gflops"]) for level, each in outputs.items()}
     peak = max(by_level, key=lambda level: by_level[level]["median"])
     curve = []
     for points in zip(*(each["read"] for each in outputs.values()), strict=True):
-        best = max(zip(points, outputs, strict=True), key=lambda point: statistics.median(point[0]["gbs"]))
-        rates = best[0]["gbs"]
-        curve.append({"bytes": best[0]["bytes"], "median": statistics.median(rates), "best": max(rates),
-                      "level": best[1]})  # fmt: skip
-    barriers = [each["barrier_ns"] for each in outputs.values() if each["barrier_ns"]]
+        found = [
+            {"bytes": point["bytes"], **_figure(point["gbs"]), "level": level}
+            for level, point in zip(outputs, points, strict=True)
+        ]
+        curve.append(max(found, key=_median))
+    bandwidth = {
+        name: max((point for point in curve if fewest <= point["bytes"] <= most), key=_median)
+        for name, (fewest, most) in within.items()
+    }
+    barriers = [_figure(each["barrier_ns"], min) for each in outputs.values() if each["barrier_ns"]]
     return {
         "threads": threads,
         "fma": {**by_level[peak], "level": peak},
         "fma_by_level": by_level,
-        "bandwidth": {name: max((point for point in curve if fewest <= point["bytes"] <= most),
-                                key=lambda point: point["median"]) for name, (fewest, most) in within.items()},
+        "bandwidth": bandwidth,
         "curve": curve,
-        "barrier_ns": min(({"median": statistics.median(each), "best": min(each)} for each in barriers),
-                          key=lambda each: each["median"], default=None),
-    }  # fmt: skip
+        "barrier_ns": min(barriers, key=_median, default=None),
+    }
+
+
+def _figure(runs: Sequence[float], best: Callable[[Sequence[float]], float] = max) -> dict[str, float]:
+    return {"median": statistics.median(runs), "best": best(runs)}
+
+
+def _median(figure: Mapping[str, Any]) -> float:
+    return float(figure["median"])
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -225,14 +236,18 @@ def markdown(results: Mapping[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="What this machine can do at most: FMA, reading, barriers.")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="default: 1 2")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", metavar="N", help="default: 1, and 2 where there are two cores"
+    )
     parser.add_argument("--runs", type=int, default=9, help="of every measurement (default %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="also write every figure and the curve as JSON")
     options = parser.parse_args(arguments)
-    if options.runs < 1 or min(options.threads) < 1:
-        parser.error("--runs and --threads: wanted at least 1")
+    cores = processors.available()
+    asked = options.threads or [count for count in (1, 2) if count <= cores]
+    if options.runs < 1 or not 1 <= min(asked) <= max(asked) <= cores:
+        parser.error(f"wanted --runs of at least 1, and --threads of 1 to {cores}, the cores of this process")
     try:
-        results = limits(options.threads, options.runs)
+        results = limits(asked, options.runs)
     except FastGRUError as error:
         parser.exit(1, f"{parser.prog}: {error}\n")
     print(markdown(results))

@@ -59,7 +59,7 @@ def measured(threads: int, seconds: float, hidden: Sequence[int], batches: Seque
         for batch, inputs, size in cases:
             gru = GRU(random_gru(inputs, size), n_threads=threads)
             x = random.standard_normal((batch, STEPS, inputs), np.float32)
-            times = in_turn({"fastgru": lambda gru=gru, x=x: gru(x)}, seconds, rest=False)["fastgru"]
+            times = in_turn({"fastgru": lambda gru=gru, x=x: gru(x)}, seconds)["fastgru"]
             rows.append({"batch": batch, "inputs": inputs, "hidden": size, "steps": STEPS, "threads": threads,
                          "recurrent": inputs == 1, "p50": summary(times.nanoseconds)["p50"]})  # fmt: skip
     return rows

@@ -107,6 +107,13 @@ def test_the_program_refuses_what_it_cannot_measure(tmp_path, threads, size):
         limits._run(program, threads, 1, [size])
 
 
+@pytest.mark.parametrize("arguments", [["--threads", "4000"], ["--threads", "0"], ["--runs", "0"]])
+def test_more_threads_than_cores_are_refused_because_they_would_spin_for_each_other(arguments, capsys):
+    with pytest.raises(SystemExit):
+        limits.main(arguments)
+    assert "the cores of this process" in capsys.readouterr().err
+
+
 @needs_compiler
 def test_it_measures_this_machine(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(limits, "caches", lambda: {"L1": 16 * KB, "L2": 64 * KB})
