@@ -5,8 +5,9 @@
 
 A single sequence reads its recurrent weights once a step, so that the bandwidth of the cache they lie in is its limit;
 a batch uses what it reads for every row, and FMA is its limit. The recurrent part is a GRU with one input, whose
-projection is next to nothing. The limits are those of ``benchmarks/limits.py --json``, or are measured first; a limit
-is the best of its runs. ``--results`` adds other engines to the plot, from ``benchmarks/table.py --json``.
+projection is next to nothing. The limits are those of ``benchmarks/limits.py --json``, or are measured first. Limits
+and calls are both taken at their best, because what else the machine does slows them at different moments; medians
+are in the JSON. ``--results`` adds other engines to the plot, from ``benchmarks/table.py --json``.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def bytes_per_step(hidden: int) -> int:
 
 
 def measured(threads: int, seconds: float, hidden: Sequence[int], batches: Sequence[int]) -> list[dict[str, Any]]:
-    """The median time of every case, in microseconds.
+    """The fastest and the median call of every case, in microseconds.
 
     One sequence with one input (``recurrent``) and with as many inputs as units, and every batch with the latter.
     """
@@ -61,7 +62,7 @@ def measured(threads: int, seconds: float, hidden: Sequence[int], batches: Seque
             x = random.standard_normal((batch, STEPS, inputs), np.float32)
             times = in_turn({"fastgru": lambda gru=gru, x=x: gru(x)}, seconds)["fastgru"]
             rows.append({"batch": batch, "inputs": inputs, "hidden": size, "steps": STEPS, "threads": threads,
-                         "recurrent": inputs == 1, "p50": summary(times.nanoseconds)["p50"]})  # fmt: skip
+                         "recurrent": inputs == 1, **summary(times.nanoseconds)})  # fmt: skip
     return rows
 
 
@@ -81,7 +82,7 @@ def shares(
     """
     found = []
     for row in rows:
-        seconds, weights = row["p50"] * 1e-6, bytes_per_step(row["hidden"])
+        seconds, weights = row["min"] * 1e-6, bytes_per_step(row["hidden"])
         gflops = flop(row["steps"], row["batch"], row["inputs"], row["hidden"]) / seconds * 1e-9
         gbs = weights * row["steps"] / seconds * 1e-9
         place = next((name for name, size in caches.items() if weights <= size), "memory")
@@ -95,7 +96,8 @@ def shares(
 def markdown(rows: Sequence[Mapping[str, Any]], limit: Mapping[str, Any]) -> str:
     """Two tables: single sequences against bandwidth, batches against FMA."""
     lines = [
-        f"Single sequences of {STEPS} steps, {threads_text([limit['threads']])}; recurrent part: one input.",
+        f"Single sequences of {STEPS} steps at their fastest, {threads_text([limit['threads']])}; recurrent part: one "
+        "input.",
         "",
         "| units | weights, KB | in | recurrent part, us | GB/s | limit, GB/s | share | whole call, us | GFLOP/s |",
         "|---:|---:|---|---:|---:|---:|---:|---:|---:|",
@@ -104,13 +106,17 @@ def markdown(rows: Sequence[Mapping[str, Any]], limit: Mapping[str, Any]) -> str
     for row in (row for row in rows if row["recurrent"]):
         share = row["share_of_bandwidth"]
         of = ["", ""] if share is None else [f"{limit['bandwidth'][row['place']]['best']:.0f}", f"{share:.0%}"]
-        cells = [f"{row['hidden']}", f"{bytes_per_step(row['hidden']) / 1024:,.0f}", row["place"], f"{row['p50']:,.4g}"]
+        cells = [f"{row['hidden']}", f"{bytes_per_step(row['hidden']) / 1024:,.0f}", row["place"], f"{row['min']:,.4g}"]
         cells += [f"{row['gbs']:.0f}", *of]
-        cells += [f"{whole[row['hidden']]['p50']:,.4g}", f"{whole[row['hidden']]['gflops']:.1f}"]
+        cells += [f"{whole[row['hidden']]['min']:,.4g}", f"{whole[row['hidden']]['gflops']:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
     batches = sorted({row["batch"] for row in rows} - {1})
     peak = f"{limit['fma']['best']:.0f} GFLOP/s"
-    lines += ["", f"Batches, as many inputs as units: GFLOP/s of whole calls, and the share of {peak}.", ""]
+    lines += [
+        "",
+        f"Batches, as many inputs as units: GFLOP/s of whole calls at their fastest, and the share of {peak}.",
+        "",
+    ]
     lines += [f"| units | {' | '.join(f'batch {batch}' for batch in batches)} |", f"|---:|{'---:|' * len(batches)}"]
     for hidden in sorted(whole):
         found = {row["batch"]: row for row in rows if row["hidden"] == hidden}
@@ -152,7 +158,7 @@ def picture(
 
 def _point(row: Mapping[str, Any]) -> tuple[float, float]:
     work = flop(row["steps"], row["batch"], row["inputs"], row["hidden"])
-    return work / (bytes_per_step(row["hidden"]) * row["steps"]), work / row["p50"] * 1e-3
+    return work / (bytes_per_step(row["hidden"]) * row["steps"]), work / row["min"] * 1e-3
 
 
 def _of_others(results: Mapping[str, Any], threads: int) -> list[tuple[str, str, str, list[tuple[float, float]]]]:
@@ -160,7 +166,7 @@ def _of_others(results: Mapping[str, Any], threads: int) -> list[tuple[str, str,
     found: dict[str, list[tuple[float, float]]] = {}
     for row in results["results"]:
         whole = row["lengths"] == "full" and row["steps"] > 1 and row["layers"] == row["directions"] == 1
-        if whole and row["threads"] == threads and row["scenario"] != "Server" and row["p50"] is not None:
+        if whole and row["threads"] == threads and row["scenario"] != "Server" and row["min"] is not None:
             found.setdefault(row["system"], []).append(_point(row))
     return [(titled(results, system), *look(system), points) for system, points in found.items()]
 

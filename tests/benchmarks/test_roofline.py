@@ -22,7 +22,7 @@ CACHES = {"L1": 32 * KB, "L2": 512 * KB}
 def row(hidden, batch=1, inputs=None, microseconds=100.0):
     inputs = hidden if inputs is None else inputs
     return {"batch": batch, "inputs": inputs, "hidden": hidden, "steps": 100, "threads": 1, "recurrent": inputs == 1,
-            "p50": microseconds}  # fmt: skip
+            "min": microseconds}  # fmt: skip
 
 
 def test_a_multiply_add_counts_two():
