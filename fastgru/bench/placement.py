@@ -33,6 +33,7 @@ class Placement:
         self._possible = hasattr(os, "sched_setaffinity") and tasks.is_dir()
         self._cores = sorted(os.sched_getaffinity(0)) if self._possible else []
         self._calling: dict[str, int] = {}
+        self._bound: set[int] = set()
 
     def learn(self, name: str, call: Callable[[], object]) -> None:
         """Call an engine for a while, and bind each thread that is busy meanwhile to a core of its own."""
@@ -44,13 +45,15 @@ class Placement:
             call()
             if time.monotonic() > end:
                 break
-        threads = busy_threads(before, _ticks(self._tasks), os.getpid())
-        for place, thread in enumerate(threads):
+        # Two engines may share a pool; and one that spins on must not be bound anew for the next.
+        busy = busy_threads(before, _ticks(self._tasks), os.getpid())
+        for place, thread in enumerate(thread for thread in busy if thread not in self._bound):
             core = self._cores[place % len(self._cores)]
             if thread == os.getpid():
                 self._calling[name] = core  # only for this engine's turns: new threads inherit it
             else:
                 os.sched_setaffinity(thread, {core})
+                self._bound.add(thread)
 
     def take(self, name: str) -> None:
         """Before an engine's turn: wait for the others' threads to sleep, and bind this thread as it was learned."""
