@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from ..spec import GRUSpec, GRUWeights
 
-__all__ = ["SCENARIOS", "Case", "Work", "random_gru", "random_lengths", "work_of"]
+__all__ = ["Case", "Work", "random_gru", "random_lengths", "work_of"]
 
-SCENARIOS = ("SingleStream", "MultiStream", "Offline", "Server", "Ragged")
 SEED = 20240607
 
 Array = NDArray[Any]
@@ -28,8 +27,7 @@ class Case:
     Parameters
     ----------
     scenario : str
-        One of ``SCENARIOS``: SingleStream is one row, MultiStream one step of several streams, Offline whole batches,
-        Server single sequences that arrive at random, Ragged batches of unequal lengths.
+        One of the values of ``SCENARIOS``.
     name : str
         For a person.
     model : str

@@ -100,12 +100,14 @@ def wait_for_sleep(
 
 def _warm_up(call: Call, times: Times, clock: Clock) -> None:
     fewest, most = WARM_CALLS
+    taken: list[int] = []
     end = clock() + WARM_START
     while times.warmup < fewest or (times.warmup < most and clock() < end):
         start = clock()
         call()
-        times.one = max(1, clock() - start)
+        taken.append(clock() - start)
         times.warmup += 1
+    times.one = max(1, sorted(taken)[len(taken) // 2])
 
 
 def _turn(call: Call, times: Times, length: int, clock: Clock) -> None:

@@ -6,7 +6,7 @@ Which are installed, and in which version, is found out here without importing a
 from __future__ import annotations
 
 import os
-from importlib import import_module, metadata
+from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 from typing import NamedTuple
@@ -49,6 +49,8 @@ def pip_line(name: str) -> str:
 
 def version(name: str) -> str:
     """The version of an engine that is installed."""
+    from importlib import metadata  # 17 ms
+
     if name == "fastgru":
         from ... import __version__
 
