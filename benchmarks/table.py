@@ -131,6 +131,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(results, indent=2) + "\n")
     print("\n".join([markdown(results, wanted), "", *ragged_lines(results)]))
+    if any(row["skipped"] for row in results["results"]):
+        raise SystemExit("an engine did not compute a case, or not rightly; the table says which")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ from ..spec import GRUSpec, ModelSpec
 from ..threads import available
 from .cases import Case
 from .machine import on_cores
-from .peers import keras_backend
 from .results import result
 
 __all__ = ["parts", "run"]
@@ -132,7 +131,6 @@ def _environment(threads: int) -> dict[str, str]:
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"{kept.get('XLA_FLAGS', '')} {one}".strip(),
-        **({"KERAS_BACKEND": backend} if (backend := keras_backend()) else {}),
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONSAFEPATH": "1",  # from Python 3.11 on: a file in the working folder is no engine
     }

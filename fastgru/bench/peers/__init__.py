@@ -67,4 +67,6 @@ def keras_backend() -> str | None:
 
 def adapter(name: str) -> ModuleType:
     """The module of an engine, with ``refusal(work)`` and ``prepare(work)``; this imports the engine."""
+    if name == "keras" and (backend := keras_backend()) is not None:
+        os.environ["KERAS_BACKEND"] = backend  # or Keras takes TensorFlow, installed or not
     return import_module(PEERS[name].module, __name__)
