@@ -1,4 +1,4 @@
-"""The engines that can be measured: one adapter a file, imported only in the process that measures.
+"""The engines that can be measured: one adapter a file, which imports its engine in the function that builds with it.
 
 Which are installed, and in which version, is found out here without importing any.
 """
@@ -66,7 +66,7 @@ def keras_backend() -> str | None:
 
 
 def adapter(name: str) -> ModuleType:
-    """The module of an engine, with ``refusal(work)`` and ``prepare(work)``; this imports the engine."""
+    """The module of an engine, with ``refusal(work)`` and ``prepare(work)``, which imports the engine."""
     if name == "keras" and (backend := keras_backend()) is not None:
         os.environ["KERAS_BACKEND"] = backend  # or Keras takes TensorFlow, installed or not
     return import_module(PEERS[name].module, __name__)

@@ -5,12 +5,16 @@ ONNX Runtime and OpenVINO both run it. Sizes are fixed, so that both may plan wi
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from ...spec import GRUWeights
 from ..cases import Work
 from .interface import Array, gates_zrn
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 __all__ = ["feeds", "model_of", "outputs_of"]
 
@@ -37,6 +41,8 @@ def outputs_of(y: Array) -> Array:
 
 def model_of(work: Work) -> bytes:
     """The model: its outputs are the last layer's of every step, and for one step every layer's new state."""
+    from onnx import helper, numpy_helper
+
     spec, (batch, steps, _) = work.spec, work.x.shape
     nodes: list[NodeProto] = []
     weights: dict[str, Array] = {"width": np.array([steps, batch, -1], np.int64)}
@@ -84,4 +90,6 @@ def _weights_of(layer: int, directions: tuple[GRUWeights, ...]) -> dict[str, Arr
 
 
 def _value(name: str, shape: tuple[int, ...], kind: str = "f") -> object:
+    from onnx import TensorProto, helper
+
     return helper.make_tensor_value_info(name, TensorProto.FLOAT if kind == "f" else TensorProto.INT32, shape)

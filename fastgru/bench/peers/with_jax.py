@@ -8,8 +8,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ...spec import GRUWeights
@@ -24,6 +22,9 @@ def refusal(work: Work) -> str | None:
 
 
 def prepare(work: Work) -> Prepared:
+    import jax
+    import jax.numpy as jnp
+
     spec, (batch, steps, _) = work.spec, work.x.shape
     zeros = np.zeros((spec.num_layers * spec.directions, batch, spec.hidden_size), np.float32)
     layers = [[_arrays(weights) for weights in layer] for layer in spec.layers]
@@ -41,12 +42,16 @@ def prepare(work: Work) -> Prepared:
 
 
 def _arrays(weights: GRUWeights) -> tuple[Any, ...]:
+    import jax.numpy as jnp
+
     arrays = weights.w_ih.T, weights.w_hh.T, weights.b_ih, weights.b_hh
     return tuple(jnp.asarray(array, jnp.float32) for array in arrays)
 
 
 def _stack(layers: Any, x: Any, h0: Any, mask: Any, reset_after: bool) -> tuple[Any, Any]:
     """Outputs (batch, steps, hidden * directions) and final states (layers * directions, batch, hidden)."""
+    import jax.numpy as jnp
+
     y = x.transpose(1, 0, 2)
     states: list[Any] = []
     for layer in layers:
@@ -61,6 +66,9 @@ def _stack(layers: Any, x: Any, h0: Any, mask: Any, reset_after: bool) -> tuple[
 
 def _direction(weights: Any, x: Any, h0: Any, mask: Any, reset_after: bool, reverse: bool) -> tuple[Any, Any]:
     """The last state (batch, hidden) and all outputs (steps, batch, hidden), from x (steps, batch, inputs)."""
+    import jax
+    import jax.numpy as jnp
+
     w, u, b, c = weights
     hidden = u.shape[0]
 

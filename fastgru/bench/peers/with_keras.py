@@ -8,7 +8,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import keras
 import numpy as np
 
 from ...spec import GRUWeights
@@ -25,6 +24,8 @@ def refusal(work: Work) -> str | None:
 
 
 def prepare(work: Work) -> Prepared:
+    import keras
+
     spec, (_, steps, inputs) = work.spec, work.x.shape
     x = keras.Input((steps, inputs))
     mask = None if work.lengths is None else keras.Input((steps,), dtype="bool")

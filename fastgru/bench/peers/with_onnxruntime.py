@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-import onnxruntime
-
 from ..cases import Work
 from . import onnx_model
 from .interface import Prepared, own_activations
@@ -18,6 +16,8 @@ def refusal(work: Work) -> str | None:
 
 
 def prepare(work: Work) -> Prepared:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = work.threads, 1
     options.log_severity_level = 3  # errors

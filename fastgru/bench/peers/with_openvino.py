@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import openvino
 
 from ..cases import Work
 from . import onnx_model
@@ -17,6 +16,8 @@ def refusal(work: Work) -> str | None:
 
 
 def prepare(work: Work) -> Prepared:
+    import openvino
+
     core = openvino.Core()
     options = {
         "INFERENCE_PRECISION_HINT": "f32",  # it computes in bfloat16 where the processor can, unless told not to

@@ -7,13 +7,15 @@ computes without gradients.
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ..cases import Work
 from .interface import Array, Prepared, own_activations, per_direction
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["prepare", "refusal"]
 
@@ -25,6 +27,9 @@ def refusal(work: Work) -> str | None:
 
 
 def prepare(work: Work) -> Prepared:
+    import torch
+    from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
     torch.set_num_threads(work.threads)
     if work.h0 is not None:
         return _step(work)
@@ -46,6 +51,8 @@ def prepare(work: Work) -> Prepared:
 
 
 def _state_dict(work: Work) -> dict[str, torch.Tensor]:
+    import torch
+
     named = {}
     for layer, direction, weights in per_direction(work.spec):
         end = f"_l{layer}{'_reverse' if direction else ''}"
@@ -56,6 +63,8 @@ def _state_dict(work: Work) -> dict[str, torch.Tensor]:
 
 
 def _step(work: Work) -> Prepared:
+    import torch
+
     assert work.h0 is not None
     x, states = torch.from_numpy(work.x[:, 0].copy()), list(torch.from_numpy(work.h0))
     named = _state_dict(work)
