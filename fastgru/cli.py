@@ -1,4 +1,4 @@
-"""The command ``fastgru``: demo, inspect, run, convert and config.
+"""The command ``fastgru``: demo, inspect, run, convert, bench and config.
 
 Owns the arguments, what is printed, and the exit codes: 0, 1 for an error of the package or the system, 2 for a wrong
 command line, 130 after Ctrl-C, 141 where the reader of the output has gone, 129 and 143 where a signal asked it to end.
@@ -113,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_run(commands.add_parser("run", help="run a model on the sequences of a .npy file"))
     _add_convert(commands.add_parser("convert", help="write a model as one safetensors file that describes itself"))
+    _add_bench(commands.add_parser("bench", help="how fast a model is here, beside the engines that are installed"))
     config = commands.add_parser("config", help="version, kernels, threads and BLAS of this machine")
     config.add_argument("--json", action="store_true", help="print it as JSON")
     config.set_defaults(command=_config)
@@ -155,6 +156,15 @@ def _add_convert(convert: argparse.ArgumentParser) -> None:
     convert.add_argument("--force", action="store_true", help="replace OUT where it is there already")
     convert.add_argument("--json", action="store_true", help="print the figures as JSON")
     convert.set_defaults(command=_convert)
+
+
+def _add_bench(bench: argparse.ArgumentParser) -> None:
+    from .bench.arguments import add_arguments
+
+    bench.add_argument("model", metavar="MODEL", help="a model file of any kind")
+    _add_layers(bench)
+    add_arguments(bench, _at_least_one)
+    bench.set_defaults(command=_bench)
 
 
 def _add_layers(command: argparse.ArgumentParser) -> None:
@@ -256,6 +266,15 @@ def _convert(arguments: argparse.Namespace) -> int:
     else:
         print_conversion(found)
     return 0 if not found["largest_difference"] else 1
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from .bench.command import bench
+
+    _check_outputs([arguments.plot], [arguments.model])
+    options = {name: value for name, value in vars(arguments).items() if name not in ("command", "model", "json")}
+    bench(arguments.model, as_json=arguments.json, **options)
+    return 0
 
 
 def _check_outputs(written: Sequence[str | None], read: Sequence[str | None]) -> None:

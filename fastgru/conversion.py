@@ -75,13 +75,13 @@ def convert(
     return {"source": source, "target": target, **sizes, **compared}
 
 
-def random_inputs(model: GRU | Model, steps: int) -> list[np.ndarray]:
+def random_inputs(model: GRU | Model, steps: int, rows: int = ROWS) -> list[np.ndarray]:
     """An array for every input: normal numbers, and integers that every Embedding knows."""
     random = np.random.default_rng(SEED)
     known = min(_vocabularies(model.spec), default=2)
     arrays = []
     for source in inputs_of(model):
-        shape = (ROWS, *(steps if size is None else size for size in source.shape))
+        shape = (rows, *(steps if size is None else size for size in source.shape))
         if math.prod(shape) > MOST_NUMBERS:
             raise ShapeError(f"its input {source.name!r} is too large to try: {math.prod(shape):,} numbers")
         numbers = random.integers(0, known, shape) if source.integers else random.standard_normal(shape, np.float32)

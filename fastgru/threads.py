@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
@@ -180,6 +179,8 @@ def _wanted(n_threads: int | None) -> int | None:
 
 def _check_startable(n_threads: int) -> None:
     """Raise where the system refuses so many threads: OpenMP would end the process. Asked once for each new most."""
+    import threading  # 0.6 ms, which a call of one thread does not have to pay
+
     global _startable
     if n_threads <= _startable:
         return

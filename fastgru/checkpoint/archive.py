@@ -9,10 +9,10 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from ..errors import CheckpointError
+from ..fields import Fields
 from .text import shown
 
 __all__ = ["MAGIC", "Archive", "Record"]
@@ -36,8 +36,7 @@ CENTRAL = struct.Struct("<4s6H3I5H2I")
 LOCAL = struct.Struct("<4s5H3I2H")
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(Fields):
     """One file of the archive, as the central directory has it."""
 
     name: str

@@ -6,16 +6,16 @@ Owns the ``Checkpoint`` mapping and nothing else; it opens no file.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ..fields import Fields
+
 __all__ = ["Checkpoint"]
 
 
-@dataclass(frozen=True, eq=False)
-class Checkpoint(Mapping[str, np.ndarray]):
+class Checkpoint(Mapping[str, np.ndarray], Fields):
     """The tensors of a file, by name, in the file's order.
 
     Attributes
@@ -37,8 +37,18 @@ class Checkpoint(Mapping[str, np.ndarray]):
     path: str
     format: str
     tensors: dict[str, np.ndarray]
-    config: dict[str, Any] | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] | None
+    metadata: dict[str, Any]
+
+    def __init__(
+        self,
+        path: str,
+        format: str,
+        tensors: dict[str, np.ndarray],
+        config: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(path, format, tensors, config, {} if metadata is None else metadata)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.tensors[name]

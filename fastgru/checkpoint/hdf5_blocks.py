@@ -10,18 +10,11 @@ import struct
 from ..errors import CheckpointError
 from .text import shown
 
-__all__ = ["MAX_OBJECTS", "UNDEFINED", "Blocks", "find_signature"]
+__all__ = ["MAX_OBJECTS", "UNDEFINED", "Blocks"]
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
-SIGNATURE_PLACES = (0, 512, 1024, 2048)  # after a user block of that size
 UNDEFINED = (1 << 64) - 1  # an address of nothing
 MAX_OBJECTS = 10_000  # Keras takes about 6 a layer
 MAX_STEPS = 25 * MAX_OBJECTS  # messages, entries, free blocks and texts looked at; Keras takes about 15 a dataset
-
-
-def find_signature(head: bytes) -> int | None:
-    """Where HDF5 begins in a file that begins with ``head``, or None where it is another kind of file."""
-    return next((at for at in SIGNATURE_PLACES if head.startswith(SIGNATURE, at)), None)
 
 
 class Blocks:

@@ -5,32 +5,31 @@ Owns the classes that ``unpickle`` fills in and the readers walk. Every one comp
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
+from ..fields import Fields
 from .text import shown
 
 __all__ = ["Built", "Global", "Key", "Ordered", "Stub", "entries_of"]
 
 
-@dataclass(frozen=True, eq=False)
-class Global:
+class Global(Fields):
     """The name of a class or a function, not the thing."""
 
     module: str
     name: str
 
 
-@dataclass(eq=False, repr=False)
 class Stub:
     """An object of a class that is not built: everything the file says of it, inert."""
 
-    module: str
-    name: str
-    args: Any = ()  # of the call that would have made it
-    state: Any = None  # what its __setstate__ would have got: usually a dict of attributes
-    items: list[Any] | None = None  # what was appended or added
-    entries: dict[Any, Any] | None = None  # what was set by key
+    def __init__(self, module: str, name: str, args: Any = ()) -> None:
+        self.module = module
+        self.name = name
+        self.args = args  # of the call that would have made it
+        self.state: Any = None  # what its __setstate__ would have got: usually a dict of attributes
+        self.items: list[Any] | None = None  # what was appended or added
+        self.entries: dict[Any, Any] | None = None  # what was set by key
 
     def __repr__(self) -> str:
         return f"Stub({shown(self.module)}, {shown(self.name)})"
@@ -44,14 +43,13 @@ class Built:
     """The base of what a framework's builders make: a state given to it (Python attributes on a tensor) is dropped."""
 
 
-@dataclass(frozen=True, eq=False)
-class Key:
+class Key(Fields):
     """A dictionary key that is neither text nor a small number, kept but compared by identity only.
 
     Hashing a tuple of the file's making could take exponential time, overflow the C stack or collide on purpose.
     """
 
-    value: Any = field(repr=False)
+    value: Any
 
 
 def entries_of(value: Any) -> dict[Any, Any] | None:

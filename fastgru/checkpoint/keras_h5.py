@@ -57,12 +57,12 @@ from ..errors import CheckpointError, UnsupportedModelError
 from .contents import Checkpoint
 from .hdf5 import read_arrays
 from .hdf5_attributes import Attributes
-from .hdf5_blocks import find_signature
 from .hdf5_structure import MAX_NAME, Node, Structure
 from .opened import OpenedFile
+from .signatures import find_hdf5
 from .text import MAX_JSON_BYTES, parse_json, shown
 
-__all__ = ["OPTIMIZER", "Variables", "begins_as_hdf5", "find_variables", "open_structure", "read_keras_h5"]
+__all__ = ["OPTIMIZER", "Variables", "find_variables", "open_structure", "read_keras_h5"]
 
 OPTIMIZER = "optimizer"
 WEIGHTS = "model_weights"
@@ -71,14 +71,9 @@ VARIABLES = "vars"
 MAX_WORD = 100  # bytes of a version or the like
 
 
-def begins_as_hdf5(opened: OpenedFile) -> bool:
-    """Whether the file is HDF5, also after a user block."""
-    return find_signature(opened.head) is not None
-
-
 def open_structure(opened: OpenedFile) -> Structure:
     """What an HDF5 file holds, of which no more than the root has been looked at."""
-    base = find_signature(opened.head) or 0
+    base = find_hdf5(opened.head) or 0
     content = opened.read_all()
     return Structure(content[base:] if base else content, opened.path, base)
 

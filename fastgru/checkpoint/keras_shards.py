@@ -15,18 +15,14 @@ from ..errors import CheckpointError
 from .contents import Checkpoint
 from .hdf5 import read_arrays
 from .hdf5_attributes import Attributes
-from .keras_h5 import OPTIMIZER, begins_as_hdf5, find_variables, open_structure
+from .keras_h5 import OPTIMIZER, find_variables, open_structure
 from .opened import OpenedFile, open_checkpoint
+from .signatures import find_hdf5
 from .text import MAX_JSON_BYTES, parse_json, shown
 
-__all__ = ["begins_as_shard_map", "read_keras_shards"]
+__all__ = ["read_keras_shards"]
 
 MAX_SHARDS = 1000  # of 10 GB each unless the writer asked for less
-
-
-def begins_as_shard_map(opened: OpenedFile) -> bool:
-    """Whether it is JSON whose map of weights is near its beginning; Keras writes only their total size before it."""
-    return opened.head.lstrip().startswith(b"{") and b'"weight_map"' in opened.head
 
 
 def read_keras_shards(opened: OpenedFile) -> Checkpoint:
@@ -54,7 +50,7 @@ def _read_shard(
     file: OpenedFile, groups: set[str], names: dict[str, str], skipped: dict[str, None]
 ) -> dict[str, np.ndarray]:
     """The arrays of one file, which must be in the groups that the map puts there; adds to the two last arguments."""
-    if not begins_as_hdf5(file):
+    if find_hdf5(file.head) is None:
         raise CheckpointError(f"{file.path}: it is not an HDF5 file; wanted a part of Keras weights in every file")
     structure = open_structure(file)
     found = find_variables(structure, Attributes(structure))

@@ -9,11 +9,10 @@ from ..errors import CheckpointError
 from .contents import Checkpoint
 from .hdf5 import read_hdf5_floats
 from .opened import OpenedFile
+from .signatures import HDF5, KERAS_CONFIG, KERAS_METADATA, KERAS_WEIGHTS
 from .text import MAX_JSON_BYTES, parse_json
 
-__all__ = ["CONFIG", "METADATA", "WEIGHTS", "read_keras_zip"]
-
-CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+__all__ = ["read_keras_zip"]
 
 
 def read_keras_zip(opened: OpenedFile) -> Checkpoint:
@@ -21,11 +20,11 @@ def read_keras_zip(opened: OpenedFile) -> Checkpoint:
     where, archive = opened.path, opened.archive
     config, metadata = (
         parse_json(archive.read(name, limit=MAX_JSON_BYTES, deflated=True), f"{where}: {name}")
-        for name in (CONFIG, METADATA)
+        for name in (KERAS_CONFIG, KERAS_METADATA)
     )
-    place = f"{where}: {WEIGHTS}"
-    content = archive.read(WEIGHTS, deflated=True)
-    if not content.startswith(b"\x89HDF\r\n\x1a\n"):
+    place = f"{where}: {KERAS_WEIGHTS}"
+    content = archive.read(KERAS_WEIGHTS, deflated=True)
+    if not content.startswith(HDF5):
         raise CheckpointError(f"{place}: it is not an HDF5 file; the file is damaged")
     tensors, skipped = read_hdf5_floats(content, place, skip=("optimizer",))
     return Checkpoint(where, "keras", tensors, config, {**metadata, "skipped": skipped})

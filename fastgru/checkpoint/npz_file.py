@@ -14,12 +14,11 @@ import numpy as np
 from ..errors import CheckpointError
 from .contents import Checkpoint
 from .opened import OpenedFile
+from .signatures import NPY, NPY_SUFFIX
 from .text import shown
 
-__all__ = ["MAGIC", "SUFFIX", "read_npz"]
+__all__ = ["read_npz"]
 
-MAGIC = b"\x93NUMPY"
-SUFFIX = ".npy"
 MAX_DIMENSIONS = 8
 MAX_ARRAYS = 10_000
 MAX_HEADER = 1024  # an array of numbers needs 128 bytes; more is a structured array
@@ -44,7 +43,7 @@ def read_npz(opened: OpenedFile) -> Checkpoint:
     tensors: dict[str, np.ndarray] = {}
     skipped = []
     for record in names:
-        name = record.removesuffix(SUFFIX)
+        name = record.removesuffix(NPY_SUFFIX)
         array = _array(archive.read(record, deflated=True), f"{opened.path}: array {shown(name)}")
         if array is None:
             skipped.append(name)
@@ -77,7 +76,7 @@ def _array(content: bytes, place: str) -> np.ndarray | None:
 def _header(content: bytes, place: str) -> tuple[str, int]:
     """The text of the header, and where the elements begin."""
     length_bytes = {b"\1\0": 2, b"\2\0": 4, b"\3\0": 4}.get(content[6:8], 0)
-    if not content.startswith(MAGIC) or not length_bytes or len(content) < 8 + length_bytes:
+    if not content.startswith(NPY) or not length_bytes or len(content) < 8 + length_bytes:
         raise CheckpointError(f"{place}: it is not in a version of NumPy's format that is known; it is damaged")
     length = int.from_bytes(content[8 : 8 + length_bytes], "little")
     start = 8 + length_bytes + length

@@ -9,11 +9,11 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import BinaryIO
 
 from ..errors import CheckpointError
+from ..fields import Fields
 from .archive import MAGIC, Archive
 from .text import shown
 
@@ -22,14 +22,13 @@ __all__ = ["OpenedFile", "open_checkpoint"]
 HEAD_BYTES = 4096  # as much as any magic number needs: a tar's is at 257, HDF5's may be at 512, 1024 or 2048
 
 
-@dataclass(frozen=True)
-class OpenedFile:
+class OpenedFile(Fields):
     """An open, non-empty, regular file."""
 
     path: str
-    file: BinaryIO = field(repr=False)
+    file: BinaryIO
     size: int
-    head: bytes = field(repr=False)
+    head: bytes
 
     @property
     def is_zip(self) -> bool:

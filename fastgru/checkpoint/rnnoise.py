@@ -13,11 +13,11 @@ import numpy as np
 from ..errors import CheckpointError, UnsupportedModelError
 from .contents import Checkpoint
 from .opened import OpenedFile
+from .signatures import RNNOISE
 from .text import shown
 
-__all__ = ["MAGIC", "read_rnnoise"]
+__all__ = ["read_rnnoise"]
 
-MAGIC = b"rnnoise-nu model file version"
 VERSION = 1
 ACTIVATIONS = ("tanh", "sigmoid", "relu")  # 0, 1, 2
 LAYERS = ("input_dense", "vad_gru", "noise_gru", "denoise_gru", "denoise_output", "vad_output")
@@ -35,7 +35,7 @@ def read_rnnoise(opened: OpenedFile) -> Checkpoint:
     if opened.size > MAX_BYTES:
         raise CheckpointError(f"{where}: got {opened.size} bytes, wanted at most {MAX_BYTES} for an RNNoise model")
     first, _, rest = opened.read_all().partition(b"\n")
-    version = first.removeprefix(MAGIC).strip()
+    version = first.removeprefix(RNNOISE).strip()
     if version != str(VERSION).encode():
         raise UnsupportedModelError(
             f"{where}: it is an RNNoise model of version {shown(version.decode('latin-1'), 20)}; only {VERSION} is read"

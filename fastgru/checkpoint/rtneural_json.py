@@ -14,18 +14,12 @@ from .contents import Checkpoint
 from .opened import OpenedFile
 from .text import MAX_JSON_BYTES, parse_json, shown
 
-__all__ = ["is_rtneural", "read_rtneural"]
+__all__ = ["read_rtneural"]
 
 MAX_VALUES = 1_000_000  # 8 MB of numbers as Python writes them are 400,000
 MAX_LAYERS = 1000
 MAX_ARRAYS = 16  # of one layer
 MAX_DIMENSIONS = 8
-
-
-def is_rtneural(opened: OpenedFile) -> bool:
-    """JSON that begins with the shape of an input, or says before its first weights what type a layer has."""
-    head = opened.head.lstrip()
-    return head.startswith(b"{") and (b'"in_shape"' in head or (b'"layers"' in head and b'"weights"' in head))
 
 
 def read_rtneural(opened: OpenedFile) -> Checkpoint:

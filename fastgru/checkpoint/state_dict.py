@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from ..errors import CheckpointError
+from ..fields import Fields
 from .inert import Stub, entries_of
 from .text import shown
 from .torch_modules import MAX_DEPTH, as_module, class_of, module_entries, module_tree
@@ -38,8 +38,7 @@ MAX_CHARACTERS = 16 << 20  # of all names together
 TOP = "the top level"
 
 
-@dataclass
-class StateDict:
+class StateDict(Fields):
     """What was chosen: records by final name, where they were, and what else is in the file.
 
     ``modules`` is the tree of classes and options where whole modules hold the weights, ``whole`` the class of the one
@@ -48,7 +47,7 @@ class StateDict:
 
     container: str
     tensors: dict[str, TensorRecord]
-    skipped: list[str] = field(default_factory=list)
+    skipped: list[str]
     modules: dict[str, Any] | None = None
     whole: str = ""
 

@@ -5,7 +5,6 @@ Owns where they lie below the one root folder. What a pickle holds is for the re
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from ..errors import CheckpointError
@@ -49,7 +48,7 @@ class TorchArchive:
             if isinstance(fields, tuple) and len(fields) == 5 and fields[0] == "storage":
                 found = storage_of(fields[1], fields[2], fields[4])
                 if found is not None:
-                    return replace(found, key=f"{folder}/{found.key}")
+                    return found.replace(key=f"{folder}/{found.key}")
             raise CheckpointError(f"{where}: a storage is not described by a type, a key and a number; it is damaged")
 
         tree, end = unpickle(pickle, builders, storage, budget=budget, where=where)

@@ -13,26 +13,19 @@ from ..errors import CheckpointError
 from .contents import Checkpoint
 from .inert import Global
 from .opened import OpenedFile
+from .signatures import TORCH_LEGACY
 from .text import shown
 from .torch_contents import MAX_PICKLE, PICKLE_MEMORY, torch_checkpoint
 from .torch_tensors import TORCH_BUILDERS, Storage, element_size, is_count, storage_of
 from .unpickle import Builders, unpickle
 
-__all__ = ["begins_as_torch_legacy", "read_torch_legacy"]
+__all__ = ["read_torch_legacy"]
 
-MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
 MAX_ELEMENTS = 1 << 63
 NOTHING: Builders = {}
-_MAGIC_BYTES = b"\x8a\x0a" + MAGIC.to_bytes(10, "little")
-_MAGIC_LINE = b"L%dL\n." % MAGIC  # pickle protocols 0 and 1
 
 Persistent = Callable[[Any], Any]
-
-
-def begins_as_torch_legacy(head: bytes) -> bool:
-    """Whether the first bytes of a file are the pickle of the magic number, in any protocol."""
-    return head.startswith(_MAGIC_LINE) or (head[:1] == b"\x80" and _MAGIC_BYTES in head[:32])
 
 
 def read_torch_legacy(opened: OpenedFile) -> Checkpoint:
@@ -58,7 +51,7 @@ class _Storages:
         magic, position = self._unpickle(content, 0)
         protocol, position = self._unpickle(content, position)
         system, start = self._unpickle(content, position)
-        if magic != MAGIC or protocol != PROTOCOL or not isinstance(system, dict):
+        if magic != TORCH_LEGACY or protocol != PROTOCOL or not isinstance(system, dict):
             raise self._error("its first three pickles are not PyTorch's magic number, protocol and system")
         tree, position = self._unpickle(content, start, TORCH_BUILDERS, self.persistent)
         if position - start > MAX_PICKLE:

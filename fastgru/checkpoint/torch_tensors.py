@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
 import numpy as np
 
 from ..errors import CheckpointError
+from ..fields import Fields
 from .builders import STANDARD, Builder
 from .inert import Built, Global
 from .text import shown
@@ -42,8 +42,7 @@ _STORAGES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class Storage(Built):
+class Storage(Built, Fields):
     """A block of elements in the file, by the key under which its bytes lie."""
 
     key: str
@@ -51,8 +50,7 @@ class Storage(Built):
     count: int  # elements; bytes where the element is "untyped"
 
 
-@dataclass(frozen=True, eq=False)
-class TensorRecord(Built):
+class TensorRecord(Built, Fields):
     """A view of a storage, with the numbers as the file has them: not checked yet, except that they are integers."""
 
     storage: Storage
@@ -69,8 +67,7 @@ class TensorRecord(Built):
         return not self.shape
 
 
-@dataclass(frozen=True, eq=False)
-class Channels:
+class Channels(Fields):
     """What a tensor quantised by channel has in place of one scale and one zero point: one of each along ``axis``."""
 
     scales: TensorRecord
@@ -117,7 +114,7 @@ def _tensor_v3(args: tuple[Any, ...]) -> Any:
     record = _tensor(args[:4])
     if record is NotImplemented or len(args) < 7 or not isinstance(args[6], Global) or args[6].module != "torch":
         return NotImplemented
-    return replace(record, element=_ALIASES.get(args[6].name, args[6].name))
+    return record.replace(element=_ALIASES.get(args[6].name, args[6].name))
 
 
 def _parameter(args: tuple[Any, ...]) -> Any:
@@ -148,12 +145,12 @@ def _quantised(args: tuple[Any, ...]) -> Any:
         scale, zero_point = scheme[1:]
         if type(scale) is not float or type(zero_point) is not int or abs(zero_point) > 1 << 31:
             return NotImplemented
-        return replace(record, scale=scale, zero_point=zero_point)
+        return record.replace(scale=scale, zero_point=zero_point)
     if (scheme[0].name, len(scheme)) == ("per_channel_affine", 4):
         scales, zero_points, axis = scheme[1:]
         plain = all(isinstance(each, TensorRecord) and each.channels is None for each in (scales, zero_points))
         if plain and is_count(axis) and axis < len(record.shape):
-            return replace(record, channels=Channels(scales, zero_points, axis))
+            return record.replace(channels=Channels(scales, zero_points, axis))
     return NotImplemented
 
 

@@ -1,5 +1,18 @@
 # A projection of the steps to come, a piece at a time beside the steps of a single row. Part of kernels.pxi.
 
+cdef inline void multiply_both(Part *part, const Layer *layer, Ahead *ahead) noexcept nogil:
+    """`multiply` for one row, two blocks and three gates, and beside it a piece of a projection."""
+    cdef vf sums[6]
+    cdef const float *start = part.start
+    cdef int g
+    if start == NULL:
+        start = part.to
+    clear_vectors(sums, 6)
+    accumulate_both(sums, 2, part.terms, part.x[0] + part.first, part.weights, part.block_size, layer, ahead)
+    for g in range(6):
+        store(part.to + g * VL, load(start + g * VL) + sums[g])
+
+
 cdef inline void accumulate_both(vf *sums, const int blocks, Py_ssize_t terms, const float *h, const float *weights,
                                  Py_ssize_t block_size, const Layer *layer, Ahead *ahead) noexcept nogil:
     """`accumulate` for one row, and beside it AHEAD_ROWS rows of a projection, one k for every two of the row's own.
@@ -55,7 +68,7 @@ cdef inline Py_ssize_t part_left(const Layer *layer, Ahead *ahead) noexcept nogi
 
 
 cdef void advance(const Layer *layer, Ahead *ahead, Py_ssize_t terms) noexcept nogil:
-    """`terms` more inputs are summed. A whole part is added to xp as in `project_tile`; then the next one begins."""
+    """`terms` more inputs are summed. A whole part is added to xp as by `multiply`; then the next one begins."""
     cdef bint first = ahead.k < layer.part
     cdef int i, g
     cdef float *xp
@@ -67,21 +80,19 @@ cdef void advance(const Layer *layer, Ahead *ahead, Py_ssize_t terms) noexcept n
         for g in range(3):
             sums = ahead.sums + (i * 3 + g) * VL
             xp = ahead.xp + ((i * layer.blocks + ahead.block) * 3 + g) * VL
-            store(xp, load(sums) if first else load(xp) + load(sums))
+            store(xp, (load(layer.b_ih + (ahead.block * 3 + g) * VL) if first else load(xp)) + load(sums))
             store(sums, broadcast(0))
     if ahead.k == layer.inputs:
+        ahead.k = 0
         ahead.block += 1
-        begin_ahead(layer, ahead)
 
 
 cdef void begin_ahead(const Layer *layer, Ahead *ahead) noexcept nogil:
-    """Begin a block at its biases; nothing where no block is left."""
-    cdef int i, g
-    ahead.k = 0
-    if ahead.block < layer.blocks:
-        for g in range(3):
-            for i in range(AHEAD_ROWS):
-                store(ahead.sums + (i * 3 + g) * VL, load(layer.b_ih + (ahead.block * 3 + g) * VL))
+    """Begin with the first block."""
+    cdef int i
+    ahead.k = ahead.block = 0
+    for i in range(AHEAD_ROWS * 3):
+        store(ahead.sums + i * VL, broadcast(0))
 
 
 cdef void finish_ahead(const Layer *layer, Ahead *ahead) noexcept nogil:

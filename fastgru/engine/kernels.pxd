@@ -7,7 +7,7 @@ cdef struct Layer:              # one direction of one layer, or a slice of its 
     int blocks                  # of VL units: ceil(H / VL), or those of the slice
     int first                   # the slice's first block; 0 for a whole layer
     int width                   # floats of a row of states: all blocks * VL, also in a slice
-    int part                    # inputs that a projection sums at a time
+    int part                    # terms that are summed at a time
     bint reset_after
     int activation              # of n; an index of spec.GATE_ACTIVATIONS
     int recurrent_activation    # of r and z
@@ -15,7 +15,7 @@ cdef struct Layer:              # one direction of one layer, or a slice of its 
     float *b_ih                 # (blocks, 3, VL)   all biases but b_hn where reset is after
     float *w_hh                 # (blocks, H, 3, VL), or for r and z alone (blocks, H, 2, VL) where reset is before
     float *w_hn                 # (blocks, H, 1, VL) where reset is before
-    float *b_hn                 # (blocks, VL)
+    float *b_hh                 # (blocks, 3, VL): b_hn where reset is after, all else zeros
 
 cdef struct Ahead:               # the projection of steps to come, done a piece at a time beside the steps before them
     const float *const *x       # `ahead_rows` pointers to I floats

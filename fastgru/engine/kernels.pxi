@@ -4,11 +4,11 @@
 # * A tile is `rows` x `blocks` x `gates` vectors of accumulators that stay in registers over all of k. `rows`,
 #   `blocks` and `gates` are literals at every call and the functions are inlined, so each tile is a function of its
 #   own in the machine code.
-# * Every output is one accumulator, summed over k in order (a projection: part by part, by a rule of the layer's
-#   alone). So a row's bits depend neither on the tile it falls into nor, given FMA, on the vector length.
-#   The recurrent sum starts at zero and the projection is added at its end:
-#   started at the projection, which is the larger by far, every addition would round as coarsely as the last.
-# * The gate arithmetic runs on the accumulators at the end of the tile: pre-activations never go to memory.
+# * A sum over k is taken in parts, each from zero and in order, and the parts are added up: a float sum of n numbers
+#   errs by about n, and here by about the part and the number of parts. Biases come last, and the
+#   projection after the recurrent sum: started at the larger number, every addition would round as coarsely as the last.
+#   So a row's bits depend neither on the tile it falls into nor, given FMA, on the vector length.
+# * The gate arithmetic follows each tile, whose products are then still in the first-level cache.
 
 from cpython.pycapsule cimport PyCapsule_New
 
@@ -30,7 +30,8 @@ cdef extern from "simd.h" nogil:
     vf at_least(vf x, float low)
     vf at_most(vf x, float high)
     void prefetch(const float *p)
-    void copy_vectors(vf *to, const vf *source, int n)
+    void clear_vectors(vf *to, int n)
+    void add_vectors(vf *to, const vf *source, int n)
     vf sigmoid(vf x)
     vf hyperbolic_tangent(vf x)
     unsigned int flush_subnormals()
@@ -55,6 +56,16 @@ cdef enum:  # what a tile does with its sums
     GATES_BEFORE
     CANDIDATE_BEFORE
 
+
+cdef struct Part:               # a part of the terms of a product, for one tile
+    Py_ssize_t terms
+    Py_ssize_t first            # of the inputs
+    const float *const *x       # a pointer a row
+    const float *weights        # (terms, gates, VL); the next block's lie `block_size` floats further
+    Py_ssize_t block_size
+    const float *start          # (blocks, gates, VL): what the sums are added to, or NULL for `to` itself
+    float *to                   # (rows, blocks, gates, VL), rows `stride` floats apart
+    Py_ssize_t stride
 
 cdef struct Rows:               # the rows of one call
     Py_ssize_t n
@@ -102,6 +113,75 @@ cdef inline void accumulate(vf *sums, const int rows, const int blocks, const in
                 sums[i * blocks * gates + g] = sums[i * blocks * gates + g] + w[g] * value
 
 
+cdef inline void product(const int rows, const int blocks, const int gates, Part *part) noexcept nogil:
+    """`multiply` for a tile whose size is known when this is compiled, so that its sums stay in registers."""
+    cdef vf sums[24]                # (rows, blocks, gates)
+    cdef const float *start = part.start
+    cdef float *to
+    cdef int i, g
+    clear_vectors(sums, rows * blocks * gates)
+    accumulate(sums, rows, blocks, gates, part.terms, part.x, part.first, part.weights, part.block_size)
+    for i in range(rows):
+        to = part.to + i * part.stride
+        if part.start == NULL:
+            start = to
+        for g in range(blocks * gates):
+            store(to + g * VL, load(start + g * VL) + sums[i * blocks * gates + g])
+
+
+cdef inline void product_of_rows(const int gates, int rows, Part *part) noexcept nogil:
+    if TILE_ROWS == 8:
+        if rows == 8:
+            product(8, 1, gates, part)
+            return
+        if rows == 7:
+            product(7, 1, gates, part)
+            return
+        if rows == 6:
+            product(6, 1, gates, part)
+            return
+        if rows == 5:
+            product(5, 1, gates, part)
+            return
+    if rows == 4:
+        product(4, 1, gates, part)
+    elif rows == 3:
+        product(3, 1, gates, part)
+    elif rows == 2:
+        product(2, 1, gates, part)
+    else:
+        product(1, 1, gates, part)
+
+
+cdef void multiply(int rows, int blocks, int gates, Part *part) noexcept nogil:
+    """A part of a product: to[row, block, gate, :] = start[block, gate, :] + sum over the part's terms of x * weights.
+
+    A function of its own for all tiles: inlined into the loop over the parts, the compiler would keep the results of
+    one part in registers during the next, and the sums no longer (1.2 to 1.7 times the time).
+    """
+    if blocks == 2:
+        if rows == 1:
+            if gates == 3:
+                product(1, 2, 3, part)
+            elif gates == 2:
+                product(1, 2, 2, part)
+            else:
+                product(1, 2, 1, part)
+        else:
+            if gates == 3:
+                product(2, 2, 3, part)
+            elif gates == 2:
+                product(2, 2, 2, part)
+            else:
+                product(2, 2, 1, part)
+    elif gates == 3:
+        product_of_rows(3, rows, part)
+    elif gates == 2:
+        product_of_rows(2, rows, part)
+    else:
+        product_of_rows(1, rows, part)
+
+
 include "ahead.pxi"
 
 
@@ -116,80 +196,67 @@ cdef inline void keep(const Layer *layer, Rows *rows, Py_ssize_t i, Py_ssize_t b
             store_part(rows.y[i] + first, value, <int>(layer.hidden - first))
 
 
-cdef inline void project_tile(const int rows, const int blocks, const Layer *layer, Rows *given, Py_ssize_t row,
-                              Py_ssize_t block) noexcept nogil:
-    """xp = x W_ih + b_ih for `rows` rows from `row` and `blocks` blocks of VL units from `block`.
-
-    Inputs are summed in parts, each from zero, and a part is added to xp when it is done: a float sum of n numbers
-    errs by about n, and here by about the part and the number of parts. With I = H = 512 the error falls by half.
-    """
-    cdef vf sums[24]                # (rows, blocks, 3)
-    cdef Py_ssize_t k = 0, terms, block_size = <Py_ssize_t>layer.inputs * 3 * VL
-    cdef float *xp
-    cdef int i, b, g
-    for i in range(rows):
-        for b in range(blocks):
-            for g in range(3):
-                sums[(i * blocks + b) * 3 + g] = load(layer.b_ih + ((block + b) * 3 + g) * VL)
-    while k < layer.inputs:
-        terms = min(<Py_ssize_t>layer.part, layer.inputs - k)
-        accumulate(sums, rows, blocks, 3, terms, given.x + row, k,
-                   layer.w_ih + block * block_size + k * 3 * VL, block_size)
-        for i in range(rows):
-            for b in range(blocks):
-                xp = given.out + ((row + i) * layer.blocks + block + b) * 3 * VL
-                for g in range(3):
-                    if k:
-                        sums[(i * blocks + b) * 3 + g] = load(xp + g * VL) + sums[(i * blocks + b) * 3 + g]
-                    store(xp + g * VL, sums[(i * blocks + b) * 3 + g])
-                    sums[(i * blocks + b) * 3 + g] = broadcast(0)
-        k += terms
+cdef inline void multiply_all(int rows, int blocks, int gates, Py_ssize_t terms, const float *const *x, const float *weights,
+                       const float *start, float *to, Py_ssize_t stride, const Layer *layer,
+                       Ahead *ahead) noexcept nogil:
+    """to[row, block, gate, :] = start[block, gate, :] + x[row] . weights[block, :, gate, :], part by part."""
+    cdef Part part = Part(0, 0, x, weights, terms * gates * VL, start, to, stride)
+    while True:
+        part.terms = min(<Py_ssize_t>layer.part, terms - part.first)
+        if AHEAD_ROWS and ahead != NULL and ahead.block < layer.blocks and blocks == 2:
+            multiply_both(&part, layer, ahead)
+        else:
+            multiply(rows, blocks, gates, &part)
+        part.first += part.terms
+        part.weights += part.terms * gates * VL
+        part.start = NULL
+        if part.first == terms:
+            break
 
 
-cdef inline void tile(const int kind, const int rows, const int blocks, const Layer *layer, Rows *given,
-                      Py_ssize_t row, Py_ssize_t block, const bint carrying) noexcept nogil:
+cdef inline void tile(const int kind, int rows, int blocks, const Layer *layer, Rows *given, Py_ssize_t row,
+                      Py_ssize_t block) noexcept nogil:
     """The equation of `kind` for `rows` rows from `row` and `blocks` blocks of VL units from `block`.
 
+    PROJECT             xp = x W_ih + b_ih
     STEP_AFTER          r = act_r(xp_r + h U_r);  z = act_r(xp_z + h U_z)
                         n = act(xp_n + r * (h U_n + b_hn));  h' = n + z * (h - n)
     GATES_BEFORE        r = act_r(xp_r + h U_r);  z = act_r(xp_z + h U_z);  out = r * h
     CANDIDATE_BEFORE    n = act(xp_n + (r * h) U_n);  h' = n + z * (h - n)
     """
-    cdef vf sums[24]                # (rows, blocks, gates)
-    cdef vf done[24]
-    cdef vf r, z, n, h
-    cdef int i, b, g, gates = 3, activation = TANH, recurrent = SIGMOID
-    cdef Py_ssize_t terms = layer.hidden, unit
+    cdef vf done[24]                # (rows, blocks, gates)
+    cdef Py_ssize_t size = 3 * VL
+    cdef int i, g, gates = 3
     cdef const float *weights = layer.w_hh
-    cdef const float *xp
     if kind == PROJECT:
-        project_tile(rows, blocks, layer, given, row, block)
+        multiply_all(rows, blocks, 3, layer.inputs, given.x + row, layer.w_ih + block * layer.inputs * size,
+                     layer.b_ih + block * size, given.out + (row * layer.blocks + block) * size, layer.blocks * size,
+                     layer, NULL)
         return
     if kind == GATES_BEFORE:
         gates = 2
     elif kind == CANDIDATE_BEFORE:
         gates = 1
         weights = layer.w_hn
+    if rows > 2:
+        for i in range(rows):
+            for g in range(gates):      # to be there at the end of the tile
+                prefetch(given.xp + ((row + i) * layer.blocks + block) * size + g * VL)
+    multiply_all(rows, blocks, gates, layer.hidden, given.x + row, weights + block * layer.hidden * gates * VL,
+                 layer.b_hh + (block * size if gates == 3 else 0), <float *>done, blocks * gates * VL, layer, given.ahead)
+    gate_arithmetic(kind, rows, blocks, layer, given, row, block, done)
+
+
+cdef inline void gate_arithmetic(const int kind, int rows, int blocks, const Layer *layer, Rows *given, Py_ssize_t row,
+                                 Py_ssize_t block, const vf *done) noexcept nogil:
+    """What `tile` does with its products, (rows, blocks, gates)."""
+    cdef Py_ssize_t unit
+    cdef int i, b, activation = TANH, recurrent = SIGMOID
+    cdef const float *xp
+    cdef vf r, z, n, h
     if kind != STEP_AFTER:
         activation = layer.activation
         recurrent = layer.recurrent_activation
-    weights = weights + block * terms * gates * VL
-
-    for i in range(rows):
-        for b in range(blocks):
-            for g in range(gates):
-                sums[(i * blocks + b) * gates + g] = broadcast(0)
-                if g == 2:
-                    sums[(i * blocks + b) * gates + g] = load(layer.b_hn + (block + b) * VL)
-                if rows > 2:                        # to be there at the end of the tile
-                    prefetch(given.xp + (((row + i) * layer.blocks + block + b) * 3 + g) * VL)
-
-    if carrying:
-        accumulate_both(sums, blocks, terms, given.x[0], weights, terms * 3 * VL, layer, given.ahead)
-    else:
-        accumulate(sums, rows, blocks, gates, terms, given.x + row, 0, weights, terms * gates * VL)
-
-    copy_vectors(done, sums, rows * blocks * gates)
     for i in range(rows):
         for b in range(blocks):
             xp = given.xp + ((row + i) * layer.blocks + block + b) * 3 * VL
@@ -211,31 +278,6 @@ cdef inline void tile(const int kind, const int rows, const int blocks, const La
                 keep(layer, given, row + i, block + b, n + z * (h - n))
 
 
-cdef inline void row_tile(const int kind, int rows, const Layer *layer, Rows *given, Py_ssize_t row,
-                          Py_ssize_t block) noexcept nogil:
-    if TILE_ROWS == 8:
-        if rows == 8:
-            tile(kind, 8, 1, layer, given, row, block, False)
-            return
-        if rows == 7:
-            tile(kind, 7, 1, layer, given, row, block, False)
-            return
-        if rows == 6:
-            tile(kind, 6, 1, layer, given, row, block, False)
-            return
-        if rows == 5:
-            tile(kind, 5, 1, layer, given, row, block, False)
-            return
-    if rows == 4:
-        tile(kind, 4, 1, layer, given, row, block, False)
-    elif rows == 3:
-        tile(kind, 3, 1, layer, given, row, block, False)
-    elif rows == 2:
-        tile(kind, 2, 1, layer, given, row, block, False)
-    else:
-        tile(kind, 1, 1, layer, given, row, block, False)
-
-
 cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, bint backward) noexcept nogil:
     """Blocks outside, rows inside, so that a block's weights come from far memory once for all rows.
 
@@ -253,12 +295,10 @@ cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, bint
         left = layer.blocks - block
         if given.n <= 2 and left >= 2 and not narrow:
             at = left - 2 if backward else block
-            if AHEAD_ROWS and kind in (STEP_AFTER, STEP_AFTER_ANY) and given.ahead != NULL and given.ahead.block < layer.blocks:
-                tile(kind, 1, 2, layer, given, 0, at, True)
-            elif given.n == 1:
-                tile(kind, 1, 2, layer, given, 0, at, False)
+            if given.n == 1:
+                tile(kind, 1, 2, layer, given, 0, at)
             else:
-                tile(kind, 2, 2, layer, given, 0, at, False)
+                tile(kind, 2, 2, layer, given, 0, at)
             block += 2
             continue
         at = left - 1 if backward else block
@@ -266,7 +306,7 @@ cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, bint
         tiles = (given.n + TILE_ROWS - 1) // TILE_ROWS
         while tiles > 0:
             rows = <int>((given.n - row + tiles - 1) // tiles)
-            row_tile(kind, rows, layer, given, row, at)
+            tile(kind, rows, 1, layer, given, row, at)
             row += rows
             tiles -= 1
         block += 1

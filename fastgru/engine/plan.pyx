@@ -132,12 +132,14 @@ cdef class Plan:
         layer.first = 0
         layer.width = <int>self.width
         layer.reset_after = self.reset_after
-        layer.part = max(hidden, 8) if hidden <= 256 else 128   # few units have large weights: shorter sums
+        layer.part = min(max(hidden, 8), 128)   # few units have large weights: shorter sums
         bias = b_ih.astype(np.float64)
         bias[: 2 * hidden] += b_hh[: 2 * hidden]
         layer.w_ih = self.own(pack_matrix(w_ih, 3, length))
         layer.b_ih = self.own(pack_vector(bias, 3, length))
-        layer.b_hn = self.own(pack_vector(b_hh[2 * hidden :], 1, length))
+        late = np.zeros_like(b_hh)
+        late[2 * hidden :] = b_hh[2 * hidden :] if self.reset_after else 0
+        layer.b_hh = self.own(pack_vector(late, 3, length))
         if self.reset_after:
             layer.w_hh = self.own(pack_matrix(w_hh, 3, length))
         else:
@@ -448,7 +450,7 @@ cdef Layer slice_of(const Layer *layer, int vector_length, int slice, int slices
     part.w_ih = layer.w_ih + first * layer.inputs * 3 * vector_length
     part.b_ih = layer.b_ih + first * 3 * vector_length
     part.w_hh = layer.w_hh + first * layer.hidden * 3 * vector_length
-    part.b_hn = layer.b_hn + first * vector_length
+    part.b_hh = layer.b_hh + first * 3 * vector_length
     return part
 
 

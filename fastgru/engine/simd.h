@@ -70,13 +70,19 @@ FASTGRU_STATIC void store_part(float *p, vf x, int n) /* the first n < VL lanes,
     for (int i = 0; i < n; i++) p[i] = lanes[i];
 }
 
-/* to[0..n) = source[0..n), unrolled whatever n is, so that `source` can stay in registers */
-FASTGRU_STATIC void copy_vectors(vf *to, const vf *source, const int n)
-{
+/* to[0..n) += source[0..n) and to[0..n) = 0, unrolled whatever n is, so that the vectors can stay in registers. */
 #if defined(__GNUC__)
-#pragma GCC unroll 24
+#define UNROLLED _Pragma("GCC unroll 24")
+#else
+#define UNROLLED
 #endif
-    for (int i = 0; i < n; i++) to[i] = source[i];
+FASTGRU_STATIC void add_vectors(vf *to, const vf *source, const int n)
+{
+    UNROLLED for (int i = 0; i < n; i++) to[i] = to[i] + source[i];
+}
+FASTGRU_STATIC void clear_vectors(vf *to, const int n)
+{
+    UNROLLED for (int i = 0; i < n; i++) to[i] = broadcast(0);
 }
 
 /* The larger and the smaller of x and a constant; both let a NaN in x pass. MAXPS and MINPS give their second operand

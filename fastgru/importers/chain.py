@@ -6,7 +6,6 @@ Owns the meaning of such a list, and the making of one to paste. What a module i
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Union
@@ -116,9 +115,7 @@ def suggest(tensors: Tensors, known: Facts | None = None) -> str:
     items = _suggestion(tensors, known)
     if not items or in_the_way(tensors, known) or misfit(tensors, known):
         return ""
-    written = (
-        f"fastgru.{item}" if not isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in items
-    )
+    written = (f"fastgru.{item}" if not isinstance(item, str) else _quoted(item) for item in items)
     return f"layers=[{', '.join(written)}]"
 
 
@@ -180,10 +177,17 @@ def contents(tensors: Tensors, known: Facts | None = None, most: int = 40) -> st
     for module in modules[:most]:
         shapes = ", ".join(f"{name.rpartition('.')[2]} {tensors[name].shape}" for name in module.names[:4])
         more = ", ..." if len(module.names) > 4 else ""
-        lines.append(f"  {json.dumps(module.prefix, ensure_ascii=False)}: {module.looks_like} ({shapes}{more})")
+        lines.append(f"  {_quoted(module.prefix)}: {module.looks_like} ({shapes}{more})")
     if len(modules) > most:
         lines.append(f"  and {len(modules) - most} more modules")
     return "\n".join(lines)
+
+
+def _quoted(name: str) -> str:
+    """A name of a file as it is pasted: in double quotes, with its own letters."""
+    import json  # 1.3 ms, which who loads a file without an error does not have to pay
+
+    return json.dumps(name, ensure_ascii=False)
 
 
 def _check_item(item: object, modules: Modules, where: str) -> None:

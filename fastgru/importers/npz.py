@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -32,7 +31,7 @@ def spec_from(
 ) -> tuple[GRUSpec | ModelSpec, list[str]]:
     """What is made of the checkpoint, and the arrays of the file that it does not use."""
     names = torch_names(checkpoint.tensors, checkpoint.path)
-    renamed = replace(checkpoint, tensors={names[name]: array for name, array in checkpoint.items()})
+    renamed = checkpoint.replace(tensors={names[name]: array for name, array in checkpoint.items()})
     spec, unused = pytorch_weights.spec_from(renamed, layers, strict)
     left = set(unused)
     return spec, [name for name in checkpoint if names[name] in left]

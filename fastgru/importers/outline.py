@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -68,7 +67,7 @@ class _Modules:
         except FastGRUError:
             return checkpoint
         self.own = {given: name for name, given in names.items()}
-        return replace(checkpoint, tensors={names[name]: array for name, array in checkpoint.items()})
+        return checkpoint.replace(tensors={names[name]: array for name, array in checkpoint.items()})
 
     def parts(self) -> list[FilePart]:
         modules = modules_of(self.tensors, self.known)

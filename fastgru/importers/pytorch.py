@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..errors import CheckpointError, UnsupportedModelError
+from ..fields import Fields
 from ..spec import Dense, Embedding, GRUSpec, GRUWeights
 from .tensors import indexed, listed, take
 
@@ -38,8 +38,7 @@ _FAMILY_OF_ROWS = {4: "LSTM", 1: "RNN"}  # rows of weight_hh for each hidden uni
 _BATCH_NORM = frozenset(("weight", "bias", "running_mean", "running_var", "num_batches_tracked"))
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(Fields):
     """What is known of a module from elsewhere than its tensors: from a pickled module, or from a person.
 
     ``kind`` is None where only options are known.
@@ -50,8 +49,7 @@ class Known:
     options: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Module:
+class Module(Fields):
     """One module of a state dict, as far as its tensors tell, and what else is known of it.
 
     ``kind`` is ``"gru"``, ``"linear"``, ``"embedding"``, ``"matrix"`` (one 2-D weight: an Embedding, or a Linear
@@ -64,7 +62,7 @@ class Module:
     kind: str
     names: tuple[str, ...]
     looks_like: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any]
 
 
 def modules_of(tensors: Mapping[str, np.ndarray], known: Mapping[str, Known] | None = None) -> dict[str, Module]:

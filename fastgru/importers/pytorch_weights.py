@@ -18,7 +18,6 @@ from .folded import fold
 from .options import Options
 from .pytorch import Known, modules_of, refuse_parametrised
 from .pytorch_layers import checked_gru
-from .pytorch_modules import known_of, model_of
 from .quantised import unclear
 from .tensors import UsedTensors, listed
 
@@ -36,7 +35,12 @@ def spec_from(
     own is taken for its weights, like a state dict, with the options of the modules in it.
     """
     where, tree = checkpoint.path, checkpoint.config
-    known = chain.known_with(layers, known_of(tree) if tree else None)
+    facts: dict[str, Known] | None = None
+    if tree:
+        from .pytorch_modules import known_of, model_of  # 1 ms, which a file of weights alone does not have to pay
+
+        facts = known_of(tree)
+    known = chain.known_with(layers, facts)
     folded, sources = fold(checkpoint.tensors, {prefix: facts.options for prefix, facts in known.items()})
     tensors = UsedTensors(folded)
     spec: GRUSpec | ModelSpec | None = None

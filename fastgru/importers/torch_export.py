@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from ..checkpoint.contents import Checkpoint
@@ -48,7 +47,7 @@ def spec_from(
         The JSON does not fit together, or a tensor is missing or misshapen.
     """
     if layers is not None:
-        return pytorch_weights.spec_from(replace(checkpoint, config=None), layers, strict)
+        return pytorch_weights.spec_from(checkpoint.replace(config=None), layers, strict)
     graph = _Graph(checkpoint.config or {}, checkpoint.path)
     tensors = UsedTensors(checkpoint.tensors)
     spec = first_that_fits(graph.followed, tensors, checkpoint.path, _TYPES)

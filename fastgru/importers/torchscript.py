@@ -7,7 +7,6 @@ with what the file says of the modules' classes and options.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -61,7 +60,7 @@ def spec_from(
 
 def as_weights(checkpoint: Checkpoint) -> Checkpoint:
     """The same tensors, with the modules' classes and options as a tree, as of a pickled module, and without code."""
-    return replace(checkpoint, config=_tree((checkpoint.config or {})["modules"]))
+    return checkpoint.replace(config=_tree((checkpoint.config or {})["modules"]))
 
 
 def _followed(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], where: str) -> GRUSpec | ModelSpec:

@@ -67,7 +67,7 @@ def test_what_it_says_of_the_command_line_is_there(capsys: pytest.CaptureFixture
     from fastgru.cli import main
 
     text = section("On the command line")
-    for command in ("inspect", "run", "convert", "demo", "config"):
+    for command in ("inspect", "run", "convert", "bench", "demo", "config"):
         assert command in text
         with pytest.raises(SystemExit) as stopped:
             main([command, "--help"])
@@ -78,6 +78,6 @@ def test_what_it_says_of_the_command_line_is_there(capsys: pytest.CaptureFixture
 
 
 def test_the_files_that_it_names_are_there() -> None:
-    for name in ("LICENSE", "examples", "examples/training", "fastgru/demo", "benchmarks/compare.py"):
+    for name in ("LICENSE", "examples", "examples/training", "fastgru/demo", "benchmarks/table.py"):
         assert name in README
         assert (ROOT / name).exists()

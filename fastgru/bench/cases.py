@@ -1,0 +1,83 @@
+"""What is measured: cases by the names of MLPerf's scenarios, and the numbers that every engine is given.
+
+All numbers are seeded, so that every process and every engine has the same. Nothing is computed here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..spec import GRUSpec, GRUWeights
+
+__all__ = ["Case", "Work", "random_gru", "random_lengths", "work_of"]
+
+SEED = 20240607
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of a table.
+
+    Parameters
+    ----------
+    scenario : str
+        One of the values of ``SCENARIOS``.
+    name : str
+        For a person.
+    model : str
+        Which of the run's models it is.
+    steps, batch : int
+        One step is a step from a state that is given; more are sequences from zero states.
+    bound : float, optional
+        Server: the latency that 99 % of the requests must keep, in microseconds.
+    """
+
+    scenario: str
+    name: str
+    model: str
+    steps: int
+    batch: int = 1
+    bound: float | None = None
+
+    @property
+    def ragged(self) -> bool:
+        return self.scenario == "Ragged"
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What an engine is given to compute."""
+
+    spec: GRUSpec
+    x: Array  # (batch, steps, inputs) float32
+    h0: Array | None  # (layers * directions, batch, hidden) float32: for one step
+    lengths: Array | None  # (batch,)
+    threads: int
+
+
+def work_of(case: Case, spec: GRUSpec, threads: int) -> Work:
+    """The case's numbers for a GRU: standard normal inputs, and for one step a state within -1 to 1."""
+    random = np.random.default_rng([SEED, case.steps, case.batch])
+    x = random.standard_normal((case.batch, case.steps, spec.input_size), np.float32)
+    states = (spec.num_layers * spec.directions, case.batch, spec.hidden_size)
+    h0 = random.uniform(-1, 1, states).astype(np.float32) if case.steps == 1 else None
+    return Work(spec, x, h0, random_lengths(case.batch, case.steps) if case.ragged else None, threads)
+
+
+def random_lengths(batch: int, steps: int) -> Array:
+    """The lengths of a ragged batch, (batch,): uniform in 1 to ``steps``."""
+    return np.random.default_rng([SEED, batch, steps]).integers(1, steps + 1, batch)
+
+
+def random_gru(inputs: int, hidden: int) -> GRUSpec:
+    """A reset-after GRU as PyTorch initialises it: everything uniform within 1 / sqrt(hidden)."""
+    random = np.random.default_rng([SEED, inputs, hidden])
+    shapes = ((3 * hidden, inputs), (3 * hidden, hidden), (3 * hidden,), (3 * hidden,))
+    bound = hidden**-0.5
+    return GRUSpec(((GRUWeights(*(random.uniform(-bound, bound, shape).astype(np.float32) for shape in shapes)),),))

@@ -1,0 +1,231 @@
+"""``fastgru bench``: a user's own model beside the engines that are installed.
+
+Owns what is measured of a file, and what is printed; arguments and exit codes are the command line's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MissingDependencyError, UnsupportedModelError
+from ..gru import GRU
+from ..load import load
+from ..model import Model
+from ..spec import GRULayer, GRUSpec, ModelSpec, TimeDistributed
+from ..terminal import print_table, printable, progress
+from .cases import Case
+from .peers import PEERS, installed, pip_line
+from .plots import check_suffix, plot_results
+from .results import ratio
+from .runner import parts, run
+
+if TYPE_CHECKING:
+    from ..importers.chain import LayerItem
+
+__all__ = ["bench", "grus_of", "systems_for"]
+
+WHOLE = "whole model"
+
+
+def bench(
+    path: str,
+    *,
+    layers: Sequence[LayerItem] | None,
+    against: Sequence[str] | None,
+    scenarios: Sequence[str],
+    steps: int,
+    batch: int,
+    threads: Sequence[int],
+    seconds: float,
+    bound: float,
+    as_json: bool,
+    plot: str | None,
+) -> None:
+    """Measure a model file and print what came of it.
+
+    Parameters
+    ----------
+    path : str
+        A model file of any kind.
+    layers : sequence, optional
+        As in ``load``.
+    against : sequence of str, optional
+        Engines of ``PEERS``; all that are installed if left out.
+    scenarios : sequence of str
+        Of the values of ``SCENARIOS``.
+    steps, batch : int
+        Steps of a sequence; rows of a batch, and streams that step together.
+    threads : sequence of int
+    seconds : float
+        For each engine, case and number of threads.
+    bound : float
+        Of Server, in milliseconds.
+    as_json : bool
+        Print the results as JSON instead.
+    plot : str, optional
+        The image file to write as well.
+
+    Raises
+    ------
+    MissingDependencyError
+        An engine that is asked for, or matplotlib for a plot, is not installed.
+    FastGRUError
+        ``plot`` is no name of an image, it cannot be written, or more threads are asked for than there are processors.
+    UnsupportedModelError
+        Nothing of the model can be measured in these scenarios.
+    """
+    systems = systems_for(against)
+    if plot is not None:
+        _check_plot(plot)
+    loaded = load(path, layers=layers)
+    models = grus_of(loaded)
+    cases = list(_cases(models, scenarios, steps, batch, bound))
+    if not cases:
+        raise UnsupportedModelError(
+            f"{path}: nothing of it can be measured as {', '.join(scenarios)}: a bidirectional GRU cannot take single "
+            "steps; ask for another scenario"
+        )
+    with progress(parts(cases, systems, threads), "checks and timings") as advance:
+        results = run(cases, models, systems, threads, seconds, advance)
+    if plot is not None:
+        plot_results(results, plot)
+    if as_json:
+        print(json.dumps(results, indent=2))
+    else:
+        _print(path, loaded, results, plot)
+
+
+def systems_for(against: Sequence[str] | None) -> list[str]:
+    """fastgru and the engines asked for, which must be installed; or all that are."""
+    for name in against or ():
+        if not installed(name):
+            raise MissingDependencyError(f"{PEERS[name].title} is asked for but is not installed: {pip_line(name)}")
+    return [
+        name for name in PEERS if name == "fastgru" or (name in against if against is not None else installed(name))
+    ]
+
+
+def grus_of(model: GRU | Model) -> dict[str, GRUSpec | ModelSpec]:
+    """What is measured, by a name for a file: the GRU of the file, or the whole model and each GRU in it."""
+    if isinstance(model, GRU):
+        return {"gru": model.spec}
+    found: dict[str, GRUSpec | ModelSpec] = {"model": model.spec}
+    for _, spec in _gru_layers(model.spec, ""):
+        found[f"gru-{len(found)}"] = spec
+    return found
+
+
+def _gru_layers(spec: ModelSpec, inside: str) -> Iterator[tuple[str, GRUSpec]]:
+    """Every GRU of a model by its layer's name, those of models inside it too."""
+    for node in spec.nodes:
+        name = f"{inside}{node.name}"
+        if isinstance(node.layer, GRULayer):
+            yield name, node.layer.gru
+            for index, cell in enumerate(node.layer.above):
+                yield f"{name}, cell {index + 1}", cell
+        elif isinstance(node.layer, TimeDistributed):
+            yield from _gru_layers(node.layer.model, f"{name}/")
+
+
+def _cases(
+    models: Mapping[str, GRUSpec | ModelSpec], scenarios: Sequence[str], steps: int, batch: int, bound: float
+) -> Iterator[Case]:
+    names = {"gru": ""}
+    whole = models.get("model")
+    if isinstance(whole, ModelSpec):
+        names = {f"gru-{place + 1}": f"{name}: " for place, (name, _) in enumerate(_gru_layers(whole, ""))}
+        for scenario, rows in (("SingleStream", 1), ("Offline", batch)):
+            if scenario in scenarios:
+                yield Case(scenario, f"{WHOLE}: {_words(steps, rows)}", "model", steps, rows)
+    for key, name in names.items():
+        spec = models[key]
+        assert isinstance(spec, GRUSpec)
+        single = spec.directions == 1
+        for scenario, length, rows in _shapes(steps, batch):
+            if scenario not in scenarios or (length == 1 and not single):
+                continue
+            words = f"1 to {_words(length, rows)}" if scenario == "Ragged" else _words(length, rows)
+            words = f"server, {words}, p99 below {bound:g} ms" if scenario == "Server" else words
+            limit = 1e3 * bound if scenario == "Server" else None
+            yield Case(scenario, name + words, key, length, rows, limit)
+
+
+def _shapes(steps: int, batch: int) -> Iterator[tuple[str, int, int]]:
+    """Scenario, steps and rows, each shape once."""
+    yield "SingleStream", 1, 1
+    if steps > 1:
+        yield "SingleStream", steps, 1
+    yield "MultiStream", 1, batch
+    yield "Offline", steps, batch
+    yield "Ragged", steps, batch
+    yield "Server", steps, 1
+
+
+def _words(steps: int, rows: int) -> str:
+    length = "one step" if steps == 1 else f"{steps} steps"
+    return length if rows == 1 else f"{length}, batch {rows}"
+
+
+def _check_plot(path: str) -> None:
+    """Raise before anything is measured where it could not be drawn."""
+    if find_spec("matplotlib") is None:
+        raise MissingDependencyError("a plot needs matplotlib: pip install matplotlib")
+    check_suffix(path)
+
+
+def _print(path: str, model: GRU | Model, results: Mapping[str, Any], plot: str | None) -> None:
+    """The results for a person: what was measured, then a table for each number of threads."""
+    machine, versions = results["machine"], results["versions"]
+    engines = ", ".join(f"{PEERS[name].title} {version}" for name, version in versions.items())
+    print(printable(f"{path}: {model!r}"))
+    print(printable(f"{machine['cpu']}, {machine['cores']} cores, {machine['isa']} kernels; {engines}"))
+    if isinstance(model, Model):
+        print(
+            "The whole model runs in fastgru alone. Each GRU in it is given to the others with its weights, and all "
+            "run it on random inputs."
+        )
+    if len(versions) == 1:
+        print(f"No other engine is installed to compare with; for one of them {pip_line('onnxruntime')}")
+    rows = results["results"]
+    for threads in sorted({row["threads"] for row in rows}):
+        print(f"\n{threads} thread{'s' if threads > 1 else ''}; microseconds of single calls, every output checked\n")
+        chosen = [row for row in rows if row["threads"] == threads]
+        print_table(_HEADINGS, list(_table(chosen)), right=_HEADINGS[1:])
+        for line in ["", *_left_out(chosen)]:
+            print(printable(line))
+    for note in results["notes"]:
+        print(printable(note))
+    if plot is not None:
+        print(printable(f"Drawn in {plot}"))
+
+
+_HEADINGS = ("case", "p50", "p90", "p99", "min", "calls", "a second", "/ fastgru")
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
+    """Each case's name, and below it a line for every engine that was timed."""
+    for name in dict.fromkeys(row["case"] for row in rows):
+        same = {row["system"]: row for row in rows if row["case"] == name and row["skipped"] is None}
+        if same:
+            yield [name, *[""] * (len(_HEADINGS) - 1)]
+        for system, row in same.items():
+            times = None if system == "fastgru" else ratio(same, (system,))
+            rate = row["rate"] if row["scenario"] == "Server" else 1e6 * row["batch"] / row["p50"]
+            figures = [row[figure] for figure in ("p50", "p90", "p99", "min")]
+            yield [
+                f"  {PEERS[system].title}",
+                *(f"{each:.4g}" if each < 10_000 else f"{each:.0f}" for each in figures),
+                f"{row['n']:,}",
+                f"{rate:,.0f}",
+                "" if times is None else f"{times:.2f}",
+            ]
+
+
+def _left_out(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Who was not timed and why; what the other engines cannot have of a whole model goes without saying."""
+    for row in rows:
+        if row["skipped"] is not None and (row["system"] == "fastgru" or not row["case"].startswith(WHOLE)):
+            yield f"{row['case']}: {PEERS[row['system']].title} is left out: {row['skipped']}"

@@ -1,0 +1,182 @@
+"""One case in this process: every engine's outputs against float64, then the time of every call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import reference
+from ..conversion import random_inputs
+from ..model import Model
+from ..spec import GRUSpec, ModelSpec
+from ..threads import available
+from .cases import Case, Work, work_of
+from .peers import PEERS, adapter
+from .peers.interface import Prepared
+from .placement import Placement
+from .results import row
+from .server import largest_rate
+from .statistics import summary
+from .turns import in_turn
+
+__all__ = ["expected", "measure", "measure_model", "tolerance"]
+
+TOLERANCE = 5e-6  # between float32 and float64 over 100 steps, for weights as PyTorch initialises them
+MODEL_TOLERANCE = 1e-4  # of a whole model, of its largest output
+LONGEST_REASON = 120
+
+Array = NDArray[Any]
+Advance = Callable[[int], None]
+
+
+def measure(
+    case: Case, spec: GRUSpec, systems: Sequence[str], threads: int, seconds: float, wanted: Array, advance: Advance
+) -> list[dict[str, Any]]:
+    """Check every engine that can compute the case, then time those that are right.
+
+    Parameters
+    ----------
+    case : Case
+    spec : GRUSpec
+        The case's model.
+    systems : sequence of str
+        Names in ``PEERS``.
+    threads : int
+        What every engine may use.
+    seconds : float
+        For each engine.
+    wanted : ndarray, (batch, steps, hidden * directions)
+        What ``expected`` gives.
+    advance : callable
+        Called with 1 after each check and with 1 for each timing.
+
+    Returns
+    -------
+    list of dict
+        A row of the results for each engine.
+    """
+    work, rows = work_of(case, spec, threads), {}
+    calls: dict[str, Callable[[], object]] = {}
+    for name in systems:
+        prepared, difference, reason = _checked(name, work, wanted)
+        rows[name] = row(case, spec, threads, name, largest_difference=difference, skipped=reason)
+        if prepared is not None:
+            calls[name] = prepared.call
+        advance(1)
+    for name, figures in _timed(case, calls, threads, seconds).items():
+        rows[name].update(figures)
+    advance(len(systems))
+    return list(rows.values())
+
+
+def measure_model(
+    case: Case, spec: ModelSpec, systems: Sequence[str], threads: int, seconds: float, advance: Advance
+) -> list[dict[str, Any]]:
+    """A whole model, in fastgru alone: its outputs against those in float64, then the time of every call."""
+    n_threads = None if available() == threads else threads
+    model, exact = Model(spec, n_threads=n_threads), Model(spec, precision="float64")
+    rows = [row(case, spec, threads, name, skipped="only the GRUs are taken there") for name in systems]
+    inputs = random_inputs(model, case.steps, case.batch)
+    given = inputs[0] if len(inputs) == 1 else inputs
+    pairs = list(zip(_each(model(given)), _each(exact(given)), strict=True))
+    difference = max(float(np.abs(one - other).max(initial=0)) for one, other in pairs)
+    scale = max(1.0, *(float(np.abs(other).max(initial=0)) for _, other in pairs))
+    advance(len(systems))
+    mine = rows[list(systems).index("fastgru")]
+    mine.update(largest_difference=difference, skipped=_disagreement(difference, MODEL_TOLERANCE * scale))
+    if mine["skipped"] is None:
+        mine.update(_timed(case, {"fastgru": partial(model, given)}, threads, seconds)["fastgru"])
+    advance(len(systems))
+    return rows
+
+
+def expected(case: Case, spec: GRUSpec) -> Array:
+    """The outputs in float64, (batch, steps, hidden * directions), by the package's plain reference."""
+    work = work_of(case, spec, 1)
+    return reference.gru(spec, work.x, work.h0, work.lengths)[0]
+
+
+def tolerance(spec: GRUSpec) -> float:
+    """How far float32 may be from it: 5e-6 a layer, and more where a unit's weights are longer than 1.
+
+    A sum of products errs with the length of the vector of weights; PyTorch's first weights have about 0.8.
+    """
+    lengths = [
+        np.sqrt(np.square(w.w_ih, dtype=np.float64).sum(1) + np.square(w.w_hh, dtype=np.float64).sum(1)).max()
+        for layer in spec.layers
+        for w in layer
+    ]
+    return TOLERANCE * spec.num_layers * max(1.0, float(max(lengths)))
+
+
+def _checked(name: str, work: Work, wanted: Array) -> tuple[Prepared | None, float | None, str | None]:
+    """An engine that is ready and right; or the reason why it is not timed."""
+    try:
+        engine = adapter(name)
+        reason = engine.refusal(work)
+        if reason is not None:
+            return None, None, reason
+        prepared: Prepared = engine.prepare(work)
+        y = np.asarray(prepared.outputs())
+    except Exception as error:  # whatever goes wrong in another engine is its own affair, and the others go on
+        if name == "fastgru":
+            raise
+        lines = (str(error) or type(error).__name__).strip().splitlines()
+        return None, None, f"{PEERS[name].title} failed: {lines[0][:LONGEST_REASON]}"
+    if y.shape != wanted.shape:
+        return None, None, f"gives {y.shape}, wanted {wanted.shape}"
+    real = np.ones(y.shape[:2], bool)
+    if work.lengths is not None:
+        real = np.arange(y.shape[1]) < work.lengths[:, None]
+    difference = float(np.abs(y - wanted)[real].max(initial=0))
+    reason = _disagreement(difference, tolerance(work.spec))
+    return (prepared if reason is None else None), difference, reason
+
+
+def _disagreement(difference: float, most: float) -> str | None:
+    return None if difference <= most else f"differs from float64 by {difference:.1e}, at most {most:.1e} wanted"
+
+
+def _each(outputs: Any) -> tuple[Array, ...]:
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def _timed(
+    case: Case, calls: dict[str, Callable[[], object]], threads: int, seconds: float
+) -> dict[str, dict[str, Any]]:
+    """The figures of each engine, by the names that the results have."""
+    placement = Placement() if threads > 1 else None
+    try:
+        if placement is not None:
+            for name, call in calls.items():
+                placement.learn(name, call)
+        before = None if placement is None else placement.take
+        if case.scenario == "Server":
+            assert case.bound is not None
+            return _served(calls, case.bound, seconds, before)
+        times = in_turn(calls, seconds, before=before)
+    finally:
+        if placement is not None:
+            placement.release()
+    return {name: {**summary(each.nanoseconds), "warmup": each.warmup} for name, each in times.items()}
+
+
+def _served(
+    calls: dict[str, Callable[[], object]], bound: float, seconds: float, before: Callable[[str], None] | None
+) -> dict[str, dict[str, Any]]:
+    """Each engine's largest rate under the bound, in microseconds, and its latencies at that rate."""
+    figures: dict[str, dict[str, Any]] = {}
+    for name, call in calls.items():
+        if before is not None:
+            before(name)
+        served = largest_rate(call, round(1e3 * bound), seconds)
+        figures[name] = {"rate": served.rate, "warmup": served.warmup}
+        if served.nanoseconds:
+            figures[name].update(summary(served.nanoseconds))
+        else:
+            figures[name]["skipped"] = f"no rate keeps the bound of {bound / 1e3:g} ms"
+    return figures

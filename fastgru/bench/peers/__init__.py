@@ -1,0 +1,72 @@
+"""The engines that can be measured: one adapter a file, which imports its engine in the function that builds with it.
+
+Which are installed, and in which version, is found out here without importing any.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import NamedTuple
+
+__all__ = ["BEST_OF", "PEERS", "Peer", "adapter", "installed", "keras_backend", "pip_line", "version"]
+
+
+class Peer(NamedTuple):
+    """An engine: what it is called, where its adapter is, and what must be installed."""
+
+    title: str
+    module: str
+    needs: tuple[str, ...] = ()  # import names, which are those of the distributions too
+
+
+PEERS = {
+    "fastgru": Peer("fastgru", ".with_fastgru"),
+    "torch": Peer("PyTorch", ".with_torch", ("torch",)),
+    "onnxruntime": Peer("ONNX Runtime", ".with_onnxruntime", ("onnxruntime", "onnx")),
+    "openvino": Peer("OpenVINO", ".with_openvino", ("openvino", "onnx")),
+    "jax": Peer("JAX", ".with_jax", ("jax",)),
+    "keras": Peer("Keras", ".with_keras", ("keras",)),
+}
+BEST_OF = ("torch", "onnxruntime", "openvino")  # whose best fastgru is held against
+KERAS_BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def installed(name: str) -> bool:
+    """Whether everything that an engine needs can be found."""
+    if name == "keras" and keras_backend() is None:
+        return False
+    return all(find_spec(package) is not None for package in PEERS[name].needs)
+
+
+def pip_line(name: str) -> str:
+    """What installs an engine."""
+    needs = [*PEERS[name].needs, *(["torch"] if name == "keras" and keras_backend() is None else [])]
+    return f"pip install {' '.join(needs)}"
+
+
+def version(name: str) -> str:
+    """The version of an engine that is installed."""
+    from importlib import metadata  # 17 ms
+
+    if name == "fastgru":
+        from ... import __version__
+
+        return __version__
+    found = metadata.version(name)
+    return f"{found} ({keras_backend()})" if name == "keras" else found
+
+
+def keras_backend() -> str | None:
+    """What Keras computes with: ``KERAS_BACKEND``, or the first that is installed."""
+    asked = os.environ.get("KERAS_BACKEND")
+    return asked or next((each for each in KERAS_BACKENDS if find_spec(each) is not None), None)
+
+
+def adapter(name: str) -> ModuleType:
+    """The module of an engine, with ``refusal(work)`` and ``prepare(work)``, which imports the engine."""
+    if name == "keras" and (backend := keras_backend()) is not None:
+        os.environ["KERAS_BACKEND"] = backend  # or Keras takes TensorFlow, installed or not
+    return import_module(PEERS[name].module, __name__)

@@ -1,0 +1,33 @@
+"""fastgru itself, as a user calls it: a stream for one step, the GRU for sequences, arrays in and arrays out."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from ...gru import GRU
+from ...threads import available
+from ..cases import Work
+from .interface import Array, Prepared
+
+__all__ = ["prepare", "refusal"]
+
+
+def refusal(work: Work) -> str | None:
+    return "no single steps backwards" if work.h0 is not None and work.spec.directions == 2 else None
+
+
+def prepare(work: Work) -> Prepared:
+    """Its own rule chooses the threads, which this process's affinity limits; without affinity they are asked for."""
+    gru = GRU(work.spec, n_threads=None if available() == work.threads else work.threads)
+    if work.h0 is None:
+        return Prepared(partial(gru, work.x, lengths=work.lengths), lambda: gru(work.x, lengths=work.lengths)[0])
+    step, stream = np.ascontiguousarray(work.x[:, 0]), gru.stream(len(work.x))
+    stream.state = work.h0
+    start = stream.copy()
+
+    def outputs() -> Array:
+        return start.copy().step(step)[:, None]
+
+    return Prepared(partial(stream.step, step), outputs)

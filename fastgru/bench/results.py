@@ -1,0 +1,75 @@
+"""The form in which results are kept: one dict, which is JSON as it stands.
+
+``schema`` 1: ``date``; ``machine`` with cpu, cores, caches, os, python and isa; ``versions`` by engine; ``results``,
+a list of what ``row`` gives, times in microseconds; ``notes``, sentences such as that the machine was busy. Server's
+rows have ``rate``, in requests a second, and ``bound``, in microseconds, as well.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..spec import GRUSpec, ModelSpec
+from .cases import Case
+from .machine import machine
+from .peers import version
+
+__all__ = ["FIGURES", "SCHEMA", "ratio", "result", "row"]
+
+SCHEMA = 1
+FIGURES = ("p50", "p90", "p99", "min", "mean", "n", "warmup")
+
+
+def result(systems: Sequence[str], rows: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()) -> dict[str, Any]:
+    """All of it: where and when, the rows, and what must be known of them."""
+    return {
+        "schema": SCHEMA,
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": {name: version(name) for name in systems},
+        "results": list(rows),
+        "notes": list(notes),
+    }
+
+
+def row(case: Case, spec: GRUSpec | ModelSpec, threads: int, system: str, **more: Any) -> dict[str, Any]:
+    """What is known of one engine and one case before it is timed: every figure is None.
+
+    A whole model has no sizes of its own, and None in their place.
+    """
+    gru = spec if isinstance(spec, GRUSpec) else None
+    facts: dict[str, Any] = {
+        "scenario": case.scenario,
+        "case": case.name,
+        "steps": case.steps,
+        "batch": case.batch,
+        "inputs": gru.input_size if gru else None,
+        "hidden": gru.hidden_size if gru else None,
+        "layers": gru.num_layers if gru else None,
+        "directions": gru.directions if gru else None,
+        "lengths": f"uniform 1..{case.steps}" if case.ragged else "full",
+        "threads": threads,
+        "system": system,
+        **dict.fromkeys(FIGURES),
+        "largest_difference": None,
+        "skipped": None,
+    }
+    if case.scenario == "Server":
+        facts.update(rate=None, bound=case.bound)
+    return {**facts, **more}
+
+
+def ratio(rows: Mapping[str, Mapping[str, Any]], peers: Sequence[str]) -> float | None:
+    """How many times as long as fastgru the best of these peers takes, by p50; of Server, fastgru's rate over theirs.
+
+    ``rows`` are those of one case and one number of threads, by system. None where fastgru or all peers were skipped.
+    """
+    timed = [rows[name] for name in peers if name in rows and rows[name]["skipped"] is None]
+    mine = rows.get("fastgru")
+    if mine is None or mine["skipped"] is not None or not timed:
+        return None
+    if mine["scenario"] == "Server":
+        return float(mine["rate"] / max(row["rate"] for row in timed))
+    return float(min(row["p50"] for row in timed) / mine["p50"])
