@@ -103,13 +103,12 @@ def load(
 
     Examples
     --------
-    A state dict as PyTorch writes it, here by way of safetensors:
+    A GRU by the names that PyTorch gives its weights, here in an ``.npz`` file:
 
     >>> import os, tempfile
     >>> import numpy as np
-    >>> from safetensors.numpy import save_file
-    >>> path = os.path.join(tempfile.mkdtemp(), "gru.safetensors")
-    >>> save_file({"weight_ih_l0": np.zeros((6, 3), np.float32), "weight_hh_l0": np.zeros((6, 2), np.float32)}, path)
+    >>> path = os.path.join(tempfile.mkdtemp(), "gru.npz")
+    >>> np.savez(path, weight_ih_l0=np.zeros((6, 3), np.float32), weight_hh_l0=np.zeros((6, 2), np.float32))
     >>> gru = load(path)
     >>> y, h = gru(np.ones((1, 5, 3), np.float32))
     >>> y.shape, h.shape

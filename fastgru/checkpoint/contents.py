@@ -32,6 +32,9 @@ class Checkpoint(Mapping[str, np.ndarray]):
     metadata : dict
         What else the file says of itself: versions, who wrote it, and ``"skipped"``, the names of objects in it
         that are not tensors.
+    stored : dict of str to str
+        The type that a tensor has in the file, by its name, where ``tensors`` has it widened or dequantised:
+        ``"float16"``, ``"bfloat16"`` or ``"int8"``.
     """
 
     path: str
@@ -39,6 +42,7 @@ class Checkpoint(Mapping[str, np.ndarray]):
     tensors: dict[str, np.ndarray]
     config: dict[str, Any] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    stored: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.tensors[name]

@@ -185,7 +185,7 @@ class TensorMaker:
     Parameters
     ----------
     read_storage : function of (key, bytes wanted) to bytes or a view of them
-        Gives exactly the bytes of a storage or raises; called once a key.
+        Gives exactly the bytes of a storage or raises; called again for a storage that was let go.
     big_endian : bool
         The byte order of the elements.
     file_size : int
@@ -213,6 +213,9 @@ class TensorMaker:
                 array = self._finish(view, record, place)
             else:
                 array = self._by_channel(view, record.channels, name, place)
+            if array is not view and view.size == record.storage.count:
+                # nothing else is left in it: a file of 16-bit floats would take half as much again
+                self._storages.pop(record.storage.key, None)
             array.flags.writeable = False
             self._made[fields] = array
         return self._made[fields]
