@@ -24,7 +24,19 @@ import fastgru
 from fastgru import cli, conversion, run_file, terminal
 from fastgru.checkpoint import Checkpoint
 from fastgru.cli import main
-from fastgru.spec import Activation, Dense, Embedding, GRULayer, Input, Last, Mean, ModelSpec, Node, Reshape
+from fastgru.spec import (
+    Activation,
+    Concatenate,
+    Dense,
+    Embedding,
+    GRULayer,
+    Input,
+    Last,
+    Mean,
+    ModelSpec,
+    Node,
+    Reshape,
+)
 
 DEMO = resources.files("fastgru.demo")
 DIGITS = str(DEMO / "digits.pt")
@@ -428,10 +440,7 @@ def test_a_long_run_shows_progress_on_a_terminal(
     assert ("#" in shown) != rich
 
 
-@pytest.mark.parametrize("rich", [True, False])
-def test_tables_keep_square_brackets(rich: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not rich:
-        without_rich(monkeypatch)
+def test_tables_keep_square_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", Terminal())
     terminal.print_table(("layer", "size"), [("[bold]gru[/bold]", "3")], right=("size",))
     assert "[bold]gru[/bold]" in sys.stdout.getvalue()
@@ -440,6 +449,26 @@ def test_tables_keep_square_brackets(rich: bool, monkeypatch: pytest.MonkeyPatch
 def test_a_plain_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.print_table(("layer", "size"), [("gru", "12"), ("output", "3")], right=("size",))
     assert capsys.readouterr().out == "layer   size\n------  ----\ngru       12\noutput     3\n"
+
+
+@pytest.mark.parametrize("terminal_like", [True, False])
+@pytest.mark.parametrize("columns", [24, 40, 60, 80, 100])
+def test_a_table_never_breaks_a_word(
+    columns: int, terminal_like: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    headings = ("layer", "kind", "takes", "parameters")
+    row = ("  global_pooling1d", "BatchNormalization", "embedding, gru_2[1]", "12")
+    if terminal_like:
+        monkeypatch.setattr(sys, "stdout", Terminal())
+    terminal.print_table(headings, [row, ("x", "GRU", "", "1,000")], right=("parameters",))
+    out = sys.stdout.getvalue() if terminal_like else capsys.readouterr().out
+    words = out.replace("\u2500", "-").split()
+    assert [word for word in words if word.strip("-")].count("BatchNormalization") == 1
+    for word in " ".join((*row, "x GRU 1,000")).split():
+        assert word in words
+    assert columns < 40 or max(map(len, out.splitlines())) <= columns
+    assert out.splitlines()[0].split() == (list(headings) if columns >= 80 else ["global_pooling1d"])
 
 
 @pytest.mark.parametrize("columns", [60, 80])
@@ -483,6 +512,35 @@ def translator(tmp_path: Path) -> str:
         ("decoder", ("encoder", 1)),
     )
     return save_model(tmp_path / "translator.safetensors", spec)
+
+
+@pytest.mark.parametrize("name", ["torch_dynamic_int8.pt", "torch_bfloat16.pt", "torch_gru.pt"])
+def test_inspect_says_in_which_precision_tensors_are_stored(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(Path(__file__).parent / "golden" / name)
+    assert main(["inspect", path, "--json"]) == 0
+    stored = json.loads(capsys.readouterr().out)["stored"]
+    assert main(["inspect", path]) == 0
+    shown = capsys.readouterr().out
+    if name == "torch_dynamic_int8.pt":
+        assert stored == {"int8": 2, "float32": 2}
+        assert "stored as   int8 (2 tensors), float32 (2 tensors); read as float32" in shown
+    elif name == "torch_bfloat16.pt":
+        assert stored == {"bfloat16": 4} and "stored as   bfloat16 (4 tensors); read as float32" in shown
+    else:
+        assert stored == {"float32": 4} and "stored as" not in shown
+
+
+def test_inspect_of_a_hostile_graph_prints_no_more_than_a_person_can_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes = tuple(Node(f"layer_{index}", Concatenate(), ("x",) * 100) for index in range(2000))
+    outputs = tuple(node.name for node in nodes)
+    path = save_model(tmp_path / "vast.safetensors", ModelSpec((Input("x", (None, 1)),), nodes, outputs))
+    capsys.readouterr()
+    assert main(["inspect", path]) == 0
+    out = capsys.readouterr().out
+    assert "... and 1,900 more, which --json lists" in out and "and 1,992 more" in out
+    assert len(out) < 40_000
 
 
 def translator_inputs(folder: Path, rows: int = 7) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -34,7 +34,7 @@ class Checkpoint(Mapping[str, np.ndarray]):
         that are not tensors.
     stored : dict of str to str
         The type that a tensor has in the file, by its name, where ``tensors`` has it widened or dequantised:
-        ``"float16"``, ``"bfloat16"`` or ``"int8"``.
+        ``"float16"``, ``"bfloat16"``, ``"int8"``, ``"uint8"`` or ``"int32"``.
     """
 
     path: str

@@ -27,5 +27,5 @@ def read_keras_zip(opened: OpenedFile) -> Checkpoint:
     content = archive.read(WEIGHTS, deflated=True)
     if not content.startswith(b"\x89HDF\r\n\x1a\n"):
         raise CheckpointError(f"{place}: it is not an HDF5 file; the file is damaged")
-    tensors, skipped = read_hdf5_floats(content, place, skip=("optimizer",))
-    return Checkpoint(where, "keras", tensors, config, {**metadata, "skipped": skipped})
+    tensors, stored, skipped = read_hdf5_floats(content, place, skip=("optimizer",))
+    return Checkpoint(where, "keras", tensors, config, {**metadata, "skipped": skipped}, stored)
