@@ -345,6 +345,18 @@ def test_final_states_of_a_model_are_refused(images: str, tmp_path: Path, capsys
     assert not (tmp_path / "y.npy").exists()
 
 
+def test_the_one_gru_that_layers_names_has_states(images: str, tmp_path: Path) -> None:
+    with np.load(DEMO / "digits.npz") as data:
+        x = data["images"] / np.float32(16)
+    weights = {name: value for name, value in fastgru.read(DIGITS).items() if name.startswith("gru.")}
+    save_file(weights, tmp_path / "gru.safetensors")
+    y, h = tmp_path / "y.npy", tmp_path / "h.npy"
+    command = ["run", str(tmp_path / "gru.safetensors"), images, "-o", str(y), "--layers", "gru", "--state", str(h)]
+    assert main(command) == 0
+    for path, wanted in zip((y, h), fastgru.load(tmp_path / "gru.safetensors")(x), strict=True):
+        assert same_bits(np.load(path), wanted)
+
+
 def test_an_output_never_goes_over_an_input(images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = Path(images).read_bytes()
     assert main(["run", DIGITS, images, "-o", images, "--layers", CHAIN]) == 1
