@@ -6,6 +6,8 @@ and SciPy and optional libraries, is imported when it is first asked for.
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
 from .errors import (
@@ -17,9 +19,16 @@ from .errors import (
     StreamInUseError,
     UnsupportedModelError,
 )
-from .gru import GRU
 from .lazy import attach
-from .load import from_keras, from_torch, load
+
+try:
+    from .gru import GRU
+    from .load import from_keras, from_torch, load
+except ImportError as error:  # a FASTGRU_ISA that cannot be had, or a library that is missing
+    # The installed command imports this before its own module, which shows errors as one line.
+    if os.path.basename(getattr(sys, "argv", [""])[0]) in ("fastgru", "fastgru.exe"):
+        raise SystemExit(f"fastgru: error: {error}") from None
+    raise
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint, read

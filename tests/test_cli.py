@@ -779,10 +779,22 @@ def test_closed_outputs_are_no_error(images: str, tmp_path: Path) -> None:
     assert np.load(out).shape == (540, 10)
 
 
-def test_a_kernel_level_that_cannot_be_had_is_one_line() -> None:
+# What an installer writes for the command that pyproject.toml names.
+SCRIPT = """import sys
+from fastgru.cli import main
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("way", ["module", "command"])
+def test_a_kernel_level_that_cannot_be_had_is_one_line(way: str, tmp_path: Path) -> None:
+    script = tmp_path / "fastgru"
+    script.write_text(SCRIPT)
     done = subprocess.run(
-        [sys.executable, "-m", "fastgru", "config"],
-        env={**os.environ, "FASTGRU_ISA": "sse9"},
+        [sys.executable, *(["-m", "fastgru"] if way == "module" else [str(script)]), "config"],
+        cwd=tmp_path.parent,
+        env={**os.environ, "FASTGRU_ISA": "sse9", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
         check=False,

@@ -37,9 +37,7 @@ _IMPORTERS = {
 _WHOLE_MODELS = ("fastgru", "rnnoise", "rtneural")  # files that always say what their layers are
 
 
-def spec_of(
-    checkpoint: Checkpoint, layers: chain.Layers | None = None, strict: bool = True
-) -> GRUSpec | ModelSpec:
+def spec_of(checkpoint: Checkpoint, layers: chain.Layers | None = None, strict: bool = True) -> GRUSpec | ModelSpec:
     """What the checkpoint holds, as a specification whose sizes all fit.
 
     Parameters
