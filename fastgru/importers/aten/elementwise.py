@@ -301,6 +301,7 @@ def adaptive_pool1d(layer: Callable[..., Layer], indices: bool = False) -> Calla
     def run(b: Builder, self: Any, output_size: Any) -> Any:
         if output_size not in (1, [1], (1,)):
             raise b.error(f"output_size is {str(output_size)[:40]}, supported is 1")
+        b.counts_axes()
         made = _over_steps(b, self, -1, True, layer)
         return (made, None) if indices else made
 
@@ -323,6 +324,7 @@ def _pooled(
     b: Builder, value: Any, kernel: Any, stride: Any, padding: Any, ceil: Any, layer: Callable[..., Layer]
 ) -> Array:
     x = b.array(value)
+    b.counts_axes()
     if len(x.order) != 3 or padding not in (0, [0], (0,)) or ceil:
         raise b.error("takes (batch, channels, steps) without padding and without ceil_mode")
     width, step = (each[0] if isinstance(each, (list, tuple)) and len(each) == 1 else each for each in (kernel, stride))
@@ -338,6 +340,7 @@ def _pooled(
 def pad(b: Builder, self: Any, pad: Any, mode: str = "constant", value: Any = 0) -> Array:
     """Zeros before and after the steps."""
     x = b.array(self)
+    b.counts_axes()
     amounts = list(pad) if isinstance(pad, (list, tuple)) else []
     padded = [len(x.order) - 1 - at // 2 for at, amount in enumerate(amounts) if amount != 0]
     plain = mode == "constant" and value in (0, None) and len(x.order) == 3 and len(amounts) in (2, 4, 6)
