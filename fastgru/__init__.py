@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         Reshape,
         Reverse,
         Select,
+        Sum,
         UpSampling1D,
         ZeroPadding1D,
     )
@@ -96,6 +97,7 @@ __all__ = [
     "ShapeError",
     "Stream",
     "StreamInUseError",
+    "Sum",
     "UnsupportedModelError",
     "UpSampling1D",
     "ZeroPadding1D",
@@ -114,7 +116,7 @@ _PLACES = {
     ".model": "Model ModelStream",
     ".spec": "Activation AveragePooling1D Cropping1D Dropout FinalState Flatten GRUSpec GRUWeights Last "
     "LayerNormalization Masking Max MaxPooling1D Mean ModelSpec Permute RepeatVector Reshape Reverse Select "
-    "UpSampling1D ZeroPadding1D",
+    "Sum UpSampling1D ZeroPadding1D",
     ".stream": "Stream",
 }
 

@@ -1,4 +1,4 @@
-"""An operation over the rows of a batch is refused by its name, in every kind of file that holds code; others are right.
+"""An operation over the rows of a batch is refused by its name, in every kind of file with code; others are right.
 
 fastgru computes each row by itself, and batch first. What an operation mixes decides, not what it is called: over the
 first axis it mixes steps where that is the axis of the steps, and a GRU is what says so.

@@ -122,8 +122,8 @@ class Builder:
         """Raise where it was guessed how many axes an input has, and the guess makes a difference."""
         if self.ranks_are_guessed and self._rank_matters and not self._rank_is_certain:
             raise UnsupportedModelError(
-                f"{self.where}: {self._rank_matters}: it counts axes, and the file does not say how many its input has; "
-                "write the model with torch.export.save, which does"
+                f"{self.where}: {self._rank_matters}: it counts axes, and the file does not say how many its input "
+                "has; write the model with torch.export.save, which does"
             )
 
     # What it does.

@@ -254,6 +254,9 @@ def _normalised(b: Builder, input: Any, shape: Any, weight: Any, bias: Any, eps:
     for dim, size in zip(range(rank - len(shape), rank), shape, strict=True):
         b.require(x, dim, size)
     gamma, beta = b.optional(weight, *shape), b.optional(bias, *shape)
+    turned = tuple(int(place) for place in np.argsort(axes))  # PyTorch has channels before steps, fastgru behind them
+    axes = tuple(axes[place] for place in turned)
+    gamma, beta = (None if each is None else np.ascontiguousarray(each.transpose(turned)) for each in (gamma, beta))
     epsilon, places = _number(b, eps, "eps"), (-1,) if axes == (rank - 1,) else axes
     layer = b.layer(
         "layer_norm", [weight, bias, epsilon, places, rms],
