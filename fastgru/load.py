@@ -176,7 +176,8 @@ def from_torch(
     module_or_state_dict : object
         An ``nn.GRU``, an ``nn.GRUCell`` or an ``nn.Sequential``; any other module (it must have ``state_dict()``), of
         which only the weights and the options of the modules in it count, because its forward is code; or a dict of
-        PyTorch's names to tensors or arrays. The weights are copied. ``batch_first`` makes no difference: fastgru is
+        PyTorch's names to tensors or arrays. A scripted or traced module is what its file would be: its code is
+        followed. The weights are copied. ``batch_first`` makes no difference: fastgru is
         batch first. Where an ``nn.Sequential`` ends with a GRU, the model gives its outputs and then one final state
         for each layer and direction.
     layers : sequence of str, Named or layer, or str or Named, optional
@@ -206,12 +207,10 @@ def from_torch(
     >>> gru.hidden_size
     2
     """
-    from .checkpoint.contents import Checkpoint
     from .importers import spec_of
-    from .importers.live import contents_of
+    from .importers.live import checkpoint_of
 
-    tensors, modules = contents_of(module_or_state_dict)
-    spec = spec_of(Checkpoint(type(module_or_state_dict).__name__, "pytorch-live", tensors, modules), layers)
+    spec = spec_of(checkpoint_of(module_or_state_dict), layers)
     return _build(spec, precision, n_threads, backend)
 
 

@@ -217,7 +217,8 @@ def test_float64_models_compute_in_float64():
     ("layer", "lengths"),
     [
         (Mean(), True), (Sum(), True), (Max(), True), (Reverse(), True), (ZeroPadding1D(2, 1), True),
-        (Cropping1D(1, 1), True), (UpSampling1D(2), True), (MaxPooling1D(2, 2), True), (AveragePooling1D(2, 1), True), (Select(1, -2), True),
+        (Cropping1D(1, 1), True), (UpSampling1D(2), True), (MaxPooling1D(2, 2), True),
+        (AveragePooling1D(2, 1), True), (Select(1, -2), True),
         (Conv1D(numbers(4, 5, 3), numbers(4), padding="same"), True), (Conv1D(numbers(4, 5, 3), numbers(4)), True),
         (Conv1D(numbers(4, 5, 3), numbers(4), strides=2), True),
         (Conv1D(numbers(4, 5, 2), numbers(4), padding="causal", dilation=2), True), (LayerNormalization(), True),
