@@ -55,7 +55,7 @@ def final_state(layer: FinalState, context: Context) -> Runner:
 
 
 def mean(layer: Mean | Sum, context: Context) -> Runner:
-    """The sum or the mean, made step by step in float64, so that a row's bits do not depend on what is behind its end."""
+    """Summed step by step in float64, so that a row's bits do not depend on what is behind its end."""
 
     def run(values: list[Value]) -> list[Value]:
         value = values[0]

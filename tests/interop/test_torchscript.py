@@ -294,7 +294,7 @@ def test_a_live_module_that_is_code_is_what_its_file_is(tmp_path, way, make):
 
 
 def test_live_code_that_cannot_be_followed_is_named_by_its_class():
-    with pytest.raises(UnsupportedModelError, match="^RecursiveScriptModule: .*cumsum"):
+    with pytest.raises(UnsupportedModelError, match=r"^RecursiveScriptModule: .*cumsum"):
         fastgru.from_torch(torch.jit.script(Summed()))
 
 
