@@ -24,9 +24,7 @@ __all__ = ["GenericPlan"]
 Array = NDArray[Any]
 Function = Callable[[Array], Array]
 
-AT_A_TIME = (
-    65536  # numbers of inputs or of projected inputs: at most 512 KB of either, which a second-level cache holds
-)
+AT_A_TIME = 65536  # numbers of inputs or of projected inputs: at most 512 KB, which a second-level cache holds
 
 
 class GenericPlan:
