@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -67,19 +66,14 @@ def test_the_library_reads_the_same_from_a_header_in_any_order(file_of):
         assert array.flags.aligned and not array.flags.writeable
 
 
-def test_16_bit_floats_are_widened_one_tensor_at_a_time(file_of):
+def test_16_bit_floats_are_widened_one_tensor_at_a_time(file_of, read_with_peak):
     size, count = 1 << 20, 16
     header = {
         f"w{index}": {"dtype": kind, "shape": [size // 2], "data_offsets": [index * size, (index + 1) * size]}
         for index, kind in enumerate(["F16", "BF16"] * (count // 2))
     }
     path = file_of(raw_file(header, bytes(size * count)))
-    tracemalloc.start()
-    try:
-        checkpoint = read(path)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    checkpoint, peak = read_with_peak(path)
     assert {array.dtype.name for array in checkpoint.values()} == {"float32"}
     assert peak < 2.2 * size * count  # twice the file is what float32 takes
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 import warnings
 from collections import OrderedDict
 
@@ -266,15 +265,10 @@ def test_a_root_folder_may_have_any_name(file_of):
     check(read(file_of(zip_bytes(torch_records(tensors_of(arrays), root="epoch=3 ü")))), arrays)
 
 
-def test_16_bit_floats_are_widened_one_storage_at_a_time(file_of):
+def test_16_bit_floats_are_widened_one_storage_at_a_time(file_of, read_with_peak):
     size, count = 1 << 20, 16
     values = {f"w{index}": tensor(np.zeros(size // 2, "<f2")) for index in range(count)}
     path = file_of(torch_bytes(values))
-    tracemalloc.start()
-    try:
-        checkpoint = read(path)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    checkpoint, peak = read_with_peak(path)
     assert {array.dtype.name for array in checkpoint.values()} == {"float32"}
     assert peak < 2.3 * size * count  # twice the file is what float32 takes
