@@ -1,8 +1,7 @@
 """How the extension modules are compiled; all else stands in pyproject.toml.
 
-One module a kernel level is built from one source, as far as the compiler can. Flags are tried before they are used.
-FASTGRU_BUILD_SCALAR=1 builds without vector types and FASTGRU_BUILD_OPENMP=0 without OpenMP, as on a compiler that
-has neither; FASTGRU_BUILD_FLAGS adds flags, for sanitizers.
+Kernels of all levels have one source, and are built as far as the compiler can. FASTGRU_BUILD_SCALAR=1 builds without
+vector types, FASTGRU_BUILD_OPENMP=0 without OpenMP; FASTGRU_BUILD_FLAGS adds flags, for sanitizers.
 """
 
 import os
@@ -50,8 +49,7 @@ class BuildEngine(build_ext):
             "typedef float v __attribute__((vector_size(16))); int main(void) { v a = {0}; a = a * a; return 0; }", [])
         built = []
         for extension in self.extensions:
-            level = extension.name.partition("kernels_")[2]
-            processor, extra = LEVELS.get(level, ("1", []))
+            processor, extra = LEVELS.get(level := extension.name.partition("kernels_")[2], ("1", []))
             if level:
                 probe = f"#if !({processor})\n#error\n#endif\nint main(void) {{ return 0; }}"
                 if not self.compiles(probe, extra) or (level != "baseline" and not vectors):
@@ -66,15 +64,18 @@ class BuildEngine(build_ext):
         super().build_extensions()
 
     def compiles(self, source, flags, link=False):
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, open(os.dup(2)) as said, open(os.devnull, "w") as nowhere:
             Path(folder, "probe.c").write_text(source)
+            os.dup2(nowhere.fileno(), 2)  # what the compiler says of a probe is for nobody
             try:
                 objects = self.compiler.compile([f"{folder}/probe.c"], output_dir=folder, extra_postargs=[*flags])
                 if link:
                     self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=flags)
+                return True
             except (CompileError, LinkError):
                 return False
-            return True
+            finally:
+                os.dup2(said.fileno(), 2)
 
     def has_openmp(self, flag):
         source = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }"
@@ -85,8 +86,7 @@ class BuildEngine(build_ext):
         header = Path(find_spec("scipy").origin).parent / "linalg" / "cython_blas.pxd"
         known = re.search(r"^\s*ctypedef .*\bblas_int$", header.read_text(), re.MULTILINE)
         line = "from scipy.linalg.cython_blas cimport blas_int" if known else "ctypedef int blas_int"
-        folder = Path(self.build_temp, "generated")
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder := Path(self.build_temp, "generated")).mkdir(parents=True, exist_ok=True)
         (folder / "blas_int.pxi").write_text(f"{line}\n")
         return str(folder)
 

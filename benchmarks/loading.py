@@ -1,6 +1,6 @@
 """How long a large checkpoint takes to load, and how much memory, beside reading its bytes and packing its weights.
 
-    python benchmarks/loading.py [--megabytes 100] [--runs 5]
+    python benchmarks/loading.py [--megabytes 100] [--runs 5]     (needs safetensors to write the file)
 
 Each figure is from a process of its own: reading the file's bytes, packing the same weights from memory, and
 ``fastgru.load``. Peak memory is what the process had at most, without what it had after importing fastgru.
@@ -44,7 +44,7 @@ print(time.perf_counter() - begun)
 """
 LOAD = """
 import sys, time
-import fastgru, fastgru.checkpoint, fastgru.importers, safetensors.numpy
+import fastgru, fastgru.checkpoint, fastgru.importers
 
 def memory(field):
     with open("/proc/self/status") as status:

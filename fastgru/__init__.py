@@ -6,6 +6,8 @@ and SciPy and optional libraries, is imported when it is first asked for.
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
 from .errors import (
@@ -17,9 +19,16 @@ from .errors import (
     StreamInUseError,
     UnsupportedModelError,
 )
-from .gru import GRU
 from .lazy import attach
-from .load import from_keras, from_torch, load
+
+try:
+    from .gru import GRU
+    from .load import from_keras, from_torch, load
+except ImportError as error:  # a FASTGRU_ISA that cannot be had, or a library that is missing
+    # The installed command imports this before its own module, which shows errors as one line.
+    if os.path.basename(getattr(sys, "argv", [""])[0]) in ("fastgru", "fastgru.exe"):
+        raise SystemExit(f"fastgru: error: {error}") from None
+    raise
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint, read
@@ -47,6 +56,7 @@ if TYPE_CHECKING:
         Reshape,
         Reverse,
         Select,
+        Sum,
         UpSampling1D,
         ZeroPadding1D,
     )
@@ -87,6 +97,7 @@ __all__ = [
     "ShapeError",
     "Stream",
     "StreamInUseError",
+    "Sum",
     "UnsupportedModelError",
     "UpSampling1D",
     "ZeroPadding1D",
@@ -105,7 +116,7 @@ _PLACES = {
     ".model": "Model ModelStream",
     ".spec": "Activation AveragePooling1D Cropping1D Dropout FinalState Flatten GRUSpec GRUWeights Last "
     "LayerNormalization Masking Max MaxPooling1D Mean ModelSpec Permute RepeatVector Reshape Reverse Select "
-    "UpSampling1D ZeroPadding1D",
+    "Sum UpSampling1D ZeroPadding1D",
     ".stream": "Stream",
 }
 

@@ -67,8 +67,11 @@ def _selu(x: Array) -> Array:
 
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)), with all its digits on both sides."""
-    power = np.exp(-np.abs(x))
-    return np.asarray(np.where(x >= 0, 1, power) / (1 + power))
+    power = np.abs(np.asarray(x, np.float64))
+    np.exp(np.negative(power, out=power), out=power)
+    above = np.minimum(x, 0.0)
+    np.exp(above, out=above)  # 1, or the power on the left
+    return np.asarray(np.divide(above, np.add(power, 1, out=power), out=above))
 
 
 def softmax(x: Array, *, axis: int | tuple[int, ...] = -1) -> Array:

@@ -5,6 +5,7 @@ Owns every check of an argument; knows no layer and no file.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ def as_numbers(array: Any, name: str, dtype: DTypeLike) -> NDArray[Any]:
         given = np.asarray(array)
     except Exception as error:  # whatever an object's own conversion raises
         raise DTypeError(f"{name}: cannot be made an array ({error}); pass an array of numbers") from error
+    _check_unmasked(array, name)
     if given.dtype.kind not in "fiub":
         raise DTypeError(f"{name}: got dtype {given.dtype}, wanted real numbers (float32 is used without a copy)")
     with np.errstate(all="ignore"):  # a float64 beyond float32 is inf
@@ -35,11 +37,27 @@ def as_integers(array: Any, name: str) -> NDArray[np.intp]:
         given = np.asarray(array)
     except Exception as error:  # whatever an object's own conversion raises
         raise DTypeError(f"{name}: cannot be made an array ({error}); pass an array of integers") from error
+    _check_unmasked(array, name)
     if given.dtype.kind not in "iu" and given.size:
         raise DTypeError(f"{name}: got dtype {given.dtype}, wanted integers")
     if given.dtype == np.uint64 and given.size and given.max() > np.iinfo(np.intp).max:
         raise ShapeError(f"{name}: got {given.max()}, too large for an index")
     return np.require(given, np.intp, ["C_CONTIGUOUS", "ALIGNED"])
+
+
+def _check_unmasked(array: Any, name: str) -> None:
+    """Raise for an array of ``numpy.ma`` with masked elements, or a list of such: NumPy would take them for numbers."""
+    masked = sys.modules.get("numpy.ma.core")  # who has such an array has imported it; it takes 10 ms
+    while masked is not None:
+        parts = array if type(array) in (list, tuple) else [array]
+        if any(masked.is_masked(part) for part in parts if isinstance(part, masked.MaskedArray)):
+            raise DTypeError(
+                f"{name}: got a masked array, whose mask would be lost; pass x.filled(value), and lengths= for rows "
+                "whose last steps are masked"
+            )
+        if parts is not array or not parts:
+            return
+        array = parts[0]
 
 
 def as_sequences(x: Any, features: int, dtype: DTypeLike) -> tuple[NDArray[Any], bool]:

@@ -142,7 +142,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         metavar="LENGTHS",
         help=".npy of (batch,) integers: how many steps of each row are real; or .npz of them by input",
     )
-    run.add_argument("--state", metavar="STATE.npy", help="also write the final states, where MODEL is a GRU alone")
+    run.add_argument("--state", metavar="STATE.npy", help="also write the final states, where a GRU alone is run")
     run.add_argument("--precision", choices=("float32", "float64"), default="float32")
     run.add_argument("--threads", type=_at_least_one, metavar="N", help="at most so many; without it, by the work")
     run.add_argument("--batch", type=_at_least_one, metavar="ROWS", help="rows at a time; without it, by their size")
@@ -228,7 +228,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
     read = [arguments.model, *paths_in(arguments.input), arguments.lengths]
     _check_outputs([arguments.output, arguments.state], read)
-    model = load(arguments.model, layers=arguments.layers, precision=arguments.precision, n_threads=arguments.threads)
+    layers = arguments.layers
+    if arguments.state and layers is not None and len(layers) == 1:
+        layers = layers[0]  # a GRU by its name, which has states
+    model = load(arguments.model, layers=layers, precision=arguments.precision, n_threads=arguments.threads)
     x = read_inputs(arguments.input, [source.name for source in inputs_of(model)])
     lengths = read_lengths(arguments.lengths) if arguments.lengths else None
     start = time.perf_counter()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from .terminal import print_table, printable
@@ -14,6 +15,9 @@ from .terminal import print_table, printable
 __all__ = ["print_conversion", "print_description"]
 
 NAMES_SHOWN = 8
+ROWS_SHOWN = 100  # layers of a table; a file may describe 100,000
+LONGEST_CELL = 160  # a layer may have a thousand inputs, and sizes of a thousand digits
+_REDUCED = {"float16", "bfloat16", "int8", "uint8", "int32"}
 _UNSAID = ("bias", "return_sequences")  # is so in most layers; said where it is not
 
 
@@ -39,10 +43,14 @@ def print_conversion(found: dict[str, Any]) -> None:
 
 def _print_layers(layers: Sequence[dict[str, Any]]) -> None:
     """The table of layers, without the columns that have nothing to say."""
-    rows = list(_rows(layers, graph=not _is_chain(layers)))
+    every = _rows(layers, graph=not _is_chain(layers))
+    rows = list(islice(every, ROWS_SHOWN))
     kept = [name for name in _COLUMNS if name in _ALWAYS or any(row[name] for row in rows)]
     if rows:
-        print_table(kept, [[row[name] for name in kept] for row in rows], right=("parameters",))
+        print_table(kept, [[_cut(row[name], LONGEST_CELL) for name in kept] for row in rows], right=("parameters",))
+    more = sum(1 for _ in every)
+    if more:
+        print(f"... and {more:,} more, which --json lists")
 
 
 _COLUMNS = ("layer", "kind", "takes", "sizes", "gives", "options", "parameters")
@@ -72,6 +80,10 @@ def _is_chain(layers: Sequence[dict[str, Any]]) -> bool:
     masked = any(layer["mask"] is not None for layer in layers)
     follows = all(edges == [previous] for edges, previous in zip(taken[1:], before, strict=False))
     return not masked and len(taken[:1] and taken[0]) <= 1 and (follows or not any(taken))
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def _edges(inputs: Sequence[dict[str, Any]], mask: dict[str, Any] | None) -> str:
@@ -123,10 +135,18 @@ def _facts(found: dict[str, Any]) -> list[str]:
         *([f"  parameters  {found['parameters']:,} in {count} layer{'s' if count != 1 else ''}"] if count else []),
         f"  loads as    {_loads_as(found)}",
     ]
+    if any(kind != "float32" for kind in found["stored"]):
+        lines.append(f"  stored as   {_stored(found['stored'])}")
     if found["inputs"]:
-        lines.append(f"  takes       {', '.join(_flow(each['name'], each) for each in found['inputs'])}")
-        lines.append(f"  gives       {', '.join(_flow(each['from'], each) for each in found['outputs'])}")
+        lines.append(f"  takes       {_some([_flow(each['name'], each) for each in found['inputs']])}")
+        lines.append(f"  gives       {_some([_flow(each['from'], each) for each in found['outputs']])}")
     return lines
+
+
+def _stored(counts: dict[str, int]) -> str:
+    """``int8 (2 tensors), float32 (2 tensors)``; where a type is not computed in, what becomes of it."""
+    words = [f"{kind} ({count} tensor{'s' if count != 1 else ''})" for kind, count in counts.items()]
+    return ", ".join(words) + ("; read as float32" if counts.keys() & _REDUCED else "")
 
 
 def _flow(name: str, each: dict[str, Any]) -> str:
@@ -136,11 +156,14 @@ def _flow(name: str, each: dict[str, Any]) -> str:
 
 def _notes(found: dict[str, Any]) -> list[str]:
     """The lines below it: what cannot be loaded, what is not used, and how to load the rest."""
-    lines = [
+    problems = [
         f"  {_problem_of(layer, found)}"
         for layer in found["layers"]
         if layer["problem"] and layer["problem"] != found["problem"]
     ]
+    lines = problems[:ROWS_SHOWN]
+    if problems[ROWS_SHOWN:]:
+        lines.append(f"  ... and {len(problems) - ROWS_SHOWN:,} more")
     lines += _names(found["unused"], "tensor that no layer uses", "tensors that no layer uses")
     lines += _names(found["beside"], "tensor beside the model", "tensors beside the model, as of an optimizer")
     lines += _names(found["skipped"], "object that is not a tensor", "objects that are not tensors")
@@ -178,5 +201,9 @@ def _without_path(problem: str, found: dict[str, Any]) -> str:
 def _names(names: Sequence[str], one: str, several: str) -> list[str]:
     if not names:
         return []
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ["", f"{len(names)} {one if len(names) == 1 else several}:", f"  {', '.join(names[:NAMES_SHOWN])}{more}"]
+    return ["", f"{len(names)} {one if len(names) == 1 else several}:", f"  {_some(names)}"]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(_cut(name, LONGEST_CELL) for name in names[:NAMES_SHOWN]) + more

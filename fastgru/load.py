@@ -14,13 +14,24 @@ from .gru import GRU, Backend, Precision
 from .spec.gru import GRUSpec
 
 if TYPE_CHECKING:
-    from .importers.chain import LayerItem
+    from .importers.chain import LayerItem, Layers
+    from .importers.named import Named
     from .model import Model
     from .spec import ModelSpec
 
 __all__ = ["from_keras", "from_torch", "load"]
 
 
+@overload
+def load(  # type: ignore[overload-overlap]  # a str is a sequence of str too
+    path: str | os.PathLike[str],
+    *,
+    layers: str | Named,
+    precision: Precision = ...,
+    n_threads: int | None = ...,
+    backend: Backend | None = ...,
+    strict: bool = ...,
+) -> GRU: ...
 @overload
 def load(
     path: str | os.PathLike[str],
@@ -44,7 +55,7 @@ def load(
 def load(
     path: str | os.PathLike[str],
     *,
-    layers: Sequence[LayerItem] | None = None,
+    layers: Layers | None = None,
     precision: Precision = "float32",
     n_threads: int | None = None,
     backend: Backend | None = None,
@@ -60,14 +71,15 @@ def load(
         A PyTorch file (``torch.save`` of any version from 0.2 on) of a state dict, a training checkpoint or a whole
         module; TorchScript; a ``.pt2`` of ``torch.export``; safetensors, also what ``Model.save`` wrote; ``.npz``;
         Keras files of any version (``.keras``, ``.h5``, ``.weights.h5``); RTNeural's JSON; RNNoise's ``.rnnn``.
-    layers : sequence of str, Named or layer, optional
+    layers : sequence of str, Named or layer, or str or Named, optional
         For a file that holds weights and not the order of its layers: the chain, as prefixes of the file's modules and
         objects for what has no weights: ``["embedding", "gru", fastgru.Last(), "fc"]``. A prefix that holds one 2-D
         weight and no bias is an Embedding where it comes first, and a Linear elsewhere or where only that fits the
         next layer. What weights alone do not say (padding, stride, epsilon, activations) has the defaults of the
         framework; other values are given by ``fastgru.Named("conv", padding=1)`` in place of ``"conv"``. Every layer
         takes and gives (batch, time, features), so a BatchNorm1d normalises the last axis and a Conv1d runs over the
-        steps, without transposes between. Without ``layers`` such a file must hold exactly one GRU stack.
+        steps, without transposes between. Without ``layers`` such a file must hold exactly one GRU stack. A name by
+        itself, ``layers="encoder"``, is that GRU with its states; other layers are left out with ``strict=False``.
     precision : {"float32", "float64"}, optional
         What the model computes in; weights are converted.
     n_threads : int, optional
@@ -82,7 +94,8 @@ def load(
     -------
     GRU or Model
         A GRU, ``(batch, time, input_size)`` to ``(batch, time, directions * hidden_size)`` and the final state, where
-        the file is one GRU stack; otherwise a Model, from its first layer's input to its last layer's output.
+        the file is one GRU stack or ``layers`` is the name of one; otherwise a Model, from its first layer's input to
+        its last layer's output. A list gives a Model also where it names one GRU.
 
     Raises
     ------
@@ -103,13 +116,12 @@ def load(
 
     Examples
     --------
-    A state dict as PyTorch writes it, here by way of safetensors:
+    A GRU by the names that PyTorch gives its weights, here in an ``.npz`` file:
 
     >>> import os, tempfile
     >>> import numpy as np
-    >>> from safetensors.numpy import save_file
-    >>> path = os.path.join(tempfile.mkdtemp(), "gru.safetensors")
-    >>> save_file({"weight_ih_l0": np.zeros((6, 3), np.float32), "weight_hh_l0": np.zeros((6, 2), np.float32)}, path)
+    >>> path = os.path.join(tempfile.mkdtemp(), "gru.npz")
+    >>> np.savez(path, weight_ih_l0=np.zeros((6, 3), np.float32), weight_hh_l0=np.zeros((6, 2), np.float32))
     >>> gru = load(path)
     >>> y, h = gru(np.ones((1, 5, 3), np.float32))
     >>> y.shape, h.shape
@@ -122,6 +134,15 @@ def load(
     return _build(spec, precision, n_threads, backend)
 
 
+@overload
+def from_torch(  # type: ignore[overload-overlap]
+    module_or_state_dict: object,
+    *,
+    layers: str | Named,
+    precision: Precision = ...,
+    n_threads: int | None = ...,
+    backend: Backend | None = ...,
+) -> GRU: ...
 @overload
 def from_torch(
     module_or_state_dict: object,
@@ -143,7 +164,7 @@ def from_torch(
 def from_torch(
     module_or_state_dict: object,
     *,
-    layers: Sequence[LayerItem] | None = None,
+    layers: Layers | None = None,
     precision: Precision = "float32",
     n_threads: int | None = None,
     backend: Backend | None = None,
@@ -155,11 +176,13 @@ def from_torch(
     module_or_state_dict : object
         An ``nn.GRU``, an ``nn.GRUCell`` or an ``nn.Sequential``; any other module (it must have ``state_dict()``), of
         which only the weights and the options of the modules in it count, because its forward is code; or a dict of
-        PyTorch's names to tensors or arrays. The weights are copied. ``batch_first`` makes no difference: fastgru is
+        PyTorch's names to tensors or arrays. A scripted or traced module is what its file would be: its code is
+        followed. The weights are copied. ``batch_first`` makes no difference: fastgru is
         batch first. Where an ``nn.Sequential`` ends with a GRU, the model gives its outputs and then one final state
         for each layer and direction.
-    layers : sequence of str, Named or layer, optional
-        The chain of layers where the module is more than one GRU stack and no ``nn.Sequential``, as in ``load``.
+    layers : sequence of str, Named or layer, or str or Named, optional
+        The chain of layers where the module is more than one GRU stack and no ``nn.Sequential``, or the name of a GRU,
+        as in ``load``.
     precision, n_threads, backend
         As in ``load``.
 
@@ -184,12 +207,10 @@ def from_torch(
     >>> gru.hidden_size
     2
     """
-    from .checkpoint.contents import Checkpoint
     from .importers import spec_of
-    from .importers.live import contents_of
+    from .importers.live import checkpoint_of
 
-    tensors, modules = contents_of(module_or_state_dict)
-    spec = spec_of(Checkpoint(type(module_or_state_dict).__name__, "pytorch-live", tensors, modules), layers)
+    spec = spec_of(checkpoint_of(module_or_state_dict), layers)
     return _build(spec, precision, n_threads, backend)
 
 

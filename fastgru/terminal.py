@@ -1,6 +1,6 @@
 """What a person sees on a terminal: tables, progress bars, and characters that are safe to print.
 
-Uses rich on a terminal where it is installed; plain text otherwise, and always where the output goes to a file.
+Uses rich for progress bars on a terminal where it is installed; all else is plain text.
 Computes nothing and knows no command.
 """
 
@@ -20,7 +20,7 @@ __all__ = ["can_print", "print_table", "printable", "progress"]
 
 BAR_WIDTH = 24
 REDRAW_SECONDS = 0.1
-NARROWEST = 10  # characters that a column is left with where a table is too wide
+NARROWEST = 24  # characters that a cell in a list is left with
 
 
 def printable(text: str) -> str:
@@ -42,16 +42,23 @@ def can_print(characters: str, stream: TextIO) -> bool:
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
     """Print rows under headings on standard output, within the width of the terminal or of ``COLUMNS``, or 80.
 
-    The columns named in ``right`` are aligned to the right and keep their width; long cells of the others are wrapped.
+    The columns named in ``right`` are aligned to the right and keep their width; long cells of the others are wrapped
+    between words. Where the longest words do not fit beside each other, each row is printed as a list of its cells.
     """
     cells = [[printable(cell).replace("\n", " ") for cell in row] for row in rows]
-    if sys.stdout.isatty() and find_spec("rich") is not None:
-        _print_rich_table(headings, cells, right)
+    columns = list(zip(headings, *cells, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    least = [
+        width if heading in right else max(map(_longest_word, column))
+        for heading, width, column in zip(headings, widths, columns, strict=True)
+    ]
+    limit = shutil.get_terminal_size().columns
+    if not _narrow(widths, least, limit):
+        _print_lists(headings, cells, limit)
         return
-    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
-    _narrow(widths, [heading not in right for heading in headings], shutil.get_terminal_size().columns)
-    for row in (headings, ["-" * width for width in widths], *cells):
-        wrapped = [textwrap.wrap(cell, width) for cell, width in zip(row, widths, strict=True)]
+    rule = "\u2500" if sys.stdout.isatty() and can_print("\u2500", sys.stdout) else "-"
+    for row in (headings, [rule * width for width in widths], *cells):
+        wrapped = [_wrapped(cell, width) for cell, width in zip(row, widths, strict=True)]
         for parts in zip_longest(*wrapped, fillvalue=""):
             aligned = [
                 part.rjust(width) if heading in right else part.ljust(width)
@@ -60,27 +67,38 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: S
             print("  ".join(aligned).rstrip())
 
 
-def _narrow(widths: list[int], may_wrap: Sequence[bool], limit: int) -> None:
-    """Take from the widest column, one character at a time, until all fit with two spaces between them."""
+def _narrow(widths: list[int], least: Sequence[int], limit: int) -> bool:
+    """Take from the widest column, one character at a time, until all fit with two spaces between them, if they can."""
     while sum(widths) + 2 * (len(widths) - 1) > limit:
-        width, place = max((width, place) for place, width in enumerate(widths) if may_wrap[place])
-        if width <= NARROWEST:
-            return
+        width, place = max((width if width > least[place] else -1, place) for place, width in enumerate(widths))
+        if width < 0:
+            return False
         widths[place] -= 1
+    return True
 
 
-def _print_rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def _print_lists(headings: Sequence[str], rows: Sequence[Sequence[str]], limit: int) -> None:
+    """Each row as its first cell, and below it the others that are not empty, each behind its heading."""
+    named = max(map(len, headings[1:]), default=0)
+    for first, *others in rows:
+        indent = " " * (len(first) - len(first.lstrip()) + 2)
+        print(first)
+        for heading, cell in zip(headings[1:], others, strict=True):
+            begin = f"{indent}{heading.ljust(named)}  "
+            for line in _wrapped(cell, max(limit - len(begin), NARROWEST)):
+                print(begin + line)
+                begin = " " * len(begin)
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))  # Text: square brackets in a name are not markup
-    Console().print(table)
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False)
+
+
+def _longest_word(text: str) -> int:
+    """What a column needs in order to keep the words of a cell, and the spaces that the cell begins with."""
+    indent = len(text) - len(text.lstrip())
+    first, *others = text.split() or [""]
+    return max(indent + len(first), *map(len, others), 0)
 
 
 @contextmanager

@@ -24,7 +24,19 @@ import fastgru
 from fastgru import cli, conversion, run_file, terminal
 from fastgru.checkpoint import Checkpoint
 from fastgru.cli import main
-from fastgru.spec import Activation, Dense, Embedding, GRULayer, Input, Last, Mean, ModelSpec, Node, Reshape
+from fastgru.spec import (
+    Activation,
+    Concatenate,
+    Dense,
+    Embedding,
+    GRULayer,
+    Input,
+    Last,
+    Mean,
+    ModelSpec,
+    Node,
+    Reshape,
+)
 
 DEMO = resources.files("fastgru.demo")
 DIGITS = str(DEMO / "digits.pt")
@@ -333,6 +345,18 @@ def test_final_states_of_a_model_are_refused(images: str, tmp_path: Path, capsys
     assert not (tmp_path / "y.npy").exists()
 
 
+def test_the_one_gru_that_layers_names_has_states(images: str, tmp_path: Path) -> None:
+    with np.load(DEMO / "digits.npz") as data:
+        x = data["images"] / np.float32(16)
+    weights = {name: value for name, value in fastgru.read(DIGITS).items() if name.startswith("gru.")}
+    save_file(weights, tmp_path / "gru.safetensors")
+    y, h = tmp_path / "y.npy", tmp_path / "h.npy"
+    command = ["run", str(tmp_path / "gru.safetensors"), images, "-o", str(y), "--layers", "gru", "--state", str(h)]
+    assert main(command) == 0
+    for path, wanted in zip((y, h), fastgru.load(tmp_path / "gru.safetensors")(x), strict=True):
+        assert same_bits(np.load(path), wanted)
+
+
 def test_an_output_never_goes_over_an_input(images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = Path(images).read_bytes()
     assert main(["run", DIGITS, images, "-o", images, "--layers", CHAIN]) == 1
@@ -428,10 +452,7 @@ def test_a_long_run_shows_progress_on_a_terminal(
     assert ("#" in shown) != rich
 
 
-@pytest.mark.parametrize("rich", [True, False])
-def test_tables_keep_square_brackets(rich: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not rich:
-        without_rich(monkeypatch)
+def test_tables_keep_square_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", Terminal())
     terminal.print_table(("layer", "size"), [("[bold]gru[/bold]", "3")], right=("size",))
     assert "[bold]gru[/bold]" in sys.stdout.getvalue()
@@ -440,6 +461,26 @@ def test_tables_keep_square_brackets(rich: bool, monkeypatch: pytest.MonkeyPatch
 def test_a_plain_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.print_table(("layer", "size"), [("gru", "12"), ("output", "3")], right=("size",))
     assert capsys.readouterr().out == "layer   size\n------  ----\ngru       12\noutput     3\n"
+
+
+@pytest.mark.parametrize("terminal_like", [True, False])
+@pytest.mark.parametrize("columns", [24, 40, 60, 80, 100])
+def test_a_table_never_breaks_a_word(
+    columns: int, terminal_like: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    headings = ("layer", "kind", "takes", "parameters")
+    row = ("  global_pooling1d", "BatchNormalization", "embedding, gru_2[1]", "12")
+    if terminal_like:
+        monkeypatch.setattr(sys, "stdout", Terminal())
+    terminal.print_table(headings, [row, ("x", "GRU", "", "1,000")], right=("parameters",))
+    out = sys.stdout.getvalue() if terminal_like else capsys.readouterr().out
+    words = out.replace("\u2500", "-").split()
+    assert [word for word in words if word.strip("-")].count("BatchNormalization") == 1
+    for word in " ".join((*row, "x GRU 1,000")).split():
+        assert word in words
+    assert columns < 40 or max(map(len, out.splitlines())) <= columns
+    assert out.splitlines()[0].split() == (list(headings) if columns >= 80 else ["global_pooling1d"])
 
 
 @pytest.mark.parametrize("columns", [60, 80])
@@ -483,6 +524,35 @@ def translator(tmp_path: Path) -> str:
         ("decoder", ("encoder", 1)),
     )
     return save_model(tmp_path / "translator.safetensors", spec)
+
+
+@pytest.mark.parametrize("name", ["torch_dynamic_int8.pt", "torch_bfloat16.pt", "torch_gru.pt"])
+def test_inspect_says_in_which_precision_tensors_are_stored(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(Path(__file__).parent / "golden" / name)
+    assert main(["inspect", path, "--json"]) == 0
+    stored = json.loads(capsys.readouterr().out)["stored"]
+    assert main(["inspect", path]) == 0
+    shown = capsys.readouterr().out
+    if name == "torch_dynamic_int8.pt":
+        assert stored == {"int8": 2, "float32": 2}
+        assert "stored as   int8 (2 tensors), float32 (2 tensors); read as float32" in shown
+    elif name == "torch_bfloat16.pt":
+        assert stored == {"bfloat16": 4} and "stored as   bfloat16 (4 tensors); read as float32" in shown
+    else:
+        assert stored == {"float32": 4} and "stored as" not in shown
+
+
+def test_inspect_of_a_hostile_graph_prints_no_more_than_a_person_can_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes = tuple(Node(f"layer_{index}", Concatenate(), ("x",) * 100) for index in range(2000))
+    outputs = tuple(node.name for node in nodes)
+    path = save_model(tmp_path / "vast.safetensors", ModelSpec((Input("x", (None, 1)),), nodes, outputs))
+    capsys.readouterr()
+    assert main(["inspect", path]) == 0
+    out = capsys.readouterr().out
+    assert "... and 1,900 more, which --json lists" in out and "and 1,992 more" in out
+    assert len(out) < 40_000
 
 
 def translator_inputs(folder: Path, rows: int = 7) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -709,10 +779,22 @@ def test_closed_outputs_are_no_error(images: str, tmp_path: Path) -> None:
     assert np.load(out).shape == (540, 10)
 
 
-def test_a_kernel_level_that_cannot_be_had_is_one_line() -> None:
+# What an installer writes for the command that pyproject.toml names.
+SCRIPT = """import sys
+from fastgru.cli import main
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("way", ["module", "command"])
+def test_a_kernel_level_that_cannot_be_had_is_one_line(way: str, tmp_path: Path) -> None:
+    script = tmp_path / "fastgru"
+    script.write_text(SCRIPT)
     done = subprocess.run(
-        [sys.executable, "-m", "fastgru", "config"],
-        env={**os.environ, "FASTGRU_ISA": "sse9"},
+        [sys.executable, *(["-m", "fastgru"] if way == "module" else [str(script)]), "config"],
+        cwd=tmp_path.parent,
+        env={**os.environ, "FASTGRU_ISA": "sse9", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
         check=False,

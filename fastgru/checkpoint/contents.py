@@ -32,6 +32,9 @@ class Checkpoint(Mapping[str, np.ndarray], Fields):
     metadata : dict
         What else the file says of itself: versions, who wrote it, and ``"skipped"``, the names of objects in it
         that are not tensors.
+    stored : dict of str to str
+        The type that a tensor has in the file, by its name, where ``tensors`` has it widened or dequantised:
+        ``"float16"``, ``"bfloat16"``, ``"int8"``, ``"uint8"`` or ``"int32"``.
     """
 
     path: str
@@ -39,6 +42,7 @@ class Checkpoint(Mapping[str, np.ndarray], Fields):
     tensors: dict[str, np.ndarray]
     config: dict[str, Any] | None
     metadata: dict[str, Any]
+    stored: dict[str, str]
 
     def __init__(
         self,
@@ -47,8 +51,9 @@ class Checkpoint(Mapping[str, np.ndarray], Fields):
         tensors: dict[str, np.ndarray],
         config: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
+        stored: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(path, format, tensors, config, {} if metadata is None else metadata)
+        super().__init__(path, format, tensors, config, {} if metadata is None else metadata, stored or {})
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.tensors[name]

@@ -25,8 +25,8 @@ MAX_DIMENSIONS = 8
 
 def read_hdf5_floats(
     content: bytes, where: str, *, skip: Collection[str] = ()
-) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Every floating-point dataset by its path, and the paths of what was left out.
+) -> tuple[dict[str, np.ndarray], dict[str, str], list[str]]:
+    """Every floating-point dataset by its path, the type of those that had 16 bits, and the paths of what was left out.
 
     Parameters
     ----------
@@ -54,11 +54,11 @@ def read_hdf5_floats(
             floats.append(node)
         else:
             skipped.append(node.path)
-    return read_arrays(structure, floats), skipped
+    return *read_arrays(structure, floats), skipped
 
 
-def read_arrays(structure: Structure, nodes: Iterable[Node]) -> dict[str, np.ndarray]:
-    """The data of datasets of floats by their path, 16-bit floats widened to float32.
+def read_arrays(structure: Structure, nodes: Iterable[Node]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The data of datasets of floats by their path, 16-bit floats widened to float32, and which of them these are.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def read_arrays(structure: Structure, nodes: Iterable[Node]) -> dict[str, np.nda
     reader = _Reader(h5py, structure)
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
-            return {node.path: reader.array(file, node) for node in nodes}
+            return {node.path: reader.array(file, node) for node in nodes}, reader.stored
     except FastGRUError:
         raise
     except MemoryError as error:
@@ -90,6 +90,7 @@ class _Reader:
     def __init__(self, h5py: Any, structure: Structure) -> None:
         self.h5py, self.structure = h5py, structure
         self.left = self.size = len(structure.blocks.data)  # bytes of tensors still to be had
+        self.stored: dict[str, str] = {}  # the type of each 16-bit float, by its path
 
     def error(self, path: str, message: str) -> CheckpointError:
         return self.structure.blocks.error_at(path, message)
@@ -105,7 +106,10 @@ class _Reader:
         array = np.empty(self.checked_shape(node.path, dataset, size), dtype)
         if array.size:
             dataset.read(spaces.ALL, spaces.ALL, array)
-        if kind.get_class() == types.OPAQUE:  # bfloat16
+        opaque = kind.get_class() == types.OPAQUE  # bfloat16, as Keras writes it
+        if size == 2:
+            self.stored[node.path] = "float16" if dtype == np.float16 and not opaque else "bfloat16"
+        if opaque:
             bits = array.view("<u2").astype(np.uint32)
             bits <<= 16
             array = bits.view(np.float32)

@@ -127,9 +127,10 @@ def _read_lists(
         "weight_names": listed,
         "skipped": beside + sorted(others),
     }
-    arrays = read_arrays(structure, floats.values())
+    arrays, stored = read_arrays(structure, floats.values())
     tensors = {path: arrays[node.path] for path, node in floats.items()}
-    return Checkpoint(structure.blocks.where, "keras-h5", tensors, config, metadata)
+    reduced = {path: stored[node.path] for path, node in floats.items() if node.path in stored}
+    return Checkpoint(structure.blocks.where, "keras-h5", tensors, config, metadata, reduced)
 
 
 def _listed(structure: Structure, attributes: Attributes, group: Node, layer: str) -> Iterator[Node]:
@@ -190,4 +191,5 @@ def _read_variables(structure: Structure, attributes: Attributes) -> Checkpoint:
             f"attribute model_config or layer_names, or floating-point arrays in groups called {VARIABLES}"
         )
     metadata = {"names": found.names, "skipped": found.skipped}
-    return Checkpoint(structure.blocks.where, "keras-weights", read_arrays(structure, found.arrays), None, metadata)
+    tensors, stored = read_arrays(structure, found.arrays)
+    return Checkpoint(structure.blocks.where, "keras-weights", tensors, None, metadata, stored)

@@ -32,24 +32,29 @@ def read_keras_shards(opened: OpenedFile) -> Checkpoint:
         raise CheckpointError(f"{where}: got {opened.size} bytes of JSON, wanted at most {MAX_JSON_BYTES}")
     shards = _shards(parse_json(opened.read_all(), where).get("weight_map"), where)
     tensors: dict[str, np.ndarray] = {}
+    stored: dict[str, str] = {}
     names: dict[str, str] = {}
     skipped: dict[str, None] = {}  # an ordered set: every file may have a part of the optimizer
     for shard, groups in shards.items():
         with open_checkpoint(os.path.join(os.path.dirname(where), shard)) as file:
-            arrays = _read_shard(file, groups, names, skipped)
+            arrays, reduced = _read_shard(file, groups, names, skipped)
         again = tensors.keys() & arrays.keys()
         if again:
             raise CheckpointError(f"{where}: {shown(min(again))} is in several files, among them {shown(shard)}")
         tensors.update(arrays)
+        stored.update(reduced)
     if not tensors:
         raise CheckpointError(f"{where}: its weight_map names no weights")
-    return Checkpoint(where, "keras-weights", tensors, None, {"names": names, "skipped": list(skipped)})
+    return Checkpoint(where, "keras-weights", tensors, None, {"names": names, "skipped": list(skipped)}, stored)
 
 
 def _read_shard(
     file: OpenedFile, groups: set[str], names: dict[str, str], skipped: dict[str, None]
-) -> dict[str, np.ndarray]:
-    """The arrays of one file, which must be in the groups that the map puts there; adds to the two last arguments."""
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """What ``read_arrays`` gives of one file; all must be in the groups that the map puts there.
+
+    Adds to the two last arguments.
+    """
     if find_hdf5(file.head) is None:
         raise CheckpointError(f"{file.path}: it is not an HDF5 file; wanted a part of Keras weights in every file")
     structure = open_structure(file)

@@ -26,5 +26,5 @@ def read_keras_zip(opened: OpenedFile) -> Checkpoint:
     content = archive.read(KERAS_WEIGHTS, deflated=True)
     if not content.startswith(HDF5):
         raise CheckpointError(f"{place}: it is not an HDF5 file; the file is damaged")
-    tensors, skipped = read_hdf5_floats(content, place, skip=("optimizer",))
-    return Checkpoint(where, "keras", tensors, config, {**metadata, "skipped": skipped})
+    tensors, stored, skipped = read_hdf5_floats(content, place, skip=("optimizer",))
+    return Checkpoint(where, "keras", tensors, config, {**metadata, "skipped": skipped}, stored)

@@ -41,19 +41,22 @@ def read_npz(opened: OpenedFile) -> Checkpoint:
     if len(names) > MAX_ARRAYS:
         raise CheckpointError(f"{opened.path}: got {len(names)} arrays, wanted at most {MAX_ARRAYS}")
     tensors: dict[str, np.ndarray] = {}
+    stored: dict[str, str] = {}
     skipped = []
     for record in names:
         name = record.removesuffix(NPY_SUFFIX)
-        array = _array(archive.read(record, deflated=True), f"{opened.path}: array {shown(name)}")
+        array, dtype = _array(archive.read(record, deflated=True), f"{opened.path}: array {shown(name)}")
         if array is None:
             skipped.append(name)
-        else:
-            tensors[name] = array
-    return Checkpoint(opened.path, "npz", tensors, None, {"skipped": skipped})
+            continue
+        tensors[name] = array
+        if dtype == np.float16:
+            stored[name] = "float16"
+    return Checkpoint(opened.path, "npz", tensors, None, {"skipped": skipped}, stored)
 
 
-def _array(content: bytes, place: str) -> np.ndarray | None:
-    """The array of one record, or None where its elements are not numbers."""
+def _array(content: bytes, place: str) -> tuple[np.ndarray | None, np.dtype | None]:
+    """The array of one record and the type it has there; None and None where its elements are not numbers."""
     header, start = _header(content, place)
     found = _HEADER.fullmatch(header)
     if found is None:
@@ -61,7 +64,7 @@ def _array(content: bytes, place: str) -> np.ndarray | None:
     descr = found["descr"]
     if not _NUMBERS.fullmatch(descr):
         if _NOT_NUMBERS.fullmatch(descr) and not _OBJECTS.search(descr):
-            return None
+            return None, None
         raise CheckpointError(f"{place}: {_refusal(descr)}")
     dtype = np.dtype(descr.strip("'"))
     shape = _shape(found["shape"], place)
@@ -70,7 +73,7 @@ def _array(content: bytes, place: str) -> np.ndarray | None:
         raise CheckpointError(
             f"{place}: got {len(content) - start} bytes, wanted {wanted} for {dtype} of shape {shape}; it is damaged"
         )
-    return _plain(np.frombuffer(content, dtype, offset=start), shape, found["fortran"] == "True")
+    return _plain(np.frombuffer(content, dtype, offset=start), shape, found["fortran"] == "True"), dtype
 
 
 def _header(content: bytes, place: str) -> tuple[str, int]:

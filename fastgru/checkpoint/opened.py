@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import BinaryIO
+from io import BufferedReader
 
 from ..errors import CheckpointError
 from ..fields import Fields
@@ -26,7 +26,7 @@ class OpenedFile(Fields):
     """An open, non-empty, regular file."""
 
     path: str
-    file: BinaryIO
+    file: BufferedReader
     size: int
     head: bytes
 
@@ -40,11 +40,26 @@ class OpenedFile(Fields):
 
     def read_all(self) -> bytes:
         """The whole content, in one piece."""
-        self.file.seek(0)
-        content = self.file.read(self.size)
-        if len(content) != self.size:
-            raise CheckpointError(f"{self.path}: got {len(content)} bytes, wanted {self.size}: it changed while read")
+        return self.read(0, self.size)
+
+    def read(self, start: int, length: int) -> bytes:
+        """Exactly that many bytes; the caller has checked that the file is as long."""
+        self.file.seek(start)
+        content = self.file.read(length)
+        self._check_read(len(content), length)
         return content
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """The same, into memory that is there."""
+        self.file.seek(start)
+        got = 0
+        while got < len(buffer) and (more := self.file.readinto(buffer[got:])):
+            got += more
+        self._check_read(got, len(buffer))
+
+    def _check_read(self, got: int, wanted: int) -> None:
+        if got != wanted:
+            raise CheckpointError(f"{self.path}: got {got} bytes, wanted {wanted}: it changed while read")
 
 
 @contextmanager

@@ -1,16 +1,19 @@
-"""safetensors files, parsed by the safetensors library; 16-bit floats are widened here, by hand.
+"""safetensors files: a length, a JSON header of names, types, shapes and offsets, and the bytes they speak of.
 
-Owns the translation, and the keys under which fastgru's own files describe their layers: the library checks offsets and
-sizes, this checks the header as strictly as any JSON.
+Owns the reading, and the keys under which fastgru's own files describe their layers. The header is checked before a
+byte of a tensor is read: the tensors must lie one behind the other and fill the file. The safetensors library is what
+the tests compare with, and not used here: it copies every tensor once more.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from ..errors import CheckpointError
+from ..fields import Fields
 from .contents import Checkpoint
 from .opened import OpenedFile
 from .text import MAX_JSON_BYTES, parse_json, shown
@@ -20,10 +23,21 @@ __all__ = ["FORMAT", "FORMAT_KEY", "MODEL_KEY", "VERSION_KEY", "read_safetensors
 FORMAT = 1  # of the description in a file that fastgru writes; one that it does not know is refused
 FORMAT_KEY, VERSION_KEY, MODEL_KEY = "fastgru.format", "fastgru.version", "fastgru.model"
 MAX_DIMENSIONS = 8
+LENGTH_BYTES = 8
 _ELEMENTS = {
     "F32": "<f4", "F64": "<f8", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "u1",
 }  # fmt: skip
+_REDUCED = {"F16": "float16", "BF16": "bfloat16"}
+
+
+class _Entry(Fields):
+    """One tensor as the header has it, its type known and its shape and offsets proved to be counts that fit."""
+
+    kind: str
+    shape: tuple[int, ...]
+    start: int  # from the end of the header
+    end: int
 
 
 def read_safetensors(opened: OpenedFile) -> Checkpoint:
@@ -32,64 +46,93 @@ def read_safetensors(opened: OpenedFile) -> Checkpoint:
     Where fastgru wrote it, ``format`` is ``"fastgru"`` and ``config`` its description of the layers.
     """
     where = opened.path
-    content = opened.read_all()
-    length = int.from_bytes(content[:8], "little")
-    if length > min(len(content) - 8, MAX_JSON_BYTES):
+    length = int.from_bytes(opened.head[:LENGTH_BYTES], "little")
+    if length > min(opened.size - LENGTH_BYTES, MAX_JSON_BYTES):
         raise CheckpointError(
-            f"{where}: its header is said to have {length} bytes, the file has {len(content)}; it is "
+            f"{where}: its header is said to have {length} bytes, the file has {opened.size}; it is "
             "damaged or was cut off"
         )
-    header = parse_json(content[8 : 8 + length], f"{where}: safetensors header")
-    metadata = header.pop("__metadata__", None) or {}
-    if not isinstance(metadata, dict):
-        raise CheckpointError(f"{where}: its metadata is a {type(metadata).__name__}, wanted an object")
-    found = _deserialised(content, where)
-    del content
-    if found.keys() != header.keys():
-        raise CheckpointError(f"{where}: its header names {len(header)} tensors, {len(found)} were found")
-    # Popped one by one, so that a widened tensor replaces its 16-bit original in memory.
-    tensors = {name: _array(found.pop(name), f"{where}: tensor {shown(name)}") for name in header}
+    header = parse_json(opened.read(LENGTH_BYTES, length), f"{where}: safetensors header")
+    metadata = _metadata(header.pop("__metadata__", None), where)
+    entries = {name: _entry(value, _place(where, name)) for name, value in header.items()}
+    begin = LENGTH_BYTES + length
+    _check_layout(entries, opened.size - begin, where)
+    # Read one by one, so that no more than one tensor is held twice while it is widened.
+    tensors = {name: _array(opened, begin, entry, _place(where, name)) for name, entry in entries.items()}
+    stored = {name: _REDUCED[entry.kind] for name, entry in entries.items() if entry.kind in _REDUCED}
     if FORMAT_KEY not in metadata:
-        return Checkpoint(where, "safetensors", tensors, None, {**metadata, "skipped": []})
+        return Checkpoint(where, "safetensors", tensors, None, {**metadata, "skipped": []}, stored)
     text = metadata.pop(MODEL_KEY, "{}").encode("utf-8", "surrogatepass")
     config = parse_json(text, f"{where}: its description of the layers")
-    return Checkpoint(where, "fastgru", tensors, config, {**metadata, "skipped": []})
+    return Checkpoint(where, "fastgru", tensors, config, {**metadata, "skipped": []}, stored)
 
 
-def _deserialised(content: bytes, where: str) -> dict[str, dict[str, Any]]:
-    import safetensors
-
-    try:
-        return dict(safetensors.deserialize(content))  # type: ignore[no-untyped-call]
-    except BaseException as error:  # a panic in the library is not an Exception
-        if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
-            raise
-        raise CheckpointError(
-            f"{where}: it is not a sound safetensors file ({str(error)[:200]}); wanted one as "
-            "safetensors writes it, so copy or download it again"
-        ) from error
+def _place(where: str, name: str) -> str:
+    return f"{where}: tensor {shown(name)}"
 
 
-def _array(found: dict[str, Any], place: str) -> np.ndarray:
-    kind, shape, data = found["dtype"], tuple(found["shape"]), found["data"]
-    if kind not in _ELEMENTS:
+def _metadata(value: Any, where: str) -> dict[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise CheckpointError(f"{where}: its metadata is not an object of texts, as safetensors writes it")
+    return value
+
+
+def _entry(value: Any, place: str) -> _Entry:
+    """One value of the header, every field checked except that its bytes are there."""
+    if not isinstance(value, dict) or not {"dtype", "shape", "data_offsets"} <= value.keys():
+        raise CheckpointError(f"{place}: its header entry lacks a dtype, a shape or data_offsets; the file is damaged")
+    kind, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+    if not isinstance(kind, str) or kind not in _ELEMENTS:
         raise CheckpointError(f"{place}: its type {shown(kind)} is not supported; save it as float32")
-    dtype = np.dtype(_ELEMENTS[kind])
-    count = 1
-    for extent in shape:
-        count *= extent
-    if len(shape) > MAX_DIMENSIONS or count * dtype.itemsize != len(data):
-        raise CheckpointError(f"{place}: got {len(data)} bytes for shape {str(shape)[:80]}, which does not fit")
-    flat = np.frombuffer(data, dtype)
-    if kind == "BF16":
+    if not _is_counts(shape) or not _is_counts(offsets) or len(offsets) != 2:
+        raise CheckpointError(
+            f"{place}: its shape {str(shape)[:80]} and offsets {str(offsets)[:80]} are not lists of "
+            "counts; the file is damaged"
+        )
+    size = math.prod(shape) * np.dtype(_ELEMENTS[kind]).itemsize
+    if len(shape) > MAX_DIMENSIONS or offsets[0] + size != offsets[1]:
+        raise CheckpointError(
+            f"{place}: got bytes {offsets[0]} to {offsets[1]} for shape {str(shape)[:80]} of {kind}, which does not fit"
+        )
+    return _Entry(kind, tuple(shape), *offsets)
+
+
+def _is_counts(value: Any) -> bool:
+    return isinstance(value, list) and len(value) <= 64 and all(type(each) is int and each >= 0 for each in value)
+
+
+def _check_layout(entries: dict[str, _Entry], size: int, where: str) -> None:
+    """The tensors follow each other without a hole or an overlap, from the end of the header to the end of the file."""
+    end = 0
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].end)):
+        if entry.start != end:
+            raise CheckpointError(
+                f"{_place(where, name)}: it begins at byte {entry.start}, where the tensor before it ends "
+                f"at {end}; the file is damaged"
+            )
+        end = entry.end
+    if end != size:
+        raise CheckpointError(
+            f"{where}: its tensors take {end} bytes, the file has {size} for them; it is damaged or was cut "
+            "off, so copy or download it again"
+        )
+
+
+def _array(opened: OpenedFile, begin: int, entry: _Entry, place: str) -> np.ndarray:
+    """The elements, read into memory of their own; read-only."""
+    flat = np.empty(math.prod(entry.shape), _ELEMENTS[entry.kind])
+    opened.read_into(begin + entry.start, flat.view(np.uint8).data)
+    if entry.kind == "BF16":
         bits = flat.astype(np.uint32)
         bits <<= 16
         flat = bits.view(np.float32)
-    elif kind == "BOOL":
+    elif entry.kind == "BOOL":
         flat = flat != 0
     else:
-        flat = flat.astype(np.float32 if kind == "F16" else dtype.newbyteorder("="), copy=False)
-    array = _reshaped(flat, shape, place)
+        flat = flat.astype(np.float32 if entry.kind == "F16" else flat.dtype.newbyteorder("="), copy=False)
+    array = _reshaped(flat, entry.shape, place)
     array.flags.writeable = False
     return array
 

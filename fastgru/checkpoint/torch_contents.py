@@ -45,4 +45,4 @@ def torch_checkpoint(
         metadata["container"] = found.container
     if found.whole:
         metadata["whole_module"] = found.whole
-    return Checkpoint(opened.path, format, tensors, found.modules, metadata)
+    return Checkpoint(opened.path, format, tensors, found.modules, metadata, maker.stored)

@@ -62,7 +62,7 @@ def read_torch_export(opened: OpenedFile) -> Checkpoint:
     metadata: dict[str, Any] = {"skipped": skipped}
     if isinstance(version, str):
         metadata["torch_version"] = version
-    return Checkpoint(where, "torch-export", tensors, graph, metadata)
+    return Checkpoint(where, "torch-export", tensors, graph, metadata, maker.stored)
 
 
 def _only_model(opened: OpenedFile, root: str) -> str:

@@ -31,6 +31,7 @@ _ELEMENTS = {
     "int8": "i1", "uint8": "u1", "uint16": "u2", "uint32": "u4", "uint64": "u8", "bool": "u1", "complex64": "c8",
     "complex128": "c16", "qint8": "i1", "quint8": "u1", "qint32": "i4", "untyped": "u1",
 }  # fmt: skip
+_REDUCED = {"float16": "float16", "bfloat16": "bfloat16", "qint8": "int8", "quint8": "uint8", "qint32": "int32"}
 _ALIASES = {"float": "float32", "double": "float64", "half": "float16", "long": "int64", "int": "int32",
             "short": "int16", "cfloat": "complex64", "cdouble": "complex128"}  # fmt: skip
 _STORAGES = {
@@ -179,10 +180,12 @@ TORCH_BUILDERS: dict[tuple[str, str], Builder] = {**STANDARD, **_TENSORS}
 class TensorMaker:
     """Turns records into read-only C-contiguous arrays; tied tensors come out as one array.
 
+    ``stored`` has the type in the file of those that were widened or dequantised, by name.
+
     Parameters
     ----------
     read_storage : function of (key, bytes wanted) to bytes or a view of them
-        Gives exactly the bytes of a storage or raises; called once a key.
+        Gives exactly the bytes of a storage or raises; called again for a storage that was let go.
     big_endian : bool
         The byte order of the elements.
     file_size : int
@@ -199,6 +202,7 @@ class TensorMaker:
         self._budget = 3 * file_size + COPY_SLACK
         self._storages: dict[str, bytes | memoryview] = {}
         self._made: dict[str, np.ndarray] = {}
+        self.stored: dict[str, str] = {}
 
     def make(self, name: str, record: TensorRecord) -> np.ndarray:
         """The array of ``record``; float16 and bfloat16 are widened to float32."""
@@ -210,8 +214,13 @@ class TensorMaker:
                 array = self._finish(view, record, place)
             else:
                 array = self._by_channel(view, record.channels, name, place)
+            if array is not view and view.size == record.storage.count:
+                # nothing else is left in it: a file of 16-bit floats would take half as much again
+                self._storages.pop(record.storage.key, None)
             array.flags.writeable = False
             self._made[fields] = array
+        if record.element in _REDUCED:
+            self.stored[name] = _REDUCED[record.element]
         return self._made[fields]
 
     def _view(self, record: TensorRecord, place: str) -> np.ndarray:

@@ -70,7 +70,7 @@ def read_torchscript(opened: OpenedFile) -> Checkpoint:
     metadata: dict[str, Any] = {"skipped": tree.skipped}
     if version := archive.small("version"):
         metadata["torch_format_version"] = version
-    return Checkpoint(where, "torchscript", tensors, config, metadata)
+    return Checkpoint(where, "torchscript", tensors, config, metadata, maker.stored)
 
 
 def _add_options(modules: dict[str, dict[str, Any]], code: Code) -> None:

@@ -164,8 +164,8 @@ cdef class State:
         """Whether ``array`` can be used where it lies: (batch, features), or (features,) for one stream."""
         cdef cnp.ndarray a
         cdef int ndim
-        if not cnp.PyArray_Check(array):
-            return False
+        if not (cnp.PyArray_Check(array) if writeable else cnp.PyArray_CheckExact(array)):
+            return False  # an input of a class of its own, as a masked array is, is looked at in ``converted``
         a = array
         ndim = cnp.PyArray_NDIM(a)
         if cnp.PyArray_TYPE(a) != cnp.NPY_FLOAT or not cnp.PyArray_ISCARRAY_RO(a):

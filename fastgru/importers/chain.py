@@ -23,6 +23,7 @@ from .tensors import listed
 __all__ = [
     "CHOICE",
     "LayerItem",
+    "Layers",
     "assumptions",
     "contents",
     "embeddings",
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 LayerItem = Union[str, Layer, Named]
+Layers = Union[str, Named, Sequence[LayerItem]]  # what load() takes: a GRU by its name, or a chain
 
 CHOICE = (
     "Last() takes each row's last step, FinalState() the final states of both directions; "

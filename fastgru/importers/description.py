@@ -6,6 +6,7 @@ be loaded is described by its specification, what cannot by the ``outline`` of t
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from ..checkpoint.contents import Checkpoint
@@ -48,6 +49,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         * ``schema``: 1, the number of this list of keys;
         * ``path``, ``format``; ``writer`` and ``version``, None where the file does not say; ``metadata``, what else it
           says of itself;
+        * ``stored``: how many tensors the file has of each type, such as ``{"int8": 2, "float32": 2}``;
         * ``loads_as``: ``"GRU"``, ``"Model"`` or None; ``problem``: the first line of why ``load(path)`` would fail, or
           None; ``suggested_layers``: a ``layers=[...]`` to paste, that loads a file without an order, or None;
           ``advice``: sentences on what such a file does not say, and how to say it;
@@ -87,6 +89,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
             for key, value in metadata.items()
             if isinstance(value, (str, int, float))
         },
+        "stored": dict(Counter(checkpoint.stored.get(name, str(array.dtype)) for name, array in checkpoint.items())),
         "loads_as": None if spec is None or problem else "GRU" if isinstance(spec, GRUSpec) else "Model",
         "problem": problem,
         "suggested_layers": suggested(checkpoint) if spec is None else None,

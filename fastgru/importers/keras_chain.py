@@ -15,7 +15,7 @@ import numpy as np
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
-from ..spec import FinalState, GRULayer, GRUSpec, Last, Layer, ModelSpec, sequential, validate
+from ..spec import FinalState, GRUSpec, Last, Layer, ModelSpec, sequential, validate
 from .chain import CHOICE, LayerItem
 from .keras_config import Entry, number_of, snake_case
 from .keras_layers import make
@@ -23,6 +23,7 @@ from .keras_modules import Module, modules_of
 from .keras_scope import Given, Scope
 from .keras_tensors import Weights
 from .keras_tree import Part
+from .lone_gru import lone_gru
 from .named import KERAS_OPTIONS, Named
 from .tensors import UsedTensors, listed
 
@@ -62,9 +63,8 @@ def spec_from(
     grus = [module for module in modules.values() if module.kind in _GRUS]
     if len(grus) == 1 and (len(modules) == 1 or not strict):
         spec = _Chain(checkpoint, tensors, modules).model([grus[0].name])
-        layer = spec.nodes[0].layer
-        if len(spec.nodes) == 1 and isinstance(layer, GRULayer) and not layer.above:
-            return layer.gru
+        if (gru := lone_gru(spec)) is not None:
+            return gru
     if not modules:
         raise CheckpointError(f"{where}: holds no weights of layers, wanted those of a GRU")
     found = f"It holds:\n{contents(modules, tensors)}"

@@ -42,7 +42,7 @@ from ..spec import (
 )
 from .activation_names import keras_activation, keras_activation_layer
 from .keras_arrays import rows_of_outputs
-from .keras_config import Entry, short
+from .keras_config import Entry, number_of, short
 from .keras_masks import Wire
 from .keras_recurrent import bidirectional, recurrent_layer
 from .keras_scope import Given, Made, Scope, Shop
@@ -263,7 +263,29 @@ def _plain(layer: Layer) -> Callable[[Part, Shop], Made]:
 
 
 def _time_distributed(part: Part, shop: Shop) -> Made:
-    return _in_turn(part.entry, [shop.time_distributed(part)])
+    made = _in_turn(part.entry, [shop.time_distributed(part)])
+    return _without_mask(part, made) if any(each.entry.class_name == "Softmax" for each in part.leaves()) else made
+
+
+def _softmax(part: Part, shop: Shop) -> Made:
+    return _without_mask(part, _of(_own_activation)(part, shop))
+
+
+def _without_mask(part: Part, made: Made) -> Made:
+    """A Softmax takes a mask of steps, since Keras 2.4, for one of the numbers it normalises.
+
+    That is an error there, or, where there happen to be as many features as steps, a result that nobody meant.
+    """
+
+    def apply(scope: Scope, given: Given) -> list[Wire]:
+        if number_of(part.entry.version) >= (2, 4) and any(wire.mask is not None for wire in given.inputs):
+            raise part.entry.unsupported(
+                "a mask of steps reaches a Softmax layer, which Keras would take for a mask of its features; use "
+                "Activation('softmax'), which has no use for masks, or Dense(..., activation='softmax')"
+            )
+        return made.apply(scope, given)
+
+    return Made(apply, made.layer)
 
 
 _dropout = _plain(Dropout())
@@ -307,7 +329,7 @@ _LAYERS: dict[str, Callable[[Part, Any], Made]] = {
     "ReLU": _of(_own_activation),
     "RepeatVector": _of(lambda entry, weights: RepeatVector(entry.size("n"))),
     "Reshape": _of(lambda entry, weights: Reshape(entry.whole_numbers("target_shape", missing=-1))),
-    "Softmax": _of(_own_activation),
+    "Softmax": _softmax,
     "SpatialDropout1D": _dropout,
     "Subtract": _merging(lambda entry, weights: Subtract()),
     "ThresholdedReLU": _of(_own_activation),

@@ -14,7 +14,8 @@ import numpy as np
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import DTypeError, UnsupportedModelError
-from ..spec import GRULayer, GRUSpec, ModelSpec
+from ..spec import GRUSpec, ModelSpec
+from .lone_gru import lone_gru
 
 __all__ = ["checkpoint_of", "only_gru"]
 
@@ -59,11 +60,7 @@ def checkpoint_of(model: object) -> Checkpoint:
 
 def only_gru(model: object, spec: GRUSpec | ModelSpec) -> GRUSpec | None:
     """The GRU that a layer by itself is; None for a model, and for a layer that does more than a GRU."""
-    if not isinstance(spec, ModelSpec) or isinstance(getattr(model, "layers", None), list) or len(spec.nodes) != 1:
-        return None
-    layer = spec.nodes[0].layer
-    plain = isinstance(layer, GRULayer) and not layer.above and not layer.go_backwards and layer.merge == "concat"
-    return layer.gru if plain and isinstance(layer, GRULayer) else None
+    return None if isinstance(getattr(model, "layers", None), list) else lone_gru(spec)
 
 
 def _described(model: Any, kind: str) -> dict[str, Any]:

@@ -6,21 +6,53 @@ training on does not change a model that was made from them.
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from ..checkpoint.contents import Checkpoint
 from ..checkpoint.torch_modules import COMPILED, HOOKS, MAX_DEPTH, MAX_MODULES, WRAPPERS, plain_options
 from ..errors import DTypeError
 
-__all__ = ["contents_of"]
+__all__ = ["checkpoint_of", "contents_of"]
 
 _NARROW = ("float16", "bfloat16")  # widened to float32, exactly
 # What libraries raise for a tensor that has no values to give: on the meta device, quantised, deleted.
 _CONVERSION_ERRORS = (TypeError, ValueError, RuntimeError, AttributeError)
 _PARAMETRIZE = "torch.nn.utils.parametrize"  # makes a class of its own, below the module's, to compute the weights
+_SCRIPTED = ("torch.jit._script", "ScriptModule")  # the class of every module that is code, however it was made
 _PACKED = "ScriptObject"  # what torch.ao keeps the weights of a quantised module in
+
+
+def checkpoint_of(module_or_state_dict: object) -> Checkpoint:
+    """What the object is as a file: a module or a state dict as weights, a scripted module as it saves itself.
+
+    Raises
+    ------
+    DTypeError
+        As ``contents_of``.
+    """
+    name = type(module_or_state_dict).__name__
+    if any((kind.__module__, kind.__name__) == _SCRIPTED for kind in type(module_or_state_dict).__mro__):
+        return replace(_saved(module_or_state_dict), path=name)
+    tensors, modules = contents_of(module_or_state_dict)
+    return Checkpoint(name, "pytorch-live", tensors, modules)
+
+
+def _saved(module: Any) -> Checkpoint:
+    from ..checkpoint import read
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "module.pt")
+        try:
+            module.save(path)
+        except Exception as error:  # as for one that was deleted in part
+            raise DTypeError(f"{type(module).__name__}: it cannot save itself: {error}") from error
+        return read(path)
 
 
 def contents_of(module_or_state_dict: object) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:

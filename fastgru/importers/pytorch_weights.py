@@ -64,7 +64,7 @@ def _only_gru(tensors: UsedTensors, known: Facts, where: str, strict: bool) -> s
     for prefix in unclear(tensors):
         raise CheckpointError(
             f"{where}: the two quantised cells of {prefix!r} fit as two layers and as two directions, and nothing in "
-            f"the file says which; name it by layers=[fastgru.Named({prefix!r}, bidirectional=True)], or False"
+            f"the file says which; name it by layers=fastgru.Named({prefix!r}, bidirectional=True), or False"
         )
     if len(stacks) == 1 and (len(modules) == 1 or not strict):
         return stacks[0]

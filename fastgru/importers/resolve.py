@@ -6,13 +6,14 @@ Owns ``spec_of``. What tensors and configs mean is for the importers it calls.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from importlib import import_module
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import CheckpointError, DTypeError, ShapeError, UnsupportedModelError
 from ..spec import GRUSpec, ModelSpec, validate
 from . import chain
+from .lone_gru import gru_of
+from .named import Named
 from .tensors import UsedTensors, listed
 
 __all__ = ["examined", "spec_of"]
@@ -36,25 +37,24 @@ _IMPORTERS = {
 _WHOLE_MODELS = ("fastgru", "rnnoise", "rtneural")  # files that always say what their layers are
 
 
-def spec_of(
-    checkpoint: Checkpoint, layers: Sequence[chain.LayerItem] | None = None, strict: bool = True
-) -> GRUSpec | ModelSpec:
+def spec_of(checkpoint: Checkpoint, layers: chain.Layers | None = None, strict: bool = True) -> GRUSpec | ModelSpec:
     """What the checkpoint holds, as a specification whose sizes all fit.
 
     Parameters
     ----------
     checkpoint : Checkpoint
         From ``fastgru.read``.
-    layers : sequence of str or layer, optional
-        The chain of a file that holds only weights: prefixes of modules, and objects such as ``Last()``.
+    layers : sequence of str or layer, or str, optional
+        The chain of a file that holds only weights: prefixes of modules, and objects such as ``Last()``. One name and
+        no list is that GRU.
     strict : bool, optional
         Whether a tensor that no layer uses is an error; otherwise it is a ``UserWarning``.
 
     Returns
     -------
     GRUSpec or ModelSpec
-        A ModelSpec where the file describes its own layers or ``layers`` names them, a GRUSpec where it holds one
-        GRU stack.
+        A ModelSpec where the file describes its own layers or ``layers`` lists them, a GRUSpec where it holds one
+        GRU stack or ``layers`` is the name of one.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def spec_of(
 
 
 def examined(
-    checkpoint: Checkpoint, layers: Sequence[chain.LayerItem] | None = None, strict: bool = True
+    checkpoint: Checkpoint, layers: chain.Layers | None = None, strict: bool = True
 ) -> tuple[GRUSpec | ModelSpec, list[str]]:
     """What ``spec_of`` gives, and the names of the tensors that no layer of it uses."""
     where = checkpoint.path
@@ -86,7 +86,10 @@ def examined(
             tensors = UsedTensors(checkpoint.tensors)
             found = importer.model_spec(checkpoint, tensors), tensors.unused()
         else:
-            found = importer.spec_from(checkpoint, layers, strict)
+            name = layers if isinstance(layers, (str, Named)) else None
+            found = importer.spec_from(checkpoint, layers if name is None else [name], strict)
+            if name is not None:
+                found = gru_of(found[0], name, where), found[1]
         validate(found[0])
     except (ShapeError, DTypeError) as error:
         if layers is not None and isinstance(error, DTypeError):

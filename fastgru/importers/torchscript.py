@@ -45,6 +45,8 @@ def spec_from(
     try:
         spec = _followed(config, tensors, checkpoint.path)
     except UnsupportedModelError as problem:
+        if not any("weight_hh" in name for name in checkpoint):
+            raise  # there is no GRU whose weights could be taken by themselves
         try:
             found = pytorch_weights.spec_from(weights, None, strict)
         except (CheckpointError, UnsupportedModelError) as error:

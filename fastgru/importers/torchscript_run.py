@@ -128,6 +128,7 @@ class _Run:
         if isinstance(kind, int):
             return self._builder.states(name, kind, Unknown())
         sizes = [Unknown() for _ in range(3 if kind == "sequence" else 2)]
+        self._builder.ranks_are_guessed |= kind in ("sequence", "ids")
         array = self._builder.input(name, sizes, integers=kind == "ids")
         self._inputs[array.edge] = name
         return array

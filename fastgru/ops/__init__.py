@@ -44,6 +44,7 @@ MAKERS: dict[type[spec.Layer], Maker] = {
     spec.Select: steps.select,
     spec.Slice: steps.slice_of,
     spec.Subtract: steps.merging(np.subtract),
+    spec.Sum: steps.mean,
     spec.TimeDistributed: distributed.time_distributed,
     spec.Unmasked: elementwise.unmasked,
     spec.UpSampling1D: steps.up_sampling,

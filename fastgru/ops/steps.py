@@ -25,6 +25,7 @@ from ..spec import (
     Reshape,
     Select,
     Slice,
+    Sum,
     UpSampling1D,
     ZeroPadding1D,
 )
@@ -53,7 +54,7 @@ def final_state(layer: FinalState, context: Context) -> Runner:
     return Runner(run, lambda inputs: inputs[0])
 
 
-def mean(layer: Mean, context: Context) -> Runner:
+def mean(layer: Mean | Sum, context: Context) -> Runner:
     """Summed step by step in float64, so that a row's bits do not depend on what is behind its end."""
 
     def run(values: list[Value]) -> list[Value]:
@@ -68,7 +69,7 @@ def mean(layer: Mean, context: Context) -> Runner:
         array = value.array if real is None else np.where(real[..., None], value.array, 0)
         total = np.cumsum(array, axis=1, dtype=np.float64)[:, -1]
         with np.errstate(all="ignore"):  # a row of masked steps only has no mean: NaN, as in Keras
-            result = (total / counts[:, None]).astype(value.array.dtype)
+            result = (total / counts[:, None] if isinstance(layer, Mean) else total).astype(value.array.dtype)
         return [Value(result[:, None] if layer.keepdims else result)]
 
     return Runner(run)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Select,
         Slice,
         Subtract,
+        Sum,
         Unmasked,
         UpSampling1D,
         ZeroPadding1D,
@@ -51,7 +52,7 @@ __all__ = [
     "BatchNormalization", "Concatenate", "Conv1D", "Cropping1D", "Dense", "Dropout", "Edge", "Embedding", "FinalState",
     "Flatten", "GRULayer", "GRUSpec", "GRUWeights", "Input", "Last", "Layer", "LayerNormalization", "MaskOf", "Masking",
     "Max", "MaxPooling1D", "Maximum", "Mean", "Minimum", "ModelSpec", "Multiply", "Node", "NotEqual", "PReLU",
-    "Permute", "Record", "RepeatVector", "Reshape", "Reverse", "Select", "Signal", "Slice", "Subtract",
+    "Permute", "Record", "RepeatVector", "Reshape", "Reverse", "Select", "Signal", "Slice", "Subtract", "Sum",
     "TimeDistributed", "Unmasked", "UpSampling1D", "ZeroPadding1D", "edge_of", "owned", "sequential", "signals_of",
     "validate",
 ]  # fmt: skip
@@ -62,7 +63,7 @@ _PLACES = {
     ".layer": "ACTIVATIONS GATE_ACTIVATIONS Activation Layer",
     ".plain": "Add Average AveragePooling1D Concatenate Cropping1D Dropout FinalState Flatten Last MaskOf Masking Max "
     "Maximum MaxPooling1D Mean Minimum Multiply NotEqual Permute RepeatVector Reshape Reverse Select Slice Subtract "
-    "Unmasked UpSampling1D ZeroPadding1D",
+    "Sum Unmasked UpSampling1D ZeroPadding1D",
     ".record": "Record owned",
     ".signal": "Signal",
     ".weighted": "BatchNormalization Conv1D Dense Embedding LayerNormalization PReLU",

@@ -16,7 +16,7 @@ from .windows import windows
 __all__ = [
     "Add", "Average", "AveragePooling1D", "Concatenate", "Cropping1D", "Dropout", "FinalState", "Flatten", "Last",
     "MaskOf", "Masking", "Max", "MaxPooling1D", "Maximum", "Mean", "Minimum", "Multiply", "NotEqual", "Permute",
-    "RepeatVector", "Reshape", "Reverse", "Select", "Slice", "Subtract", "Unmasked", "UpSampling1D",
+    "RepeatVector", "Reshape", "Reverse", "Select", "Slice", "Subtract", "Sum", "Unmasked", "UpSampling1D",
     "ZeroPadding1D",
 ]  # fmt: skip
 
@@ -104,6 +104,10 @@ class _OverSteps(_OfSequence):
 
 class Mean(_OverSteps):
     """The mean over the steps of each row; masked steps are left out."""
+
+
+class Sum(_OverSteps):
+    """The sum over the steps of each row; masked steps are left out."""
 
 
 class Max(_OverSteps):

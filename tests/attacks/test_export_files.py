@@ -210,22 +210,8 @@ def test_export_operands_of_other_kinds(loaded):
             assert isinstance(got, (FastGRUError, ModelSpec, GRUSpec)), node
 
 
-SOUND_FILE = linear()
-
-
-def test_the_file_that_is_damaged_is_sound(loaded):
-    assert isinstance(loaded(SOUND_FILE), (GRUSpec, ModelSpec))
-
-
-def test_truncation_at_every_64_bytes(loaded):
-    for length in range(0, len(SOUND_FILE) - 8, 64):
-        assert isinstance(loaded(SOUND_FILE[:length]), FastGRUError), length
-
-
-def test_mutations_of_a_file_end_in_a_result_or_an_error(loaded):
-    chance = np.random.default_rng(21)
-    for _ in range(MUTATIONS):
-        loaded(mutated(SOUND_FILE, chance))
+def test_a_file_that_is_cut_off_or_mutated_ends_in_a_result_or_an_error(damaged):
+    damaged(linear(), MUTATIONS)
 
 
 @pytest.mark.parametrize("end", ["model.json", "weights_config.json"])

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 
+import numpy as np
 import pytest
+import safetensors
 
 from fastgru.checkpoint.contents import Checkpoint
+from fastgru.checkpoint.opened import open_checkpoint
+from fastgru.checkpoint.safetensors_file import read_safetensors
 from fastgru.errors import CheckpointError
 
 
@@ -80,3 +85,39 @@ def test_data_missing_or_left_over(refused):
     refused(raw(one(), bytes(15)))
     refused(raw(one(), bytes(17)))
     refused(raw(one(), b""))
+
+
+def test_entries_that_are_not_what_they_should_be(refused):
+    for entry in (5, None, [], {}, {"dtype": "F32", "shape": [4]}, {**one()["w"], "shape": 4},
+                  {**one()["w"], "shape": [True] * 2 + [4]}, {**one()["w"], "data_offsets": [0]},
+                  {**one()["w"], "data_offsets": {"0": 16}}, {**one()["w"], "data_offsets": [0, 16, 16]}):  # fmt: skip
+        assert "'w'" in refused(raw({"w": entry}))
+
+
+def test_metadata_of_anything_but_texts_is_refused_as_by_the_library(refused):
+    for metadata in (5, [], {"a": 1}, {"a": {"b": "c"}}, "text", 0, False):
+        assert "metadata" in refused(raw({"__metadata__": metadata, **one()}))
+
+
+def test_a_file_that_becomes_shorter_while_it_is_read(tmp_path):
+    path = tmp_path / "cut.bin"
+    path.write_bytes(raw(one((1 << 16,), (0, 1 << 18)), bytes(1 << 18)))
+    with open_checkpoint(path) as opened:
+        os.truncate(path, 1 << 12)
+        with pytest.raises(CheckpointError, match="changed while read"):
+            read_safetensors(opened)
+
+
+def test_what_is_read_after_a_change_of_one_byte_is_what_the_library_reads(outcome):
+    header = {"v": {"dtype": "I16", "shape": [3, 2], "data_offsets": [16, 28]}, **one(), "__metadata__": {"a": "b"}}
+    sound, chance, read = raw(header, bytes(range(28))), np.random.default_rng(21), 0
+    for _ in range(800):
+        content = bytearray(sound)
+        content[chance.integers(8, len(content))] = chance.choice(list(b'0123456789 ",[]-U'))
+        got = outcome(bytes(content))
+        if isinstance(got, Checkpoint):
+            read += 1
+            wanted = dict(safetensors.deserialize(bytes(content)))
+            assert got.keys() == wanted.keys()
+            assert all(got[name].tobytes() == bytes(each["data"]) for name, each in wanted.items())
+    assert read > 80

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,18 @@ def file_of(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def read_with_peak():
+    """A function that reads a file, and gives what it holds and the most memory that it took meanwhile."""
+    from fastgru.checkpoint import read
+
+    def run(path: Path):
+        tracemalloc.start()
+        try:
+            return read(path), tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    return run

@@ -40,6 +40,7 @@ def test_half_and_bfloat16_are_widened(file_of):
     checkpoint = read(file_of(keras_bytes(hdf5_bytes({"half": values.astype("f2"), "bf16": upper}))))
     for name in ("half", "bf16"):
         assert checkpoint[name].dtype == np.float32 and np.array_equal(checkpoint[name], values)
+    assert checkpoint.stored == {"half": "float16", "bf16": "bfloat16"}
 
 
 def test_data_that_is_not_floats_is_listed_and_not_read(file_of):

@@ -49,3 +49,39 @@ def test_types_without_a_numpy_twin_are_refused_by_tensor_name(file_of):
     header = {"w": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}}
     with pytest.raises(CheckpointError, match=r"'w'.*F8_E4M3"):
         read(file_of(raw_file(header, b"1234")))
+
+
+def test_the_library_reads_the_same_from_a_header_in_any_order(file_of):
+    header = {
+        "last": {"dtype": "I16", "shape": [3], "data_offsets": [9, 15]},
+        "none": {"dtype": "F64", "shape": [0, 5], "data_offsets": [9, 9]},
+        "first": {"dtype": "F32", "shape": [2, 1], "data_offsets": [0, 8]},
+        "odd": {"dtype": "U8", "shape": [], "data_offsets": [8, 9]},
+    }
+    content = raw_file(header, bytes(range(15)))
+    checkpoint, wanted = read(file_of(content)), safetensors.numpy.load(content)
+    assert list(checkpoint) == list(header) and checkpoint.keys() == wanted.keys()
+    for name, array in checkpoint.items():
+        assert array.dtype == wanted[name].dtype and array.tobytes() == wanted[name].tobytes()
+        assert array.flags.aligned and not array.flags.writeable
+
+
+def test_16_bit_floats_are_widened_one_tensor_at_a_time(file_of, read_with_peak):
+    size, count = 1 << 20, 16
+    header = {
+        f"w{index}": {"dtype": kind, "shape": [size // 2], "data_offsets": [index * size, (index + 1) * size]}
+        for index, kind in enumerate(["F16", "BF16"] * (count // 2))
+    }
+    path = file_of(raw_file(header, bytes(size * count)))
+    checkpoint, peak = read_with_peak(path)
+    assert {array.dtype.name for array in checkpoint.values()} == {"float32"}
+    assert peak < 2.2 * size * count  # twice the file is what float32 takes
+
+
+def test_the_checkpoint_says_which_tensors_were_widened(file_of):
+    header = {
+        "half": {"dtype": "F16", "shape": [1], "data_offsets": [0, 2]},
+        "bf16": {"dtype": "BF16", "shape": [1], "data_offsets": [2, 4]},
+        "full": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]},
+    }
+    assert read(file_of(raw_file(header, bytes(8)))).stored == {"half": "float16", "bf16": "bfloat16"}

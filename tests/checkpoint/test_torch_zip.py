@@ -263,3 +263,12 @@ def test_a_damaged_tensor_of_the_optimizer_does_not_spoil_the_weights(file_of):
 def test_a_root_folder_may_have_any_name(file_of):
     arrays = gru_arrays()
     check(read(file_of(zip_bytes(torch_records(tensors_of(arrays), root="epoch=3 ü")))), arrays)
+
+
+def test_16_bit_floats_are_widened_one_storage_at_a_time(file_of, read_with_peak):
+    size, count = 1 << 20, 16
+    values = {f"w{index}": tensor(np.zeros(size // 2, "<f2")) for index in range(count)}
+    path = file_of(torch_bytes(values))
+    checkpoint, peak = read_with_peak(path)
+    assert {array.dtype.name for array in checkpoint.values()} == {"float32"}
+    assert peak < 2.3 * size * count  # twice the file is what float32 takes

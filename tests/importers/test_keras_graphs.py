@@ -10,6 +10,7 @@ import pytest
 from keras_configs import (
     array,
     called,
+    checkpoint,
     functional,
     graph_checkpoint,
     gru,
@@ -406,3 +407,20 @@ def paths(tree, above=()):
     for key in keys:
         yield (*above, key)
         yield from paths(tree[key], (*above, key))
+
+
+@pytest.mark.parametrize("version", ["3.15.1", "2.4.0", "2.2.4"])
+def test_a_mask_that_reaches_a_softmax_layer_is_refused_where_keras_would_use_it(version):
+    layers = [
+        layer("Embedding", "words", input_dim=9, output_dim=4, mask_zero=True, batch_input_shape=[None, None]),
+        layer("Softmax", "attention", axis=-1),
+    ]
+    if version == "3.15.1":
+        made = checkpoint(layers, {"layers/embedding/vars/0": array(9, 4)}, (None, None), version)
+    else:
+        made = h5({"layers": layers}, {"words": [array(9, 4)], "attention": []}, version)
+    if version == "2.2.4":
+        assert [type(node.layer).__name__ for node in spec_of(made).nodes] == ["Embedding", "Activation"]
+    else:
+        with pytest.raises(UnsupportedModelError, match=r"'attention' \(Softmax.*a mask of steps reaches"):
+            spec_of(made)

@@ -189,8 +189,17 @@ def test_a_lone_matrix_is_an_embedding_where_it_comes_first():
         spec_of(checkpoint, layers=[Named("table", activation="relu"), "gru", "out"])
 
 
+def test_a_name_and_no_list_is_that_gru():
+    checkpoint = groups(table=[array(9, 4)], gru__cell=GRU)
+    listed = spec_of(checkpoint, layers=["table", "gru"])
+    with pytest.warns(UserWarning, match="no layer uses the tensors 'layers/table/vars/0'"):
+        assert spec_of(checkpoint, layers="gru", strict=False) == listed.nodes[1].layer.gru
+
+
 def test_cells_of_an_rnn_and_layers_that_come_twice():
     cells = groups(rnn__cell__cells__gru_cell=GRU, rnn__cell__cells__gru_cell_1=[array(3, 6), array(2, 6), array(2, 6)])
+    with pytest.raises(CheckpointError, match=r"layers='rnn' is one name.*a GRU that does more than a GRU by itself"):
+        spec_of(cells, layers="rnn")
     layer = spec_of(cells, layers=["rnn"]).nodes[0].layer
     assert layer.state_sizes == (3, 2) and layer.return_sequences
     square = groups(dense=[array(4, 4), array(4)], gru__cell=GRU)
@@ -201,7 +210,7 @@ def test_cells_of_an_rnn_and_layers_that_come_twice():
 @pytest.mark.parametrize(
     ("layers", "error", "message"),
     [
-        ("gru", DTypeError, "layers= is str, wanted a list"),
+        (3, DTypeError, "layers= is int, wanted a list"),
         (["gru", 3], DTypeError, "layers= holds 3, wanted layer names"),
         ([fastgru.Last], DTypeError, r"write Last\(\)"),
         (["nothing"], CheckpointError, "'nothing', which is not a layer of this file; it holds 'dense', 'embedding'"),

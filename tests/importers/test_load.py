@@ -76,3 +76,27 @@ def test_the_warning_about_unused_tensors_points_at_the_caller(tagger):
         warnings.simplefilter("always")
         fastgru.load(tagger, layers=["rnn"], strict=False)
     assert [(each.category, each.filename) for each in caught] == [(UserWarning, __file__)]
+
+
+@pytest.mark.filterwarnings("ignore:.*no layer uses the tensors:UserWarning")
+@pytest.mark.parametrize("name", ["rnn", fastgru.Named("rnn")])
+def test_a_name_and_no_list_is_that_gru_with_its_states(tagger, name):
+    x = array(2, 6, 4)
+    ours = fastgru.load(tagger, layers=name, strict=False)
+    assert isinstance(ours, fastgru.GRU)
+    y, h = ours(x)
+    assert h.shape == (1, 2, 3) and np.array_equal(y[:, -1], h[0])
+    listed = fastgru.load(tagger, layers=["rnn"], strict=False)
+    assert isinstance(listed, fastgru.Model) and np.array_equal(listed(x), y)
+    assert isinstance(fastgru.from_torch(gru("rnn"), layers=name), fastgru.GRU)
+
+
+def test_a_name_leaves_nothing_out_silently(tagger):
+    with pytest.raises(CheckpointError, match=r"no layer uses the tensors 'fc.bias', 'fc.weight'.*strict=False"):
+        fastgru.load(tagger, layers="rnn")
+
+
+@pytest.mark.filterwarnings("ignore:.*no layer uses the tensors:UserWarning")
+def test_a_name_of_another_layer_asks_for_a_list(tagger):
+    with pytest.raises(CheckpointError, match=r"layers='fc' is one name.*it is a Dense; pass layers=\['fc'\]"):
+        fastgru.load(tagger, layers="fc", strict=False)

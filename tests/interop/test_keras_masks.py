@@ -69,9 +69,7 @@ BETWEEN = {
     "gru_backwards": lambda: [layers.GRU(3, return_sequences=True, go_backwards=True)],
     "gru_before": lambda: [layers.GRU(3, return_sequences=True, reset_after=False)],
     "gru_zero": lambda: [layers.GRU(3, return_sequences=True, zero_output_for_mask=True)],
-    "gru_zero_backwards": lambda: [
-        layers.GRU(3, return_sequences=True, zero_output_for_mask=True, go_backwards=True)
-    ],
+    "gru_zero_backwards": lambda: [layers.GRU(3, return_sequences=True, zero_output_for_mask=True, go_backwards=True)],
     "identity": lambda: [layers.Identity()],
     "layer_normalization": lambda: [layers.LayerNormalization()],
     "leaky_relu": lambda: [layers.LeakyReLU()],
@@ -288,3 +286,29 @@ def test_a_masked_model_that_looks_back_only_can_be_streamed(tmp_path):
     steps = np.stack([stream.step(np.array([each]))[0] for each in IDS[0]])
     np.testing.assert_allclose(steps, ours(IDS[0]), atol=1e-6)
     assert isinstance(ours, fastgru.Model)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("within", ["itself", "time distributed", "sequential"])
+def test_a_softmax_layer_that_a_mask_reaches_is_refused_by_name(tmp_path, within, suffix):
+    """Keras broadcasts a mask of steps over features: six of each here, so that it computes something at all."""
+    softmax = layers.Softmax(name="attention")
+    wrapped = {
+        "itself": lambda: softmax,
+        "time distributed": lambda: layers.TimeDistributed(softmax),
+        "sequential": lambda: keras.Sequential([softmax]),
+    }
+    ids = keras.Input((6,), dtype="int32")
+    x = wrapped[within]()(layers.Embedding(9, 6, mask_zero=True)(ids))
+    model = keras.Model(ids, x)
+    with pytest.raises(fastgru.UnsupportedModelError, match=r"mask of steps reaches a Softmax"):
+        loaded(model, tmp_path / f"model.{suffix}")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_softmax_that_no_mask_reaches_and_the_function_are_as_in_keras(tmp_path, suffix):
+    ids = keras.Input((6,), dtype="int32")
+    embedding = layers.Embedding(9, 6, mask_zero=True)(ids)
+    lost = layers.Softmax()(layers.Conv1D(6, 3, padding="same")(embedding))
+    model = randomised(keras.Model(ids, [lost, layers.Activation("softmax")(embedding)]))
+    agree(loaded(model, tmp_path / f"model.{suffix}")(IDS), outputs(model, IDS))

@@ -116,7 +116,7 @@ def by_directions(self, x):
 
 def pooled(self, x):
     y, _ = self.gru(x)
-    return torch.cat((y.mean(1), y.amax(1), y.max(dim=1).values, y.mean(dim=1, keepdim=True)[:, 0]), 1)
+    return torch.cat((y.mean(1), y.sum(1), y.amax(1), y.max(dim=1).values, y.sum(dim=1, keepdim=True)[:, 0]), 1)
 
 
 def convolved(self, x):
@@ -340,6 +340,8 @@ FUNCTIONS = [
     lambda x: F.threshold(x, 0.1, -3.0),
     lambda x: x.clamp(min=0),
     torch.exp,
+    torch.abs,
+    torch.neg,
 ]
 
 
@@ -350,6 +352,20 @@ def test_every_activation(tmp_path):
     got, wanted = exported(tmp_path, module, x)(x.numpy()), module(x)
     for mine, theirs in zip(got, wanted, strict=True):
         agree(mine, theirs)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_normalisation_over_channels_and_steps(tmp_path, affine):
+    norm = nn.LayerNorm((4, 7), elementwise_affine=affine)
+    if affine:
+        norm.weight.normal_()
+        norm.bias.normal_()
+    module = Made(
+        lambda self, x: self.gru(self.norm(self.conv(x)).transpose(1, 2))[0],
+        conv=nn.Conv1d(6, 4, 3), norm=norm, gru=nn.GRU(4, 4, batch_first=True),
+    )  # fmt: skip
+    x = torch.randn(3, 6, 9)
+    agree(exported(tmp_path, module, x)(x.numpy()), module(x))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import fastgru  # noqa: E402 - only where torch is installed
+from torch_states import check, stacked_gru  # noqa: E402 - only where torch is installed
+
+import fastgru  # noqa: E402
 from fastgru.checkpoint import read  # noqa: E402
 from fastgru.errors import CheckpointError  # noqa: E402
 
@@ -21,20 +23,9 @@ def saved(path, value, **options):
     return checkpoint
 
 
-def check(checkpoint, state) -> None:
-    assert list(checkpoint) == list(state)
-    for name, wanted in state.items():
-        wanted = wanted.detach()
-        wanted = (wanted.float() if wanted.dtype in (torch.float16, torch.bfloat16) else wanted).contiguous().numpy()
-        got = checkpoint[name]
-        assert got.dtype == wanted.dtype and got.shape == wanted.shape and got.flags.c_contiguous, name
-        assert got.tobytes() == wanted.tobytes(), name
-
-
 @pytest.fixture
 def gru():
-    torch.manual_seed(0)
-    return torch.nn.GRU(5, 7, num_layers=2, bidirectional=True)
+    return stacked_gru()
 
 
 @pytest.mark.parametrize("protocol", [1, 2, 3, 4, 5])

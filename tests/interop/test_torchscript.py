@@ -282,6 +282,22 @@ def test_what_is_changed_in_place_is_right_or_refused(tmp_path, way, how):
         fastgru.load(path)
 
 
+@pytest.mark.parametrize("way", ["script", "trace"])
+@pytest.mark.parametrize("make", [Tagger, lambda: nn.GRU(5, 4, 2, batch_first=True)])
+def test_a_live_module_that_is_code_is_what_its_file_is(tmp_path, way, make):
+    module = make().eval()
+    x = torch.randint(0, 11, (3, 7)) if isinstance(module, Tagger) else torch.randn(3, 7, 5)
+    live = torch.jit.script(module) if way == "script" else torch.jit.trace(module, (x,))
+    torch.jit.save(live, tmp_path / "model.pt")
+    ours, wanted = fastgru.from_torch(live), fastgru.load(tmp_path / "model.pt")
+    assert type(ours) is type(wanted) and ours.spec == wanted.spec
+
+
+def test_live_code_that_cannot_be_followed_is_named_by_its_class():
+    with pytest.raises(UnsupportedModelError, match=r"^RecursiveScriptModule: .*cumsum"):
+        fastgru.from_torch(torch.jit.script(Summed()))
+
+
 class Summed(nn.Module):
     def __init__(self):
         super().__init__()

@@ -37,6 +37,7 @@ from fastgru.spec import (
     Select,
     Slice,
     Subtract,
+    Sum,
     TimeDistributed,
     UpSampling1D,
     ZeroPadding1D,
@@ -128,6 +129,8 @@ X = numbers(4, 6, 5)
 PLAIN = [
     (Mean(), X.mean(axis=1)),
     (Mean(keepdims=True), X.mean(axis=1, keepdims=True)),
+    (Sum(), X.sum(axis=1)),
+    (Sum(keepdims=True), X.sum(axis=1, keepdims=True)),
     (Max(), X.max(axis=1)),
     (Max(keepdims=True), X.max(axis=1, keepdims=True)),
     (MaxPooling1D(2, 2), X.reshape(4, 3, 2, 5).max(axis=2)),
@@ -213,8 +216,9 @@ def test_float64_models_compute_in_float64():
 @pytest.mark.parametrize(
     ("layer", "lengths"),
     [
-        (Mean(), True), (Max(), True), (Reverse(), True), (ZeroPadding1D(2, 1), True), (Cropping1D(1, 1), True),
-        (UpSampling1D(2), True), (MaxPooling1D(2, 2), True), (AveragePooling1D(2, 1), True), (Select(1, -2), True),
+        (Mean(), True), (Sum(), True), (Max(), True), (Reverse(), True), (ZeroPadding1D(2, 1), True),
+        (Cropping1D(1, 1), True), (UpSampling1D(2), True), (MaxPooling1D(2, 2), True),
+        (AveragePooling1D(2, 1), True), (Select(1, -2), True),
         (Conv1D(numbers(4, 5, 3), numbers(4), padding="same"), True), (Conv1D(numbers(4, 5, 3), numbers(4)), True),
         (Conv1D(numbers(4, 5, 3), numbers(4), strides=2), True),
         (Conv1D(numbers(4, 5, 2), numbers(4), padding="causal", dilation=2), True), (LayerNormalization(), True),

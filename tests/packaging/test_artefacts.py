@@ -111,7 +111,7 @@ def test_the_wheel_says_what_it_needs(dist: Path) -> None:
     assert (metadata["Name"], metadata["Version"]) == ("fastgru", fastgru.__version__)
     always = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     names = sorted(re.split(r"[^\w-]", line)[0] for line in always)
-    assert names == ["numpy", "safetensors", "scipy", "threadpoolctl"]
+    assert names == ["numpy", "scipy", "threadpoolctl"]
 
 
 def test_the_source_distribution_holds_every_source_and_nothing_built(sdist: set[str]) -> None:

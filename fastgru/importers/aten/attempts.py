@@ -1,7 +1,9 @@
 """Four ways to take the axes of a graph's inputs, tried one after the other.
 
 A graph does not say which of its first two axes is the batch, nor whether it works for other numbers of steps than the
-one it was exported with. The first way in which every operation can be followed is the one that is taken.
+one it was exported with. The first way in which every operation can be followed is the one that is taken; the second
+axis is the batch only where a GRU or a convolution takes it for that, because an operation over the rows of a batch can
+always be followed by calling the rows steps.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ def first_that_fits(
     UnsupportedModelError
         Of the way that led furthest; where it is the place of the batch that fails in both, the message says so.
     """
-    furthest, problem = -1, None
+    furthest, problem, uncertain = -1, None, False
     for time_first in (False, True):
         for any_steps in (True, False):
             used = UsedTensors(tensors)
@@ -48,15 +50,22 @@ def first_that_fits(
                 if builder.count > furthest:
                     furthest, problem = builder.count, error
                 continue
+            if time_first and not builder.batch_is_certain:
+                uncertain = True
+                continue
             if isinstance(tensors, UsedTensors):
                 for name in used.used():
                     tensors.use(name)
             return spec
     assert problem is not None
     if isinstance(problem, LayoutError):
+        other = (
+            "that its second axis is the batch instead, no GRU in it says"
+            if uncertain
+            else "with its first two axes the other way round the model cannot be followed either"
+        )
         raise LayoutError(
-            f"{problem}; with its first two axes the other way round the model cannot be followed either, and fastgru "
-            "is batch first: load its parts by fastgru.read and layers="
+            f"{problem}; {other}, and fastgru is batch first: load its parts by fastgru.read and layers="
         ) from problem
     raise problem
 

@@ -51,6 +51,9 @@ class Builder:
         self.tensors, self.where, self.types = tensors, where, types
         self.time_first, self.any_steps = time_first, any_steps
         self.batch = Unknown()
+        self.batch_is_certain = False  # once an operation that never mixes rows has taken it for its own
+        self.ranks_are_guessed = False  # inputs may have an axis less than they were taken to have
+        self._rank_matters, self._rank_is_certain = "", False  # the first operation that counts axes
         self.count = 0  # of operations so far
         self.operation = ""  # the one that is being looked at
         self._inputs: list[tuple[str, tuple[Size, ...], bool]] = []
@@ -96,6 +99,32 @@ class Builder:
             self._inputs.append((free, (features,), False))
             items.append(Array(free, (self.batch, features), (0, 1)))
         return Stack(tuple(items))
+
+    def counts_axes(self) -> None:
+        """Note that the operation would do something else to a value with an axis less."""
+        self._rank_matters = self._rank_matters or self.operation
+
+    def rank_is_certain(self) -> None:
+        """Note that the operation takes no value with an axis less."""
+        self._rank_is_certain = True
+
+    def axis(self, dim: Any, rank: int) -> int:
+        """PyTorch's axis ``dim`` of ``rank``."""
+        if type(dim) is not int or not -rank <= dim < rank:
+            raise self.error(f"dim is {str(dim)[:40]}, wanted one of {rank} axes")
+        if dim in (rank - 1, -rank):
+            self.rank_is_certain()
+        elif dim != -1:
+            self.counts_axes()
+        return dim % rank
+
+    def check_ranks(self) -> None:
+        """Raise where it was guessed how many axes an input has, and the guess makes a difference."""
+        if self.ranks_are_guessed and self._rank_matters and not self._rank_is_certain:
+            raise UnsupportedModelError(
+                f"{self.where}: {self._rank_matters}: it counts axes, and the file does not say how many its input "
+                "has; write the model with torch.export.save, which does"
+            )
 
     # What it does.
 
@@ -193,6 +222,7 @@ class Builder:
     def finished(self, outputs: Sequence[Any]) -> GRUSpec | ModelSpec:
         """The model with these outputs; states that are still apart are one output each."""
         self.check_unchanged(outputs)
+        self.check_ranks()
         edges: list[Edge] = []
         for value in outputs:
             if isinstance(value, Stack):

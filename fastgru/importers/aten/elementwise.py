@@ -25,6 +25,7 @@ from ...spec import (
     Minimum,
     Multiply,
     Subtract,
+    Sum,
     ZeroPadding1D,
 )
 from .builder import Builder
@@ -34,6 +35,7 @@ from .shapes import axis_of
 from .values import Array, Size, Stack, Unknown, Weight, Zeros, known
 
 __all__ = [
+    "absolute",
     "activation",
     "adaptive_pool1d",
     "along",
@@ -50,6 +52,7 @@ __all__ = [
     "pad",
     "softplus",
     "threshold",
+    "total",
 ]  # fmt: skip
 
 
@@ -70,6 +73,11 @@ def activated(b: Builder, value: Any, layer: Activation) -> Array:
     x = value.items[0] if isinstance(value, Stack) else b.array(value)
     made = x._replace(edge=b.add(layer.name, layer, x.edge))
     return Stack((made,)) if isinstance(value, Stack) else made  # type: ignore[return-value]
+
+
+def absolute(b: Builder, self: Any) -> Array:
+    """The leaky ReLU whose negative side goes up as its positive side does."""
+    return activated(b, self, Activation("leaky_relu", negative_slope=-1.0))
 
 
 def leaky_relu(b: Builder, self: Any, negative_slope: Any = 0.01) -> Array:
@@ -268,6 +276,10 @@ def _vector(b: Builder, value: Any, features: int) -> np.ndarray:
 # Over the steps.
 
 
+def total(b: Builder, self: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Array:
+    return _over_steps(b, self, dim, keepdim, Sum)
+
+
 def mean(b: Builder, self: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Array:
     return _over_steps(b, self, dim, keepdim, Mean)
 
@@ -280,8 +292,10 @@ def max_with_index(b: Builder, self: Any, dim: Any = None, keepdim: bool = False
     return _over_steps(b, self, dim, keepdim, Max), None
 
 
-def _over_steps(b: Builder, value: Any, dim: Any, keepdim: Any, layer: Callable[..., Layer]) -> Array:
+def _over_steps(b: Builder, value: Any, dim: Any, keepdim: Any, layer: type[Layer]) -> Array:
     x = b.array(value)
+    if x.integers:
+        raise b.error("takes integers for numbers")
     dim = dim[0] if isinstance(dim, (list, tuple)) and len(dim) == 1 else dim
     at = axis_of(b, dim, len(x.order))
     axis = x.order[at]
@@ -289,18 +303,19 @@ def _over_steps(b: Builder, value: Any, dim: Any, keepdim: Any, layer: Callable[
         raise b.layout_error("is taken over the batch")
     if len(x.order) != 3 or axis != 1:
         raise b.error("is taken over another axis than the steps")
-    name = b.add("mean" if layer is Mean else "max", layer(bool(keepdim)), x.edge)
+    name = b.add(layer.__name__.lower(), layer(bool(keepdim)), x.edge)
     if keepdim:
         return x._replace(edge=name, shape=(b.batch, 1, x.shape[2]))
     return Array(name, (b.batch, x.shape[2]), tuple(each - (each > 1) for each in x.order if each != 1))
 
 
-def adaptive_pool1d(layer: Callable[..., Layer], indices: bool = False) -> Callable[..., Any]:
+def adaptive_pool1d(layer: type[Layer], indices: bool = False) -> Callable[..., Any]:
     """Pooling of (batch, channels, steps) to one step."""
 
     def run(b: Builder, self: Any, output_size: Any) -> Any:
         if output_size not in (1, [1], (1,)):
             raise b.error(f"output_size is {str(output_size)[:40]}, supported is 1")
+        b.counts_axes()
         made = _over_steps(b, self, -1, True, layer)
         return (made, None) if indices else made
 
@@ -323,6 +338,7 @@ def _pooled(
     b: Builder, value: Any, kernel: Any, stride: Any, padding: Any, ceil: Any, layer: Callable[..., Layer]
 ) -> Array:
     x = b.array(value)
+    b.counts_axes()
     if len(x.order) != 3 or padding not in (0, [0], (0,)) or ceil:
         raise b.error("takes (batch, channels, steps) without padding and without ceil_mode")
     width, step = (each[0] if isinstance(each, (list, tuple)) and len(each) == 1 else each for each in (kernel, stride))
@@ -338,6 +354,7 @@ def _pooled(
 def pad(b: Builder, self: Any, pad: Any, mode: str = "constant", value: Any = 0) -> Array:
     """Zeros before and after the steps."""
     x = b.array(self)
+    b.counts_axes()
     amounts = list(pad) if isinstance(pad, (list, tuple)) else []
     padded = [len(x.order) - 1 - at // 2 for at, amount in enumerate(amounts) if amount != 0]
     plain = mode == "constant" and value in (0, None) and len(x.order) == 3 and len(amounts) in (2, 4, 6)

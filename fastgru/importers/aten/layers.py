@@ -58,6 +58,8 @@ def gru(
     dims = (0, 1, 2) if batch_first else (1, 0, 2)
     if x.order[dims[0]] != 0:
         raise b.layout_error(f"batch_first is {batch_first}, but the batch is axis {x.order.index(0)} of its input")
+    b.batch_is_certain = True
+    b.rank_is_certain()
     edges = [b.arranged(x, dims), *_initial_states(b, hx, spec)]
     operands = [*weights, num_layers, bool(bidirectional)]
     name = b.add(_module(b, weights[0]), b.layer("gru", operands, lambda: GRULayer(spec, return_state=True)), *edges)
@@ -73,6 +75,7 @@ def gru_cell(b: Builder, input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = 
     x, h = b.array(input), b.array(hx)
     if x.order != (0, 1) or h.order != (0, 1):
         raise b.error("takes the step and the state of a batch, (batch, features) each")
+    b.batch_is_certain = True
     weights = _direction(b, [w_ih, w_hh, b_ih, b_hh], None)
     spec = GRUSpec(((weights,),), bias=b_ih is not None)
     b.require(x, 1, spec.input_size)
@@ -191,6 +194,8 @@ def conv1d(b: Builder, input: Any, weight: Any, bias: Any = None, stride: Any = 
         before = after = _one(b, padding, "padding", 0)
     b.require(x, 1, kernel.shape[1] * _one(b, groups, "groups", 1))
     edge = b.arranged(x, (0, 2, 1))
+    b.batch_is_certain = True
+    b.rank_is_certain()
     if before or after:
         edge = b.add("padding", ZeroPadding1D(before, after), edge)
     offset = b.optional(bias, len(kernel))
@@ -241,12 +246,17 @@ def _normalised(b: Builder, input: Any, shape: Any, weight: Any, bias: Any, eps:
         raise b.error(f"normalized_shape is {str(shape)[:40]}, wanted the sizes of some of {rank - 1} axes")
     if len(shape) == 1:
         x = features_last(b, x)
+    else:
+        b.counts_axes()
     axes = tuple(x.order[dim] for dim in range(rank - len(shape), rank))
     if 0 in axes:
         raise b.layout_error("the batch is one of the axes that are normalised together")
     for dim, size in zip(range(rank - len(shape), rank), shape, strict=True):
         b.require(x, dim, size)
     gamma, beta = b.optional(weight, *shape), b.optional(bias, *shape)
+    turned = tuple(int(place) for place in np.argsort(axes))  # PyTorch has channels before steps, fastgru behind them
+    axes = tuple(axes[place] for place in turned)
+    gamma, beta = (None if each is None else np.ascontiguousarray(each.transpose(turned)) for each in (gamma, beta))
     epsilon, places = _number(b, eps, "eps"), (-1,) if axes == (rank - 1,) else axes
     layer = b.layer(
         "layer_norm", [weight, bias, epsilon, places, rms],
@@ -265,6 +275,7 @@ def batch_norm(b: Builder, input: Any, weight: Any, bias: Any, running_mean: Any
     if len(x.order) < 2 or x.order[1] == 0:
         raise b.layout_error("the batch is the axis that is normalised")
     mean = b.weight(running_mean, None)
+    b.counts_axes()
     b.require(x, 1, len(mean))
     variance = b.weight(running_var, len(mean))
     gamma, beta = b.optional(weight, len(mean)), b.optional(bias, len(mean))
@@ -290,6 +301,7 @@ def prelu(b: Builder, input: Any, weight: Any) -> Array:
     if len(slopes) > 1 and len(x.order) < 2:
         raise b.error("has several slopes and an input of one axis")
     if len(slopes) > 1:
+        b.counts_axes()
         b.require(x, 1, len(slopes))
         if x.order[1] == 0:
             raise b.layout_error("the batch is the axis that the slopes lie along")

@@ -42,9 +42,7 @@ MAX_RANK = 8
 
 
 def axis_of(b: Builder, dim: Any, rank: int) -> int:
-    if type(dim) is not int or not -rank <= dim < rank:
-        raise b.error(f"dim is {str(dim)[:40]}, wanted one of {rank} axes")
-    return dim % rank
+    return b.axis(dim, rank)
 
 
 def size(b: Builder, self: Any, dim: Any = None) -> Any:
@@ -68,6 +66,7 @@ def view(b: Builder, self: Any, size: Any) -> Any:
     _check_sizes(b, size)
     if list(size).count(-1) > 1:
         raise b.error("has more than one size of -1")
+    b.counts_axes()
     kept = 0
     while kept < min(len(size), len(x.sizes)) and _stays(x.sizes, list(size), kept):
         kept += 1
@@ -176,6 +175,10 @@ def permute(b: Builder, self: Any, dims: Any) -> Any:
     places = tuple(axis_of(b, dim, rank) for dim in dims)
     if len(set(places)) != rank:
         raise b.error(f"dims is {str(dims)[:40]}, wanted every axis once")
+    return _permuted(b, self, places)
+
+
+def _permuted(b: Builder, self: Any, places: Sequence[int]) -> Any:
     if isinstance(self, Weight):
         return self._replace(array=self.array.transpose(places))
     x = b.array(self)
@@ -187,10 +190,12 @@ def transpose(b: Builder, self: Any, dim0: int, dim1: int) -> Any:
     dims = list(range(rank))
     one, other = axis_of(b, dim0, rank), axis_of(b, dim1, rank)
     dims[one], dims[other] = dims[other], dims[one]
-    return permute(b, self, dims)
+    return _permuted(b, self, dims)
 
 
 def t(b: Builder, self: Any) -> Any:
+    if _rank(b, self) > 2:
+        raise b.error("takes two axes at most")
     return transpose(b, self, 0, 1) if _rank(b, self) == 2 else self
 
 
@@ -205,7 +210,7 @@ def movedim(b: Builder, self: Any, source: Any, destination: Any) -> Any:
     dims = list(range(rank))
     moved = dims.pop(axis_of(b, source, rank))
     dims.insert(axis_of(b, destination, rank), moved)
-    return permute(b, self, dims)
+    return _permuted(b, self, dims)
 
 
 def _rank(b: Builder, value: Any) -> int:
@@ -220,7 +225,7 @@ def squeeze(b: Builder, self: Any, dim: Any = None) -> Any:
     places = sorted({axis_of(b, each, len(sizes)) for each in dims}, reverse=True)
     for place in places:
         if known(sizes[place]) == 1:
-            self = select(b, self, place, 0)
+            self = _selected(b, self, place, 0)
         elif _may_be_one(sizes[place]) and (dim is not None or sizes[place].example == 1):
             raise b.layout_error(f"axis {place} may be the batch, or have more than one place")
     return self
@@ -273,8 +278,11 @@ def expand(b: Builder, self: Any, size: Any) -> Any:
 
 
 def select(b: Builder, self: Any, dim: int, index: int) -> Any:
+    return _selected(b, self, axis_of(b, dim, _rank(b, self)), index)
+
+
+def _selected(b: Builder, self: Any, at: int, index: int) -> Any:
     rank = _rank(b, self)
-    at = axis_of(b, dim, rank)
     if type(index) is not int:
         raise b.error(f"index is {type(index).__name__.lower()}, wanted a number")
     if isinstance(self, Weight):
@@ -325,7 +333,7 @@ def slice_(b: Builder, self: Any, dim: int = 0, start: Any = None, end: Any = No
 
 def split(b: Builder, self: Any, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
     """Parts of one size, the last of what is left, or of given sizes."""
-    total = known(size(b, self, dim))
+    total = known(_divided(b, self, dim))
     if total is None:
         raise b.error("splits an axis whose size is not known")
     if type(split_size) is int and split_size > 0 and total <= MAX_PARTS * split_size:
@@ -340,15 +348,23 @@ def split(b: Builder, self: Any, split_size: Any, dim: int = 0) -> tuple[Any, ..
     return tuple(slice_(b, self, dim, at, at + length) for at, length in zip(firsts, lengths, strict=True))
 
 
+def _divided(b: Builder, value: Any, dim: int) -> Size:
+    """The size of an axis that is taken apart."""
+    whole: Size = size(b, value, dim)
+    if whole is b.batch:
+        raise b.layout_error("takes the batch apart")
+    return whole
+
+
 def chunk(b: Builder, self: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
-    total = known(size(b, self, dim))
+    total = known(_divided(b, self, dim))
     if total is None or type(chunks) is not int or chunks < 1:
         raise b.error("splits an axis whose size is not known, or into no parts")
     return split(b, self, max(1, -(-total // chunks)), dim)
 
 
 def unbind(b: Builder, self: Any, dim: int = 0) -> tuple[Any, ...]:
-    count = known(size(b, self, dim))
+    count = known(_divided(b, self, dim))
     if count is None or count > MAX_PARTS:
         raise b.error("takes an axis apart whose size is not known, or too large")
     return tuple(select(b, self, dim, index) for index in range(count))

@@ -71,6 +71,8 @@ OPERATIONS: dict[str, Row] = {
     "hardswish": _row(activation("hard_silu"), _ONE),
     "log_sigmoid": _row(activation("log_sigmoid"), _ONE),
     "exp": _row(activation("exponential"), _ONE),
+    "abs": _row(elementwise.absolute, _ONE),
+    "neg": _row(lambda b, self: binary("mul")(b, self, -1), _ONE),
     "elu": _row(activation("elu", alpha="alpha"), "self alpha"),
     "celu": _row(activation("celu", alpha="alpha"), "self alpha"),
     "leaky_relu": _row(elementwise.leaky_relu, "self negative_slope"),
@@ -97,6 +99,7 @@ OPERATIONS: dict[str, Row] = {
     "maximum": _row(binary("maximum"), "self other"),
     "minimum": _row(binary("minimum"), "self other"),
     # over the steps
+    "sum": _row(elementwise.total, "self dim keepdim dtype"),
     "mean": _row(elementwise.mean, "self dim keepdim dtype"),
     "amax": _row(elementwise.maximum, "self dim keepdim"),
     "max": _row(elementwise.max_with_index, "self dim keepdim"),
@@ -138,8 +141,9 @@ OPERATIONS: dict[str, Row] = {
     "zeros_like": _row(lambda b, self: shapes.zeros(b, shapes.size(b, self)), _ONE),
 }
 _SAME_AS = {
-    "_unsafe_view": "view", "concat": "cat", "concatenate": "cat", "divide": "div", "logsigmoid": "log_sigmoid",
-    "multiply": "mul", "subtract": "sub", "swapdims": "transpose", "truediv": "div", "view_copy": "view",
+    "_unsafe_view": "view", "absolute": "abs", "concat": "cat", "concatenate": "cat", "divide": "div",
+    "logsigmoid": "log_sigmoid", "multiply": "mul", "negative": "neg", "subtract": "sub", "swapdims": "transpose",
+    "truediv": "div", "view_copy": "view",
 }  # fmt: skip
 # At inference they give what they were given, whatever else they take.
 _NOTHING = frozenset(

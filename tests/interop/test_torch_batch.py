@@ -1,0 +1,143 @@
+"""An operation over the rows of a batch is refused by its name, in every kind of file with code; others are right.
+
+fastgru computes each row by itself, and batch first. What an operation mixes decides, not what it is called: over the
+first axis it mixes steps where that is the axis of the steps, and a GRU is what says so.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import fastgru  # noqa: E402
+from fastgru.errors import UnsupportedModelError  # noqa: E402
+
+nn, F = torch.nn, torch.nn.functional
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(3)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+# Each over the axis d, and what the message names.
+OVER = {
+    "softmax": lambda y, d: torch.softmax(y, d),
+    "log_softmax": lambda y, d: torch.log_softmax(y, d),
+    "glu": lambda y, d: F.glu(y, d),
+    "mean": lambda y, d: y.mean(d),
+    "mean ": lambda y, d: y - y.mean(d, keepdim=True),
+    "sum": lambda y, d: y.sum(d),
+    "amax": lambda y, d: y.amax(d),
+    "max": lambda y, d: y.max(d).values,
+    "cat": lambda y, d: torch.cat((y, torch.tanh(y)), d),
+    "select": lambda y, d: y.select(d, -1),
+    "slice": lambda y, d: y[(slice(None),) * d + (slice(1, None),)],
+    "chunk": lambda y, d: torch.chunk(y, 2, d)[1],
+    "split": lambda y, d: torch.split(y, 2, d)[1],
+    "unbind": lambda y, d: torch.unbind(y, d)[1],
+    "unflatten": lambda y, d: y.unflatten(d, (2, -1)),
+    "flatten": lambda y, d: y.flatten(0, 1),
+    "reshape": lambda y, d: y.reshape(-1, y.shape[-1]),
+    "avg_pool1d": lambda y, d: F.avg_pool1d(y.movedim(d, -1), 2),
+    "max_pool1d": lambda y, d: F.max_pool1d(y.movedim(d, -1), 2),
+    "adaptive_avg_pool1d": lambda y, d: F.adaptive_avg_pool1d(y.movedim(d, -1), 1),
+    "pad": lambda y, d: F.pad(y, [0, 0] * (y.dim() - 1 - d) + [1, 1]),
+    "layer_norm": lambda y, d: F.layer_norm(y.movedim(d, -1), [y.shape[d]]),
+    "flip": lambda y, d: y.flip(d),
+    "cumsum": lambda y, d: y.cumsum(d),
+}
+WAYS = ("export", "trace")
+ROWS, STEPS, FEATURES = 4, 6, 8
+
+
+class Over(nn.Module):
+    """A layer, and an operation over an axis of what it gives."""
+
+    def __init__(self, layer, name, dim):
+        super().__init__()
+        self.layer, self.function, self.dim = layer, OVER[name], dim
+
+    def forward(self, x):
+        y = self.layer(x)
+        return self.function(y[0] if isinstance(y, tuple) else y, self.dim)
+
+
+def loaded(path, module, way, x):
+    file = path / "model.pt2"
+    if way == "export":
+        torch.export.save(torch.export.export(module.eval(), (x,)), file)
+    else:
+        torch.jit.save(torch.jit.trace(module.eval(), (x,), check_trace=False), file)
+    return fastgru.load(file)
+
+
+LAYERS = {  # the layer, an input, and PyTorch's axis of the batch
+    "gru": (lambda: nn.GRU(FEATURES, FEATURES, batch_first=True), (ROWS, STEPS, FEATURES), 0),
+    "steps first": (lambda: nn.GRU(FEATURES, FEATURES), (STEPS, ROWS, FEATURES), 1),
+    "no gru": (lambda: nn.Linear(FEATURES, FEATURES), (ROWS, STEPS, FEATURES), 0),
+    "no gru, no steps": (lambda: nn.Linear(FEATURES, FEATURES), (ROWS, FEATURES), 0),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", LAYERS)
+def test_an_operation_over_the_batch_is_refused_by_its_name(tmp_path, kind, way):
+    make, shape, batch = LAYERS[kind]
+    for name in OVER:
+        if len(shape) == 2 and name in ("flatten", "reshape"):
+            continue  # (-1, features) is what it is already, or leaves no axis at all
+        with pytest.raises(UnsupportedModelError) as caught:
+            loaded(tmp_path, Over(make(), name, batch), way, torch.randn(shape))
+        assert name.strip() in str(caught.value) or "batch" in str(caught.value), name
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_operation_over_the_batch_of_an_embedding_is_refused(tmp_path, way):
+    ids = torch.randint(0, 9, (ROWS, STEPS))
+    for name in OVER:
+        with pytest.raises(UnsupportedModelError):
+            loaded(tmp_path, Over(nn.Embedding(9, FEATURES), name, 0), way, ids)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", ["gru", "steps first"])
+def test_the_same_over_the_steps_is_right_or_refused(tmp_path, kind, way):
+    make, shape, batch = LAYERS[kind]
+    x, right = torch.randn(shape), 0
+    for name in OVER:
+        module = Over(make(), name, 1 - batch)
+        wanted = module(x).numpy()
+        try:
+            model = loaded(tmp_path, module, way, x)
+        except UnsupportedModelError:
+            continue
+        got = model(x.movedim(batch, 0).numpy())
+        # the batch of the output is its first axis, and PyTorch's the one that is as long
+        assert any(
+            np.shape(got) == each.shape and np.abs(got - each).max() < 2e-5
+            for each in (wanted, np.moveaxis(wanted, 1, 0))
+        ), name
+        right += 1
+    assert right >= 10
+
+
+def test_a_trace_that_counts_the_axes_of_an_input_of_unknown_rank_is_refused(tmp_path):
+    """The features of (batch, features) have the number of the steps of (batch, steps, features)."""
+    for name in ("softmax", "mean", "cat", "select", "chunk", "avg_pool1d"):
+        module, x = Over(nn.Linear(FEATURES, FEATURES), name, 1), torch.randn(ROWS, FEATURES)
+        with pytest.raises(UnsupportedModelError, match=r"counts axes.*how many|no GRU|another axis|size is not known"):
+            loaded(tmp_path, module, "trace", x)
+        if name in ("softmax", "cat", "chunk"):  # an exported program says it
+            np.testing.assert_allclose(loaded(tmp_path, module, "export", x)(x.numpy()), module(x), atol=2e-6)
+    plain = nn.Sequential(nn.Linear(FEATURES, FEATURES), nn.Softmax(-1))
+    for shape in ((ROWS, FEATURES), (ROWS, STEPS, FEATURES)):  # where nothing is counted, both are right
+        x = torch.randn(shape)
+        np.testing.assert_allclose(loaded(tmp_path, plain, "trace", x)(x.numpy()), plain(x), atol=2e-6)
