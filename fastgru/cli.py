@@ -174,6 +174,9 @@ def _add_layers(command: argparse.ArgumentParser) -> None:
         metavar="CHAIN",
         help="the chain of layers for a file of weights only, such as 'gru,Last(),fc'; 'fastgru inspect' suggests one",
     )
+    command.add_argument(
+        "--no-strict", dest="strict", action="store_false", help="leave out tensors that no layer uses, with a warning"
+    )
 
 
 def _at_least_one(text: str) -> int:
@@ -231,7 +234,8 @@ def _run(arguments: argparse.Namespace) -> int:
     layers = arguments.layers
     if arguments.state and layers is not None and len(layers) == 1:
         layers = layers[0]  # a GRU by its name, which has states
-    model = load(arguments.model, layers=layers, precision=arguments.precision, n_threads=arguments.threads)
+    options = {"precision": arguments.precision, "n_threads": arguments.threads, "strict": arguments.strict}
+    model = load(arguments.model, layers=layers, **options)
     x = read_inputs(arguments.input, [source.name for source in inputs_of(model)])
     lengths = read_lengths(arguments.lengths) if arguments.lengths else None
     start = time.perf_counter()
@@ -262,7 +266,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     if os.path.isfile(arguments.output) and not arguments.force:
         raise FastGRUError(f"{arguments.output}: is there already; name another file, or add --force to replace it")
     with progress(PARTS, "parts") as advance:
-        found = convert(arguments.model, arguments.output, arguments.layers, advance)
+        found = convert(arguments.model, arguments.output, arguments.layers, advance, arguments.strict)
     found["layers"] = describe(read(arguments.output))["layers"]
     if arguments.json:
         print(json.dumps(found, indent=2))

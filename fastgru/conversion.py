@@ -36,6 +36,7 @@ def convert(
     target: str,
     layers: Sequence[LayerItem] | None = None,
     advance: Callable[[int], None] = lambda parts: None,
+    strict: bool = True,
 ) -> dict[str, Any]:
     """Load a model, write it as one safetensors file, load that, and run both on the same seeded random inputs.
 
@@ -47,6 +48,8 @@ def convert(
         As in ``load``.
     advance : callable, optional
         Called with 1 after each of the ``PARTS`` of the work.
+    strict : bool
+        As in ``load``.
 
     Returns
     -------
@@ -55,7 +58,7 @@ def convert(
         ``rows`` and ``steps`` of the inputs. Where the model runs on none of them these are None, and
         ``not_compared`` says why; it is None otherwise.
     """
-    before = load(source, layers=layers)
+    before = load(source, layers=layers, strict=strict)
     advance(1)
     before.save(target)
     advance(1)

@@ -1,7 +1,7 @@
 """How many threads a call uses, and which rows each takes.
 
-A caller's ``n_threads`` comes first, then ``FASTGRU_NUM_THREADS``, then a rule: as many as the processors this
-process may use (affinity and the cgroup's quota), but never more than the work pays for. No thread is started here.
+A caller's ``n_threads`` comes first, then ``FASTGRU_NUM_THREADS``, then a rule: as many as the work pays for. There are
+never more than the processors this process may use (affinity and the cgroup's quota). No thread is started here.
 """
 
 from __future__ import annotations
@@ -174,7 +174,9 @@ def threads_for_steps(n_threads: int | None) -> int:
 
 
 def _wanted(n_threads: int | None) -> int | None:
-    return _from_environment() if n_threads is None else n_threads
+    """What is asked for, by the caller or the environment; more threads than processors would only wait in turn."""
+    asked = _from_environment() if n_threads is None else n_threads
+    return None if asked is None else min(asked, available())
 
 
 def _check_startable(n_threads: int) -> None:

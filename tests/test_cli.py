@@ -681,6 +681,17 @@ def test_convert_says_how_large_the_difference_is(tmp_path: Path, capsys: pytest
     assert same_bits(fastgru.load(out)(x), fastgru.load(DIGITS, layers=["gru", Last(), "fc"])(x))
 
 
+@pytest.mark.filterwarnings("ignore:.*no layer uses")
+def test_what_no_layer_uses_can_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "gru.safetensors")
+    assert main(["convert", DIGITS, out, "--layers", "gru"]) == 1 and not os.path.exists(out)
+    assert "fc" in capsys.readouterr().err
+    assert main(["convert", DIGITS, out, "--layers", "gru", "--no-strict"]) == 0
+    np.save(tmp_path / "x.npy", np.zeros((2, 3, 8), np.float32))
+    run = ["run", DIGITS, str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy"), "--layers", "gru", "--no-strict"]
+    assert main(run) == 0 and np.load(tmp_path / "y.npy").shape[:2] == (2, 3)
+
+
 def test_convert_as_json(translator: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "again.safetensors")
     assert main(["convert", translator, out, "--json"]) == 0
@@ -739,7 +750,7 @@ def test_a_difference_is_seen_and_is_exit_code_1(
     assert conversion.largest_difference(one, one, x) == 0
     assert conversion.largest_difference(one, other, x) > 0.01
     models = iter([one, other])
-    monkeypatch.setattr(conversion, "load", lambda path, layers=None: next(models))
+    monkeypatch.setattr(conversion, "load", lambda path, layers=None, strict=True: next(models))
     assert main(["convert", gru_file, str(tmp_path / "out.safetensors")]) == 1
     assert "Largest difference" in capsys.readouterr().out
 

@@ -88,8 +88,17 @@ def test_the_rule_starts_no_thread_that_the_work_does_not_pay_for(monkeypatch):
 
 
 def test_the_callers_number_comes_before_the_environments(monkeypatch):
+    monkeypatch.setattr(threads, "available", lambda: 8)
     monkeypatch.setattr(threads, "_from_environment", lambda: 3)
     assert threads.threads_for(None, 64, 0) == 3 and threads.threads_for(2, 64, 0) == 2
+
+
+def test_there_are_never_more_threads_than_processors(monkeypatch):
+    """Threads that take turns on a processor wait for each other at every step: a hundred times slower."""
+    monkeypatch.setattr(threads, "available", lambda: 2)
+    monkeypatch.setattr(threads, "_from_environment", lambda: 64)
+    assert threads.threads_for(None, 64, 0) == threads.threads_for(8, 64, 0) == 2
+    assert threads.team_for(8, 1, 10**9, 1, 10**9) == threads.threads_for_steps(8) == 2
 
 
 def test_shares_are_of_equal_work():

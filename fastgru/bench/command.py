@@ -14,6 +14,7 @@ from ..errors import MissingDependencyError, UnsupportedModelError
 from ..gru import GRU
 from ..load import load
 from ..model import Model
+from ..outputs import check_writable
 from ..spec import GRULayer, GRUSpec, ModelSpec, TimeDistributed
 from ..terminal import print_table, printable, progress
 from .cases import Case
@@ -34,6 +35,7 @@ def bench(
     path: str,
     *,
     layers: Sequence[LayerItem] | None,
+    strict: bool,
     against: Sequence[str] | None,
     scenarios: Sequence[str],
     steps: int,
@@ -51,6 +53,8 @@ def bench(
     path : str
         A model file of any kind.
     layers : sequence, optional
+        As in ``load``.
+    strict : bool
         As in ``load``.
     against : sequence of str, optional
         Engines of ``PEERS``; all that are installed if left out.
@@ -80,7 +84,7 @@ def bench(
     systems = systems_for(against)
     if plot is not None:
         _check_plot(plot)
-    loaded = load(path, layers=layers)
+    loaded = load(path, layers=layers, strict=strict)
     models = grus_of(loaded)
     cases = list(_cases(models, scenarios, steps, batch, bound))
     if not cases:
@@ -174,6 +178,7 @@ def _check_plot(path: str) -> None:
     if find_spec("matplotlib") is None:
         raise MissingDependencyError("a plot needs matplotlib: pip install matplotlib")
     check_suffix(path)
+    check_writable(path)
 
 
 def _print(path: str, model: GRU | Model, results: Mapping[str, Any], plot: str | None) -> None:

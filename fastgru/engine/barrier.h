@@ -60,7 +60,7 @@ static inline void meet_within(Barrier *barrier, const int patience)
 static int team_taken = 0;
 static inline int take_team(void) { return !__atomic_exchange_n(&team_taken, 1, __ATOMIC_ACQUIRE); }
 static inline void give_team(void) { __atomic_store_n(&team_taken, 0, __ATOMIC_RELEASE); }
-static inline void meet(Barrier *barrier) { meet_within(barrier, 4096); }
+static inline void meet(Barrier *barrier) { meet_within(barrier, 1024); }
 
 /* Threads that were asleep are often woken on the processor of the one that wakes them, which is busy, and stay there
  * for 5 to 15 ms although another is idle. So each claims a processor, and one that finds its own taken moves to

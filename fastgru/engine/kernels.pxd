@@ -31,10 +31,11 @@ cdef struct Kernels:
     int ahead_rows              # steps that an `Ahead` projects; 0: these kernels have too few registers for it
     # xp[i] = x[i] W_ih + b_ih for n rows; xp is (n, blocks, 3, VL)
     void (*project)(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp) noexcept nogil
-    # one step of n rows: h and h_next are (n, width), y[i] takes the H new values of row i (y may be NULL);
-    # scratch is (2, n, width) where reset is before; `backward` walks the blocks from the last to the first
-    void (*step)(const Layer *layer, Py_ssize_t n, const float *h, float *h_next, const float *xp, float *const *y,
-                 float *scratch, bint backward) noexcept nogil
+    # one step of n rows: h and h_next are (n, width), y[i] takes the H new values of row i (y may be NULL); x are the
+    # inputs of the layer, or NULL where xp is their projection; scratch is (2, n, width) where reset is before;
+    # `backward` walks the blocks from the last to the first
+    void (*step)(const Layer *layer, Py_ssize_t n, const float *const *x, const float *h, float *h_next, float *xp,
+                 float *const *y, float *scratch, bint backward) noexcept nogil
     # the same for one row with reset after, which also does a piece of `ahead`; and the rest of it
     void (*step_ahead)(const Layer *layer, const float *h, float *h_next, const float *xp, float *y, bint backward,
                        Ahead *ahead) noexcept nogil

@@ -72,7 +72,8 @@ cdef struct Rows:               # the rows of one call
     Py_ssize_t n
     const float *const *x       # row i's inputs of the product: n pointers to `terms` floats
     const float *h              # (n, width)
-    const float *xp             # (n, blocks, 3, VL)
+    const float *const *inputs  # row i's inputs of the layer, for a tile to project itself: n pointers; or NULL
+    const float *xp             # (n, blocks, 3, VL), unless `inputs` are given
     float *out                  # (n, width), or xp itself for PROJECT
     float *const *y             # n pointers to H floats, or NULL
     float *z                    # (n, width), only where reset is before
@@ -97,21 +98,31 @@ cdef inline void accumulate(vf *sums, const int rows, const int blocks, const in
                             const float *const *x, Py_ssize_t first, const float *weights,
                             Py_ssize_t block_size) noexcept nogil:
     """sums[row, block, gate, :] += sum over k < terms of x[row][first + k] * weights[block, k, gate, :], k in order."""
-    cdef vf w[12]                   # (blocks, gates)
     cdef const float *row_x[8]
-    cdef vf value
-    cdef Py_ssize_t k
-    cdef int i, b, g
+    cdef Py_ssize_t k, turn
+    cdef int i, j
     for i in range(rows):
         row_x[i] = x[i] + first
-    for k in range(terms):
-        for b in range(blocks):
-            for g in range(gates):
-                w[b * gates + g] = load(weights + b * block_size + (k * gates + g) * VL)
-        for i in range(rows):
-            value = broadcast(row_x[i][k])
-            for g in range(blocks * gates):
-                sums[i * blocks * gates + g] = sums[i * blocks * gates + g] + w[g] * value
+    for turn in range(terms // 4):
+        for j in range(4):
+            accumulate_one(sums, rows, blocks, gates, 4 * turn + j, row_x, weights, block_size)
+    for k in range(terms // 4 * 4, terms):
+        accumulate_one(sums, rows, blocks, gates, k, row_x, weights, block_size)
+
+
+cdef inline void accumulate_one(vf *sums, const int rows, const int blocks, const int gates, Py_ssize_t k,
+                            const float *const *row_x, const float *weights,
+                            Py_ssize_t block_size) noexcept nogil:
+    cdef vf w[12]                   # (blocks, gates)
+    cdef vf value
+    cdef int i, b, g
+    for b in range(blocks):
+        for g in range(gates):
+            w[b * gates + g] = load(weights + b * block_size + (k * gates + g) * VL)
+    for i in range(rows):
+        value = broadcast(row_x[i][k])
+        for g in range(blocks * gates):
+            sums[i * blocks * gates + g] = sums[i * blocks * gates + g] + w[g] * value
 
 
 cdef inline void product(const int rows, const int blocks, const int gates, Part *part) noexcept nogil:
@@ -226,56 +237,62 @@ cdef inline void tile(const int kind, int rows, int blocks, const Layer *layer, 
     CANDIDATE_BEFORE    n = act(xp_n + (r * h) U_n);  h' = n + z * (h - n)
     """
     cdef vf done[24]                # (rows, blocks, gates)
-    cdef Py_ssize_t size = 3 * VL
+    cdef vf projected[24]
+    cdef Py_ssize_t size = 3 * VL, stride = layer.blocks * size
     cdef int i, g, gates = 3
     cdef const float *weights = layer.w_hh
+    cdef const float *xp = given.xp + (row * layer.blocks + block) * size
     if kind == PROJECT:
         multiply_all(rows, blocks, 3, layer.inputs, given.x + row, layer.w_ih + block * layer.inputs * size,
-                     layer.b_ih + block * size, given.out + (row * layer.blocks + block) * size, layer.blocks * size,
-                     layer, NULL)
+                     layer.b_ih + block * size, given.out + (row * layer.blocks + block) * size, stride, layer, NULL)
         return
     if kind == GATES_BEFORE:
         gates = 2
     elif kind == CANDIDATE_BEFORE:
         gates = 1
         weights = layer.w_hn
-    if rows > 2:
+    if given.inputs != NULL:
+        xp = <float *>projected
+        stride = blocks * size
+        multiply_all(rows, blocks, 3, layer.inputs, given.inputs + row, layer.w_ih + block * layer.inputs * size,
+                     layer.b_ih + block * size, <float *>projected, stride, layer, NULL)
+    elif rows > 2:
         for i in range(rows):
             for g in range(gates):      # to be there at the end of the tile
-                prefetch(given.xp + ((row + i) * layer.blocks + block) * size + g * VL)
+                prefetch(xp + i * stride + g * VL)
     multiply_all(rows, blocks, gates, layer.hidden, given.x + row, weights + block * layer.hidden * gates * VL,
                  layer.b_hh + (block * size if gates == 3 else 0), <float *>done, blocks * gates * VL, layer, given.ahead)
-    gate_arithmetic(kind, rows, blocks, layer, given, row, block, done)
+    gate_arithmetic(kind, rows, blocks, layer, given, row, block, xp, stride, done)
 
 
 cdef inline void gate_arithmetic(const int kind, int rows, int blocks, const Layer *layer, Rows *given, Py_ssize_t row,
-                                 Py_ssize_t block, const vf *done) noexcept nogil:
-    """What `tile` does with its products, (rows, blocks, gates)."""
+                                 Py_ssize_t block, const float *xp, Py_ssize_t stride, const vf *done) noexcept nogil:
+    """What `tile` does with its products: `done`, (rows, blocks, gates), and `xp`, whose rows are `stride` apart."""
     cdef Py_ssize_t unit
     cdef int i, b, activation = TANH, recurrent = SIGMOID
-    cdef const float *xp
+    cdef const float *projected
     cdef vf r, z, n, h
     if kind != STEP_AFTER:
         activation = layer.activation
         recurrent = layer.recurrent_activation
     for i in range(rows):
         for b in range(blocks):
-            xp = given.xp + ((row + i) * layer.blocks + block + b) * 3 * VL
+            projected = xp + i * stride + b * 3 * VL
             unit = (row + i) * layer.width + (layer.first + block + b) * VL
             h = load(given.h + unit)
             if kind == GATES_BEFORE:
-                r = activated(recurrent, load(xp) + done[(i * blocks + b) * 2])
-                z = activated(recurrent, load(xp + VL) + done[(i * blocks + b) * 2 + 1])
+                r = activated(recurrent, load(projected) + done[(i * blocks + b) * 2])
+                z = activated(recurrent, load(projected + VL) + done[(i * blocks + b) * 2 + 1])
                 store(given.z + unit, z)
                 store(given.out + unit, r * h)
             elif kind == CANDIDATE_BEFORE:
-                n = activated(activation, load(xp + 2 * VL) + done[i * blocks + b])
+                n = activated(activation, load(projected + 2 * VL) + done[i * blocks + b])
                 z = load(given.z + unit)
                 keep(layer, given, row + i, block + b, n + z * (h - n))
             else:
-                r = activated(recurrent, load(xp) + done[(i * blocks + b) * 3])
-                z = activated(recurrent, load(xp + VL) + done[(i * blocks + b) * 3 + 1])
-                n = activated(activation, load(xp + 2 * VL) + r * done[(i * blocks + b) * 3 + 2])
+                r = activated(recurrent, load(projected) + done[(i * blocks + b) * 3])
+                z = activated(recurrent, load(projected + VL) + done[(i * blocks + b) * 3 + 1])
+                n = activated(activation, load(projected + 2 * VL) + r * done[(i * blocks + b) * 3 + 2])
                 keep(layer, given, row + i, block + b, n + z * (h - n))
 
 
@@ -315,7 +332,7 @@ cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, bint
 
 cdef void project(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp) noexcept nogil:
     """xp = x W_ih + b_ih: (n, blocks, 3, VL) from n rows of I floats."""
-    cdef Rows rows = Rows(n, x, NULL, xp, xp, NULL, NULL, NULL)
+    cdef Rows rows = Rows(n, x, NULL, NULL, xp, xp, NULL, NULL, NULL)
     all_tiles(PROJECT, layer, &rows, False)
 
 
@@ -338,22 +355,32 @@ cdef enum:
     GROUP = 64                  # rows whose pointers are laid out at a time
 
 
-cdef void step(const Layer *layer, Py_ssize_t n, const float *h, float *h_next, const float *xp, float *const *y,
-               float *scratch, bint backward) noexcept nogil:
-    """One step of n rows, in groups whose row pointers fit a small array."""
+cdef void step(const Layer *layer, Py_ssize_t n, const float *const *x, const float *h, float *h_next, float *xp,
+               float *const *y, float *scratch, bint backward) noexcept nogil:
+    """One step of n rows, in groups whose row pointers fit a small array.
+
+    Given x, the input's product is taken tile by tile beside the state's, so that a step goes through all weights once
+    and in one order: what is left of both in a cache at the end is where the next step begins.
+    """
     cdef const float *pointers[GROUP]
     cdef Py_ssize_t width = layer.width, group, first, i
     cdef Rows given
     given.x = pointers
+    given.inputs = NULL
     given.ahead = NULL
     given.z = scratch
     given.y = y
+    if x != NULL and not layer.reset_after:     # the candidate's part of it would have to wait for the reset gates
+        project(layer, n, x, xp)
+        x = NULL
     for group in range((n + GROUP - 1) // GROUP):
         first = group * GROUP
         given.n = min(n - first, <Py_ssize_t>GROUP)
         given.h = h + first * width
         given.xp = xp + first * 3 * layer.blocks * VL
         given.out = h_next + first * width
+        if x != NULL:
+            given.inputs = x + first
         if y != NULL:
             given.y = y + first
         for i in range(given.n):
@@ -372,7 +399,7 @@ cdef void step(const Layer *layer, Py_ssize_t n, const float *h, float *h_next, 
 cdef void step_ahead(const Layer *layer, const float *h, float *h_next, const float *xp, float *y, bint backward,
                      Ahead *ahead) noexcept nogil:
     """One step of one row, and a piece of the projection of steps to come."""
-    cdef Rows rows = Rows(1, &h, h, xp, h_next, &y, NULL, ahead)
+    cdef Rows rows = Rows(1, &h, h, NULL, xp, h_next, &y, NULL, ahead)
     if y == NULL:
         rows.y = NULL
     step_after(layer, &rows, backward)

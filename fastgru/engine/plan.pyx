@@ -337,7 +337,7 @@ cdef class Plan:
         cdef float *h = space.h
         cdef float *h_next = space.h + rows * width
         cdef float *swap
-        cdef const float *xp
+        cdef float *xp
         cdef float *finals = call.h + <Py_ssize_t>state * call.batch * layer.hidden + unit
         for i in range(rows):
             memset(h + i * width + unit, 0, projected_width // 3 * sizeof(float))
@@ -372,7 +372,7 @@ cdef class Plan:
                     for i in range(running):
                         at = order[i] * call.steps + (lengths[i] - 1 - t if direction else t)
                         space.y_rows[i] = target + at * output + direction * layer.hidden
-                self.kernels.step(&layer, running, h, h_next, xp, space.y_rows if target != NULL else NULL,
+                self.kernels.step(&layer, running, NULL, h, h_next, xp, space.y_rows if target != NULL else NULL,
                                   space.scratch, t & 1)
                 for i in range(running - 1, -1, -1):
                     if lengths[i] > t + 1:

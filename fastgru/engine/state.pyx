@@ -241,9 +241,8 @@ cdef class State:
             for i in range(self.batch):
                 x_rows[i] = x + i * self.plan.input_size if index == 0 else h_next + (index - 1) * size + i * self.plan.width
             xp = self.xp + self.batch * 3 * layer.first * self.plan.kernels.vector_length
-            self.plan.kernels.project(&layer, self.batch, x_rows, xp)
-            self.plan.kernels.step(&layer, self.batch, h + index * size, h_next + index * size, xp,
-                              y_rows if index == self.plan.num_layers - 1 else NULL, self.scratch, self.current)
+            self.plan.kernels.step(&layer, self.batch, x_rows, h + index * size, h_next + index * size, xp,
+                                   y_rows if index == self.plan.num_layers - 1 else NULL, self.scratch, self.current)
             if members > 1:
                 meet(&self.layer_done)
         self.plan.kernels.restore_floating_mode(mode)

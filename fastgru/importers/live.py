@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,7 @@ def checkpoint_of(module_or_state_dict: object) -> Checkpoint:
     """
     name = type(module_or_state_dict).__name__
     if any((kind.__module__, kind.__name__) == _SCRIPTED for kind in type(module_or_state_dict).__mro__):
-        return replace(_saved(module_or_state_dict), path=name)
+        return _saved(module_or_state_dict).replace(path=name)
     tensors, modules = contents_of(module_or_state_dict)
     return Checkpoint(name, "pytorch-live", tensors, modules)
 
