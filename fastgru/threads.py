@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from _thread import _local  # `threading` is 0.6 ms, which a call of one thread does not have to pay
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ TEAM_WORK = 8_000_000
 STEP_WORK_PER_MEMBER = 12_000
 
 _forked = False
-_startable = 1  # threads that the system is known to start
+_startable = _local()  # `most`: threads that the system is known to start for the calling one, whose pool is its own
 
 
 def _mark_forked() -> None:
@@ -181,11 +182,10 @@ def _wanted(n_threads: int | None) -> int | None:
 
 def _check_startable(n_threads: int) -> None:
     """Raise where the system refuses so many threads: OpenMP would end the process. Asked once for each new most."""
+    if n_threads <= getattr(_startable, "most", 1):
+        return
     import threading  # 0.6 ms, which a call of one thread does not have to pay
 
-    global _startable
-    if n_threads <= _startable:
-        return
     over = threading.Event()
     started: list[threading.Thread] = []
     try:
@@ -202,7 +202,7 @@ def _check_startable(n_threads: int) -> None:
         over.set()
         for thread in started:
             thread.join()
-    _startable = n_threads
+    _startable.most = n_threads
 
 
 def shares_of(lengths: NDArray[np.intp], threads: int) -> NDArray[np.intp]:

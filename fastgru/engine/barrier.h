@@ -9,9 +9,11 @@
 #define _GNU_SOURCE /* for sched_getcpu */
 #endif
 
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
 #if defined(_OPENMP) && defined(__GNUC__)
 #define FASTGRU_TEAMS 1
-#include <omp.h>
 #include <sched.h>
 #else
 #define FASTGRU_TEAMS 0
@@ -23,14 +25,31 @@ typedef struct {
     int members;
     int arrived;
     int round;
-    char apart[52]; /* so that no other's data shares the cache line */
+    int stalled; /* whether a member waited here for as long as only one that had lost its processor lets others wait */
+    char apart[48]; /* so that no other's data shares the cache line */
 } Barrier;
+
+typedef void (*Work)(void *what, int thread, int threads);
 
 typedef struct {
     char taken[PROCESSORS];
 } Claims;
 
+/* Let `threads` threads, the calling one among them, or as many as there are, do a work together. In C, because the
+ * region that Cython makes gives up the interpreter's lock, whoever holds it. */
+static inline void in_parallel(int threads, Work work, void *what)
+{
+#if defined(_OPENMP)
+#pragma omp parallel num_threads(threads)
+    work(what, omp_get_thread_num(), omp_get_num_threads());
+#else
+    (void)threads;
+    work(what, 0, 1);
+#endif
+}
+
 #if FASTGRU_TEAMS
+#define STALL 300e-6 /* seconds */
 static inline void look_again(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
@@ -43,6 +62,7 @@ static inline void look_again(void)
 /* Wait until all members have come here. What each wrote before, all can read after. */
 static inline void meet_within(Barrier *barrier, const int patience)
 {
+    double since = 0;
     int round, looks;
     if (barrier->members < 2) return;
     round = __atomic_load_n(&barrier->round, __ATOMIC_RELAXED);
@@ -52,9 +72,14 @@ static inline void meet_within(Barrier *barrier, const int patience)
         return;
     }
     for (looks = 0; __atomic_load_n(&barrier->round, __ATOMIC_ACQUIRE) == round; looks++) {
-        if (looks < patience) look_again();
-        else sched_yield();
+        if (looks < patience) {
+            look_again();
+        } else {
+            if (looks == patience) since = omp_get_wtime();
+            sched_yield();
+        }
     }
+    if (looks > patience && omp_get_wtime() - since > STALL) __atomic_store_n(&barrier->stalled, 1, __ATOMIC_RELAXED);
 }
 
 static int team_taken = 0;
@@ -90,14 +115,23 @@ static inline void come_together(Barrier *barrier, Claims *claims)
     meet_within(barrier, 64);
 }
 
-static inline int threads_here(void) { return omp_get_num_threads(); }
+/* Processors that the calling thread, and so every thread it starts, may run on now. */
+static inline int processors_here(void)
+{
+#if defined(__linux__) && defined(CPU_COUNT)
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return CPU_COUNT(&allowed);
+#endif
+    return PROCESSORS;
+}
+
 static inline double seconds_now(void) { return omp_get_wtime(); }
 #else
 static inline void meet(Barrier *barrier) { (void)barrier; }
 static inline void come_together(Barrier *barrier, Claims *claims) { (void)barrier, (void)claims; }
 static inline int take_team(void) { return 0; }
 static inline void give_team(void) {}
-static inline int threads_here(void) { return 1; }
+static inline int processors_here(void) { return 1; }
 static inline double seconds_now(void) { return 0; }
 #endif
 

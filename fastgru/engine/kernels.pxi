@@ -3,7 +3,7 @@
 # * Weights lie as [block of VL units][k][gate][VL], 64-byte aligned: a tile reads them front to back.
 # * A tile is `rows` x `blocks` x `gates` vectors of accumulators that stay in registers over a part of k. In `product`
 #   these are literals and it is inlined, so each tile is a function of its own in the machine code.
-# * A sum over k is taken in parts of 128 or fewer, each from zero and in order, and the parts are added up: a float sum
+# * A sum over k is taken in parts of 128 or fewer (256 where there are more than 256 units), each from zero and in order, and the parts are added up: a float sum
 #   of n numbers errs by about n, and here by about the part and the number of parts. With 256 inputs and units the
 #   largest error of 100 steps is 4.4e-7, and 5.6e-7 in one part; parts of 64 would give 2.9e-7 and cost 4 % more time.
 #   Biases come last, and the projection after the recurrent sum: started at the larger number, every addition would

@@ -5,13 +5,16 @@ from fastgru.engine.kernels cimport Kernels, Layer
 cdef extern from "barrier.h" nogil:
     ctypedef struct Barrier:    # where the members of a team meet
         int members
+        bint stalled
     ctypedef struct Claims:     # which processors the threads of a run have
         pass
     void meet(Barrier *barrier)
     void come_together(Barrier *barrier, Claims *claims)
     bint take_team()
     void give_team()
-    int threads_here()
+    ctypedef void (*Work)(void *what, int thread, int threads) noexcept nogil
+    void in_parallel(int threads, Work work, void *what)
+    int processors_here()
     double seconds_now()
 
 cdef struct Call:               # one run over whole sequences
@@ -51,6 +54,7 @@ cdef struct Workspace:          # of one thread
 
 
 cdef struct Run:                # one call of `Plan.run`, as every thread sees it
+    void *plan
     const Call *call
     const Py_ssize_t *shares    # (count + 1,)
     int count
@@ -78,7 +82,6 @@ cdef class Plan:
     cdef float *own(self, array) except NULL
     cdef int start(self, Call *call, const Py_ssize_t *shares, int count, int team) except -1
     cdef Sizes sizes_of(self, Py_ssize_t block_rows, Py_ssize_t rows) noexcept nogil
-    cdef void run_threads(self, const Run *run) noexcept nogil
     cdef void run_thread(self, const Run *run, int thread, int threads) noexcept nogil
     cdef void run_share(self, Call call, Workspace space, Member member) noexcept nogil
     cdef void run_direction(self, const Call *call, Workspace space, Member member, int index, int direction,
@@ -86,6 +89,6 @@ cdef class Plan:
     cdef void run_one(self, const Call *call, Workspace space, Member member, const Layer *layer, int direction,
                       const float *source, float *target) noexcept nogil
 
-cdef bint enter_team() noexcept nogil
-cdef void leave_team() noexcept nogil
+cdef bint enter_team(int members) noexcept nogil
+cdef void leave_team(bint stalled) noexcept nogil
 cdef Layer slice_of(const Layer *layer, int vector_length, int slice, int slices) noexcept nogil

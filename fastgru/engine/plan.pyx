@@ -9,11 +9,12 @@
 * The input projection is computed for a block of steps at a time, small enough to stay in the L2 cache.
 """
 
+import os
+
 import numpy as np
 
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from cython.parallel cimport parallel, threadid
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -132,7 +133,8 @@ cdef class Plan:
         layer.first = 0
         layer.width = <int>self.width
         layer.reset_after = self.reset_after
-        layer.part = min(max(hidden, 8), 128)   # few units have large weights: shorter sums
+        # Shorter sums where there are few units, whose weights are large; see kernels.pxi for what they cost.
+        layer.part = min(max(hidden, 8), 128 if hidden <= 256 else 256)
         bias = b_ih.astype(np.float64)
         bias[: 2 * hidden] += b_hh[: 2 * hidden]
         layer.w_ih = self.own(pack_matrix(w_ih, 3, length))
@@ -216,6 +218,7 @@ cdef class Plan:
         """Lay out a workspace for every thread, then let each do its part."""
         cdef Py_ssize_t largest = 0
         cdef int share, slices = team // self.directions
+        cdef bint stalled
         cdef Run run
         if not self.reset_after:
             slices = min(slices, 1)                 # every unit's candidate needs the reset gates of all
@@ -226,10 +229,12 @@ cdef class Plan:
         call.block_rows = PROJECTION_BYTES // (3 * self.width * sizeof(float))
         call.block_rows = min(max(call.block_rows, largest, 8), largest * call.steps)
         call.block_rows = max(call.block_rows, 3 * self.kernels.ahead_rows)
+        run.barriers = NULL
         run.call = call
         run.shares = shares
         run.count = count
-        run.team = team if team > 1 and enter_team() else 1
+        run.plan = <void *>self
+        run.team = team if team > 1 and enter_team(count * team) else 1
         run.sizes = self.sizes_of(call.block_rows, largest)
         try:
             workspace = aligned_empty(<Py_ssize_t>count * run.team * run.sizes.all)
@@ -244,15 +249,14 @@ cdef class Plan:
                 if count * run.team == 1:
                     self.run_thread(&run, 0, 1)
                 else:
-                    self.run_threads(&run)
+                    in_parallel(count * run.team, thread_of_run, &run)
         finally:
             if run.team > 1:
-                leave_team()
+                stalled = False
+                for share in range(count * (1 + self.directions)):
+                    stalled = stalled or (run.barriers != NULL and run.barriers[share].stalled)
+                leave_team(stalled)
         return 0
-
-    cdef void run_threads(self, const Run *run) noexcept nogil:
-        with parallel(num_threads=run.count * run.team):
-            self.run_thread(run, threadid(), threads_here())
 
     cdef Sizes sizes_of(self, Py_ssize_t block_rows, Py_ssize_t rows) noexcept nogil:
         """A workspace for shares of ``rows`` rows; in floats, and ending on a boundary of 64 bytes."""
@@ -429,13 +433,41 @@ cdef class Plan:
             begin += group
 
 
-cdef bint enter_team() noexcept nogil:
-    """One team at a time in a process: two would wait for each other's processors. Whoever gets False computes alone."""
+cdef bint forked = False        # the threads of OpenMP are not in a forked child
+cdef double alone_until = 0     # by the clock of `seconds_now`
+cdef double STALLED = 50e-3     # seconds
+
+
+cdef bint enter_team(int members) noexcept nogil:
+    """Whether the calling thread may have a team of so many now; whoever may not computes alone.
+
+    There is one team at a time in a process, as two would wait for each other's processors; none of more members than
+    processors, who would take turns at every step; and none soon after one in which a member lost its processor to
+    another process, as it will again.
+    """
+    if forked or seconds_now() < alone_until or processors_here() < members:
+        return False
     return take_team()
 
 
-cdef void leave_team() noexcept nogil:
+cdef void leave_team(bint stalled) noexcept nogil:
+    global alone_until
+    if stalled:
+        alone_until = seconds_now() + STALLED
     give_team()
+
+
+def _mark_forked():
+    global forked
+    forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_mark_forked)
+
+
+cdef void thread_of_run(void *run, int thread, int threads) noexcept nogil:
+    (<Plan>(<Run *>run).plan).run_thread(<Run *>run, thread, threads)
 
 
 cdef Layer slice_of(const Layer *layer, int vector_length, int slice, int slices) noexcept nogil:

@@ -11,11 +11,10 @@ while after a step, and are with the next within 1 us; asleep they would take 30
 import numpy as np
 
 cimport numpy as cnp
-from cython.parallel cimport parallel, threadid
 from libc.string cimport memcpy, memset
 
 from fastgru.engine.kernels cimport Layer
-from fastgru.engine.plan cimport Barrier, Claims, Plan, come_together, enter_team, leave_team, meet, seconds_now, slice_of, threads_here
+from fastgru.engine.plan cimport Barrier, Claims, Plan, come_together, enter_team, in_parallel, leave_team, meet, seconds_now, slice_of
 
 from fastgru.errors import ShapeError, StreamInUseError, UnsupportedModelError
 
@@ -33,6 +32,17 @@ cdef enum:
     WORK_PER_MEMBER = 150000
 
 cdef double AWAKE = 200e-6      # seconds after a step in which the next one finds the team's threads awake
+
+
+cdef struct Step:               # one step of a state, as every member of a team sees it
+    void *state
+    const float *x
+    float *y
+
+
+cdef void member_of_step(void *given, int member, int members) noexcept nogil:
+    cdef Step *step = <Step *>given
+    (<State>step.state).advance_member(step.x, step.y, member, members)
 
 
 cdef class State:
@@ -204,28 +214,37 @@ cdef class State:
 
     cdef void advance(self, const float *x, float *y) noexcept nogil:
         """One step of every layer, by one thread or by the team."""
+        cdef Step step = Step(<void *>self, x, y)
         cdef double now
         cdef bint together = False
-        if self.members > 1:
+        cdef bint overlapping = x < y + self.batch * self.plan.hidden_size and y < x + self.batch * self.plan.input_size
+        if self.members > 1 and not overlapping:
             now = seconds_now()
-            together = now - self.last_step < AWAKE and enter_team()
+            together = now - self.last_step < AWAKE and enter_team(self.members)
         if together:
             memset(&self.claims, 0, sizeof(Claims))
-            with parallel(num_threads=self.members):
-                if threads_here() == self.members:
-                    come_together(&self.begun, &self.claims)
-                    self.advance_slice(x, y, threadid(), self.members)
-                elif threadid() == 0:
-                    self.advance_slice(x, y, 0, 1)
-            leave_team()
+            self.begun.stalled = self.layer_done.stalled = False
+            in_parallel(self.members, member_of_step, &step)
+            leave_team(self.begun.stalled or self.layer_done.stalled)
         else:
-            self.advance_slice(x, y, 0, 1)
+            self.advance_slice(x, y, 0, 1, overlapping)
         if self.members > 1:
             self.last_step = seconds_now()
         self.current = 1 - self.current
 
-    cdef void advance_slice(self, const float *x, float *y, int member, int members) noexcept nogil:
-        """A slice of the units of every layer; each layer's input is the state the layer below has just made."""
+    cdef void advance_member(self, const float *x, float *y, int member, int members) noexcept nogil:
+        """What one of the threads that came does; where these are fewer than the team's, one does all."""
+        if members == self.members:
+            come_together(&self.begun, &self.claims)
+            self.advance_slice(x, y, member, members, False)
+        elif member == 0:
+            self.advance_slice(x, y, 0, 1, False)
+
+    cdef void advance_slice(self, const float *x, float *y, int member, int members, bint overlapping) noexcept nogil:
+        """A slice of the units of every layer; each layer's input is the state the layer below has just made.
+
+        Where x and y overlap, all of x is read before anything is written.
+        """
         cdef Layer layer
         cdef Py_ssize_t i, index, size = self.batch * self.plan.width
         cdef float *h = self.half(self.current)
@@ -241,7 +260,9 @@ cdef class State:
             for i in range(self.batch):
                 x_rows[i] = x + i * self.plan.input_size if index == 0 else h_next + (index - 1) * size + i * self.plan.width
             xp = self.xp + self.batch * 3 * layer.first * self.plan.kernels.vector_length
-            self.plan.kernels.step(&layer, self.batch, x_rows, h + index * size, h_next + index * size, xp,
+            if overlapping:
+                self.plan.kernels.project(&layer, self.batch, x_rows, xp)
+            self.plan.kernels.step(&layer, self.batch, NULL if overlapping else x_rows, h + index * size, h_next + index * size, xp,
                                    y_rows if index == self.plan.num_layers - 1 else NULL, self.scratch, self.current)
             if members > 1:
                 meet(&self.layer_done)

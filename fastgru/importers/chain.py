@@ -12,6 +12,7 @@ from typing import Union
 
 import numpy as np
 
+from ..checkpoint.text import shown
 from ..errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
 from ..spec import ACTIVATIONS, Embedding, FinalState, Last, Layer, ModelSpec, sequential, validate
 from .named import KINDS, Named
@@ -177,12 +178,17 @@ def contents(tensors: Tensors, known: Facts | None = None, most: int = 40) -> st
     modules = list(modules_of(tensors, known).values())
     lines = []
     for module in modules[:most]:
-        shapes = ", ".join(f"{name.rpartition('.')[2]} {tensors[name].shape}" for name in module.names[:4])
+        shapes = ", ".join(f"{_leaf(name)} {tensors[name].shape}" for name in module.names[:4])
         more = ", ..." if len(module.names) > 4 else ""
         lines.append(f"  {_quoted(module.prefix)}: {module.looks_like} ({shapes}{more})")
     if len(modules) > most:
         lines.append(f"  and {len(modules) - most} more modules")
     return "\n".join(lines)
+
+
+def _leaf(name: str) -> str:
+    leaf = name.rpartition(".")[2]
+    return leaf if leaf.isprintable() and len(leaf) <= 80 else shown(leaf)
 
 
 def _quoted(name: str) -> str:

@@ -7,10 +7,11 @@ import threading
 
 import numpy as np
 import pytest
-from networks import LEVELS, network, numbers, plan_at, same_bits, states_of
+from networks import LEVELS, network, numbers, plan_at, run_python, same_bits, states_of
 
 from fastgru import GRU, threads
 from fastgru.engine.state import State
+from fastgru.errors import StreamInUseError
 
 NETWORKS = [  # inputs, hidden, layers, directions: fewer blocks than members, odd numbers of blocks, tails
     (1, 1, 1, 1),
@@ -108,7 +109,7 @@ def test_a_team_on_one_processor_ends_and_leaves_affinities_alone():
 def test_the_size_of_a_team(monkeypatch):
     monkeypatch.setattr(threads, "available", lambda: 8)
     monkeypatch.setattr(threads, "_from_environment", lambda: None)
-    monkeypatch.setattr(threads, "_startable", 1024)
+    monkeypatch.setattr(threads, "_check_startable", lambda n_threads: None)
     little, much, step = threads.TEAM_WORK - 1, threads.TEAM_WORK, threads.STEP_WORK_PER_MEMBER
     assert threads.team_for(None, 1, little, 1, 100 * step) == 1
     assert threads.team_for(None, 1, much, 1, 100 * step) == 8
@@ -120,3 +121,93 @@ def test_the_size_of_a_team(monkeypatch):
     assert threads.team_for(2, 1, 0, 1, 2 * step - 1) == threads.team_for(1, 1, much, 2, 100 * step) == 1
     monkeypatch.setattr(threads, "_forked", True)
     assert threads.team_for(4, 1, much, 2, 100 * step) == threads.threads_for_steps(4) == 1
+
+
+def test_a_step_may_write_over_its_input():
+    for size, layers in ((33, 1), (256, 1), (512, 1), (256, 2)):
+        gru = GRU(network(size, size, layers), backend="packed", n_threads=2)
+        given, over = gru.stream(), gru.stream()
+        x = numbers(size)
+        for step in range(50):
+            wanted = given.step(x.copy())
+            got = over.step(x, out=x)
+            assert got is x and same_bits(got, wanted), (size, layers, step)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_stream_goes_on_in_a_forked_child():
+    code = """
+import os, signal, numpy as np, fastgru
+weights = {"weight_ih": np.ones((768, 256)), "weight_hh": np.ones((768, 256))}
+stream, x = fastgru.from_torch(weights, n_threads=2).stream(), np.ones(256, np.float32)
+for _ in range(100): stream.step(x)
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    for _ in range(100): stream.step(x)
+    os._exit(0 if np.isfinite(fastgru.from_torch(weights)(np.ones((9, 256)))[0]).all() else 1)
+print(os.waitpid(child, 0)[1])
+"""
+    assert run_python(code).stdout.strip() == "0"
+
+
+def test_a_stream_that_two_threads_step_says_so_or_is_right():
+    gru = GRU(network(256, 256), backend="packed", n_threads=2)
+    stream, x = gru.stream(), numbers(256)
+    wanted, alone = set(), gru.stream()
+    for _ in range(4000):
+        wanted.add(alone.step(x).tobytes())
+    wrong: list[str] = []
+
+    def steps() -> None:
+        for _ in range(2000):
+            try:
+                if stream.step(x).tobytes() not in wanted:
+                    wrong.append("bits")
+            except StreamInUseError:
+                pass
+
+    callers = [threading.Thread(target=steps) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    assert not wrong
+
+
+def test_a_process_with_subinterpreters_goes_on():
+    code = """
+import numpy as np, fastgru
+try:
+    import _xxsubinterpreters as interpreters
+except ImportError:
+    import _interpreters as interpreters
+gru = fastgru.from_torch({"weight_ih": np.ones((768, 256)), "weight_hh": np.ones((768, 256))}, n_threads=2)
+interpreters.create()
+for x in (np.ones((100, 256), "f4"), np.ones((8, 100, 256), "f4")):
+    gru(x)
+stream = gru.stream()
+for _ in range(100): stream.step(np.ones(256, "f4"))
+print("alive")
+"""
+    ended = run_python(code)
+    assert ended.stdout.strip() == "alive", ended.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
+def test_a_thread_that_lost_its_processors_computes_alone():
+    code = """
+import os, time, numpy as np, fastgru
+gru = fastgru.from_torch({"weight_ih": np.ones((384, 128)), "weight_hh": np.ones((384, 128))}, n_threads=2)
+x = np.ones((100, 128), "f4")
+def fastest():
+    times = []
+    for _ in range(20):
+        start = time.perf_counter(); gru(x); times.append(time.perf_counter() - start)
+    return min(times)
+fastest()
+for task in os.listdir("/proc/self/task"):
+    os.sched_setaffinity(int(task), {min(os.sched_getaffinity(0))})
+print(fastest())
+"""
+    assert float(run_python(code).stdout) < 5e-3  # alone 0.25 ms; in turns on one processor 20 ms

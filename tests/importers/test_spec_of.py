@@ -10,6 +10,7 @@ import pytest
 from fastgru.checkpoint.contents import Checkpoint
 from fastgru.errors import CheckpointError, DTypeError, UnsupportedModelError
 from fastgru.importers import spec_of
+from fastgru.importers.chain import contents
 from fastgru.spec import Activation, GRUSpec, Last, ModelSpec
 
 
@@ -151,3 +152,8 @@ def test_keras_weights_without_a_gru_say_what_they_hold():
 def test_messages_have_an_end():
     error = CheckpointError("x" * 1_000_000)
     assert len(str(error)) < 9000
+
+
+def test_what_is_held_is_listed_without_control_characters():
+    text = contents({"layer.x\n\x1b[31mRED": np.zeros(1, np.float32)})
+    assert "\x1b" not in text and len(text.splitlines()) == 1
