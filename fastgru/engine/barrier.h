@@ -33,6 +33,7 @@ typedef void (*Work)(void *what, int thread, int threads);
 
 typedef struct {
     char taken[PROCESSORS];
+    char crowded; /* whether one found its processor taken and no other to go to */
 } Claims;
 
 /* Let `threads` threads, the calling one among them, or as many as there are, do a work together. In C, because the
@@ -89,9 +90,10 @@ static inline void meet(Barrier *barrier) { meet_within(barrier, 1024); }
 
 /* Threads that were asleep are often woken on the processor of the one that wakes them, which is busy, and stay there
  * for 5 to 15 ms although another is idle. So each claims a processor, and one that finds its own taken moves to
- * one that is free; and all wait for each other with little patience, so that it gets the time to.
+ * one that is free; and all wait for each other with little patience, so that it gets the time to. Returns whether there
+ * was none for one of them: as a team they would take turns, at every step.
  */
-static inline void come_together(Barrier *barrier, Claims *claims)
+static inline int come_together(Barrier *barrier, Claims *claims)
 {
 #if defined(__linux__) && defined(CPU_CLR)
     cpu_set_t allowed, elsewhere;
@@ -107,31 +109,21 @@ static inline void come_together(Barrier *barrier, Claims *claims)
         if (left && sched_setaffinity(0, sizeof elsewhere, &elsewhere) == 0) {
             __atomic_store_n(&claims->taken[sched_getcpu()], 1, __ATOMIC_RELAXED);
             sched_setaffinity(0, sizeof allowed, &allowed);
+        } else {
+            __atomic_store_n(&claims->crowded, 1, __ATOMIC_RELAXED);
         }
     }
-#else
-    (void)claims;
 #endif
     meet_within(barrier, 64);
-}
-
-/* Processors that the calling thread, and so every thread it starts, may run on now. */
-static inline int processors_here(void)
-{
-#if defined(__linux__) && defined(CPU_COUNT)
-    cpu_set_t allowed;
-    if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return CPU_COUNT(&allowed);
-#endif
-    return PROCESSORS;
+    return claims->crowded;
 }
 
 static inline double seconds_now(void) { return omp_get_wtime(); }
 #else
 static inline void meet(Barrier *barrier) { (void)barrier; }
-static inline void come_together(Barrier *barrier, Claims *claims) { (void)barrier, (void)claims; }
+static inline int come_together(Barrier *barrier, Claims *claims) { (void)barrier, (void)claims; return 0; }
 static inline int take_team(void) { return 0; }
 static inline void give_team(void) {}
-static inline int processors_here(void) { return 1; }
 static inline double seconds_now(void) { return 0; }
 #endif
 

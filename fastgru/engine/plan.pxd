@@ -9,12 +9,11 @@ cdef extern from "barrier.h" nogil:
     ctypedef struct Claims:     # which processors the threads of a run have
         pass
     void meet(Barrier *barrier)
-    void come_together(Barrier *barrier, Claims *claims)
+    bint come_together(Barrier *barrier, Claims *claims)
     bint take_team()
     void give_team()
     ctypedef void (*Work)(void *what, int thread, int threads) noexcept nogil
     void in_parallel(int threads, Work work, void *what)
-    int processors_here()
     double seconds_now()
 
 cdef struct Call:               # one run over whole sequences
@@ -59,6 +58,7 @@ cdef struct Run:                # one call of `Plan.run`, as every thread sees i
     const Py_ssize_t *shares    # (count + 1,)
     int count
     int team                    # threads a share
+    Py_ssize_t group            # rows of a share that are computed together
     Sizes sizes
     float *memory               # (count * team,) workspaces
     Barrier *barriers           # (count, 1 + directions); then one of no members, and one of all
@@ -89,6 +89,6 @@ cdef class Plan:
     cdef void run_one(self, const Call *call, Workspace space, Member member, const Layer *layer, int direction,
                       const float *source, float *target) noexcept nogil
 
-cdef bint enter_team(int members) noexcept nogil
+cdef bint enter_team() noexcept nogil
 cdef void leave_team(bint stalled) noexcept nogil
 cdef Layer slice_of(const Layer *layer, int vector_length, int slice, int slices) noexcept nogil

@@ -220,7 +220,7 @@ cdef class State:
         cdef bint overlapping = x < y + self.batch * self.plan.hidden_size and y < x + self.batch * self.plan.input_size
         if self.members > 1 and not overlapping:
             now = seconds_now()
-            together = now - self.last_step < AWAKE and enter_team(self.members)
+            together = now - self.last_step < AWAKE and enter_team()
         if together:
             memset(&self.claims, 0, sizeof(Claims))
             self.begun.stalled = self.layer_done.stalled = False
@@ -234,11 +234,12 @@ cdef class State:
 
     cdef void advance_member(self, const float *x, float *y, int member, int members) noexcept nogil:
         """What one of the threads that came does; where these are fewer than the team's, one does all."""
-        if members == self.members:
-            come_together(&self.begun, &self.claims)
+        if members < self.members or come_together(&self.begun, &self.claims):
+            self.begun.stalled = True
+            if member == 0:
+                self.advance_slice(x, y, 0, 1, False)
+        else:
             self.advance_slice(x, y, member, members, False)
-        elif member == 0:
-            self.advance_slice(x, y, 0, 1, False)
 
     cdef void advance_slice(self, const float *x, float *y, int member, int members, bint overlapping) noexcept nogil:
         """A slice of the units of every layer; each layer's input is the state the layer below has just made.

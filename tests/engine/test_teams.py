@@ -207,7 +207,10 @@ def fastest():
     return min(times)
 fastest()
 for task in os.listdir("/proc/self/task"):
-    os.sched_setaffinity(int(task), {min(os.sched_getaffinity(0))})
+    try:
+        os.sched_setaffinity(int(task), {min(os.sched_getaffinity(0))})
+    except ProcessLookupError:  # it has just ended
+        pass
 print(fastest())
 """
     assert float(run_python(code).stdout) < 5e-3  # alone 0.25 ms; in turns on one processor 20 ms
