@@ -14,6 +14,7 @@ from .activations import GATE_ACTIVATIONS, formula, resolved
 from .arrays import as_lengths, as_numbers, as_sequences
 from .engine import dispatch
 from .engine.plan import KernelTable, Plan
+from .engine.reduced import REDUCED, widened
 from .errors import ShapeError, UnsupportedModelError
 from .spec.gru import GRUSpec, check_gru
 from .spec.record import owned
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GRU"]
 
-Precision = Literal["float32", "float64"]
+Precision = Literal["float32", "float64", "float16", "bfloat16", "int8"]
 Backend = Literal["packed", "blas"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 BACKENDS: tuple[str, ...] = get_args(Backend)
@@ -48,8 +49,9 @@ class GRU:
     ----------
     spec : GRUSpec
         The layers and their weights. Most callers get a GRU from ``fastgru.load`` or ``fastgru.from_torch`` instead.
-    precision : {"float32", "float64"}
-        What is computed with, and the dtype of the results.
+    precision : {"float32", "float64", "float16", "bfloat16", "int8"}
+        What is computed with, and the dtype of the results. The last three keep the weights in fewer bits and compute
+        in float32 all the same; with int8 the inputs and the states are rounded to 8 bits too where they meet weights.
     n_threads : int, optional
         Threads over the rows of a batch; where there are fewer rows, over directions and units, if a step has enough
         work. None: ``FASTGRU_NUM_THREADS``, or as many as the work pays for.
@@ -95,9 +97,9 @@ class GRU:
         self._n_threads = threads.check_threads(n_threads)
         self._precision = precision
         self._asked_backend = backend
-        self._dtype = np.dtype(precision)
+        self._dtype = dtype_of(precision)
         self._backend = _backend_for(precision, self._asked_backend)
-        self._plan = _plan_of(spec, self._dtype, self._backend)
+        self._plan = _plan_of(spec, precision, self._backend)
         layers = [weights for layer in spec.layers for weights in layer]
         self._work_per_step = sum(weights.w_ih.size + weights.w_hh.size for weights in layers)
         self._team_work = layers[-1].w_ih.size + layers[-1].w_hh.size  # of a step of one direction
@@ -108,7 +110,9 @@ class GRU:
     num_layers = property(lambda self: self._spec.num_layers, doc="Layers, each of one or two directions.")
     bidirectional = property(lambda self: self._spec.directions == 2, doc="Whether every layer has two directions.")
     reset_after = property(lambda self: self._spec.reset_after, doc="Whether r is applied after the product with U_n.")
-    precision = property(lambda self: self._precision, doc='``"float32"`` or ``"float64"``.')
+    precision = property(lambda self: self._precision, doc="What the weights are kept in: one of ``Precision``.")
+    dtype = property(lambda self: self._dtype, doc="Of inputs, states and results: float64, or else float32.")
+    nbytes = property(lambda self: self._plan.nbytes, doc="Bytes of the weights and biases as the engine has them.")
     backend = property(lambda self: self._backend, doc='``"packed"`` or ``"blas"``.')
     n_threads = property(lambda self: self._n_threads, doc="Threads asked for; None leaves it to a rule.")
 
@@ -181,9 +185,7 @@ class GRU:
             states = states[:, None]
         if states.shape != shape:
             one = f" or ({shape[0]}, {shape[2]})" if single else ""
-            raise ShapeError(
-                f"h0: got shape {np.shape(h0)}, wanted {shape}{one}: (layers * directions, batch, hidden)"
-            )
+            raise ShapeError(f"h0: got shape {np.shape(h0)}, wanted {shape}{one}: (layers * directions, batch, hidden)")
         return np.ascontiguousarray(states)
 
     def stream(self, batch: int = 1) -> Stream:
@@ -202,6 +204,30 @@ class GRU:
         from .stream import Stream
 
         return Stream(self, batch)
+
+    def astype(self, precision: Precision) -> GRU:
+        """The same layers with weights of another precision; this GRU stays as it is.
+
+        Weights are rounded from those that were given, so going to a smaller precision and back loses nothing.
+
+        Parameters
+        ----------
+        precision : {"float32", "float64", "float16", "bfloat16", "int8"}
+
+        Raises
+        ------
+        UnsupportedModelError
+            There is no such precision, or a weight has no float16 or no int8; the message names it.
+
+        Examples
+        --------
+        >>> import numpy as np, fastgru
+        >>> gru = fastgru.from_torch({"weight_ih": np.ones((6, 3)), "weight_hh": np.ones((6, 2))})
+        >>> gru.astype("bfloat16")
+        GRU(3, 2, bias=False, precision='bfloat16', parameters=30)
+        """
+        backend = None if precision == "float64" else self._asked_backend
+        return GRU(self._spec, precision=precision, n_threads=self._n_threads, backend=backend)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the GRU as one safetensors file that describes itself, for ``fastgru.load`` to read.
@@ -286,29 +312,48 @@ def check_options(precision: str, n_threads: int | None, backend: str | None) ->
         raise UnsupportedModelError('backend="packed" computes in float32; for float64 leave backend out')
 
 
+def dtype_of(precision: str) -> np.dtype[Any]:
+    """Of inputs, states and results."""
+    return np.dtype(np.float64 if precision == "float64" else np.float32)
+
+
 def _backend_for(precision: str, backend: str | None) -> str:
     if precision == "float64":
         return "blas"
     return backend or ("packed" if kernel_table().vector_length > 1 else "blas")
 
 
-def _plan_of(spec: GRUSpec, dtype: np.dtype[Any], backend: str) -> Plan | BlasPlan | GenericPlan:
-    layers = [
-        [tuple(np.ascontiguousarray(a, dtype=dtype) for a in (w.w_ih, w.w_hh, w.b_ih, w.b_hh)) for w in layer]
-        for layer in spec.layers
-    ]
+def _plan_of(spec: GRUSpec, precision: Precision, backend: str) -> Plan | BlasPlan | GenericPlan:
+    """The engine's own form of a spec."""
     kernels = kernel_table() if backend == "packed" else None
     act, act_r = _code(spec.activation), _code(spec.recurrent_activation)
     if act is None or act_r is None:
         from .engine.generic import GenericPlan
 
         formulas = formula(spec.activation), formula(spec.recurrent_activation)
-        return GenericPlan(layers, spec.reset_after, *formulas, kernels)
+        return GenericPlan(_arrays_of(spec, precision), spec.reset_after, *formulas, kernels)
     if kernels is not None:
-        return Plan(kernels, layers, spec.reset_after, act, act_r)
+        return Plan(kernels, _arrays_of(spec, precision), spec.reset_after, act, act_r)
     from .engine.blas import BlasPlan
 
-    return BlasPlan(layers, spec.reset_after, act, act_r)
+    return BlasPlan(_arrays_of(spec, precision), spec.reset_after, act, act_r)
+
+
+def _arrays_of(spec: GRUSpec, precision: Precision) -> list[list[tuple[NDArray[Any], ...]]]:
+    """The weights as the engine takes them; biases are never reduced."""
+    dtype = dtype_of(precision)
+    stack = []
+    for index, layer in enumerate(spec.layers):
+        directions = []
+        for suffix, weights in zip(("", "_reverse"), layer, strict=False):
+            matrices = [weights.w_ih, weights.w_hh]
+            if precision in REDUCED:
+                names = f"weight_ih_l{index}{suffix}", f"weight_hh_l{index}{suffix}"
+                matrices = [widened(matrix, precision, name) for matrix, name in zip(matrices, names, strict=True)]
+            arrays = (*matrices, weights.b_ih, weights.b_hh)
+            directions.append(tuple(np.ascontiguousarray(array, dtype=dtype) for array in arrays))
+        stack.append(directions)
+    return stack
 
 
 def _code(activation: Any) -> int | None:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .arrays import as_integers, as_lengths, as_numbers
 from .errors import ShapeError, UnsupportedModelError
-from .gru import Backend, Precision, check_options
+from .gru import Backend, Precision, check_options, dtype_of
 from .ops.graph import Graph
 from .ops.value import Step, Value
 from .spec import Input, ModelSpec, edge_of, owned, validate
@@ -34,8 +34,9 @@ class Model:
     ----------
     spec : ModelSpec
         The graph of layers. Most callers get a model from ``fastgru.load`` instead.
-    precision : {"float32", "float64"}
-        What is computed with, and the dtype of the results.
+    precision : {"float32", "float64", "float16", "bfloat16", "int8"}
+        What is computed with, and the dtype of the results. The last three are for the weights of GRUs, as in ``GRU``;
+        other layers compute in float32.
     n_threads, backend
         As for ``GRU``, for every GRU of the model.
 
@@ -65,15 +66,14 @@ class Model:
         check_options(precision, n_threads, backend)
         self._spec = spec = owned(spec)
         self._options = {"precision": precision, "n_threads": n_threads, "backend": backend}
-        self._dtype = np.dtype(precision)
+        self._dtype = dtype_of(precision)
         self._graph = Graph(spec, self._dtype, self._options)
 
     spec = property(lambda self: self._spec, doc="The graph of layers, as given: a ``ModelSpec``.")
-    precision = property(lambda self: self._options["precision"], doc='``"float32"`` or ``"float64"``.')
+    precision = property(lambda self: self._options["precision"], doc="What the weights of GRUs are kept in.")
+    dtype = property(lambda self: self._dtype, doc="Of inputs and results: float64, or else float32.")
 
-    def __call__(
-        self, x: Any, lengths: ArrayLike | Mapping[str, ArrayLike] | None = None
-    ) -> Any:
+    def __call__(self, x: Any, lengths: ArrayLike | Mapping[str, ArrayLike] | None = None) -> Any:
         """Run whole sequences.
 
         Parameters
@@ -145,6 +145,11 @@ class Model:
         for name, ends in given.items():
             batch, steps = values[name].array.shape[:2]
             values[name].lengths = as_lengths(ends, batch, steps, single)
+
+    def astype(self, precision: Precision) -> Model:
+        """The same layers with weights of another precision, rounded from those that were given; see ``GRU.astype``."""
+        backend = None if precision == "float64" else self._options["backend"]
+        return _rebuild(self._spec, {**self._options, "precision": precision, "backend": backend})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model as one safetensors file that describes itself, for ``fastgru.load`` to read.
@@ -322,9 +327,7 @@ def _ready(x: Any, source: Input, named: bool, dtype: np.dtype[Any]) -> tuple[Ar
     names = ("batch", *_axes(source))
     if not fits:
         batched = f"({', '.join(names)}){kind}"
-        raise ShapeError(
-            f"{name}: got shape {np.shape(x)}, wanted {batched} or, for one of it, {_text(names[1:])}"
-        )
+        raise ShapeError(f"{name}: got shape {np.shape(x)}, wanted {batched} or, for one of it, {_text(names[1:])}")
     if 0 in array.shape[1:]:
         raise ShapeError(f"{name}: got shape {np.shape(x)}, that is no steps; wanted at least one")
     return array, single

@@ -61,9 +61,9 @@ class Stream:
         Parameters
         ----------
         x : array_like, (batch, input_size), or (input_size,) for one stream
-            A C-contiguous array of the GRU's precision is used without a copy.
+            A C-contiguous array of the GRU's dtype is used without a copy.
         out : ndarray, (batch, hidden_size) or (hidden_size,), optional
-            Where to put the result; C-contiguous, of the GRU's precision. With it a step allocates nothing.
+            Where to put the result; C-contiguous, of the GRU's dtype. With it a step allocates nothing.
 
         Returns
         -------
@@ -88,7 +88,7 @@ class Stream:
 
     @state.setter
     def state(self, states: ArrayLike) -> None:
-        array = as_numbers(states, "state", self._gru.precision)
+        array = as_numbers(states, "state", self._gru.dtype)
         shape = (self._gru.num_layers, self.batch, self._gru.hidden_size)
         if array.shape != shape:
             raise ShapeError(f"state: got shape {array.shape}, wanted {shape}: (layers, batch, hidden)")
@@ -137,7 +137,7 @@ class _SlowState:
         self.reset()
 
     def reset(self) -> None:
-        self._h = np.zeros((self._gru.num_layers, self.batch, self._gru.hidden_size), self._gru.precision)
+        self._h = np.zeros((self._gru.num_layers, self.batch, self._gru.hidden_size), self._gru.dtype)
 
     def get(self) -> NDArray[Any]:
         return self._h.copy()
@@ -147,12 +147,12 @@ class _SlowState:
 
     def step(self, x: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
         gru, wanted = self._gru, (self.batch, self._gru.input_size)
-        array = as_numbers(x, "x", gru.precision)
+        array = as_numbers(x, "x", gru.dtype)
         if array.shape != wanted and (self.batch != 1 or array.shape != wanted[1:]):
             raise ShapeError(f"x: got shape {array.shape}, wanted {wanted}: one step of every stream")
         shape = (*array.shape[:-1], gru.hidden_size)
-        if out is not None and not _usable(out, shape, gru.precision):
-            raise ShapeError(f"out: wanted a writeable C-contiguous {gru.precision} array of shape {shape}")
+        if out is not None and not _usable(out, shape, gru.dtype):
+            raise ShapeError(f"out: wanted a writeable C-contiguous {gru.dtype} array of shape {shape}")
         if self._busy:
             raise StreamInUseError("this stream is being stepped by another thread; give each thread its own copy()")
         self._busy = True
@@ -166,7 +166,7 @@ class _SlowState:
         return out
 
 
-def _usable(out: Any, shape: tuple[int, ...], dtype: str) -> bool:
+def _usable(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
     return (
         isinstance(out, np.ndarray)
         and out.shape == shape

@@ -198,7 +198,11 @@ def test_wrong_lengths_of_one_sequence_are_refused(gru, lengths):
         ({"n_threads": True}, DTypeError, ["n_threads", "got True", "whole number"]),
         ({"n_threads": 1.5}, DTypeError, ["n_threads", "got 1.5", "whole number"]),
         ({"n_threads": "2"}, DTypeError, ["n_threads", "got '2'", "whole number"]),
-        ({"precision": "float16"}, UnsupportedModelError, ["precision", "'float16'", "float32", "float64"]),
+        (
+            {"precision": "float8"},
+            UnsupportedModelError,
+            ["precision", "'float8'", "float32", "float64", "float16", "bfloat16", "int8"],
+        ),
         ({"precision": None}, UnsupportedModelError, ["precision", "None", "float32"]),
         ({"precision": ["float32"]}, UnsupportedModelError, ["precision", "float32"]),
         ({"backend": "cuda"}, UnsupportedModelError, ["backend", "'cuda'", "packed", "blas"]),

@@ -268,7 +268,7 @@ def test_a_state_that_does_not_fit_is_refused(state):
 
 
 @pytest.mark.parametrize(
-    "options", [{"precision": "float16"}, {"n_threads": 0}, {"n_threads": True}, {"backend": "cuda"}]
+    "options", [{"precision": "float8"}, {"n_threads": 0}, {"n_threads": True}, {"backend": "cuda"}]
 )
 def test_a_wrong_option_is_refused_with_and_without_a_gru(options):
     for spec in (FIRST_DENSE, sequential([("in", dense(5, 3)), ("last", Last())])):

@@ -1,0 +1,112 @@
+"""Weights with fewer bits: float16, bfloat16 and int8, what of a float each keeps, and whether it keeps all.
+
+Owns the rounding; how the results lie in memory is for ``pack``. Whatever is packed in a reduced form can also be
+computed with as float32, through ``widened``: the numbers are the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import UnsupportedModelError
+
+__all__ = ["REDUCED", "Reduced", "bfloat16_bits", "float16", "int8", "is_kept", "widened"]
+
+Array = NDArray[Any]
+Reduced = Literal["float16", "bfloat16", "int8"]
+REDUCED: tuple[str, ...] = get_args(Reduced)
+
+LEVELS = 127  # of int8 on either side of zero; -128 comes only from files
+GRID_ERROR = 1e-3  # in steps: how far a dequantised float32 may lie from a whole number of them
+
+
+def float16(weights: Array, name: str) -> NDArray[np.float16]:
+    """The nearest float16 of each weight.
+
+    Raises
+    ------
+    UnsupportedModelError
+        A finite weight is beyond float16's largest; the message has ``name`` and the weight.
+    """
+    with np.errstate(over="ignore"):
+        narrow = weights.astype(np.float16)
+    lost = np.isinf(narrow) & np.isfinite(weights)
+    if lost.any():
+        raise UnsupportedModelError(
+            f"{name}: got {lost.sum()} weights beyond float16, as {weights[lost].flat[0]:g}; wanted at most 65504; "
+            'use precision="bfloat16" or "float32"'
+        )
+    return np.asarray(narrow)
+
+
+def bfloat16_bits(weights: Array) -> NDArray[np.uint16]:
+    """The upper halves of the float32 of each weight, rounded to the nearest, ties to even."""
+    with np.errstate(over="ignore"):
+        single = weights.astype(np.float32)
+    bits = np.ascontiguousarray(single).view(np.uint32)
+    rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
+    return np.asarray(np.where(np.isnan(single), (bits >> 16) | 0x40, rounded).astype(np.uint16))
+
+
+def int8(weights: Array, name: str) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """A matrix as whole numbers of steps, one step a row: ``weights ~ numbers * steps[:, None]``.
+
+    A row that was quantised before, and so lies on a grid of at most 255 steps around zero, keeps its grid. Any other
+    row is cut into 127 steps on either side of zero.
+
+    Raises
+    ------
+    UnsupportedModelError
+        A weight is not finite; the message has ``name``.
+    """
+    wide = weights.astype(np.float64)
+    if not np.isfinite(wide).all():
+        raise UnsupportedModelError(f"{name}: got weights that are not finite, which have no int8; use float32")
+    largest = np.abs(wide).max(axis=1, initial=0)
+    steps = _grid(wide, largest)
+    steps = np.where(np.isnan(steps), largest / LEVELS, steps).astype(np.float32)
+    steps[steps < np.finfo(np.float32).tiny] = 0  # rows of zeros, or so small that they count as such
+    numbers = np.rint(np.divide(wide, steps[:, None], where=steps[:, None] > 0, out=np.zeros_like(wide)))
+    return np.clip(numbers, -LEVELS - 1, LEVELS).astype(np.int8), steps
+
+
+def _grid(weights: Array, largest: Array) -> Array:
+    """The step of each row on whose multiples all of it lies; NaN where a row has no such step.
+
+    Quantising fits the steps to the largest weight of a matrix, or of a row: so it is 127 or 128 of them away from
+    zero, and one step for all rows is looked for before one for each.
+    """
+    for extent in (largest.max(initial=0), largest):
+        for levels in (LEVELS, LEVELS + 1):
+            steps = np.broadcast_to(extent / levels, largest.shape)
+            numbers = np.divide(weights, steps[:, None], where=steps[:, None] > 0, out=np.zeros_like(weights))
+            off = np.abs(numbers - np.rint(numbers)).max(axis=1, initial=0)
+            fits = (off <= GRID_ERROR) & (np.rint(numbers).max(axis=1, initial=0) <= LEVELS)
+            if fits.all():
+                return np.asarray(steps)
+    return np.full(largest.shape, np.nan)
+
+
+def widened(weights: Array, precision: str, name: str) -> NDArray[np.float32]:
+    """What the reduced form of a matrix stands for, as float32."""
+    if precision == "float16":
+        return float16(weights, name).astype(np.float32)
+    if precision == "bfloat16":
+        return (bfloat16_bits(weights).astype(np.uint32) << 16).view(np.float32)
+    numbers, steps = int8(weights, name)
+    return np.asarray(numbers * steps[:, None], dtype=np.float32)
+
+
+def is_kept(weights: Array, precision: str) -> bool:
+    """Whether a matrix loses nothing in a reduced form: int8 may differ by the rounding of its products in float32."""
+    if not np.isfinite(weights).all():
+        return False
+    if precision == "int8":
+        return not np.isnan(_grid(weights.astype(np.float64), np.abs(weights.astype(np.float64)).max(axis=1))).any()
+    try:
+        return bool((widened(weights, precision, "") == weights).all())
+    except UnsupportedModelError:
+        return False
