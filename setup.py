@@ -25,24 +25,10 @@ LEVELS = {  # kernel level: (the compiler's name of the processor, flags)
 }
 # GCC unrolls the loops over a tile's sums, and so keeps them in registers, only up to so many instructions; and it
 # copies them by a slow `rep movs` where it takes the copy for a memcpy.
-FLAGS = [
-    "-O3",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-ffp-contract=fast",
-    "-fvisibility=hidden",
-    "-g0",
-    "--param=max-completely-peeled-insns=2000",
-    "-fno-tree-loop-distribute-patterns",
-]
-DIRECTIVES = {
-    "language_level": "3",
-    "boundscheck": False,
-    "wraparound": False,
-    "cdivision": True,
-    "initializedcheck": False,
-    "embedsignature": True,
-}
+FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fvisibility=hidden", "-g0",
+         "--param=max-completely-peeled-insns=2000", "-fno-tree-loop-distribute-patterns"]
+DIRECTIVES = {"language_level": "3", "boundscheck": False, "wraparound": False, "cdivision": True,
+              "initializedcheck": False, "embedsignature": True}
 
 
 class BuildEngine(build_ext):
@@ -60,8 +46,7 @@ class BuildEngine(build_ext):
         openmp = next((flag for flag in ("-fopenmp", "/openmp") if self.has_openmp(flag)), None)
         inline = ("CYTHON_INLINE", "__inline__ __attribute__((always_inline))")
         vectors = os.environ.get("FASTGRU_BUILD_SCALAR") != "1" and self.compiles(
-            "typedef float v __attribute__((vector_size(16))); int main(void) { v a = {0}; a = a * a; return 0; }", []
-        )
+            "typedef float v __attribute__((vector_size(16))); int main(void) { v a = {0}; a = a * a; return 0; }", [])
         built = []
         for extension in self.extensions:
             processor, extra = LEVELS.get(level := extension.name.partition("kernels_")[2], ("1", []))
@@ -109,14 +94,7 @@ class BuildEngine(build_ext):
 MODULES = ["cpu", "pack", "plan", "affine", "state", "blas", "single_threaded_blas", *map("kernels_{}".format, LEVELS)]
 setup(
     cmdclass={"build_ext": BuildEngine},
-    ext_modules=[
-        Extension(
-            f"fastgru.engine.{name}",
-            [f"{ENGINE}/{name}.pyx"],
-            depends=HEADERS,
-            include_dirs=[ENGINE, numpy.get_include()],
-            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        )
-        for name in MODULES
-    ],
+    ext_modules=[Extension(f"fastgru.engine.{name}", [f"{ENGINE}/{name}.pyx"], depends=HEADERS,
+                           include_dirs=[ENGINE, numpy.get_include()],
+                           define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")]) for name in MODULES],
 )

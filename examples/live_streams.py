@@ -1,6 +1,6 @@
 """Many live sequences on one GRU: each has a stream of its own, and a stream can be put away and taken up again.
 
-python examples/live_streams.py
+    python examples/live_streams.py
 """
 
 from __future__ import annotations

@@ -250,4 +250,4 @@ except (fastgru.FastGRUError, MemoryError) as error:
     print("refused:", error)
 """
     result = run_python(code)
-    assert result.returncode == 0, signal.Signals(-result.returncode) if result.returncode < 0 else result.stderr
+    assert result.returncode == 0, (signal.Signals(-result.returncode) if result.returncode < 0 else result.stderr)
