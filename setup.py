@@ -17,10 +17,14 @@ from setuptools.errors import CompileError, LinkError
 
 ENGINE = "fastgru/engine"
 HEADERS = [str(path) for pattern in ("*.h", "*.pxi", "*.pxd") for path in Path(ENGINE).glob(pattern)]
+AVX2 = ["-mavx2", "-mfma", "-mf16c"]
+AVX512 = ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mfma"]
 LEVELS = {  # kernel level: (the compiler's name of the processor, flags)
     "baseline": ("1", []),
-    "avx2": ("defined(__x86_64__)", ["-mavx2", "-mfma"]),
-    "avx512": ("defined(__x86_64__)", ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mfma"]),
+    "avx2": ("defined(__x86_64__)", AVX2),
+    "avx2_vnni": ("defined(__x86_64__)", [*AVX2, "-mavxvnni"]),
+    "avx512": ("defined(__x86_64__)", AVX512),
+    "avx512_vnni": ("defined(__x86_64__)", [*AVX512, "-mavx512vnni"]),
     "neon": ("defined(__aarch64__)", []),
 }
 # GCC unrolls the loops over a tile's sums, and so keeps them in registers, only up to so many instructions; and it

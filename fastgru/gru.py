@@ -333,7 +333,7 @@ def _plan_of(spec: GRUSpec, precision: Precision, backend: str) -> Plan | BlasPl
         formulas = formula(spec.activation), formula(spec.recurrent_activation)
         return GenericPlan(_arrays_of(spec, precision), spec.reset_after, *formulas, kernels)
     if kernels is not None:
-        return Plan(kernels, _arrays_of(spec, precision), spec.reset_after, act, act_r)
+        return Plan(kernels, _arrays_of(spec, "float32"), spec.reset_after, act, act_r, precision)
     from .engine.blas import BlasPlan
 
     return BlasPlan(_arrays_of(spec, precision), spec.reset_after, act, act_r)

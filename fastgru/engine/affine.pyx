@@ -48,7 +48,8 @@ cdef class Affine:
         self.layer.part = 128
         self.layer.blocks = <int>(spread.shape[0] // (3 * length))
         self.layer.hidden = self.layer.width = self.layer.blocks * length
-        self.layer.w_ih = address(self.memory[0])
+        self.layer.w_ih = <const char *>address(self.memory[0])
+        self.layer.ih_block = self.inputs * 3 * length * sizeof(float)
         self.layer.b_ih = address(self.memory[1])
 
     def __call__(self, const float[:, ::1] x not None):
@@ -74,7 +75,7 @@ cdef class Affine:
                 n = min(rows - first, <Py_ssize_t>GROUP)
                 for i in range(n):
                     pointers[i] = &x[first + i, 0]
-                self.owner.table.project(&self.layer, n, pointers, wide)
+                self.owner.table.project(&self.layer, n, pointers, wide, NULL)
                 for i in range(n):
                     memcpy(&out[first + i, 0], wide + i * width, self.outputs * sizeof(float))
             self.owner.table.restore_floating_mode(mode)

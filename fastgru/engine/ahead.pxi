@@ -1,6 +1,6 @@
 # A projection of the steps to come, a piece at a time beside the steps of a single row. Part of kernels.pxi.
 
-cdef inline void multiply_both(Part *part, const Layer *layer, Ahead *ahead) noexcept nogil:
+cdef inline void multiply_both(Part *part, const float *weights, const Layer *layer, Ahead *ahead) noexcept nogil:
     """`multiply` for one row, two blocks and three gates, and beside it a piece of a projection."""
     cdef vf sums[6]
     cdef const float *start = part.start
@@ -8,7 +8,7 @@ cdef inline void multiply_both(Part *part, const Layer *layer, Ahead *ahead) noe
     if start == NULL:
         start = part.to
     clear_vectors(sums, 6)
-    accumulate_both(sums, 2, part.terms, part.x[0] + part.first, part.weights, part.block_size, layer, ahead)
+    accumulate_both(sums, 2, part.terms, part.x[0] + part.first, weights, part.block_size, layer, ahead)
     for g in range(6):
         store(part.to + g * VL, load(start + g * VL) + sums[g])
 
@@ -33,7 +33,7 @@ cdef inline void accumulate_both(vf *sums, const int blocks, Py_ssize_t terms, c
     cdef int i, b, g, half
     while ahead.block < layer.blocks and begin + 1 < terms:
         turns = min((terms - begin) // 2, part_left(layer, ahead))
-        w_ih = layer.w_ih + (ahead.block * layer.inputs + ahead.k) * 3 * VL
+        w_ih = <const float *>layer.w_ih + (ahead.block * layer.inputs + ahead.k) * 3 * VL
         for i in range(AHEAD_ROWS):
             x[i] = ahead.x[i] + ahead.k
             for g in range(3):
@@ -108,7 +108,7 @@ cdef void finish_ahead(const Layer *layer, Ahead *ahead) noexcept nogil:
         for i in range(AHEAD_ROWS * 3):
             sums[i] = load(ahead.sums + i * VL)
         accumulate(sums, AHEAD_ROWS, 1, 3, terms, ahead.x, ahead.k,
-                   layer.w_ih + (ahead.block * layer.inputs + ahead.k) * 3 * VL, 0)
+                   <const float *>layer.w_ih + (ahead.block * layer.inputs + ahead.k) * 3 * VL, 0)
         for i in range(AHEAD_ROWS * 3):
             store(ahead.sums + i * VL, sums[i])
         advance(layer, ahead, terms)

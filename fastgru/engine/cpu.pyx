@@ -2,15 +2,21 @@
 
 cdef extern from "cpu.h":
     bint runs_avx2()
+    bint runs_avx2_vnni()
     bint runs_avx512()
+    bint runs_avx512_vnni()
     bint runs_neon()
 
 
 def runnable():
     """The names of the kernel levels that this processor runs, best first; ``baseline`` is always the last."""
     levels = []
+    if runs_avx512_vnni():
+        levels.append("avx512_vnni")
     if runs_avx512():
         levels.append("avx512")
+    if runs_avx2_vnni():
+        levels.append("avx2_vnni")
     if runs_avx2():
         levels.append("avx2")
     if runs_neon():

@@ -1,21 +1,50 @@
 # What a kernel is given and what it offers: plain structures of float pointers, the same for every instruction set.
 # Vector types never cross this border.
 
+cdef enum:                      # what weights are kept in; in the order of plan.KEPT_IN
+    FLOAT32
+    FLOAT16
+    BFLOAT16
+    INT8
+
+cdef enum:
+    ROW_HEAD = 16               # floats before the 8-bit inputs of a row; the last of them is the row's step
+
+cdef inline Py_ssize_t row_of_bytes(Py_ssize_t terms) noexcept nogil:
+    """Floats that `terms` 8-bit inputs take, with what stands before them; whole cache lines."""
+    return ROW_HEAD + (terms + 63) // 64 * 16
+
 cdef struct Layer:              # one direction of one layer, or a slice of its units, packed for one vector length VL
     int inputs                  # I
     int hidden                  # H
     int blocks                  # of VL units: ceil(H / VL), or those of the slice
     int first                   # the slice's first block; 0 for a whole layer
     int width                   # floats of a row of states: all blocks * VL, also in a slice
-    int part                    # terms that are summed at a time
+    int part                    # terms that are summed at a time; even. With INT8 a term is four inputs
+    int kept_in                 # what w_ih, w_hh and w_hn are: FLOAT32 ...
     bint reset_after
     int activation              # of n; an index of spec.GATE_ACTIVATIONS
     int recurrent_activation    # of r and z
-    float *w_ih                 # (blocks, I, 3, VL)
+    const char *w_ih            # (blocks, I, 3, VL); see `pack` for the forms of other kinds than FLOAT32
+    const char *w_hh            # (blocks, H, 3, VL), or for r and z alone (blocks, H, 2, VL) where reset is before
+    const char *w_hn            # (blocks, H, 1, VL) where reset is before
+    Py_ssize_t ih_block         # bytes of a block of w_ih
+    Py_ssize_t hh_block
+    Py_ssize_t hn_block
     float *b_ih                 # (blocks, 3, VL)   all biases but b_hn where reset is after
-    float *w_hh                 # (blocks, H, 3, VL), or for r and z alone (blocks, H, 2, VL) where reset is before
-    float *w_hn                 # (blocks, H, 1, VL) where reset is before
     float *b_hh                 # (blocks, 3, VL): b_hn where reset is after, all else zeros
+
+cdef enum:
+    GROUP = 64                  # rows that a kernel takes at a time
+
+cdef inline Py_ssize_t scratch_of(const Layer *layer, Py_ssize_t rows) noexcept nogil:
+    """Floats that a step of `rows` rows, and a projection of any number, want beside inputs and outputs."""
+    cdef Py_ssize_t group = min(rows, <Py_ssize_t>GROUP), size = 0
+    if not layer.reset_after:
+        size = 2 * group * layer.width                              # z, r * h
+    if layer.kept_in == INT8:
+        size += group * row_of_bytes(layer.hidden) + GROUP * row_of_bytes(layer.inputs)
+    return size
 
 cdef struct Ahead:               # the projection of steps to come, done a piece at a time beside the steps before them
     const float *const *x       # `ahead_rows` pointers to I floats
@@ -29,11 +58,13 @@ cdef struct Kernels:
     int vector_length           # VL
     int tile_rows               # rows of the widest tile
     int ahead_rows              # steps that an `Ahead` projects; 0: these kernels have too few registers for it
-    # xp[i] = x[i] W_ih + b_ih for n rows; xp is (n, blocks, 3, VL)
-    void (*project)(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp) noexcept nogil
+    bint has_half               # whether a layer may be kept in FLOAT16
+    int input_zero              # what is added to 8-bit inputs, so that none is negative
+    # xp[i] = x[i] W_ih + b_ih for n rows; xp is (n, blocks, 3, VL); scratch is `scratch_of` floats
+    void (*project)(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp, float *scratch) noexcept nogil
     # one step of n rows: h and h_next are (n, width), y[i] takes the H new values of row i (y may be NULL); x are the
-    # inputs of the layer, or NULL where xp is their projection; scratch is (2, n, width) where reset is before;
-    # `backward` walks the blocks from the last to the first
+    # inputs of the layer, or NULL where xp is their projection; scratch is `scratch_of` floats; `backward` walks the
+    # blocks from the last to the first
     void (*step)(const Layer *layer, Py_ssize_t n, const float *const *x, const float *h, float *h_next, float *xp,
                  float *const *y, float *scratch, bint backward) noexcept nogil
     # the same for one row with reset after, which also does a piece of `ahead`; and the rest of it

@@ -3,17 +3,23 @@
 # * Weights lie as [block of VL units][k][gate][VL], 64-byte aligned: a tile reads them front to back.
 # * A tile is `rows` x `blocks` x `gates` vectors of accumulators that stay in registers over a part of k. In `product`
 #   these are literals and it is inlined, so each tile is a function of its own in the machine code.
-# * A sum over k is taken in parts of 128 or fewer (256 where there are more than 256 units), each from zero and in order, and the parts are added up: a float sum
-#   of n numbers errs by about n, and here by about the part and the number of parts. With 256 inputs and units the
-#   largest error of 100 steps is 4.4e-7, and 5.6e-7 in one part; parts of 64 would give 2.9e-7 and cost 4 % more time.
+# * A sum over k is taken in parts of 128 or fewer (256 where there are more than 256 units), each from zero and in
+#   order, and the parts are added up: a float sum of n numbers errs by about n, and here by about the part and the
+#   number of parts. With 256 inputs and units the largest error of 100 steps is 4.4e-7, and 5.6e-7 in one part; parts
+#   of 64 would give 2.9e-7 and cost 4 % more time.
 #   Biases come last, and the projection after the recurrent sum: started at the larger number, every addition would
 #   round as coarsely as the last. So a row's bits depend neither on the tile it falls into nor, given FMA, on the
 #   vector length.
 # * The gate arithmetic follows each tile, whose products are then still in the first-level cache.
+# * Weights are kept as float, half, bf_pair or quad (weights.h). What differs between them stands in `weight_at` and
+#   `multiply_add`; with quads also in `bytes.pxi`, where rows of inputs and states become rows of bytes, and in
+#   `product`, where sums of whole numbers become floats.
 
 from cpython.pycapsule cimport PyCapsule_New
 
-from fastgru.engine.kernels cimport Ahead, Kernels, Layer
+from fastgru.engine.kernels cimport (
+    BFLOAT16, FLOAT16, FLOAT32, GROUP, INT8, ROW_HEAD, Ahead, Kernels, Layer, row_of_bytes,
+)
 
 
 cdef extern from "simd.h" nogil:
@@ -39,6 +45,35 @@ cdef extern from "simd.h" nogil:
     void restore_floating_mode(unsigned int before)
 
 
+cdef extern from "weights.h" nogil:
+    ctypedef struct half:
+        pass
+    ctypedef struct bf_pair:
+        pass
+    ctypedef struct quad:
+        pass
+    enum:
+        HAS_HALF
+        INPUT_ZERO
+    vf load_half(const half *p)
+    vf load_first(const bf_pair *p)
+    vf load_second(const bf_pair *p)
+    vf broadcast_inputs(const float *p)
+    vf dot(vf sums, vf weights, vf inputs)
+    vf counted(vf sums)
+    vf larger_size(vf a, vf b)
+    float largest_lane(vf x)
+    vf with_number_below(vf x)
+    vf number_of(vf x)
+    void store_bytes(signed char *p, vf x)
+
+ctypedef fused Weight:
+    float
+    half
+    bf_pair
+    quad
+
+
 cdef enum:  # in the order of spec.GATE_ACTIVATIONS
     LINEAR
     RELU
@@ -61,9 +96,10 @@ cdef enum:  # what a tile does with its sums
 cdef struct Part:               # a part of the terms of a product, for one tile
     Py_ssize_t terms
     Py_ssize_t first            # of the inputs
-    const float *const *x       # a pointer a row
-    const float *weights        # (terms, gates, VL); the next block's lie `block_size` floats further
-    Py_ssize_t block_size
+    const float *const *x       # a pointer a row; with quads, two rows for each row of the result where `doubled`
+    bint doubled
+    Py_ssize_t block_size       # weights from a block to the next
+    const float *head           # of quads: (2, gates, VL), what sums start from and the weights' steps
     const float *start          # (blocks, gates, VL): what the sums are added to, or NULL for `to` itself
     float *to                   # (rows, blocks, gates, VL), rows `stride` floats apart
     Py_ssize_t stride
@@ -94,8 +130,42 @@ cdef inline vf activated(const int activation, vf x) noexcept nogil:
     return x
 
 
+cdef inline vf weight_at(const Weight *p, Py_ssize_t k) noexcept nogil:
+    """A vector of the weights of term k; two terms share a bf_pair."""
+    if Weight is float:
+        return load(p)
+    elif Weight is half:
+        return load_half(p)
+    elif Weight is bf_pair:
+        return load_second(p) if k & 1 else load_first(p)
+    else:
+        return load(<const float *>p)
+
+
+cdef inline Py_ssize_t place_of(const Weight *p, Py_ssize_t k) noexcept nogil:
+    """Where the weights of term k are, in (terms, gates, VL)."""
+    if Weight is bf_pair:
+        return k >> 1
+    else:
+        return k
+
+
+cdef inline vf input_at(const Weight *p, const float *x) noexcept nogil:
+    if Weight is quad:
+        return broadcast_inputs(x)
+    else:
+        return broadcast(x[0])
+
+
+cdef inline vf multiply_add(const Weight *p, vf sum, vf weights, vf x) noexcept nogil:
+    if Weight is quad:
+        return dot(sum, weights, x)
+    else:
+        return sum + weights * x
+
+
 cdef inline void accumulate(vf *sums, const int rows, const int blocks, const int gates, Py_ssize_t terms,
-                            const float *const *x, Py_ssize_t first, const float *weights,
+                            const float *const *x, Py_ssize_t first, const Weight *weights,
                             Py_ssize_t block_size) noexcept nogil:
     """sums[row, block, gate, :] += sum over k < terms of x[row][first + k] * weights[block, k, gate, :], k in order."""
     cdef const float *row_x[8]
@@ -111,61 +181,80 @@ cdef inline void accumulate(vf *sums, const int rows, const int blocks, const in
 
 
 cdef inline void accumulate_one(vf *sums, const int rows, const int blocks, const int gates, Py_ssize_t k,
-                            const float *const *row_x, const float *weights,
-                            Py_ssize_t block_size) noexcept nogil:
+                                const float *const *row_x, const Weight *weights,
+                                Py_ssize_t block_size) noexcept nogil:
     cdef vf w[12]                   # (blocks, gates)
     cdef vf value
+    cdef Py_ssize_t at = place_of(weights, k) * gates * VL
     cdef int i, b, g
     for b in range(blocks):
         for g in range(gates):
-            w[b * gates + g] = load(weights + b * block_size + (k * gates + g) * VL)
+            w[b * gates + g] = weight_at(weights + b * block_size + at + g * VL, k)
     for i in range(rows):
-        value = broadcast(row_x[i][k])
+        value = input_at(weights, row_x[i] + k)
         for g in range(blocks * gates):
-            sums[i * blocks * gates + g] = sums[i * blocks * gates + g] + w[g] * value
+            sums[i * blocks * gates + g] = multiply_add(weights, sums[i * blocks * gates + g], w[g], value)
 
 
-cdef inline void product(const int rows, const int blocks, const int gates, Part *part) noexcept nogil:
+cdef inline void product(const int rows, const int blocks, const int gates, Part *part,
+                         const Weight *weights) noexcept nogil:
     """`multiply` for a tile whose size is known when this is compiled, so that its sums stay in registers."""
     cdef vf sums[24]                # (rows, blocks, gates)
     cdef const float *start = part.start
     cdef float *to
-    cdef int i, g
+    cdef vf step
+    cdef int i, b, g, at
     clear_vectors(sums, rows * blocks * gates)
-    accumulate(sums, rows, blocks, gates, part.terms, part.x, part.first, part.weights, part.block_size)
+    if Weight is quad:
+        if part.first == 0:
+            for i in range(rows):
+                for b in range(blocks):
+                    for g in range(gates):
+                        sums[(i * blocks + b) * gates + g] = load(part.head + b * part.block_size + g * VL)
+    accumulate(sums, rows, blocks, gates, part.terms, part.x, part.first, weights, part.block_size)
     for i in range(rows):
-        to = part.to + i * part.stride
-        if part.start == NULL:
-            start = to
-        for g in range(blocks * gates):
-            store(to + g * VL, load(start + g * VL) + sums[i * blocks * gates + g])
+        if Weight is quad:
+            to = part.to + (i >> 1 if part.doubled else i) * part.stride
+            start = to if part.start == NULL or (part.doubled and i & 1) else part.start
+            step = broadcast((part.x[i] - 1)[0])
+            for b in range(blocks):
+                for g in range(gates):
+                    at = b * gates + g
+                    store(to + at * VL, load(start + at * VL) + counted(sums[i * blocks * gates + at])
+                          * (step * load(part.head + b * part.block_size + (gates + g) * VL)))
+        else:
+            to = part.to + i * part.stride
+            if part.start == NULL:
+                start = to
+            for g in range(blocks * gates):
+                store(to + g * VL, load(start + g * VL) + sums[i * blocks * gates + g])
 
 
-cdef inline void product_of_rows(const int gates, int rows, Part *part) noexcept nogil:
+cdef inline void product_of_rows(const int gates, int rows, Part *part, const Weight *weights) noexcept nogil:
     if TILE_ROWS == 8:
         if rows == 8:
-            product(8, 1, gates, part)
+            product(8, 1, gates, part, weights)
             return
         if rows == 7:
-            product(7, 1, gates, part)
+            product(7, 1, gates, part, weights)
             return
         if rows == 6:
-            product(6, 1, gates, part)
+            product(6, 1, gates, part, weights)
             return
         if rows == 5:
-            product(5, 1, gates, part)
+            product(5, 1, gates, part, weights)
             return
     if rows == 4:
-        product(4, 1, gates, part)
+        product(4, 1, gates, part, weights)
     elif rows == 3:
-        product(3, 1, gates, part)
+        product(3, 1, gates, part, weights)
     elif rows == 2:
-        product(2, 1, gates, part)
+        product(2, 1, gates, part, weights)
     else:
-        product(1, 1, gates, part)
+        product(1, 1, gates, part, weights)
 
 
-cdef void multiply(int rows, int blocks, int gates, Part *part) noexcept nogil:
+cdef void multiply(int rows, int blocks, int gates, Part *part, const Weight *weights) noexcept nogil:
     """A part of a product: to[row, block, gate, :] = start[block, gate, :] + sum over the part's terms of x * weights.
 
     A function of its own for all tiles: inlined into the loop over the parts, the compiler would keep the results of
@@ -174,27 +263,28 @@ cdef void multiply(int rows, int blocks, int gates, Part *part) noexcept nogil:
     if blocks == 2:
         if rows == 1:
             if gates == 3:
-                product(1, 2, 3, part)
+                product(1, 2, 3, part, weights)
             elif gates == 2:
-                product(1, 2, 2, part)
+                product(1, 2, 2, part, weights)
             else:
-                product(1, 2, 1, part)
+                product(1, 2, 1, part, weights)
         else:
             if gates == 3:
-                product(2, 2, 3, part)
+                product(2, 2, 3, part, weights)
             elif gates == 2:
-                product(2, 2, 2, part)
+                product(2, 2, 2, part, weights)
             else:
-                product(2, 2, 1, part)
+                product(2, 2, 1, part, weights)
     elif gates == 3:
-        product_of_rows(3, rows, part)
+        product_of_rows(3, rows, part, weights)
     elif gates == 2:
-        product_of_rows(2, rows, part)
+        product_of_rows(2, rows, part, weights)
     else:
-        product_of_rows(1, rows, part)
+        product_of_rows(1, rows, part, weights)
 
 
 include "ahead.pxi"
+include "bytes.pxi"
 
 
 cdef inline void keep(const Layer *layer, Rows *rows, Py_ssize_t i, Py_ssize_t block, vf value) noexcept nogil:
@@ -208,26 +298,35 @@ cdef inline void keep(const Layer *layer, Rows *rows, Py_ssize_t i, Py_ssize_t b
             store_part(rows.y[i] + first, value, <int>(layer.hidden - first))
 
 
-cdef inline void multiply_all(int rows, int blocks, int gates, Py_ssize_t terms, const float *const *x, const float *weights,
-                       const float *start, float *to, Py_ssize_t stride, const Layer *layer,
-                       Ahead *ahead) noexcept nogil:
+cdef inline void multiply_all(int rows, int blocks, int gates, Py_ssize_t terms, const float *const *x,
+                              const Weight *weights, Py_ssize_t block_bytes, const float *start, float *to,
+                              Py_ssize_t stride, const Layer *layer, Ahead *ahead, bint doubled) noexcept nogil:
     """to[row, block, gate, :] = start[block, gate, :] + x[row] . weights[block, :, gate, :], part by part."""
-    cdef Part part = Part(0, 0, x, weights, terms * gates * VL, start, to, stride)
+    cdef Part part = Part(0, 0, x, doubled, block_bytes // <Py_ssize_t>sizeof(Weight), <const float *>weights, start,
+                          to, stride)
+    if Weight is quad:
+        weights += 2 * gates * VL
+        terms = (terms + 3) // 4
+    if doubled:
+        rows = 2 * rows
     while True:
         part.terms = min(<Py_ssize_t>layer.part, terms - part.first)
-        if AHEAD_ROWS and ahead != NULL and ahead.block < layer.blocks and blocks == 2:
-            multiply_both(&part, layer, ahead)
+        if Weight is float:
+            if AHEAD_ROWS and ahead != NULL and ahead.block < layer.blocks and blocks == 2:
+                multiply_both(&part, weights, layer, ahead)
+            else:
+                multiply(rows, blocks, gates, &part, weights)
         else:
-            multiply(rows, blocks, gates, &part)
+            multiply(rows, blocks, gates, &part, weights)
         part.first += part.terms
-        part.weights += part.terms * gates * VL
+        weights += place_of(weights, part.terms) * gates * VL
         part.start = NULL
         if part.first == terms:
             break
 
 
 cdef inline void tile(const int kind, int rows, int blocks, const Layer *layer, Rows *given, Py_ssize_t row,
-                      Py_ssize_t block) noexcept nogil:
+                      Py_ssize_t block, const Weight *kept_in) noexcept nogil:
     """The equation of `kind` for `rows` rows from `row` and `blocks` blocks of VL units from `block`.
 
     PROJECT             xp = x W_ih + b_ih
@@ -238,30 +337,36 @@ cdef inline void tile(const int kind, int rows, int blocks, const Layer *layer, 
     """
     cdef vf done[24]                # (rows, blocks, gates)
     cdef vf projected[24]
-    cdef Py_ssize_t size = 3 * VL, stride = layer.blocks * size
-    cdef int i, g, gates = 3
-    cdef const float *weights = layer.w_hh
+    cdef Py_ssize_t size = 3 * VL, stride = layer.blocks * size, block_bytes = layer.hh_block
+    cdef int i, g, gates = 3, doubled = 0
+    cdef const Weight *w_ih = <const Weight *>(layer.w_ih + block * layer.ih_block)
+    cdef const Weight *weights = <const Weight *>(layer.w_hh + block * layer.hh_block)
     cdef const float *xp = given.xp + (row * layer.blocks + block) * size
+    if Weight is quad:
+        doubled = 1
     if kind == PROJECT:
-        multiply_all(rows, blocks, 3, layer.inputs, given.x + row, layer.w_ih + block * layer.inputs * size,
-                     layer.b_ih + block * size, given.out + (row * layer.blocks + block) * size, stride, layer, NULL)
+        multiply_all(rows, blocks, 3, layer.inputs, given.x + (row << doubled), w_ih, layer.ih_block,
+                     layer.b_ih + block * size, given.out + (row * layer.blocks + block) * size, stride, layer, NULL,
+                     doubled)
         return
     if kind == GATES_BEFORE:
         gates = 2
     elif kind == CANDIDATE_BEFORE:
         gates = 1
-        weights = layer.w_hn
+        block_bytes = layer.hn_block
+        weights = <const Weight *>(layer.w_hn + block * block_bytes)
     if given.inputs != NULL:
         xp = <float *>projected
         stride = blocks * size
-        multiply_all(rows, blocks, 3, layer.inputs, given.inputs + row, layer.w_ih + block * layer.inputs * size,
-                     layer.b_ih + block * size, <float *>projected, stride, layer, NULL)
+        multiply_all(rows, blocks, 3, layer.inputs, given.inputs + (row << doubled), w_ih, layer.ih_block,
+                     layer.b_ih + block * size, <float *>projected, stride, layer, NULL, doubled)
     elif rows > 2:
         for i in range(rows):
             for g in range(gates):      # to be there at the end of the tile
                 prefetch(xp + i * stride + g * VL)
-    multiply_all(rows, blocks, gates, layer.hidden, given.x + row, weights + block * layer.hidden * gates * VL,
-                 layer.b_hh + (block * size if gates == 3 else 0), <float *>done, blocks * gates * VL, layer, given.ahead)
+    multiply_all(rows, blocks, gates, layer.hidden, given.x + row, weights, block_bytes,
+                 layer.b_hh + (block * size if gates == 3 else 0), <float *>done, blocks * gates * VL, layer,
+                 given.ahead, False)
     gate_arithmetic(kind, rows, blocks, layer, given, row, block, xp, stride, done)
 
 
@@ -296,7 +401,8 @@ cdef inline void gate_arithmetic(const int kind, int rows, int blocks, const Lay
                 keep(layer, given, row + i, block + b, n + z * (h - n))
 
 
-cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, bint backward) noexcept nogil:
+cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, bint backward,
+                           const Weight *kept_in) noexcept nogil:
     """Blocks outside, rows inside, so that a block's weights come from far memory once for all rows.
 
     One or two rows take two blocks at a time, to keep enough sums in flight: 6 % faster than four, whose gate
@@ -306,73 +412,109 @@ cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, bint
     (9 rows are 5 and 4, not 8 and 1).
     """
     cdef Py_ssize_t block = 0, at, row, left, tiles
-    cdef Py_ssize_t bytes = 12 * VL * (layer.inputs if kind == PROJECT else layer.hidden)   # of a block's weights
+    cdef Py_ssize_t bytes = layer.ih_block if kind == PROJECT else layer.hh_block
     cdef bint narrow = VL == 16 and given.n == 1 and given.ahead == NULL and bytes <= L1_BYTES < 2 * bytes
-    cdef int rows
+    cdef int rows, most = TILE_ROWS, pairs = 2
+    if Weight is quad:
+        if kind == PROJECT:         # where a row of inputs is two rows of bytes
+            most = TILE_ROWS // 2
+            pairs = 1
     while block < layer.blocks:
         left = layer.blocks - block
-        if given.n <= 2 and left >= 2 and not narrow:
+        if given.n <= pairs and left >= 2 and not narrow:
             at = left - 2 if backward else block
             if given.n == 1:
-                tile(kind, 1, 2, layer, given, 0, at)
+                tile(kind, 1, 2, layer, given, 0, at, kept_in)
             else:
-                tile(kind, 2, 2, layer, given, 0, at)
+                tile(kind, 2, 2, layer, given, 0, at, kept_in)
             block += 2
             continue
         at = left - 1 if backward else block
         row = 0
-        tiles = (given.n + TILE_ROWS - 1) // TILE_ROWS
+        tiles = (given.n + most - 1) // most
         while tiles > 0:
             rows = <int>((given.n - row + tiles - 1) // tiles)
-            tile(kind, rows, 1, layer, given, row, at)
+            tile(kind, rows, 1, layer, given, row, at, kept_in)
             row += rows
             tiles -= 1
         block += 1
 
 
-cdef void project(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp) noexcept nogil:
-    """xp = x W_ih + b_ih: (n, blocks, 3, VL) from n rows of I floats."""
+cdef void project_kept(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp, float *scratch,
+                       const Weight *kept_in) noexcept nogil:
+    cdef const float *pointers[GROUP]
+    cdef Py_ssize_t first = 0
     cdef Rows rows = Rows(n, x, NULL, NULL, xp, xp, NULL, NULL, NULL)
-    all_tiles(PROJECT, layer, &rows, False)
-
-
-cdef void step_after(const Layer *layer, Rows *rows, bint backward) noexcept nogil:
-    if layer.activation == TANH and layer.recurrent_activation == SIGMOID:
-        all_tiles(STEP_AFTER, layer, rows, backward)
+    if Weight is quad:
+        rows.x = pointers
+        while first < n:
+            rows.n = min(n - first, <Py_ssize_t>GROUP // 2)
+            inputs_to_bytes(x + first, rows.n, layer.inputs, scratch, pointers)
+            rows.xp = rows.out = xp + first * 3 * layer.blocks * VL
+            all_tiles(PROJECT, layer, &rows, False, kept_in)
+            first += rows.n
     else:
-        all_tiles(STEP_AFTER_ANY, layer, rows, backward)
+        all_tiles(PROJECT, layer, &rows, False, kept_in)
 
 
-cdef void gates_before(const Layer *layer, Rows *rows, bint backward) noexcept nogil:
-    all_tiles(GATES_BEFORE, layer, rows, backward)
+cdef void project(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp, float *scratch) noexcept nogil:
+    """xp = x W_ih + b_ih: (n, blocks, 3, VL) from n rows of I floats."""
+    if layer.kept_in == FLOAT32:
+        project_kept(layer, n, x, xp, scratch, <const float *>NULL)
+    elif layer.kept_in == BFLOAT16:
+        project_kept(layer, n, x, xp, scratch, <const bf_pair *>NULL)
+    elif layer.kept_in == INT8:
+        project_kept(layer, n, x, xp, scratch, <const quad *>NULL)
+    elif HAS_HALF:
+        project_kept(layer, n, x, xp, scratch, <const half *>NULL)
 
 
-cdef void candidate_before(const Layer *layer, Rows *rows, bint backward) noexcept nogil:
-    all_tiles(CANDIDATE_BEFORE, layer, rows, backward)
+cdef void step_after(const Layer *layer, Rows *rows, bint backward, const Weight *kept_in) noexcept nogil:
+    if layer.activation == TANH and layer.recurrent_activation == SIGMOID:
+        all_tiles(STEP_AFTER, layer, rows, backward, kept_in)
+    else:
+        all_tiles(STEP_AFTER_ANY, layer, rows, backward, kept_in)
 
 
-cdef enum:
-    GROUP = 64                  # rows whose pointers are laid out at a time
+cdef void gates_before(const Layer *layer, Rows *rows, bint backward, const Weight *kept_in) noexcept nogil:
+    all_tiles(GATES_BEFORE, layer, rows, backward, kept_in)
 
 
-cdef void step(const Layer *layer, Py_ssize_t n, const float *const *x, const float *h, float *h_next, float *xp,
-               float *const *y, float *scratch, bint backward) noexcept nogil:
+cdef void candidate_before(const Layer *layer, Rows *rows, bint backward, const Weight *kept_in) noexcept nogil:
+    all_tiles(CANDIDATE_BEFORE, layer, rows, backward, kept_in)
+
+
+cdef void step_kept(const Layer *layer, Py_ssize_t n, const float *const *x, const float *h, float *h_next, float *xp,
+                    float *const *y, float *scratch, bint backward, const Weight *kept_in) noexcept nogil:
     """One step of n rows, in groups whose row pointers fit a small array.
 
     Given x, the input's product is taken tile by tile beside the state's, so that a step goes through all weights once
     and in one order: what is left of both in a cache at the end is where the next step begins.
     """
     cdef const float *pointers[GROUP]
+    cdef const float *input_pointers[2]
     cdef Py_ssize_t width = layer.width, group, first, i
+    cdef float *reset_states = scratch + min(n, <Py_ssize_t>GROUP) * width     # r * h, behind z
+    cdef float *bytes = scratch
     cdef Rows given
     given.x = pointers
     given.inputs = NULL
     given.ahead = NULL
     given.z = scratch
     given.y = y
-    if x != NULL and not layer.reset_after:     # the candidate's part of it would have to wait for the reset gates
-        project(layer, n, x, xp)
-        x = NULL
+    if not layer.reset_after:
+        bytes = reset_states + min(n, <Py_ssize_t>GROUP) * width
+    if x != NULL:
+        if Weight is quad:
+            if n == 1 and layer.reset_after:
+                inputs_to_bytes(x, 1, layer.inputs, bytes + row_of_bytes(layer.hidden), input_pointers)
+                x = input_pointers
+            else:
+                project_kept(layer, n, x, xp, bytes, kept_in)
+                x = NULL
+        elif not layer.reset_after:     # the candidate's part of it would have to wait for the reset gates
+            project_kept(layer, n, x, xp, scratch, kept_in)
+            x = NULL
     for group in range((n + GROUP - 1) // GROUP):
         first = group * GROUP
         given.n = min(n - first, <Py_ssize_t>GROUP)
@@ -383,17 +525,27 @@ cdef void step(const Layer *layer, Py_ssize_t n, const float *const *x, const fl
             given.inputs = x + first
         if y != NULL:
             given.y = y + first
-        for i in range(given.n):
-            pointers[i] = given.h + i * width
+        multiplied_rows(given.h, given.n, layer, bytes, pointers, kept_in)
         if layer.reset_after:
-            step_after(layer, &given, backward)
+            step_after(layer, &given, backward, kept_in)
             continue
-        given.out = scratch + given.n * width   # r * h, behind z
-        gates_before(layer, &given, backward)
-        for i in range(given.n):
-            pointers[i] = given.out + i * width
+        given.out = reset_states
+        gates_before(layer, &given, backward, kept_in)
+        multiplied_rows(reset_states, given.n, layer, bytes, pointers, kept_in)
         given.out = h_next + first * width
-        candidate_before(layer, &given, not backward)
+        candidate_before(layer, &given, not backward, kept_in)
+
+
+cdef void step(const Layer *layer, Py_ssize_t n, const float *const *x, const float *h, float *h_next, float *xp,
+               float *const *y, float *scratch, bint backward) noexcept nogil:
+    if layer.kept_in == FLOAT32:
+        step_kept(layer, n, x, h, h_next, xp, y, scratch, backward, <const float *>NULL)
+    elif layer.kept_in == BFLOAT16:
+        step_kept(layer, n, x, h, h_next, xp, y, scratch, backward, <const bf_pair *>NULL)
+    elif layer.kept_in == INT8:
+        step_kept(layer, n, x, h, h_next, xp, y, scratch, backward, <const quad *>NULL)
+    elif HAS_HALF:
+        step_kept(layer, n, x, h, h_next, xp, y, scratch, backward, <const half *>NULL)
 
 
 cdef void step_ahead(const Layer *layer, const float *h, float *h_next, const float *xp, float *y, bint backward,
@@ -402,7 +554,7 @@ cdef void step_ahead(const Layer *layer, const float *h, float *h_next, const fl
     cdef Rows rows = Rows(1, &h, h, NULL, xp, h_next, &y, NULL, ahead)
     if y == NULL:
         rows.y = NULL
-    step_after(layer, &rows, backward)
+    step_after(layer, &rows, backward, <const float *>NULL)
 
 
 cdef void activate(int activation, Py_ssize_t n, const float *x, float *out) noexcept nogil:
@@ -422,6 +574,8 @@ table.vector_length = VL
 table.tile_rows = TILE_ROWS
 table.project = project
 table.ahead_rows = AHEAD_ROWS
+table.has_half = HAS_HALF
+table.input_zero = INPUT_ZERO
 table.step = step
 table.step_ahead = step_ahead
 table.begin_ahead = begin_ahead

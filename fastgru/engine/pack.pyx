@@ -1,6 +1,10 @@
 """Weights into the order the kernels read them: ``[block of VL units][k][gate][VL]``, 64-byte aligned.
 
-This is the only file that knows the order. Units are padded with zeros to whole blocks; inputs are not padded.
+This is the only file that knows the order. Units are padded with zeros to whole blocks; inputs are not padded, but
+
+* two bfloat16 of successive inputs share 32 bits, the first in the lower half, so the last may have a zero above it;
+* four int8 of successive inputs share 32 bits, the first in the lowest byte; and a block begins with two more rows
+  (gate, VL): what its sums start from, and the step of each unit's weights.
 """
 
 import numpy as np
@@ -29,8 +33,13 @@ cpdef cnp.ndarray aligned_empty(Py_ssize_t size):
     return memory[beyond : <Py_ssize_t>beyond + size]
 
 
-def pack_matrix(const float[:, ::1] rows not None, int gates, int vector_length):
-    """Pack ``rows``, (gates * units, inputs), to (blocks, inputs, gates, vector_length), flat.
+ctypedef fused Element:
+    float
+    unsigned short
+
+
+def pack_matrix(const Element[:, ::1] rows not None, int gates, int vector_length):
+    """Pack ``rows``, (gates * units, inputs), to (blocks, inputs, gates, vector_length), flat, as float32.
 
     Unit u of gate g is row ``g * units + u``; it becomes lane ``u % vector_length`` of block ``u // vector_length``.
     """
@@ -38,8 +47,10 @@ def pack_matrix(const float[:, ::1] rows not None, int gates, int vector_length)
         raise ShapeError(f"packing: got {rows.shape[0]} rows for {gates} gates and vectors of {vector_length}")
     cdef Py_ssize_t units = rows.shape[0] // gates, inputs = rows.shape[1]
     cdef Py_ssize_t blocks = (units + vector_length - 1) // vector_length
-    packed = aligned_empty(blocks * inputs * gates * vector_length)
-    cdef float[:, :, :, ::1] to = packed.reshape(blocks, inputs, gates, vector_length)
+    size = blocks * inputs * gates * vector_length
+    packed = aligned_empty((size * <Py_ssize_t>sizeof(Element) + 3) // 4)
+    elements = packed if Element is float else packed.view(np.uint16)[:size]
+    cdef Element[:, :, :, ::1] to = elements.reshape(blocks, inputs, gates, vector_length)
     cdef Py_ssize_t block, k, g, lane, unit
     with nogil:
         for block in range(blocks):
@@ -53,6 +64,39 @@ def pack_matrix(const float[:, ::1] rows not None, int gates, int vector_length)
                         for k in range(inputs):
                             to[block, k, g, lane] = 0
     return packed
+
+
+def pack_weights(weights, steps, int gates, int vector_length, int input_zero):
+    """Pack what ``reduced.reduce`` made of a matrix; returns the packed array and the bytes of a block.
+
+    Parameters
+    ----------
+    weights : (gates * units, inputs) float32, float16, uint16 (the bits of bfloat16) or int8
+    steps : (gates * units,) float32, of int8; otherwise None
+    input_zero : int
+        What kernels add to 8-bit inputs; the sums of int8 start from what that adds to them.
+    """
+    units = weights.shape[0] // gates
+    blocks = (units + vector_length - 1) // vector_length
+    if weights.dtype == np.float16:
+        packed = pack_matrix(np.ascontiguousarray(weights).view(np.uint16), gates, vector_length)
+    elif weights.dtype == np.uint16:
+        packed = pack_matrix(_joined(weights, 2), gates, vector_length)
+    elif weights.dtype == np.int8:
+        starts = (-input_zero * weights.sum(axis=1, dtype=np.int64)).astype(np.int32)
+        rows = np.concatenate([starts.view(np.float32)[:, None], steps[:, None], _joined(weights, 4)], axis=1)
+        packed = pack_matrix(rows, gates, vector_length)
+    else:
+        packed = pack_matrix(weights, gates, vector_length)
+    return packed, packed.nbytes // blocks
+
+
+def _joined(weights, int count):
+    """Every ``count`` numbers of a row in the 32 bits of a float32, the first lowest; zeros where a row ends."""
+    rows, inputs = weights.shape
+    padded = np.zeros((rows, (inputs + count - 1) // count * count), dtype=weights.dtype.newbyteorder("<"))
+    padded[:, :inputs] = weights
+    return padded.view(np.float32)
 
 
 def pack_vector(vector, int gates, int vector_length):

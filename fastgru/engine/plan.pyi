@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 OPENMP: bool
+KEPT_IN: tuple[str, ...]
 
 class KernelTable:
     def __init__(self, capsule: Any) -> None: ...
@@ -26,6 +27,7 @@ class Plan:
         reset_after: bool,
         activation: int,
         recurrent_activation: int,
+        precision: str = "float32",
     ) -> None: ...
     @property
     def kernel_level(self) -> str: ...

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastgru.errors import UnsupportedModelError
 
-__all__ = ["REDUCED", "Reduced", "bfloat16_bits", "float16", "int8", "is_kept", "widened"]
+__all__ = ["REDUCED", "Reduced", "bfloat16_bits", "float16", "int8", "is_kept", "reduce", "widened"]
 
 Array = NDArray[Any]
 Reduced = Literal["float16", "bfloat16", "int8"]
@@ -90,14 +90,23 @@ def _grid(weights: Array, largest: Array) -> Array:
     return np.full(largest.shape, np.nan)
 
 
+def reduce(weights: Array, precision: str, name: str) -> tuple[Array, NDArray[np.float32] | None]:
+    """A float32 matrix in the form that a precision has in memory, and the steps of its rows where that is int8."""
+    if precision == "float16":
+        return float16(weights, name), None
+    if precision == "bfloat16":
+        return bfloat16_bits(weights), None
+    return int8(weights, name) if precision == "int8" else (weights, None)
+
+
 def widened(weights: Array, precision: str, name: str) -> NDArray[np.float32]:
     """What the reduced form of a matrix stands for, as float32."""
-    if precision == "float16":
-        return float16(weights, name).astype(np.float32)
-    if precision == "bfloat16":
-        return (bfloat16_bits(weights).astype(np.uint32) << 16).view(np.float32)
-    numbers, steps = int8(weights, name)
-    return np.asarray(numbers * steps[:, None], dtype=np.float32)
+    numbers, steps = reduce(weights, precision, name)
+    if steps is not None:
+        return np.asarray(numbers * steps[:, None], dtype=np.float32)
+    if numbers.dtype == np.uint16:
+        return (numbers.astype(np.uint32) << 16).view(np.float32)
+    return numbers.astype(np.float32, copy=False)
 
 
 def is_kept(weights: Array, precision: str) -> bool:

@@ -13,8 +13,10 @@ import numpy as np
 cimport numpy as cnp
 from libc.string cimport memcpy, memset
 
-from fastgru.engine.kernels cimport Layer
-from fastgru.engine.plan cimport Barrier, Claims, Plan, come_together, enter_team, in_parallel, leave_team, meet, seconds_now, slice_of
+from fastgru.engine.kernels cimport Layer, scratch_of
+from fastgru.engine.plan cimport (
+    Barrier, Claims, Plan, come_together, enter_team, in_parallel, leave_team, meet, seconds_now, slice_of,
+)
 
 from fastgru.errors import ShapeError, StreamInUseError, UnsupportedModelError
 
@@ -23,7 +25,6 @@ from .pack import aligned_empty
 cnp.import_array()
 
 cdef enum:
-    SCRATCH_ROWS = 64
     # Multiply-adds of a step above which the GIL is released: below it the step is over in about 10 us, less than
     # what handing the lock over can cost another thread.
     GIL_FREE_WORK = 500000
@@ -63,7 +64,8 @@ cdef class State:
     cdef object floats, pointers    # own the memory below
     cdef float *h                   # (2, num_layers, batch, width)
     cdef float *xp                  # (batch, blocks, 3, VL)
-    cdef float *scratch             # (2, min(batch, SCRATCH_ROWS), width)
+    cdef float *scratch             # (members,) of `scratch_size`
+    cdef Py_ssize_t scratch_size
     cdef const float **x_rows       # (members, batch)
     cdef float **y_rows             # (members, batch)
     cdef Barrier begun, layer_done
@@ -77,28 +79,32 @@ cdef class State:
         cdef Py_ssize_t states, projected, index
         cdef float[::1] floats
         cdef char[::1] pointers
-        if plan.directions != 1:
+        if plan.stack.directions != 1:
             raise UnsupportedModelError(
                 "a stream computes one step at a time, but a bidirectional GRU needs the whole sequence; "
                 "call the GRU on sequences instead")
         if batch < 1:
             raise ShapeError(f"batch: got {batch}, wanted at least 1")
-        size = 2 * <object>plan.num_layers * batch * plan.width + 5 * batch * <object>plan.width
+        size = 2 * <object>plan.stack.num_layers * batch * plan.stack.width + 5 * batch * <object>plan.stack.width
         if size > 1 << 56:
             raise ShapeError(f"batch: got {batch} streams, more than fit a memory")
         self.plan = plan
         self.batch = batch
         self.work = 0
-        for index in range(plan.num_layers):
-            self.work += batch * 3 * plan.hidden_size * (plan.layers[index].inputs + plan.hidden_size)
+        for index in range(plan.stack.num_layers):
+            self.work += batch * 3 * plan.stack.hidden_size * (plan.stack.layers[index].inputs + plan.stack.hidden_size)
         self.members = 1
-        if plan.reset_after:        # or every unit's candidate would wait for the reset gates of all
-            self.members = <int>max(min(<Py_ssize_t>threads, self.work // WORK_PER_MEMBER // plan.num_layers,
-                                        (plan.layers[0].blocks + 1) // 2), 1)
+        if plan.stack.reset_after:        # or every unit's candidate would wait for the reset gates of all
+            self.members = <int>max(min(<Py_ssize_t>threads, self.work // WORK_PER_MEMBER // plan.stack.num_layers,
+                                        (plan.stack.layers[0].blocks + 1) // 2), 1)
         self.begun.members = self.layer_done.members = self.members
-        states = 2 * plan.num_layers * batch * plan.width
-        projected = batch * 3 * plan.width
-        self.floats = aligned_empty(states + projected + 2 * min(batch, SCRATCH_ROWS) * plan.width)
+        states = 2 * plan.stack.num_layers * batch * plan.stack.width
+        projected = batch * 3 * plan.stack.width
+        self.scratch_size = 0
+        for index in range(plan.stack.num_layers):
+            self.scratch_size = max(self.scratch_size, scratch_of(&plan.stack.layers[index], batch))
+        self.scratch_size = (self.scratch_size + 15) // 16 * 16
+        self.floats = aligned_empty(states + projected + self.members * self.scratch_size)
         self.pointers = np.empty(2 * batch * self.members * sizeof(void *), dtype=np.int8)
         floats = self.floats
         pointers = self.pointers
@@ -112,7 +118,7 @@ cdef class State:
     def reset(self):
         """Set every state to zero."""
         self.check_idle()
-        memset(self.h, 0, 2 * self.plan.num_layers * self.batch * self.plan.width * sizeof(float))
+        memset(self.h, 0, 2 * self.plan.stack.num_layers * self.batch * self.plan.stack.width * sizeof(float))
         self.current = 0
 
     cdef int check_idle(self) except -1:
@@ -124,12 +130,12 @@ cdef class State:
         """The states now: a new array (num_layers, batch, hidden_size)."""
         cdef Plan plan = self.plan
         cdef Py_ssize_t i
-        cdef cnp.ndarray out = np.empty((plan.num_layers, self.batch, plan.hidden_size), dtype=np.float32)
+        cdef cnp.ndarray out = np.empty((plan.stack.num_layers, self.batch, plan.stack.hidden_size), dtype=np.float32)
         cdef float *to = <float *>cnp.PyArray_DATA(out)
         self.check_idle()
-        for i in range(plan.num_layers * self.batch):
-            memcpy(to + i * plan.hidden_size, self.half(self.current) + i * plan.width,
-                   plan.hidden_size * sizeof(float))
+        for i in range(plan.stack.num_layers * self.batch):
+            memcpy(to + i * plan.stack.hidden_size, self.half(self.current) + i * plan.stack.width,
+                   plan.stack.hidden_size * sizeof(float))
         return out
 
     def set(self, const float[:, :, ::1] states not None):
@@ -137,26 +143,26 @@ cdef class State:
         cdef Plan plan = self.plan
         cdef Py_ssize_t layer, i
         self.check_idle()
-        if (states.shape[0] != plan.num_layers or states.shape[1] != self.batch
-                or states.shape[2] != plan.hidden_size):
+        if (states.shape[0] != plan.stack.num_layers or states.shape[1] != self.batch
+                or states.shape[2] != plan.stack.hidden_size):
             raise ShapeError(f"state: got shape {(states.shape[0], states.shape[1], states.shape[2])}, "
-                             f"wanted {(plan.num_layers, self.batch, plan.hidden_size)}")
-        for layer in range(plan.num_layers):
+                             f"wanted {(plan.stack.num_layers, self.batch, plan.stack.hidden_size)}")
+        for layer in range(plan.stack.num_layers):
             for i in range(self.batch):
-                memcpy(self.half(self.current) + (layer * self.batch + i) * plan.width, &states[layer, i, 0],
-                       plan.hidden_size * sizeof(float))
+                memcpy(self.half(self.current) + (layer * self.batch + i) * plan.stack.width, &states[layer, i, 0],
+                       plan.stack.hidden_size * sizeof(float))
 
     cdef float *half(self, int which) noexcept nogil:
-        return self.h + which * self.plan.num_layers * self.batch * self.plan.width
+        return self.h + which * self.plan.stack.num_layers * self.batch * self.plan.stack.width
 
     def step(self, x, out=None):
         """Take one step; see ``Stream.step``."""
         cdef cnp.ndarray given
         cdef cnp.ndarray result
-        given = <cnp.ndarray>x if self.fits(x, self.plan.input_size, False) else self.converted(x)
+        given = <cnp.ndarray>x if self.fits(x, self.plan.stack.input_size, False) else self.converted(x)
         if out is None:
             result = self.new_output(given)
-        elif self.fits(out, self.plan.hidden_size, True) and cnp.PyArray_NDIM(out) == cnp.PyArray_NDIM(given):
+        elif self.fits(out, self.plan.stack.hidden_size, True) and cnp.PyArray_NDIM(out) == cnp.PyArray_NDIM(given):
             result = out
         else:
             raise self.bad_output(given, out)
@@ -190,9 +196,9 @@ cdef class State:
         from fastgru.arrays import as_numbers
 
         array = as_numbers(x, "x", np.float32)
-        if not self.fits(array, self.plan.input_size, False):
-            one = f" or ({self.plan.input_size},)" if self.batch == 1 else ""
-            raise ShapeError(f"x: got shape {array.shape}, wanted {(self.batch, self.plan.input_size)}{one}: "
+        if not self.fits(array, self.plan.stack.input_size, False):
+            one = f" or ({self.plan.stack.input_size},)" if self.batch == 1 else ""
+            raise ShapeError(f"x: got shape {array.shape}, wanted {(self.batch, self.plan.stack.input_size)}{one}: "
                              "one step of every stream")
         return array
 
@@ -200,11 +206,11 @@ cdef class State:
         cdef cnp.npy_intp shape[2]
         cdef int ndim = cnp.PyArray_NDIM(given)
         shape[0] = self.batch
-        shape[ndim - 1] = self.plan.hidden_size
+        shape[ndim - 1] = self.plan.stack.hidden_size
         return cnp.PyArray_EMPTY(ndim, shape, cnp.NPY_FLOAT, 0)
 
     cdef bad_output(self, given, out):
-        wanted = (*given.shape[: given.ndim - 1], self.plan.hidden_size)
+        wanted = (*given.shape[: given.ndim - 1], self.plan.stack.hidden_size)
         if isinstance(out, np.ndarray):
             got = f"{out.dtype} of shape {out.shape}, C-contiguous {out.flags.c_contiguous}, " \
                   f"writeable {out.flags.writeable}"
@@ -217,7 +223,7 @@ cdef class State:
         cdef Step step = Step(<void *>self, x, y)
         cdef double now
         cdef bint together = False
-        cdef bint overlapping = x < y + self.batch * self.plan.hidden_size and y < x + self.batch * self.plan.input_size
+        cdef bint overlapping = x < y + self.batch * self.plan.stack.hidden_size and y < x + self.batch * self.plan.stack.input_size
         if self.members > 1 and not overlapping:
             now = seconds_now()
             together = now - self.last_step < AWAKE and enter_team()
@@ -247,24 +253,26 @@ cdef class State:
         Where x and y overlap, all of x is read before anything is written.
         """
         cdef Layer layer
-        cdef Py_ssize_t i, index, size = self.batch * self.plan.width
+        cdef Py_ssize_t i, index, size = self.batch * self.plan.stack.width
         cdef float *h = self.half(self.current)
         cdef float *h_next = self.half(1 - self.current)
         cdef const float **x_rows = self.x_rows + member * self.batch
         cdef float **y_rows = self.y_rows + member * self.batch
         cdef float *xp
-        cdef unsigned int mode = self.plan.kernels.flush_subnormals()
+        cdef float *scratch = self.scratch + member * self.scratch_size
+        cdef unsigned int mode = self.plan.stack.kernels.flush_subnormals()
         for i in range(self.batch):
-            y_rows[i] = y + i * self.plan.hidden_size
-        for index in range(self.plan.num_layers):
-            layer = slice_of(&self.plan.layers[index], self.plan.kernels.vector_length, member, members)
+            y_rows[i] = y + i * self.plan.stack.hidden_size
+        for index in range(self.plan.stack.num_layers):
+            layer = slice_of(&self.plan.stack.layers[index], self.plan.stack.kernels.vector_length, member, members)
             for i in range(self.batch):
-                x_rows[i] = x + i * self.plan.input_size if index == 0 else h_next + (index - 1) * size + i * self.plan.width
-            xp = self.xp + self.batch * 3 * layer.first * self.plan.kernels.vector_length
+                x_rows[i] = x + i * self.plan.stack.input_size if index == 0 else h_next + (index - 1) * size + i * self.plan.stack.width
+            xp = self.xp + self.batch * 3 * layer.first * self.plan.stack.kernels.vector_length
             if overlapping:
-                self.plan.kernels.project(&layer, self.batch, x_rows, xp)
-            self.plan.kernels.step(&layer, self.batch, NULL if overlapping else x_rows, h + index * size, h_next + index * size, xp,
-                                   y_rows if index == self.plan.num_layers - 1 else NULL, self.scratch, self.current)
+                self.plan.stack.kernels.project(&layer, self.batch, x_rows, xp, scratch)
+            self.plan.stack.kernels.step(
+                &layer, self.batch, NULL if overlapping else x_rows, h + index * size, h_next + index * size, xp,
+                y_rows if index == self.plan.stack.num_layers - 1 else NULL, scratch, self.current)
             if members > 1:
                 meet(&self.layer_done)
-        self.plan.kernels.restore_floating_mode(mode)
+        self.plan.stack.kernels.restore_floating_mode(mode)

@@ -1,0 +1,352 @@
+# The loops that run whole sequences through a packed stack. Part of plan.pyx.
+#
+# * Rows are split over threads, and each share of them goes through all layers, directions and steps with no barrier.
+# * Where there are more threads than rows a team computes a share: its members take a direction each, and then slices of
+#   the units, so that each keeps its weights in a cache of its own. They meet after every step.
+# * Rows of unequal length are sorted, longest first, so that the rows still running are always the first ones and no
+#   work is done on padding. A reverse direction starts at each row's own last step.
+# * The input projection is computed for a block of steps at a time, small enough to stay in the L2 cache.
+
+cdef enum:
+    PROJECTION_BYTES = 524288   # of projected inputs at a time
+    ROWS_BYTES = 524288         # of states, projections, inputs and outputs of a step, for the rows that step together:
+                                # 1 to 2 % faster than 262144, and than all of 256 rows of 256 units (Zen 4, 1 MB of L2)
+
+
+cdef struct Call:               # one run over whole sequences
+    const float *x              # (batch, steps, I)
+    const float *h0             # (num_layers * directions, batch, H), or NULL for zeros
+    float *y                    # (batch, steps, directions * H), or NULL where only h is wanted
+    float *between              # two arrays like y, in turn the outputs of all layers but the last; NULL for one layer
+    float *h                    # (num_layers * directions, batch, H)
+    Py_ssize_t batch
+    Py_ssize_t steps
+    const Py_ssize_t *rows      # (batch,): the rows, longest first
+    const Py_ssize_t *lengths   # (batch,): the length of rows[i]
+    Py_ssize_t block_rows       # rows of projected inputs at a time, at least the rows of the largest share
+    Py_ssize_t first, last      # the share: the rows from `first` to `last` in the order of `rows`
+
+cdef struct Member:             # what one thread of the team that computes a share does of it
+    int first_direction         # its directions: all of them where it is alone, or one
+    int last_direction
+    int slice                   # which of `slices` parts of the units of these directions
+    int slices
+    Barrier *step_done          # where the members of one direction meet after every step
+    Barrier *layer_done         # where all meet after a layer
+
+cdef struct Sizes:              # of a workspace, in floats but for x_rows
+    Py_ssize_t xp
+    Py_ssize_t h
+    Py_ssize_t scratch
+    Py_ssize_t x_rows           # pointers
+    Py_ssize_t all
+
+cdef struct Workspace:          # of one thread
+    float *xp                   # (block_rows, blocks, 3, VL)
+    float *h                    # (2, rows, width), which all slices of a direction share
+    float *scratch              # of a step; see `scratch_of`
+    const float **x_rows        # (block_rows,)
+    float **y_rows              # (rows,)
+
+cdef struct Meetings:           # the places where threads of a run wait for each other
+    Barrier *teams              # (count, 1 + directions): a team after a layer, and its members of each direction
+    Barrier *nobody             # of no members: whoever comes goes on
+    Barrier *everyone           # all threads, before anything
+    Claims *claims
+
+cdef struct Run:                # one call of `compute`, as every thread sees it
+    const Stack *stack
+    const Call *call
+    const Py_ssize_t *shares    # (count + 1,)
+    int count
+    int team                    # threads a share
+    Py_ssize_t group            # rows of a share that are computed together
+    Sizes sizes
+    float *memory               # (count * team,) workspaces
+    Meetings meetings
+
+
+cdef int compute(const Stack *stack, Call *call, const Py_ssize_t *shares, int count, int team) except -1:
+    """Lay out a workspace for every thread, then let each do its part."""
+    cdef Py_ssize_t largest = 0
+    cdef int share, slices = team // stack.directions
+    cdef bint stalled
+    cdef Run run
+    if not stack.reset_after:
+        slices = min(slices, 1)                 # every unit's candidate needs the reset gates of all
+    slices = min(slices, (stack.layers[0].blocks + 1) // 2)
+    team = max(slices * stack.directions, 1)
+    for share in range(count):
+        largest = max(largest, shares[share + 1] - shares[share])
+    run.group = largest
+    if team == 1:
+        run.group = min(largest, max(ROWS_BYTES // (7 * stack.width * <Py_ssize_t>sizeof(float)) // 8 * 8, 16))
+        largest = run.group
+    call.block_rows = PROJECTION_BYTES // (3 * stack.width * sizeof(float))
+    call.block_rows = min(max(call.block_rows, largest, 8), largest * call.steps)
+    call.block_rows = max(call.block_rows, 3 * stack.kernels.ahead_rows)
+    run.meetings.teams = NULL
+    run.stack = stack
+    run.call = call
+    run.shares = shares
+    run.count = count
+    run.team = team if team > 1 and enter_team() else 1
+    run.sizes = sizes_of(stack, call.block_rows, largest)
+    try:
+        workspace = aligned_empty(<Py_ssize_t>count * run.team * run.sizes.all)
+        run.memory = <float *>cnp.PyArray_DATA(workspace)
+        meetings = np.zeros((count * (1 + stack.directions) + 3) * sizeof(Barrier) + sizeof(Claims), dtype=np.int8)
+        run.meetings = arranged(cnp.PyArray_DATA(meetings), count * run.team, count, stack.directions, slices)
+        with nogil:
+            if count * run.team == 1:
+                thread_of_run(&run, 0, 1)
+            else:
+                in_parallel(count * run.team, thread_of_run, &run)
+    finally:
+        if run.team > 1:
+            stalled = False
+            for share in range(count * (1 + stack.directions)):
+                stalled = stalled or (run.meetings.teams != NULL and run.meetings.teams[share].stalled)
+            leave_team(stalled)
+    return 0
+
+
+cdef Meetings arranged(void *zeros, int threads, int count, int directions, int slices) noexcept nogil:
+    cdef Meetings meetings
+    cdef Barrier *barriers = <Barrier *>round_up(<Py_ssize_t>zeros, sizeof(Barrier))
+    cdef int share, direction
+    meetings.teams = barriers
+    for share in range(count):
+        barriers[0].members = slices * directions
+        for direction in range(directions):
+            barriers[1 + direction].members = slices
+        barriers += 1 + directions
+    meetings.nobody = barriers
+    meetings.everyone = barriers + 1
+    meetings.everyone.members = threads
+    meetings.claims = <Claims *>(barriers + 2)
+    return meetings
+
+
+cdef Sizes sizes_of(const Stack *stack, Py_ssize_t block_rows, Py_ssize_t rows) noexcept nogil:
+    """A workspace for shares of ``rows`` rows; in floats, and ending on a boundary of 64 bytes."""
+    cdef Sizes sizes
+    cdef int index
+    sizes.xp = block_rows * 3 * stack.width
+    sizes.h = 2 * rows * stack.width
+    sizes.scratch = 0
+    for index in range(stack.num_layers * stack.directions):
+        sizes.scratch = max(sizes.scratch, scratch_of(&stack.layers[index], rows))
+    sizes.scratch = round_up(sizes.scratch, 16)
+    sizes.x_rows = block_rows
+    sizes.all = sizes.xp + sizes.h + sizes.scratch
+    sizes.all += (block_rows + rows) * <Py_ssize_t>(sizeof(void *) // sizeof(float))
+    sizes.all = round_up(sizes.all, 16)
+    return sizes
+
+
+cdef Workspace lay_out(float *memory, Sizes sizes) noexcept nogil:
+    cdef Workspace space
+    space.xp = memory
+    space.h = space.xp + sizes.xp
+    space.scratch = space.h + sizes.h
+    space.x_rows = <const float **>(space.scratch + sizes.scratch)
+    space.y_rows = <float **>(space.x_rows + sizes.x_rows)
+    return space
+
+
+cdef void thread_of_run(void *what, int thread, int threads) noexcept nogil:
+    """What thread ``thread`` of ``threads`` does of a run."""
+    cdef const Run *run = <const Run *>what
+    cdef Call call = run.call[0]
+    cdef Workspace space = lay_out(run.memory + thread * run.sizes.all, run.sizes)
+    cdef Member member
+    cdef Barrier *team
+    cdef int share = thread // run.team, leader, directions = run.stack.directions
+    member.first_direction = member.slice = 0
+    member.last_direction = directions
+    member.slices = 1
+    member.step_done = member.layer_done = run.meetings.nobody
+    if threads > 1 and threads == run.count * run.team:
+        if come_together(run.meetings.everyone, run.meetings.claims) and run.team > 1:
+            run.meetings.teams[0].stalled = True
+            if thread > 0:
+                return
+            threads = 1
+    if run.team == 1 or threads < run.count * run.team:     # fewer than asked for: no team would be whole
+        share = thread
+        while share < run.count:
+            call.first = run.shares[share]
+            while call.first < run.shares[share + 1]:
+                call.last = min(call.first + run.group, run.shares[share + 1])
+                run_share(run.stack, call, space, member)
+                call.first = call.last
+            share += threads
+        return
+    team = run.meetings.teams + share * (1 + directions)
+    member.slices = run.team // directions
+    member.first_direction = thread % run.team // member.slices
+    member.last_direction = member.first_direction + 1
+    member.slice = thread % member.slices
+    member.layer_done = team
+    member.step_done = team + 1 + member.first_direction
+    leader = thread - member.slice
+    space.h = lay_out(run.memory + leader * run.sizes.all, run.sizes).h
+    call.first, call.last = run.shares[share], run.shares[share + 1]
+    run_share(run.stack, call, space, member)
+
+
+cdef void run_share(const Stack *stack, Call call, Workspace space, Member member) noexcept nogil:
+    """Every layer and direction for the rows of a share, as far as they are this member's."""
+    cdef unsigned int mode
+    cdef int index, direction
+    cdef const float *source = call.x
+    cdef Py_ssize_t output = <Py_ssize_t>stack.directions * stack.hidden_size
+    cdef float *target
+    if call.first == call.last:
+        return
+    mode = stack.kernels.flush_subnormals()
+    for index in range(stack.num_layers):
+        target = call.y
+        if index < stack.num_layers - 1:
+            target = call.between + (index % 2) * call.batch * call.steps * output
+        for direction in range(member.first_direction, member.last_direction):
+            run_direction(stack, &call, space, member, index, direction, source, target)
+        meet(member.layer_done)
+        source = target
+    if call.y != NULL and member.slice == 0 and member.first_direction == 0:
+        clear_padding(&call, call.y, output)
+    stack.kernels.restore_floating_mode(mode)
+
+
+cdef void run_direction(const Stack *stack, const Call *call, Workspace space, Member member, int index, int direction,
+                        const float *source, float *target) noexcept nogil:
+    """All steps of one direction of one layer, a block of steps at a time: project the block, then step through."""
+    cdef int state = index * stack.directions + direction
+    cdef Layer layer = slice_of(&stack.layers[state], stack.kernels.vector_length, member.slice, member.slices)
+    cdef Py_ssize_t rows = call.last - call.first, width = stack.width, output = stack.directions * layer.hidden
+    cdef Py_ssize_t projected_width = 3 * <Py_ssize_t>layer.blocks * stack.kernels.vector_length
+    cdef Py_ssize_t unit = <Py_ssize_t>layer.first * stack.kernels.vector_length
+    cdef Py_ssize_t units = min(layer.hidden - unit, projected_width // 3)
+    cdef const Py_ssize_t *lengths = call.lengths + call.first
+    cdef const Py_ssize_t *order = call.rows + call.first
+    cdef Py_ssize_t running = rows, projected, begin = 0, end, t, i, n
+    cdef Py_ssize_t at
+    cdef float *h = space.h
+    cdef float *h_next = space.h + rows * width
+    cdef float *swap
+    cdef float *xp
+    cdef float *finals = call.h + <Py_ssize_t>state * call.batch * layer.hidden + unit
+    for i in range(rows):
+        memset(h + i * width + unit, 0, projected_width // 3 * sizeof(float))
+        if call.h0 != NULL:
+            memcpy(h + i * width + unit, call.h0 + (<Py_ssize_t>state * call.batch + order[i]) * layer.hidden + unit,
+                   units * sizeof(float))
+    meet(member.step_done)
+    if rows == 1 and stack.reset_after and stack.kernels.ahead_rows and layer.kept_in == FLOAT32 and lengths[0] > stack.kernels.ahead_rows:
+        run_one(stack, call, space, member, &layer, direction, source, target)
+        memcpy(finals + order[0] * layer.hidden, h + (lengths[0] & 1) * width + unit, units * sizeof(float))
+        return
+    while begin < lengths[0]:
+        n = running
+        projected = 0
+        end = begin
+        while end < lengths[0]:
+            while lengths[n - 1] <= end:
+                n -= 1
+            if projected + n > call.block_rows:
+                break
+            for i in range(n):
+                at = order[i] * call.steps + (lengths[i] - 1 - end if direction else end)
+                space.x_rows[projected + i] = source + at * layer.inputs
+            projected += n
+            end += 1
+        stack.kernels.project(&layer, projected, space.x_rows, space.xp, space.scratch)
+        xp = space.xp
+        for t in range(begin, end):
+            while lengths[running - 1] <= t:
+                running -= 1
+            if target != NULL:
+                for i in range(running):
+                    at = order[i] * call.steps + (lengths[i] - 1 - t if direction else t)
+                    space.y_rows[i] = target + at * output + direction * layer.hidden
+            stack.kernels.step(&layer, running, NULL, h, h_next, xp, space.y_rows if target != NULL else NULL,
+                              space.scratch, t & 1)
+            for i in range(running - 1, -1, -1):
+                if lengths[i] > t + 1:
+                    break
+                memcpy(finals + order[i] * layer.hidden, h_next + i * width + unit, units * sizeof(float))
+            meet(member.step_done)
+            xp = xp + running * projected_width
+            swap = h
+            h = h_next
+            h_next = swap
+        begin = end
+
+
+cdef void run_one(const Stack *stack, const Call *call, Workspace space, Member member, const Layer *layer, int direction,
+                  const float *source, float *target) noexcept nogil:
+    """`run_direction` for a single row: while it steps through a few steps, the next few are projected."""
+    cdef Py_ssize_t row = call.rows[call.first], length = call.lengths[call.first]
+    cdef Py_ssize_t output = stack.directions * <Py_ssize_t>layer.hidden, begin, t, i, at
+    cdef Py_ssize_t projected_width = 3 * <Py_ssize_t>layer.blocks * stack.kernels.vector_length
+    cdef Py_ssize_t group = stack.kernels.ahead_rows
+    cdef float *h = space.h
+    cdef float *h_next = space.h + stack.width
+    cdef float *swap
+    cdef float *y = NULL
+    cdef float *xp = space.xp
+    cdef Ahead ahead
+    ahead.xp = space.xp + group * projected_width
+    ahead.sums = space.xp + 2 * group * 3 * stack.width
+    ahead.x = space.x_rows
+    begin = -group
+    while begin < length:
+        ahead.block = 0
+        ahead.k = 0
+        for i in range(group):      # beyond the end the last step again, and nobody reads it
+            t = min(begin + group + i, length - 1)
+            at = row * call.steps + (length - 1 - t if direction else t)
+            space.x_rows[i] = source + at * layer.inputs
+        if begin + group >= length:
+            ahead.block = layer.blocks
+        else:
+            stack.kernels.begin_ahead(layer, &ahead)
+        for t in range(max(begin, 0), min(begin + group, length)):
+            at = row * call.steps + (length - 1 - t if direction else t)
+            if target != NULL:
+                y = target + at * output + direction * layer.hidden
+            stack.kernels.step_ahead(layer, h, h_next, xp + (t - begin) * projected_width, y, t & 1, &ahead)
+            meet(member.step_done)
+            swap = h
+            h = h_next
+            h_next = swap
+        stack.kernels.finish_ahead(layer, &ahead)
+        swap = xp
+        xp = ahead.xp
+        ahead.xp = swap
+        begin += group
+
+
+cdef Layer slice_of(const Layer *layer, int vector_length, int slice, int slices) noexcept nogil:
+    """A part of a layer's blocks, in pairs as far as they go, since the kernels take them by pairs."""
+    cdef Layer part = layer[0]
+    cdef Py_ssize_t pairs = (layer.blocks + 1) // 2, first = 2 * (pairs * slice // slices)
+    cdef Py_ssize_t last = min(2 * (pairs * (slice + 1) // slices), <Py_ssize_t>layer.blocks)
+    if slices == 1:
+        return part
+    part.first = <int>first
+    part.blocks = <int>(last - first)
+    part.w_ih = layer.w_ih + first * layer.ih_block
+    part.b_ih = layer.b_ih + first * 3 * vector_length
+    part.w_hh = layer.w_hh + first * layer.hh_block
+    part.b_hh = layer.b_hh + first * 3 * vector_length
+    return part
+
+
+cdef void clear_padding(const Call *call, float *y, Py_ssize_t output) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(call.first, call.last):
+        if call.lengths[i] < call.steps:
+            memset(y + (call.rows[i] * call.steps + call.lengths[i]) * output, 0,
+                   (call.steps - call.lengths[i]) * output * sizeof(float))

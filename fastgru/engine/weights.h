@@ -1,0 +1,158 @@
+/* What weights are kept in beside float, and how they meet what they are multiplied with.
+ *
+ * half      one float16; converted to float as it is loaded
+ * bf_pair   the bfloat16 of two successive inputs in 32 bits: a shift gives the first, a mask the second
+ * quad      the int8 of four successive inputs in 32 bits, multiplied with four 8-bit inputs and summed exactly
+ *
+ * A vector of quads, and of their sums, travels as a `vf` whose bits are integers.
+ */
+#ifndef FASTGRU_WEIGHTS_H
+#define FASTGRU_WEIGHTS_H
+
+#include "simd.h"
+
+typedef struct { uint16_t bits; } half;
+typedef struct { uint32_t bits; } bf_pair;
+typedef struct { uint32_t bits; } quad;
+
+#if FASTGRU_VECTORS && VL == 16
+#define HAS_HALF 1
+FASTGRU_STATIC vf load_half(const half *p) { return (vf)_mm512_cvtph_ps(_mm256_load_si256((const __m256i *)p)); }
+#elif FASTGRU_VECTORS && VL == 8 && defined(__F16C__)
+#define HAS_HALF 1
+FASTGRU_STATIC vf load_half(const half *p) { return (vf)_mm256_cvtph_ps(_mm_load_si128((const __m128i *)p)); }
+#elif FASTGRU_VECTORS && defined(__aarch64__)
+#define HAS_HALF 1
+#include <arm_neon.h>
+FASTGRU_STATIC vf load_half(const half *p) { return (vf)vcvt_f32_f16(vld1_f16((const __fp16 *)p)); }
+#else
+#define HAS_HALF 0 /* weights are widened when they are packed */
+FASTGRU_STATIC vf load_half(const half *p) { (void)p; return broadcast(0); }
+#endif
+
+FASTGRU_STATIC vf load_first(const bf_pair *p) { return floats(bits(load((const float *)p)) << 16); }
+FASTGRU_STATIC vf load_second(const bf_pair *p)
+{
+    return floats(bits(load((const float *)p)) & -65536);
+}
+
+/* Four 8-bit inputs for all lanes. */
+FASTGRU_STATIC vf broadcast_inputs(const float *p)
+{
+    int32_t four;
+    memcpy(&four, p, 4);
+    return floats(four + bits(broadcast(0)));
+}
+
+/* sums[lane] += the four products of weights[lane] and inputs[lane]. Inputs are from -127 to 127, weights from -128:
+ * INPUT_ZERO is added to inputs where the processor multiplies unsigned numbers with signed ones; the sum of a unit's
+ * weights times it is taken off before. Nothing here can saturate: sums of two products stay below 2^15 in the second
+ * way, and the third multiplies 16-bit numbers. */
+#if FASTGRU_VECTORS && VL == 16 && defined(__AVX512VNNI__)
+#define INPUT_ZERO 128
+FASTGRU_STATIC vf dot(vf sums, vf weights, vf inputs)
+{
+    return (vf)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)inputs, (__m512i)weights);
+}
+#elif FASTGRU_VECTORS && VL == 8 && defined(__AVXVNNI__)
+#define INPUT_ZERO 128
+FASTGRU_STATIC vf dot(vf sums, vf weights, vf inputs)
+{
+    return (vf)_mm256_dpbusd_avx_epi32((__m256i)sums, (__m256i)inputs, (__m256i)weights);
+}
+#elif FASTGRU_VECTORS && VL == 8
+#define INPUT_ZERO 0
+FASTGRU_STATIC vf dot(vf sums, vf weights, vf inputs)
+{
+    __m256i sizes = _mm256_abs_epi8((__m256i)weights), signed_inputs = _mm256_sign_epi8((__m256i)inputs, (__m256i)weights);
+    __m256i twos = _mm256_maddubs_epi16(sizes, signed_inputs);
+    return (vf)_mm256_add_epi32((__m256i)sums, _mm256_madd_epi16(twos, _mm256_set1_epi16(1)));
+}
+#elif FASTGRU_VECTORS && VL == 16
+#define INPUT_ZERO 0
+FASTGRU_STATIC __m512i even_bytes(vf x) { return _mm512_srai_epi16(_mm512_slli_epi16((__m512i)x, 8), 8); }
+FASTGRU_STATIC __m512i odd_bytes(vf x) { return _mm512_srai_epi16((__m512i)x, 8); }
+FASTGRU_STATIC vf dot(vf sums, vf weights, vf inputs)
+{
+    __m512i even = _mm512_madd_epi16(even_bytes(weights), even_bytes(inputs));
+    __m512i odd = _mm512_madd_epi16(odd_bytes(weights), odd_bytes(inputs));
+    return (vf)_mm512_add_epi32((__m512i)sums, _mm512_add_epi32(even, odd));
+}
+#elif FASTGRU_VECTORS && VL == 4 && defined(__SSE2__)
+#include <emmintrin.h>
+#define INPUT_ZERO 0
+FASTGRU_STATIC __m128i even_bytes(vf x) { return _mm_srai_epi16(_mm_slli_epi16((__m128i)x, 8), 8); }
+FASTGRU_STATIC __m128i odd_bytes(vf x) { return _mm_srai_epi16((__m128i)x, 8); }
+FASTGRU_STATIC vf dot(vf sums, vf weights, vf inputs)
+{
+    __m128i even = _mm_madd_epi16(even_bytes(weights), even_bytes(inputs));
+    __m128i odd = _mm_madd_epi16(odd_bytes(weights), odd_bytes(inputs));
+    return (vf)_mm_add_epi32((__m128i)sums, _mm_add_epi32(even, odd));
+}
+#elif FASTGRU_VECTORS && defined(__ARM_FEATURE_DOTPROD)
+#define INPUT_ZERO 0
+FASTGRU_STATIC vf dot(vf sums, vf weights, vf inputs)
+{
+    return (vf)vdotq_s32((int32x4_t)sums, (int8x16_t)weights, (int8x16_t)inputs);
+}
+#else
+#define INPUT_ZERO 0
+#if FASTGRU_VECTORS
+FASTGRU_STATIC vi byte_at(vf x, int place) { return (bits(x) << (24 - 8 * place)) >> 24; }
+#else
+FASTGRU_STATIC vi byte_at(vf x, int place) { return (vi)(int8_t)((uint32_t)bits(x) >> (8 * place)); }
+#endif
+FASTGRU_STATIC vf dot(vf sums, vf weights, vf inputs)
+{
+    vi all = bits(sums);
+    for (int i = 0; i < 4; i++) all = all + byte_at(weights, i) * byte_at(inputs, i);
+    return floats(all);
+}
+#endif
+
+/* Sums of products as floats. */
+#if FASTGRU_VECTORS
+FASTGRU_STATIC vf counted(vf sums) { return __builtin_convertvector(bits(sums), vf); }
+#else
+FASTGRU_STATIC vf counted(vf sums) { return (float)bits(sums); }
+#endif
+
+/* The larger of two numbers without their signs. NaN is larger than any: among the bits of floats without signs, the
+ * order is that of the integers. */
+FASTGRU_STATIC vf larger_size(vf a, vf b)
+{
+    vi one = bits(a) & 0x7fffffff, other = bits(b) & 0x7fffffff;
+#if FASTGRU_VECTORS
+    vi mask = one > other;
+    return floats((one & mask) | (other & ~mask));
+#else
+    return floats(one > other ? one : other);
+#endif
+}
+FASTGRU_STATIC float largest_lane(vf x)
+{
+    int32_t lanes[VL], largest = 0;
+    float result;
+    memcpy(lanes, &x, sizeof lanes);
+    for (int i = 0; i < VL; i++) largest = lanes[i] > largest ? lanes[i] : largest;
+    memcpy(&result, &largest, 4);
+    return result;
+}
+
+/* x rounded to whole numbers, for |x| <= 127: the low byte of each lane is the number with INPUT_ZERO added. */
+FASTGRU_STATIC vf with_number_below(vf x) { return x + broadcast(12582912.0f + INPUT_ZERO); } /* 1.5 * 2^23 */
+FASTGRU_STATIC vf number_of(vf x) { return x - broadcast(12582912.0f + INPUT_ZERO); }
+
+/* The low byte of each lane, one after the other. */
+#if FASTGRU_VECTORS
+typedef int8_t bytes_of_vector __attribute__((vector_size(VL)));
+FASTGRU_STATIC void store_bytes(int8_t *p, vf x)
+{
+    bytes_of_vector narrow = __builtin_convertvector(bits(x), bytes_of_vector);
+    memcpy(p, &narrow, VL);
+}
+#else
+FASTGRU_STATIC void store_bytes(int8_t *p, vf x) { *p = (int8_t)bits(x); }
+#endif
+
+#endif
