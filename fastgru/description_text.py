@@ -137,6 +137,8 @@ def _facts(found: dict[str, Any]) -> list[str]:
     ]
     if any(kind != "float32" for kind in found["stored"]):
         lines.append(f"  stored as   {_stored(found['stored'])}")
+    if found.get("packed_gru_weights"):
+        lines.append(f"  packed GRU weights: {_packed(found['packed_gru_weights'])}")
     if found["inputs"]:
         lines.append(f"  takes       {_some([_flow(each['name'], each) for each in found['inputs']])}")
         lines.append(f"  gives       {_some([_flow(each['from'], each) for each in found['outputs']])}")
@@ -147,6 +149,22 @@ def _stored(counts: dict[str, int]) -> str:
     """``int8 (2 tensors), float32 (2 tensors)``; where a type is not computed in, what becomes of it."""
     words = [f"{kind} ({count} tensor{'s' if count != 1 else ''})" for kind, count in counts.items()]
     return ", ".join(words) + ("; read as float32" if counts.keys() & _REDUCED else "")
+
+
+def _packed(sizes: dict[str, int | str]) -> str:
+    """``float32 6.3 MB, bfloat16 3.2 MB; float16 not possible: ...``"""
+    words = [f"{precision} {_bytes(size)}" for precision, size in sizes.items() if isinstance(size, int)]
+    refused = [f"{precision} not possible: {size}" for precision, size in sizes.items() if isinstance(size, str)]
+    return "; ".join([", ".join(words), *refused])
+
+
+def _bytes(count: int) -> str:
+    """A number of bytes in the unit that leaves it at most four digits."""
+    size, units = float(count), iter(("bytes", "kB", "MB", "GB", "TB"))
+    unit = next(units)
+    while size >= 999.5 and unit != "TB":
+        size, unit = size / 1000, next(units)
+    return f"{size:.3g} {unit}"
 
 
 def _flow(name: str, each: dict[str, Any]) -> str:
