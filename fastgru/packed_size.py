@@ -89,5 +89,6 @@ def _check_reducible(gru: GRUSpec, precision: str) -> None:
     for index, layer in enumerate(gru.layers):
         for suffix, weights in zip(("", "_reverse"), layer, strict=False):
             for name, matrix in (("weight_ih", weights.w_ih), ("weight_hh", weights.w_hh)):
-                if not (-LARGEST_FLOAT16 <= np.min(matrix, initial=0) and np.max(matrix, initial=0) <= LARGEST_FLOAT16):
+                least, most = np.min(matrix, initial=0), np.max(matrix, initial=0)
+                if not (least >= -LARGEST_FLOAT16 and most <= LARGEST_FLOAT16):  # or NaN
                     widened(matrix, precision, f"{name}_l{index}{suffix}")

@@ -17,4 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["describe", "described", "spec_of"]
 
 if not TYPE_CHECKING:  # who loads a file does not import what describes every kind of file to a person, which is 25 ms
-    __getattr__, __dir__ = attach(__name__, {"describe": ".description", "described": ".description", "spec_of": ".resolve"})
+    __getattr__, __dir__ = attach(
+        __name__, {"describe": ".description", "described": ".description", "spec_of": ".resolve"}
+    )
