@@ -67,7 +67,7 @@ def verify(
     precisions: Sequence[Precision] = ORDER,
     *,
     tolerance: float | None = None,
-    seconds: float = SECONDS,
+    seconds: float | None = None,
     advance: Advance = lambda parts: None,
 ) -> dict[str, Any]:
     """Run a model in several precisions and compare each with float64.
@@ -83,8 +83,8 @@ def verify(
     precisions : sequence of str
     tolerance : float, optional
         The largest difference that passes; any does if left out.
-    seconds : float
-        How long to time each precision, where its calls take less.
+    seconds : float, optional
+        How long to time each precision, where its calls take less; 1 if left out.
     advance : callable
         Called with 1 after each of the ``parts`` of the work.
 
@@ -99,10 +99,10 @@ def verify(
         * ``precisions``, each with ``precision`` and ``problem``, why it cannot be had, or None;
           ``largest_difference`` and ``mean_difference`` over all outputs, a GRU's states too; ``lost``, how many
           outputs are NaN or infinite in one of the two and not the same in the other, and where there are any both
-          differences are None; ``same_class``, the share of outputs with their largest score at the same place as in float64, or None;
-          ``packed_bytes`` of the weights of GRUs; ``timings``, of calls on the first row alone, and where there are
-          more on as many as run together, each with ``rows``, ``seconds`` (the median) and ``calls``; ``within``,
-          whether it is within the tolerance. Of a precision that cannot be had the figures are None.
+          differences are None; ``same_class``, the share of outputs with their largest score at the same place as in
+          float64, or None; ``packed_bytes`` of the weights of GRUs; ``timings``, of calls on the first row alone, and
+          where there are more on as many as run together, each with ``rows``, ``seconds`` (the median) and ``calls``;
+          ``within``, whether it is within the tolerance. Of a precision that cannot be had the figures are None.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def verify(
     classes = _classes(model)
     compared, largest = _compare(model, precisions, rows, size, classes is not None, advance)
     for each in compared:
-        each.time(rows, min(size, rows.count), seconds)
+        each.time(rows, min(size, rows.count), SECONDS if seconds is None else seconds)
         advance(1)
     found = [each.found(classes is not None, tolerance) for each in compared]
     return {
