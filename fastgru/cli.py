@@ -1,7 +1,8 @@
-"""The command ``fastgru``: demo, inspect, run, convert, bench and config.
+"""The command ``fastgru``: demo, inspect, run, convert, verify, bench and config.
 
-Owns the arguments, what is printed, and the exit codes: 0, 1 for an error of the package or the system, 2 for a wrong
-command line, 130 after Ctrl-C, 141 where the reader of the output has gone, 129 and 143 where a signal asked it to end.
+Owns the arguments, what is printed, and the exit codes: 0, 1 for an error of the package or the system and where
+``verify`` finds a precision beyond its tolerance or not to be had, 2 for a wrong command line, 130 after Ctrl-C, 141
+where the reader of the output has gone, 129 and 143 where a signal asked it to end.
 Computes nothing itself, and imports what is heavy only in the command that needs it.
 """
 
@@ -113,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_run(commands.add_parser("run", help="run a model on the sequences of a .npy file"))
     _add_convert(commands.add_parser("convert", help="write a model as one safetensors file that describes itself"))
+    _add_verify(commands.add_parser("verify", help="what each precision costs a model, and what it gives"))
     _add_bench(commands.add_parser("bench", help="how fast a model is here, beside the engines that are installed"))
     config = commands.add_parser("config", help="version, kernels, threads and BLAS of this machine")
     config.add_argument("--json", action="store_true", help="print it as JSON")
@@ -158,6 +160,33 @@ def _add_convert(convert: argparse.ArgumentParser) -> None:
     convert.set_defaults(command=_convert)
 
 
+def _add_verify(verify: argparse.ArgumentParser) -> None:
+    verify.add_argument("model", metavar="MODEL", help="a model file of any kind")
+    verify.add_argument(
+        "--data",
+        metavar="DATA",
+        nargs="+",
+        action="extend",
+        help="inputs as for 'fastgru run': .npy, NAME=FILE.npy for each, or one .npz; without it, seeded noise",
+    )
+    verify.add_argument("--lengths", metavar="LENGTHS", help="of the rows of DATA, as for 'fastgru run'")
+    _add_layers(verify)
+    verify.add_argument(
+        "--precision",
+        dest="precisions",
+        type=_precisions,
+        action="extend",
+        metavar="P[,P...]",
+        help="of float64,float32,float16,bfloat16,int8; may be repeated; without it, all",
+    )
+    verify.add_argument(
+        "--tolerance", type=_tolerance, metavar="T", help="the largest difference from float64 that is no failure"
+    )
+    verify.add_argument("--threads", type=_at_least_one, metavar="N", help="at most so many; without it, by the work")
+    verify.add_argument("--json", action="store_true", help="print the figures as JSON")
+    verify.set_defaults(command=_verify)
+
+
 def _add_bench(bench: argparse.ArgumentParser) -> None:
     from .bench.arguments import add_arguments
 
@@ -183,6 +212,26 @@ def _at_least_one(text: str) -> int:
     number = int(text) if text.isascii() and text.isdigit() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return number
+
+
+def _precisions(text: str) -> list[str]:
+    from .gru import PRECISIONS
+
+    names = [name.strip() for name in text.split(",")]
+    wrong = [name for name in names if name not in PRECISIONS]
+    if wrong:
+        raise argparse.ArgumentTypeError(f"{', '.join(map(repr, wrong))}: wanted some of {','.join(PRECISIONS)}")
+    return names
+
+
+def _tolerance(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
     return number
 
 
@@ -214,9 +263,12 @@ def _config(arguments: argparse.Namespace) -> int:
 def _inspect(arguments: argparse.Namespace) -> int:
     from .checkpoint import read
     from .description_text import print_description
-    from .importers import describe
+    from .importers import described
+    from .packed_size import grus_of, packed_sizes
 
-    found = describe(read(arguments.file))
+    found, models = described(read(arguments.file))
+    grus = [gru for model in models for gru in grus_of(model)]
+    found["packed_gru_weights"] = packed_sizes(grus) if grus else {}
     if arguments.json:
         print(json.dumps(found, indent=2))
     else:
@@ -273,6 +325,28 @@ def _convert(arguments: argparse.Namespace) -> int:
     else:
         print_conversion(found)
     return 0 if not found["largest_difference"] else 1
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from .description_text import print_verification
+    from .input_files import read_inputs, read_lengths
+    from .load import load
+    from .run_file import inputs_of
+    from .verification import ORDER, noise, parts, verify
+
+    if arguments.lengths and not arguments.data:
+        raise FastGRUError("--lengths: are of the rows of --data, which is not given; name the inputs with --data")
+    model = load(arguments.model, layers=arguments.layers, strict=arguments.strict, n_threads=arguments.threads)
+    x = read_inputs(arguments.data, [source.name for source in inputs_of(model)]) if arguments.data else None
+    lengths = read_lengths(arguments.lengths) if arguments.lengths else None
+    precisions = list(dict.fromkeys(arguments.precisions or ORDER))
+    with progress(parts(model, noise(model) if x is None else x, precisions), "parts") as advance:
+        found = verify(model, x, lengths, precisions, tolerance=arguments.tolerance, advance=advance)
+    if arguments.json:
+        print(json.dumps({"path": arguments.model, **found}, indent=2))
+    else:
+        print_verification(arguments.model, found)
+    return 0 if found["passed"] else 1
 
 
 def _bench(arguments: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
-"""What ``fastgru inspect`` and ``fastgru convert`` print: a description of a file, for a person to read.
+"""What ``fastgru inspect``, ``fastgru convert`` and ``fastgru verify`` print, for a person to read.
 
-Owns the words and the table; what is in the file is found out by ``importers.describe``.
+Owns the words and the tables; what is in a file is found out by ``importers.describe``, and what a precision costs by
+``verification``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from .terminal import print_table, printable
 
-__all__ = ["print_conversion", "print_description"]
+__all__ = ["print_conversion", "print_description", "print_verification"]
 
 NAMES_SHOWN = 8
 ROWS_SHOWN = 100  # layers of a table; a file may describe 100,000
@@ -39,6 +40,66 @@ def print_conversion(found: dict[str, Any]) -> None:
         return
     inputs = f"{found['rows']} random rows of {found['steps']} steps"
     print(f"\nLargest difference between the two, on {inputs}: {found['largest_difference']:g}")
+
+
+def print_verification(path: str, found: dict[str, Any]) -> None:
+    """Print what ``verify`` gives."""
+    steps = "" if found["steps"] is None else f" of {found['steps']} step{'s' if found['steps'] != 1 else ''}"
+    rows = f"{found['rows']:,} row{'s' if found['rows'] != 1 else ''}{steps}"
+    print(printable(path))
+    inputs = "the data given" if found["seed"] is None else f"noise of seed {found['seed']}"
+    print(f"  on       {inputs}: {rows}")
+    print(f"  outputs  up to {found['largest_output']:.3g}; differences are from those in float64")
+    print("  time     the median of a call on so many rows\n")
+    each_timed = [each["timings"] for each in found["precisions"] if each["timings"]]
+    timed = [f"{timing['rows']:,} row{'s' if timing['rows'] != 1 else ''}" for timing in (each_timed or [[]])[0]]
+    scored = ["same class"] if found["classes"] else []
+    headings = ["precision", "largest", "mean", *scored, "GRU weights", *timed]
+    cells = [_precision_cells(each, headings) for each in found["precisions"]]
+    print_table(headings, cells, right=headings[1:])
+    print(printable("\n".join(["", *_verification_notes(found)]).rstrip()))
+
+
+def _precision_cells(each: dict[str, Any], headings: Sequence[str]) -> list[str]:
+    if each["problem"] is not None:
+        return [each["precision"], "not possible", *[""] * (len(headings) - 2)]
+    share = [] if each["same_class"] is None else [_percent(each["same_class"])]
+    differences = [each["largest_difference"], each["mean_difference"]]
+    return [
+        each["precision"],
+        *("no number" if value is None else f"{value:.1e}" if value else "0" for value in differences),
+        *share,
+        _bytes(each["packed_bytes"]),
+        *(_time(timing["seconds"]) for timing in each["timings"]),
+    ]
+
+
+def _percent(share: float) -> str:
+    """To a tenth of a percent, and 100 % only where it is all."""
+    return "100 %" if share == 1 else f"{min(100 * share, 99.9):.1f} %"
+
+
+def _time(seconds: float) -> str:
+    for unit, scale in (("us", 1e-6), ("ms", 1e-3)):
+        if seconds < 999.5 * scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def _verification_notes(found: dict[str, Any]) -> Iterator[str]:
+    """The lines below the table: what cannot be had, what the columns mean, and the verdict."""
+    for each in found["precisions"]:
+        if each["problem"] is not None:
+            yield f"{each['precision']} is not possible: {each['problem']}"
+        elif each["lost"]:
+            count = f"{each['lost']:,} output{'s' if each['lost'] != 1 else ''}"
+            yield f"{each['precision']}: in {count} either it or float64 has a number, and the other has not"
+    if found["classes"]:
+        yield f"Same class: the largest of {found['classes']} outputs is the one that is largest in float64."
+    if found["tolerance"] is not None:
+        beyond = [each["precision"] for each in found["precisions"] if not each["within"]]
+        bar = f"the tolerance of {found['tolerance']:g}"
+        yield f"Beyond {bar}: {', '.join(beyond)}" if beyond else f"Within {bar}"
 
 
 def _print_layers(layers: Sequence[dict[str, Any]]) -> None:
@@ -137,6 +198,8 @@ def _facts(found: dict[str, Any]) -> list[str]:
     ]
     if any(kind != "float32" for kind in found["stored"]):
         lines.append(f"  stored as   {_stored(found['stored'])}")
+    if found.get("packed_gru_weights"):
+        lines.append(f"  packed GRU weights: {_packed(found['packed_gru_weights'])}")
     if found["inputs"]:
         lines.append(f"  takes       {_some([_flow(each['name'], each) for each in found['inputs']])}")
         lines.append(f"  gives       {_some([_flow(each['from'], each) for each in found['outputs']])}")
@@ -147,6 +210,22 @@ def _stored(counts: dict[str, int]) -> str:
     """``int8 (2 tensors), float32 (2 tensors)``; where a type is not computed in, what becomes of it."""
     words = [f"{kind} ({count} tensor{'s' if count != 1 else ''})" for kind, count in counts.items()]
     return ", ".join(words) + ("; read as float32" if counts.keys() & _REDUCED else "")
+
+
+def _packed(sizes: dict[str, int | str]) -> str:
+    """``float32 6.3 MB, bfloat16 3.2 MB; float16 not possible: ...``"""
+    words = [f"{precision} {_bytes(size)}" for precision, size in sizes.items() if isinstance(size, int)]
+    refused = [f"{precision} not possible: {size}" for precision, size in sizes.items() if isinstance(size, str)]
+    return "; ".join([", ".join(words), *refused])
+
+
+def _bytes(count: int) -> str:
+    """A number of bytes in the unit that leaves it at most four digits."""
+    size, units = float(count), iter(("bytes", "kB", "MB", "GB", "TB"))
+    unit = next(units)
+    while size >= 999.5 and unit != "TB":
+        size, unit = size / 1000, next(units)
+    return f"{size:.3g} {unit}"
 
 
 def _flow(name: str, each: dict[str, Any]) -> str:

@@ -72,6 +72,17 @@ class Model:
     spec = property(lambda self: self._spec, doc="The graph of layers, as given: a ``ModelSpec``.")
     precision = property(lambda self: self._options["precision"], doc="What the weights of GRUs are kept in.")
     dtype = property(lambda self: self._dtype, doc="Of inputs and results: float64, or else float32.")
+    nbytes = property(
+        lambda self: self._graph.nbytes,
+        doc="""Bytes of the weights and biases of all GRUs as the engine has them; other layers do not count.
+
+        >>> import numpy as np, fastgru
+        >>> weights = {"gru.weight_ih": np.ones((96, 32), np.float32), "gru.weight_hh": np.ones((96, 32), np.float32)}
+        >>> model = fastgru.from_torch(weights, layers=["gru", fastgru.Last()])
+        >>> model.nbytes < model.astype("float64").nbytes
+        True
+        """,
+    )
 
     def __call__(self, x: Any, lengths: ArrayLike | Mapping[str, ArrayLike] | None = None) -> Any:
         """Run whole sequences.
@@ -98,15 +109,18 @@ class Model:
         UnsupportedModelError
             ``lengths`` with a layer that mixes the steps of a row; the message names it.
         """
+        values, single = self._run(x, lengths)
+        results = [value.zero_beyond() for value in values]
+        outputs = [result[0] if single else result for result in results]
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def _run(self, x: Any, lengths: ArrayLike | Mapping[str, ArrayLike] | None) -> tuple[list[Value], bool]:
+        """``__call__``, whose outputs still know their lengths, and whether x came without a batch axis."""
         arrays, single = self._inputs(x)
         values = {name: Value(array) for name, array in arrays.items()}
         if lengths is not None:
             self._set_lengths(values, lengths, single)
-        outputs = []
-        for value in self._graph.run(values):
-            result = value.zero_beyond()
-            outputs.append(result[0] if single else result)
-        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+        return self._graph.run(values), single
 
     def _inputs(self, x: Any) -> tuple[dict[str, Array], bool]:
         """Every input by name with a batch axis, and whether they came without one."""

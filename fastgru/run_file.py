@@ -12,7 +12,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, BinaryIO, Union
+from typing import Any, BinaryIO, TypeVar, Union
 
 import numpy as np
 
@@ -23,13 +23,14 @@ from .model import Model
 from .outputs import replacing
 from .spec import GRULayer, Input, Signal, edge_of, signals_of
 
-__all__ = ["inputs_of", "outputs_of", "rows_at_once", "run_file"]
+__all__ = ["Rows", "inputs_of", "outputs_of", "rows_at_once", "run_file"]
 
 NUMBERS_AT_ONCE = 2**25  # of the widest layer in one batch of rows: 128 MB of float32
 FEWEST_ROWS, MOST_ROWS = 16, 4096  # a tile of rows for each of two threads; a small step of a progress bar
 
 Array = np.ndarray[Any, Any]
 Lengths = Union[Array, Mapping[str, Array], None]
+Made = TypeVar("Made")
 
 
 def run_file(
@@ -81,7 +82,7 @@ def run_file(
     zipped = output.lower().endswith(".npz")
     if len(names) > 1 and not zipped:
         raise FastGRUError(f"{output}: the model has {len(names)} outputs ({', '.join(names)}); name an .npz file")
-    rows = _Rows(model, x, lengths)
+    rows = Rows(model, x, lengths)
     size = (batch or rows_at_once(model, x)) if rows.batched else 1
     with ExitStack() as stack:
         file = stack.enter_context(replacing(output))
@@ -101,7 +102,7 @@ def run_file(
 
 
 def _run_all(
-    rows: _Rows, size: int, files: Sequence[BinaryIO], advance: Callable[[int], None]
+    rows: Rows, size: int, files: Sequence[BinaryIO], advance: Callable[[int], None]
 ) -> tuple[list[tuple[int, ...]], list[Array]]:
     """Write every output into its file, ``size`` rows at a time; gives their shapes, and the final states in parts."""
     shapes: list[tuple[int, ...]] = []
@@ -163,8 +164,11 @@ def _widest(model: Model, x: Mapping[str, Array]) -> int:
     return max(math.prod(size or 1 for size in signal.shape) for signal in signals.values())
 
 
-class _Rows:
-    """The rows of all inputs, where they have any: cut together, and run."""
+class Rows:
+    """The rows of all inputs, where they have any: cut together, and run.
+
+    ``batched`` is whether all inputs have a batch axis, and ``count`` how many rows there are, or else 1.
+    """
 
     def __init__(self, model: GRU | Model, x: Mapping[str, Array], lengths: Lengths) -> None:
         sources = inputs_of(model)
@@ -186,19 +190,31 @@ class _Rows:
 
     def run(self, first: int, end: int) -> tuple[Sequence[Array], Array]:
         """Outputs and final states of some rows; a Model's states are empty."""
-        cut = slice(first, min(end, self.count)) if self.batched else ...
-        given = {name: array[cut] for name, array in self._x.items()}
-        lengths = {name: ends[cut] for name, ends in self._lengths.items()}
+        model = self._model
+        if isinstance(model, GRU):
+            y, h = self.taken(first, end, lambda x, lengths: model(x, lengths=lengths))
+            return [y], h
+        made = self.taken(first, end, model)
+        return made if isinstance(made, tuple) else (made,), np.empty(0)
+
+    def taken(self, first: int, end: int, compute: Callable[[Any, Any], Made]) -> Made:
+        """What ``compute`` makes of some rows and their lengths, both in the form in which the model takes them."""
+        given, lengths = self.cut(first, end)
         try:
-            if isinstance(self._model, GRU):
-                y, h = self._model(given["x"], lengths=lengths.get("x"))
-                return [y], h
-            made = self._model(given if len(given) > 1 else next(iter(given.values())), lengths or None)
+            return compute(given, lengths)
         except (DTypeError, ShapeError) as error:
             if not self.batched or end - first >= self.count:
                 raise
             raise type(error)(f"rows from {first} of {self.count}: {error}") from error
-        return made if isinstance(made, tuple) else (made,), np.empty(0)
+
+    def cut(self, first: int, end: int) -> tuple[Any, Any]:
+        """Some rows and their lengths, in the form in which the model takes them."""
+        cut = slice(first, min(end, self.count)) if self.batched else ...
+        given = {name: array[cut] for name, array in self._x.items()}
+        lengths = {name: ends[cut] for name, ends in self._lengths.items()}
+        if isinstance(self._model, GRU):
+            return given["x"], lengths.get("x")
+        return given if len(given) > 1 else next(iter(given.values())), lengths or None
 
 
 def _write_header(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:

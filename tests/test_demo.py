@@ -12,10 +12,11 @@ from importlib import resources
 import numpy as np
 import pytest
 
+import fastgru
 from fastgru import demo
 from fastgru.cli import main
 from fastgru.demo import drawing, measure, page
-from fastgru.gru import kernel_table
+from fastgru.gru import PRECISIONS, Precision, kernel_table
 
 BRIEF = 0.01  # seconds a latency; what is measured here is not the speed
 
@@ -74,6 +75,28 @@ def test_json_holds_the_figures(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert figures["passed"]
     assert figures["digits"]["accuracy"] >= 0.96
     assert figures["sunspots"]["forecast_error"] < figures["sunspots"]["repeating_error"]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_digits_are_read_as_well_in_every_precision(precision: Precision, digits: measure.Digits) -> None:
+    with resources.as_file(resources.files("fastgru.demo") / "digits.pt") as path:
+        model = fastgru.load(path, layers=["gru", fastgru.Last(), "fc"], precision=precision)
+    answers = model(digits.images / measure.PIXEL_MAX).argmax(axis=1)
+    accuracy = float((answers == digits.labels).mean())
+    assert len(answers) == 540
+    assert abs(accuracy - digits.accuracy) <= 0.003
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_sunspots_are_forecast_as_well_in_every_precision(precision: Precision, sunspots: measure.Sunspots) -> None:
+    folder = resources.files("fastgru.demo")
+    with resources.as_file(folder / "sunspots.keras") as path:
+        model = fastgru.load(path, precision=precision)
+    with (folder / "sunspots.npz").open("rb") as file, np.load(file) as data:
+        months = data["tenths"][:, None] / np.float32(10 * measure.UNIT)  # (months, 1)
+    forecast = measure.UNIT * model(months[:-1])[-len(sunspots.observed) :, 0]
+    error = float(np.sqrt(np.mean(np.square(forecast - sunspots.observed))))
+    assert abs(error / sunspots.error - 1) < 0.01
 
 
 @pytest.mark.parametrize("value", [2e-5, np.nan])

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from ..lazy import attach
 
 if TYPE_CHECKING:
-    from .description import describe
+    from .description import describe, described
     from .resolve import spec_of
 
-__all__ = ["describe", "spec_of"]
+__all__ = ["describe", "described", "spec_of"]
 
 if not TYPE_CHECKING:  # who loads a file does not import what describes every kind of file to a person, which is 25 ms
-    __getattr__, __dir__ = attach(__name__, {"describe": ".description", "spec_of": ".resolve"})
+    __getattr__, __dir__ = attach(
+        __name__, {"describe": ".description", "described": ".description", "spec_of": ".resolve"}
+    )

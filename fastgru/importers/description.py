@@ -12,6 +12,7 @@ from typing import Any
 from ..checkpoint.contents import Checkpoint
 from ..errors import FastGRUError
 from ..spec import GRULayer, GRUSpec, ModelSpec
+from ..spec.gru import check_gru
 from . import keras
 from .described_layers import facts_of, flow_of, layers_of, plain
 from .outline import parts_of, suggested
@@ -19,7 +20,7 @@ from .part import FilePart
 from .resolve import examined
 from .tensors import listed
 
-__all__ = ["describe"]
+__all__ = ["describe", "described"]
 
 SCHEMA = 1  # of the description; a new number where a key goes or changes what it means
 
@@ -43,6 +44,9 @@ LONGEST_TEXT = 200  # of what a file says of itself
 def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     """Everything ``fastgru inspect`` says of a file, as data that ``json.dumps`` takes.
 
+    The command adds ``packed_gru_weights``: by each precision the bytes of the GRUs' weights as the engine would have
+    them, or why it cannot; empty where there is no GRU.
+
     Returns
     -------
     dict
@@ -63,10 +67,16 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         * ``parameters`` in all; the names of tensors ``used`` and ``unused``; ``beside``, those of an optimizer and the
           like; ``skipped``, objects that are not tensors.
     """
+    return described(checkpoint)[0]
+
+
+def described(checkpoint: Checkpoint) -> tuple[dict[str, Any], list[GRUSpec | ModelSpec]]:
+    """What ``describe`` gives, and what it describes: the whole, or the GRUs among the parts of a file."""
     spec, unused, problem, advice = _outcome(checkpoint)
     beside = {name for name in checkpoint if checkpoint.format.startswith("keras") and keras.is_beside(name)}
     if isinstance(spec, ModelSpec):
         layers = layers_of(spec)
+        models: list[GRUSpec | ModelSpec] = [spec]
     else:
         parts = parts_of(checkpoint, problem)
         if isinstance(spec, GRUSpec) and [part.kind for part in parts] not in (["GRU"], ["GRUCell"]):
@@ -75,10 +85,11 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
             taken = {name for part in parts if part.problem is None for name in part.tensors}
             unused = [name for name in checkpoint if name not in taken]
         layers = [_layer(part) for part in parts]
+        models = [gru for part in parts for gru in _grus(part)]
     left_out = {*unused, *beside}
     writer, version_key = _WRITERS.get(checkpoint.format, (None, ""))
     metadata = checkpoint.metadata
-    return {
+    found = {
         "schema": SCHEMA,
         "path": checkpoint.path,
         "format": checkpoint.format,
@@ -102,6 +113,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         "beside": sorted(beside),
         "skipped": [str(name) for name in metadata.get("skipped", ())],
     }
+    return found, models
 
 
 def _outcome(checkpoint: Checkpoint) -> tuple[GRUSpec | ModelSpec | None, list[str], str | None, list[str]]:
@@ -134,6 +146,19 @@ def _layer(part: FilePart) -> dict[str, Any]:
         "layers": [],
         "problem": part.problem and part.problem.partition("\n")[0],
     }
+
+
+def _grus(part: FilePart) -> list[GRUSpec]:
+    """The stacks of a part that is a sound GRU."""
+    if part.problem is not None or not isinstance(part.layer, GRULayer):
+        return []
+    stacks = [part.layer.gru, *part.layer.above]
+    try:
+        for gru in stacks:
+            check_gru(gru, part.name)
+    except FastGRUError:
+        return []
+    return stacks
 
 
 def _text(value: object) -> str | None:

@@ -21,4 +21,4 @@ def time_distributed(layer: TimeDistributed, context: Context) -> Runner:
         made = graph.run({name: Value(rows)})[0].array
         return [value.of(made.reshape(batch, steps, *made.shape[1:]))]
 
-    return Runner(run, lambda inputs: graph.run({name: Value(inputs[0])})[0].array)
+    return Runner(run, lambda inputs: graph.run({name: Value(inputs[0])})[0].array, nbytes=graph.nbytes)

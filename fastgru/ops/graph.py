@@ -27,6 +27,7 @@ class Graph:
             if key not in made:
                 made[key] = runner(node.layer, Context(f"layer {node.name!r}", dtype, options))
             self.runners.append(made[key])
+        self.nbytes = sum(each.nbytes for each in made.values())
         last_use: dict[tuple[str, int], int] = {}
         for index, node in enumerate(spec.nodes):
             for edge in (*node.inputs, *(() if node.mask is None else (node.mask,))):

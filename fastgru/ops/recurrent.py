@@ -51,7 +51,8 @@ def gru_layer(layer: GRULayer, context: Context) -> Runner:
         return [*merged, *(Value(state) for state in states)] if layer.return_state else merged
 
     causal = directions == 1 and not layer.go_backwards and len(stacks) == 1 and not layer.return_state
-    return Runner(run, (lambda inputs: inputs[0]) if causal else None, stacks[0] if causal else None)
+    nbytes = sum(gru.nbytes for gru in stacks)
+    return Runner(run, (lambda inputs: inputs[0]) if causal else None, stacks[0] if causal else None, nbytes)
 
 
 class Steps:

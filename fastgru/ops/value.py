@@ -73,10 +73,11 @@ Step = Callable[[list[Array]], Array]
 class Runner:
     """A layer ready to run: on whole sequences, and on one step where it needs no more."""
 
-    def __init__(self, run: Run, step: Step | None = None, gru: GRU | None = None) -> None:
+    def __init__(self, run: Run, step: Step | None = None, gru: GRU | None = None, nbytes: int = 0) -> None:
         self.run = run
         self.step = step
         self.gru = gru  # a layer with a state, which every stream keeps for itself
+        self.nbytes = nbytes  # of the packed weights of all GRUs in it
 
 
 class Context:

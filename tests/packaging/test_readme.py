@@ -67,7 +67,7 @@ def test_what_it_says_of_the_command_line_is_there(capsys: pytest.CaptureFixture
     from fastgru.cli import main
 
     text = section("On the command line")
-    for command in ("inspect", "run", "convert", "bench", "demo", "config"):
+    for command in ("inspect", "run", "convert", "verify", "bench", "demo", "config"):
         assert command in text
         with pytest.raises(SystemExit) as stopped:
             main([command, "--help"])

@@ -1,0 +1,289 @@
+"""What each precision costs and gives for one model: differences from float64, time, and bytes of weights.
+
+Owns the comparison for ``fastgru verify``: on which inputs, over which outputs, and what counts as too far. It prints
+nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .conversion import SEED, STEPS, random_inputs
+from .errors import FastGRUError, ShapeError, UnsupportedModelError
+from .gru import GRU, Precision, check_options
+from .model import Model
+from .run_file import Lengths, Rows, inputs_of, rows_at_once
+from .spec import Activation, Dense, edge_of
+
+__all__ = ["ORDER", "noise", "parts", "verify"]
+
+ORDER: tuple[Precision, ...] = ("float64", "float32", "float16", "bfloat16", "int8")
+NOISE_ROWS = 8
+NOISE_STEPS = (100, *STEPS)  # tried in turn: a layer may need many, or a number that it can divide
+SECONDS = 1.0  # of timing a precision, where a call takes less
+MOST_CALLS = 1000
+
+Array = np.ndarray[Any, Any]
+Advance = Callable[[int], None]
+
+
+def noise(model: GRU | Model) -> dict[str, Array]:
+    """Seeded random inputs that the model can take, by name.
+
+    Raises
+    ------
+    FastGRUError
+        It takes none of them; the message says why, and how to give data.
+    """
+    problems = []
+    for steps in NOISE_STEPS:
+        try:
+            arrays = random_inputs(model, steps, NOISE_ROWS)
+            model([array[:1] for array in arrays] if len(arrays) > 1 else arrays[0][:1])
+        except FastGRUError as error:
+            problems.append(str(error))
+        else:
+            return {source.name: array for source, array in zip(inputs_of(model), arrays, strict=True)}
+    raise FastGRUError(f"the model does not run on random inputs: {problems[0]}; give it data of its own with --data")
+
+
+def parts(model: GRU | Model, x: Mapping[str, Array], precisions: Sequence[Precision]) -> int:
+    """How often ``verify`` calls ``advance`` with 1, for inputs that fit the model."""
+    rows = Rows(model, x, None)
+    batches = math.ceil(rows.count / rows_at_once(model, x)) if rows.batched else 1
+    return batches * (len(precisions) + 1) + len(precisions)
+
+
+def verify(
+    model: GRU | Model,
+    x: Mapping[str, Array] | None = None,
+    lengths: Lengths = None,
+    precisions: Sequence[Precision] = ORDER,
+    *,
+    tolerance: float | None = None,
+    seconds: float | None = None,
+    advance: Advance = lambda parts: None,
+) -> dict[str, Any]:
+    """Run a model in several precisions and compare each with float64.
+
+    Parameters
+    ----------
+    model : GRU or Model
+        Its weights as given are those of every precision; ``n_threads`` and ``backend`` are its own.
+    x : mapping of str to ndarray, optional
+        Every input by its name, with a batch axis or all without one; ``noise`` if left out.
+    lengths : ndarray of int, (batch,), or mapping of them by input, optional
+        How many steps of each row are real; no others are compared.
+    precisions : sequence of str
+    tolerance : float, optional
+        The largest difference that passes; any does if left out.
+    seconds : float, optional
+        How long to time each precision, where its calls take less; 1 if left out.
+    advance : callable
+        Called with 1 after each of the ``parts`` of the work.
+
+    Returns
+    -------
+    dict
+        * ``inputs``, ``"given"`` or ``"noise"``, with their ``rows`` and ``steps``, None where no input has steps;
+          ``seed`` of the noise, or None;
+        * ``largest_output``, of the finite ones in float64; ``classes``, how many scores the model ends in, or None
+          where it does not end in a Dense or a softmax of several outputs;
+        * ``tolerance``, and ``passed``, whether every precision is within it;
+        * ``precisions``, each with ``precision`` and ``problem``, why it cannot be had, or None;
+          ``largest_difference`` and ``mean_difference`` over all outputs, a GRU's states too; ``lost``, how many
+          outputs are NaN or infinite in one of the two and not the same in the other, and where there are any both
+          differences are None; ``same_class``, the share of outputs with their largest score at the same place as in
+          float64, or None; ``packed_bytes`` of the weights of GRUs; ``timings``, of calls on the first row alone, and
+          where there are more on as many as run together, each with ``rows``, ``seconds`` (the median) and ``calls``;
+          ``within``, whether it is within the tolerance. Of a precision that cannot be had the figures are None.
+
+    Raises
+    ------
+    ShapeError, DTypeError
+        An array does not fit the model, or there are no rows.
+    UnsupportedModelError
+        There is no such precision, or lengths are given to a layer that mixes the steps of a row.
+    FastGRUError
+        No random inputs fit the model.
+    """
+    for precision in precisions:
+        check_options(precision, None, None)
+    if tolerance is not None and not 0 <= tolerance < math.inf:
+        raise ShapeError(f"tolerance: got {tolerance}, wanted a number of at least 0")
+    given = noise(model) if x is None else x
+    rows = Rows(model, given, lengths)
+    if rows.count == 0:
+        raise ShapeError(f"x: got {_shapes(given)}, that is no rows; wanted at least one")
+    size = rows_at_once(model, given) if rows.batched else 1
+    classes = _classes(model)
+    compared, largest = _compare(model, precisions, rows, size, classes is not None, advance)
+    for each in compared:
+        each.time(rows, min(size, rows.count), SECONDS if seconds is None else seconds)
+        advance(1)
+    found = [each.found(classes is not None, tolerance) for each in compared]
+    return {
+        "inputs": "noise" if x is None else "given",
+        "rows": rows.count,
+        "steps": _steps(model, given, rows.batched),
+        "seed": SEED if x is None else None,
+        "largest_output": largest,
+        "classes": classes,
+        "tolerance": tolerance,
+        "passed": all(each["within"] for each in found),
+        "precisions": found,
+    }
+
+
+class _Compared:
+    """A model in one precision, if it can be had, and its differences from float64 so far."""
+
+    def __init__(self, precision: Precision, models: Sequence[GRU | Model]) -> None:
+        self.precision = precision
+        self.model: GRU | Model | None = None
+        self.problem: str | None = None
+        self._largest, self._sum, self._count, self._lost = 0.0, 0.0, 0, 0
+        self._same, self._scored = 0, 0
+        self._timings: list[dict[str, Any]] = []
+        try:
+            self.model = next((each for each in models if each.precision == precision), None)
+            self.model = self.model or models[0].astype(precision)
+        except UnsupportedModelError as error:
+            self.problem = str(error)
+
+    def compare(self, got: Sequence[Array], wanted: Sequence[Array], scores: bool) -> None:
+        for one, other in zip(got, wanted, strict=True):
+            differences = _differences(one, other)
+            numbers = differences[np.isfinite(differences)]
+            self._largest = max(self._largest, float(numbers.max(initial=0)))
+            self._sum += float(numbers.sum())
+            self._count += differences.size
+            self._lost += differences.size - numbers.size
+        if scores:
+            same = got[0].argmax(axis=-1) == wanted[0].argmax(axis=-1)
+            self._same += int(same.sum())
+            self._scored += same.size
+
+    def time(self, rows: Rows, together: int, seconds: float) -> None:
+        if self.model is None:
+            return
+        sizes = dict.fromkeys((1, together))
+        for size in sizes:
+            x, lengths = rows.cut(0, size)
+            median, calls = _timed(self.model, x, lengths, seconds / len(sizes))
+            self._timings.append({"rows": size, "seconds": median, "calls": calls})
+
+    def found(self, scores: bool, tolerance: float | None) -> dict[str, Any]:
+        had = self.model is not None
+        differs = had and not self._lost
+        return {
+            "precision": self.precision,
+            "problem": self.problem,
+            "largest_difference": self._largest if differs else None,
+            "mean_difference": self._sum / max(self._count, 1) if differs else None,
+            "lost": self._lost if had else None,
+            "same_class": self._same / max(self._scored, 1) if had and scores else None,
+            "packed_bytes": None if self.model is None else self.model.nbytes,
+            "timings": self._timings,
+            "within": tolerance is None or (differs and self._largest <= tolerance),
+        }
+
+
+def _compare(
+    model: GRU | Model, precisions: Sequence[Precision], rows: Rows, size: int, scores: bool, advance: Advance
+) -> tuple[list[_Compared], float]:
+    """Run all rows in every precision, ``size`` at a time; gives what came of it, and the largest output in float64."""
+    exact = model.astype("float64")
+    compared: list[_Compared] = []
+    largest = 0.0
+    for first in range(0, rows.count, size):
+        wanted = rows.taken(first, first + size, lambda x, lengths: _outputs(exact, x, lengths))
+        finite = [np.abs(array[np.isfinite(array)]).max(initial=0) for array in wanted]
+        largest = max(largest, *map(float, finite))
+        advance(1)
+        compared = compared or [_Compared(precision, (model, exact)) for precision in precisions]  # the rows are right
+        for each in compared:
+            if each.model is not None:
+                got = wanted if each.model is exact else _outputs(each.model, *rows.cut(first, first + size))
+                each.compare(got, wanted, scores)
+            advance(1)
+    return compared, largest
+
+
+def _outputs(model: GRU | Model, x: Any, lengths: Any) -> list[Array]:
+    """Everything that a model gives, of real steps alone, as float64: also the states of a GRU."""
+    if isinstance(model, GRU):
+        y, h = model(x, lengths=lengths)
+        if lengths is not None:
+            y = y.reshape(-1, *y.shape[-2:])
+            y = y[np.arange(y.shape[1]) < np.reshape(lengths, (-1, 1))]
+        made = [y, h]
+    else:
+        values, _ = model._run(x, lengths)
+        made = [value.array if value.lengths is None else value.array[value.within()] for value in values]
+    return [array.astype(np.float64, copy=False) for array in made]
+
+
+def _differences(got: Array, wanted: Array) -> Array:
+    """|got - wanted|: 0 where both are NaN or the same infinity, and no number where only one of them is."""
+    with np.errstate(all="ignore"):
+        differences = np.abs(got - wanted)
+    same = (got == wanted) | (np.isnan(got) & np.isnan(wanted))
+    return np.asarray(np.where(same, 0, differences))
+
+
+def _classes(model: GRU | Model) -> int | None:
+    """How many scores a model ends in: the outputs of its last layer, if that is a softmax or a Dense without more."""
+    if isinstance(model, GRU) or len(model.spec.outputs) != 1:
+        return None
+    name, _ = edge_of(model.spec.outputs[0])
+    layers = {node.name: node.layer for node in model.spec.nodes}
+    layer = layers.get(name)
+    if isinstance(layer, Activation) and layer.name in _SOFTMAXES:  # its scores come from the layer before it
+        before = next(node.inputs[0] for node in model.spec.nodes if node.name == name)
+        layer = layers.get(edge_of(before)[0])
+    if not isinstance(layer, Dense) or _name(layer.activation) not in ("linear", *_SOFTMAXES):
+        return None
+    return len(layer.weight) if len(layer.weight) > 1 else None
+
+
+_SOFTMAXES = ("softmax", "log_softmax")
+
+
+def _name(activation: str | Activation) -> str:
+    return activation if isinstance(activation, str) else activation.name
+
+
+def _timed(model: GRU | Model, x: Any, lengths: Any, seconds: float) -> tuple[float, int]:
+    """The median time of a call and the number of calls: some in a tenth of ``seconds`` do not count, one at least."""
+
+    def calls(budget: float) -> list[float]:
+        taken: list[float] = []
+        while not taken or (sum(taken) < budget and len(taken) < MOST_CALLS):
+            start = time.perf_counter()
+            if isinstance(model, GRU):
+                model(x, lengths=lengths)
+            else:
+                model(x, lengths)
+            taken.append(time.perf_counter() - start)
+        return taken
+
+    calls(seconds / 10)
+    taken = calls(seconds)
+    return statistics.median(taken), len(taken)
+
+
+def _steps(model: GRU | Model, x: Mapping[str, Array], batched: bool) -> int | None:
+    """The most steps of an input."""
+    stepped = [source for source in inputs_of(model) if len(source.shape) >= (1 if source.integers else 2)]
+    return max((x[source.name].shape[int(batched)] for source in stepped), default=None)
+
+
+def _shapes(x: Mapping[str, Array]) -> str:
+    return ", ".join(f"{name} of shape {array.shape}" for name, array in x.items())
