@@ -10,9 +10,9 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
-from .gru import GRU, Backend
+from .gru import GRU, Backend, check_precision
 from .spec.gru import GRUSpec
-from .stored import FilePrecision, check_precision, precision_of
+from .stored import CHOICES, FilePrecision, precision_of
 
 if TYPE_CHECKING:
     from .checkpoint.contents import Checkpoint
@@ -141,7 +141,7 @@ def load(
     from .checkpoint import read
     from .importers import spec_of
 
-    check_precision(precision)
+    check_precision(precision, CHOICES)
     checkpoint = read(path)
     spec = spec_of(checkpoint, layers, strict)
     return _build(checkpoint, spec, precision, n_threads, backend)
@@ -223,7 +223,7 @@ def from_torch(
     from .importers import spec_of
     from .importers.live import checkpoint_of
 
-    check_precision(precision)
+    check_precision(precision, CHOICES)
     checkpoint = checkpoint_of(module_or_state_dict)
     spec = spec_of(checkpoint, layers)
     return _build(checkpoint, spec, precision, n_threads, backend)
@@ -270,7 +270,7 @@ def from_keras(
     from .importers import spec_of
     from .importers.keras_live import checkpoint_of, only_gru
 
-    check_precision(precision)
+    check_precision(precision, CHOICES)
     checkpoint = checkpoint_of(model)
     spec = spec_of(checkpoint)
     return _build(checkpoint, only_gru(model, spec) or spec, precision, n_threads, backend)

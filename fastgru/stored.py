@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine.reduced import is_kept
-from .errors import UnsupportedModelError
 from .gru import PRECISIONS, Precision
 from .spec.gru import GRULayer, GRUSpec
 
@@ -21,17 +20,11 @@ if TYPE_CHECKING:
     from .checkpoint.contents import Checkpoint
     from .spec import ModelSpec
 
-__all__ = ["CHOICES", "FilePrecision", "check_precision", "precision_of"]
+__all__ = ["CHOICES", "FilePrecision", "precision_of"]
 
 FilePrecision = Precision | Literal["stored"]
 CHOICES: tuple[str, ...] = (*PRECISIONS, "stored")
 _SMALLEST_FIRST: tuple[Precision, ...] = ("int8", "float16", "bfloat16")
-
-
-def check_precision(precision: object) -> None:
-    """Raise unless it is a precision, or ``"stored"``; for before a file is read."""
-    if not isinstance(precision, str) or precision not in CHOICES:
-        raise UnsupportedModelError(f"precision: got {precision!r}, wanted one of {', '.join(CHOICES)}")
 
 
 def precision_of(checkpoint: Checkpoint, spec: GRUSpec | ModelSpec, wanted: FilePrecision) -> Precision:

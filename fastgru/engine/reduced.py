@@ -83,7 +83,8 @@ def _recovered(steps: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     with np.errstate(over="ignore"):
         largest = (steps.astype(np.float64) * LEVELS).astype(np.float32)
-    return np.where(np.isinf(largest), np.nextafter(steps, np.float32(0)), (largest.astype(np.float64) / LEVELS).astype(np.float32))
+    found = (largest.astype(np.float64) / LEVELS).astype(np.float32)
+    return np.where(np.isinf(largest), np.nextafter(steps, np.float32(0)), found)
 
 
 def _grid(weights: Array, largest: Array) -> Array:
