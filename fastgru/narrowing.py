@@ -18,7 +18,7 @@ from .checkpoint.int8_rows import STEPS
 from .engine.reduced import bfloat16_bits, float16, int8, is_kept
 from .errors import UnsupportedModelError
 from .fields import Fields
-from .topology import names_of_normalisations, names_of_weights
+from .topology import names_of_matrices, names_of_normalisations
 
 __all__ = ["Written", "narrowed"]
 
@@ -48,13 +48,13 @@ def narrowed(
     """
     if precision is None:
         return {name: Written.of(array) for name, array in tensors.items()}
-    weights, normalisations = names_of_weights(data), names_of_normalisations(data)
+    matrices, normalisations = names_of_matrices(data), names_of_normalisations(data)
     made = {}
     for name, array in tensors.items():
-        if name in weights and precision == "int8":
+        if name in matrices and precision == "int8":
             numbers, steps = int8(array, name)
             made[name], made[name + STEPS] = Written.of(numbers), Written.of(steps)
-        elif name in weights:
+        elif name in matrices:
             made[name] = _weights(array, precision, name)
         elif name in normalisations or precision == "float64":
             made[name] = Written.of(array)

@@ -19,7 +19,7 @@ from .errors import CheckpointError, ShapeError, UnsupportedModelError
 from .spec import Activation, BatchNormalization, GRULayer, GRUSpec, Layer, LayerNormalization, ModelSpec
 from .topology_kinds import GRU, MODEL, Of, layer_classes, needs_tensors
 
-__all__ = ["from_data", "layer_of", "names_of_normalisations", "names_of_weights", "to_data"]
+__all__ = ["from_data", "layer_of", "names_of_matrices", "names_of_normalisations", "to_data"]
 
 MOST_DEEP = 16  # models inside models
 MOST_PARTS = 100_000  # layers and tensors, counted once for every node that runs them
@@ -68,7 +68,7 @@ def from_data(data: dict[str, Any], take: Callable[[str], np.ndarray], where: st
     return model
 
 
-def names_of_weights(data: dict[str, Any]) -> set[str]:
+def names_of_matrices(data: dict[str, Any]) -> set[str]:
     """The tensors that are matrices of GRUs, in what ``to_data`` gives."""
     layers = [layer for layer in data.get("layers", {}).values() if layer["type"] == GRULayer.__name__]
     grus = [data["gru"]] if "gru" in data else [gru for layer in layers for gru in (layer["gru"], *layer["above"])]

@@ -1,9 +1,9 @@
 """safetensors files: a length, a JSON header of names, types, shapes and offsets, and the bytes they speak of.
 
 Owns the reading, and the keys under which fastgru's own files describe their layers; what I8 means in these is for
-``int8_rows``. The header is checked before a byte
-of a tensor is read: the tensors must lie one behind the other and fill the file. The safetensors library is what
-the tests compare with, and not used here: it copies every tensor once more.
+``int8_rows``. The header is checked before a byte of a tensor is read: the tensors must lie one behind the other and
+fill the file. The safetensors library is what the tests compare with, and not used here: it copies every tensor once
+more.
 """
 
 from __future__ import annotations
