@@ -13,6 +13,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from layer_examples import EXAMPLES, chain
+from mutations import mutated
 from networks import network, numbers
 
 import fastgru
@@ -485,3 +486,16 @@ def test_a_file_of_int8_takes_the_memory_of_its_weights(file_of) -> None:
         assert tracemalloc.get_traced_memory()[1] < 4 * ints.nbytes + (8 << 20)
     finally:
         tracemalloc.stop()
+
+
+def test_damage_to_a_file_of_int8(file_of) -> None:
+    chance, content = np.random.default_rng(15), file_bytes(*of_int8())
+    damaged = [mutated(content, chance) for _ in range(300)] + [
+        content[:length] for length in range(1, len(content), 64)
+    ]
+    for each in damaged:
+        try:
+            got: object = fastgru.load(file_of(each), precision="stored")
+        except FastGRUError as error:
+            got = error
+        assert isinstance(got, (fastgru.GRU, fastgru.Model)) or len(str(got)) < 2000
