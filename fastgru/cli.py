@@ -145,7 +145,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         help=".npy of (batch,) integers: how many steps of each row are real; or .npz of them by input",
     )
     run.add_argument("--state", metavar="STATE.npy", help="also write the final states, where a GRU alone is run")
-    run.add_argument("--precision", choices=("float32", "float64"), default="float32")
+    _add_precision(run, "float32", "what to compute in; stored: the smallest that the file has and that loses nothing")
     run.add_argument("--threads", type=_at_least_one, metavar="N", help="at most so many; without it, by the work")
     run.add_argument("--batch", type=_at_least_one, metavar="ROWS", help="rows at a time; without it, by their size")
     run.set_defaults(command=_run)
@@ -155,6 +155,7 @@ def _add_convert(convert: argparse.ArgumentParser) -> None:
     convert.add_argument("model", metavar="IN", help="a model file of any kind")
     convert.add_argument("output", metavar="OUT.safetensors", help="written whole or not at all")
     _add_layers(convert)
+    _add_precision(convert, None, "what to write the matrices of GRUs in, such as int8; without it, what they have")
     convert.add_argument("--force", action="store_true", help="replace OUT where it is there already")
     convert.add_argument("--json", action="store_true", help="print the figures as JSON")
     convert.set_defaults(command=_convert)
@@ -206,6 +207,12 @@ def _add_layers(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--no-strict", dest="strict", action="store_false", help="leave out tensors that no layer uses, with a warning"
     )
+
+
+def _add_precision(command: argparse.ArgumentParser, default: str | None, text: str) -> None:
+    from .stored import CHOICES
+
+    command.add_argument("--precision", choices=CHOICES, default=default, help=text)
 
 
 def _at_least_one(text: str) -> int:
@@ -304,7 +311,7 @@ def _run(arguments: argparse.Namespace) -> int:
         )
     seconds = time.perf_counter() - start
     made = [f"{name} {shape}" if len(shapes) > 1 else str(shape) for name, shape in shapes.items()]
-    print(f"{printable(arguments.output)}: {printable(', '.join(made))} {arguments.precision}, in {seconds:.2f} s")
+    print(f"{printable(arguments.output)}: {printable(', '.join(made))} {model.precision}, in {seconds:.2f} s")
     return 0
 
 
@@ -318,7 +325,9 @@ def _convert(arguments: argparse.Namespace) -> int:
     if os.path.isfile(arguments.output) and not arguments.force:
         raise FastGRUError(f"{arguments.output}: is there already; name another file, or add --force to replace it")
     with progress(PARTS, "parts") as advance:
-        found = convert(arguments.model, arguments.output, arguments.layers, advance, arguments.strict)
+        found = convert(
+            arguments.model, arguments.output, arguments.layers, advance, arguments.strict, arguments.precision
+        )
     found["layers"] = describe(read(arguments.output))["layers"]
     if arguments.json:
         print(json.dumps(found, indent=2))

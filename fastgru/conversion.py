@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import FastGRUError, ShapeError
-from .gru import GRU
+from .gru import GRU, Precision, check_precision
 from .load import load
 from .model import Model
 from .run_file import inputs_of
 from .spec import Embedding, GRUSpec, ModelSpec, TimeDistributed
+from .stored import CHOICES
 
 if TYPE_CHECKING:
     from .importers.chain import LayerItem
+    from .stored import FilePrecision
 
 __all__ = ["PARTS", "convert", "largest_difference", "random_inputs"]
 
@@ -37,8 +39,12 @@ def convert(
     layers: Sequence[LayerItem] | None = None,
     advance: Callable[[int], None] = lambda parts: None,
     strict: bool = True,
+    precision: FilePrecision | None = None,
 ) -> dict[str, Any]:
     """Load a model, write it as one safetensors file, load that, and run both on the same seeded random inputs.
+
+    With a precision the file is written and loaded in it, and compared with what was loaded from the source and then
+    rounded: these two should give the same bits.
 
     Parameters
     ----------
@@ -50,32 +56,51 @@ def convert(
         Called with 1 after each of the ``PARTS`` of the work.
     strict : bool
         As in ``load``.
+    precision : {"float32", "float64", "float16", "bfloat16", "int8", "stored"}, optional
+        What the matrices of GRUs are written in; None for what they have, and ``"stored"`` for what the source stores.
 
     Returns
     -------
     dict
-        ``source`` and ``target``; ``bytes_read`` and ``bytes_written``; ``largest_difference`` between the results, and
-        ``rows`` and ``steps`` of the inputs. Where the model runs on none of them these are None, and
-        ``not_compared`` says why; it is None otherwise.
+        ``source`` and ``target``; ``bytes_read`` and ``bytes_written``; ``precision``, that of the target, or None;
+        ``largest_difference`` between the results, and ``rows`` and ``steps`` of the inputs. Where the model runs on
+        none of them these are None, and ``not_compared`` says why; it is None otherwise. ``rounding_difference`` is
+        that between the target and the source before rounding, in float32 or, for a float64 target, in float64; None
+        where no precision was asked for, or nothing was compared.
     """
-    before = load(source, layers=layers, strict=strict)
+    if precision is not None:
+        check_precision(precision, CHOICES)
+    # not loaded in any other precision: a weight that has no float16 is named in full by save
+    options: dict[str, Any] = {"precision": "stored"} if precision == "stored" else {}
+    before = load(source, layers=layers, strict=strict, **options)
+    written: Precision | None = before.precision if precision == "stored" else precision
     advance(1)
-    before.save(target)
+    before.save(target, precision=written)
     advance(1)
-    after = load(target)
+    after = load(target) if written is None else load(target, precision=written)
     advance(1)
-    compared: dict[str, Any] = {"largest_difference": None, "rows": None, "steps": None, "not_compared": None}
-    for steps in STEPS:
-        try:
-            difference = largest_difference(before, after, random_inputs(before, steps))
-        except FastGRUError as error:
-            compared["not_compared"] = compared["not_compared"] or str(error)
-        else:
-            compared = {"largest_difference": difference, "rows": ROWS, "steps": steps, "not_compared": None}
-            break
+    compared = _compared(before if written is None else before.astype(written), after)
+    rounding = None
+    if written is not None and compared["steps"] is not None:
+        original = before.astype("float64" if written == "float64" else "float32")
+        rounding = largest_difference(original, after, random_inputs(after, compared["steps"]))
     advance(1)
     sizes = {"bytes_read": os.path.getsize(source), "bytes_written": os.path.getsize(target)}
-    return {"source": source, "target": target, **sizes, **compared}
+    found = {"source": source, "target": target, **sizes, "precision": written, **compared}
+    return {**found, "rounding_difference": rounding}
+
+
+def _compared(one: GRU | Model, other: GRU | Model) -> dict[str, Any]:
+    """What ``convert`` gives of the comparison of two models, on the first inputs on which they run."""
+    problem = None
+    for steps in STEPS:
+        try:
+            difference = largest_difference(one, other, random_inputs(one, steps))
+        except FastGRUError as error:
+            problem = problem or str(error)
+        else:
+            return {"largest_difference": difference, "rows": ROWS, "steps": steps, "not_compared": None}
+    return {"largest_difference": None, "rows": None, "steps": None, "not_compared": problem}
 
 
 def random_inputs(model: GRU | Model, steps: int, rows: int = ROWS) -> list[np.ndarray]:

@@ -39,7 +39,10 @@ def print_conversion(found: dict[str, Any]) -> None:
         print(printable(f"\nThe two were not compared: {found['not_compared']}"))
         return
     inputs = f"{found['rows']} random rows of {found['steps']} steps"
-    print(f"\nLargest difference between the two, on {inputs}: {found['largest_difference']:g}")
+    precision = f", in {found['precision']}" if found["precision"] else ""
+    print(f"\nLargest difference between the two{precision}, on {inputs}: {found['largest_difference']:g}")
+    if found["rounding_difference"] is not None and found["precision"] not in ("float32", "float64"):
+        print(f"Largest difference that {found['precision']} makes to float32: {found['rounding_difference']:g}")
 
 
 def print_verification(path: str, found: dict[str, Any]) -> None:

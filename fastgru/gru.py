@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -229,14 +230,25 @@ class GRU:
         backend = None if precision == "float64" else self._asked_backend
         return GRU(self._spec, precision=precision, n_threads=self._n_threads, backend=backend)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, precision: Precision | None = None) -> None:
         """Write the GRU as one safetensors file that describes itself, for ``fastgru.load`` to read.
 
-        Weights keep the precision that they have; ``precision`` and the other options are for who loads it. A file
-        that is there is replaced when all is written, and stays as it is where anything fails.
+        Loading is what decides on the precision to compute in, and on the other options. A file that is there is
+        replaced when all is written, and stays as it is where anything fails.
+
+        Parameters
+        ----------
+        path : str or path-like
+        precision : {"float32", "float64", "float16", "bfloat16", "int8"}, optional
+            What the matrices are written in; biases are float32, or with float64 as they are. Loaded in this precision
+            the file computes as this GRU does in it, bit for bit, and ``fastgru.load(path, precision="stored")`` does
+            just that. With int8 each matrix is a tensor of I8 and, under its name and ``.steps``, the float32 steps of
+            its rows. Without a precision weights keep the one that they were given in, whatever this GRU computes in.
 
         Raises
         ------
+        UnsupportedModelError
+            There is no such precision, or a weight is beyond it; the message has the tensor's name.
         FastGRUError
             It cannot be written there; the message says why.
 
@@ -248,10 +260,13 @@ class GRU:
         >>> gru.save(path)
         >>> fastgru.load(path)
         GRU(3, 2, bias=False, parameters=30)
+        >>> gru.save(path, precision="bfloat16")
+        >>> fastgru.load(path, precision="stored")
+        GRU(3, 2, bias=False, precision='bfloat16', parameters=30)
         """
         from .saving import save
 
-        save(self._spec, path)
+        save(self._spec, path, precision)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """The weights under PyTorch's names and in its gate order, as new arrays.
@@ -301,11 +316,16 @@ def _rebuild(spec: GRUSpec, precision: Precision, n_threads: int | None, backend
     return GRU(spec, precision=precision, n_threads=n_threads, backend=backend)
 
 
+def check_precision(precision: object, known: Sequence[str] = PRECISIONS) -> None:
+    """Raise unless there is such a precision."""
+    if not isinstance(precision, str) or precision not in known:
+        raise UnsupportedModelError(f"precision: got {precision!r}, wanted one of {', '.join(known)}")
+
+
 def check_options(precision: str, n_threads: int | None, backend: str | None) -> None:
     """Raise unless the options of a GRU or a Model are ones that there are, and go together."""
     threads.check_threads(n_threads)
-    if not isinstance(precision, str) or precision not in PRECISIONS:
-        raise UnsupportedModelError(f"precision: got {precision!r}, wanted one of {', '.join(PRECISIONS)}")
+    check_precision(precision)
     if backend is not None and (not isinstance(backend, str) or backend not in BACKENDS):
         raise UnsupportedModelError(f"backend: got {backend!r}, wanted one of {', '.join(BACKENDS)}")
     if precision == "float64" and backend == "packed":

@@ -10,10 +10,12 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
-from .gru import GRU, Backend, Precision
+from .gru import GRU, Backend, check_precision
 from .spec.gru import GRUSpec
+from .stored import CHOICES, FilePrecision, precision_of
 
 if TYPE_CHECKING:
+    from .checkpoint.contents import Checkpoint
     from .importers.chain import LayerItem, Layers
     from .importers.named import Named
     from .model import Model
@@ -27,7 +29,7 @@ def load(  # type: ignore[overload-overlap]  # a str is a sequence of str too
     path: str | os.PathLike[str],
     *,
     layers: str | Named,
-    precision: Precision = ...,
+    precision: FilePrecision = ...,
     n_threads: int | None = ...,
     backend: Backend | None = ...,
     strict: bool = ...,
@@ -37,7 +39,7 @@ def load(
     path: str | os.PathLike[str],
     *,
     layers: Sequence[LayerItem],
-    precision: Precision = ...,
+    precision: FilePrecision = ...,
     n_threads: int | None = ...,
     backend: Backend | None = ...,
     strict: bool = ...,
@@ -47,7 +49,7 @@ def load(
     path: str | os.PathLike[str],
     *,
     layers: None = ...,
-    precision: Precision = ...,
+    precision: FilePrecision = ...,
     n_threads: int | None = ...,
     backend: Backend | None = ...,
     strict: bool = ...,
@@ -56,7 +58,7 @@ def load(
     path: str | os.PathLike[str],
     *,
     layers: Layers | None = None,
-    precision: Precision = "float32",
+    precision: FilePrecision = "float32",
     n_threads: int | None = None,
     backend: Backend | None = None,
     strict: bool = True,
@@ -80,9 +82,11 @@ def load(
         takes and gives (batch, time, features), so a BatchNorm1d normalises the last axis and a Conv1d runs over the
         steps, without transposes between. Without ``layers`` such a file must hold exactly one GRU stack. A name by
         itself, ``layers="encoder"``, is that GRU with its states; other layers are left out with ``strict=False``.
-    precision : {"float32", "float64", "float16", "bfloat16", "int8"}, optional
-        What the model computes in; weights are converted. The last three keep the weights of GRUs in fewer bits, and
-        are faster where these outgrow a cache; activations and sums are float32 all the same.
+    precision : {"float32", "float64", "float16", "bfloat16", "int8", "stored"}, optional
+        What the model computes in; weights are converted. float16, bfloat16 and int8 keep the weights of GRUs in fewer
+        bits, and are faster where these outgrow a cache; activations and sums are float32 all the same. ``"stored"`` is
+        the smallest of these three that the file stores and that keeps every GRU's weights; without one it is float64
+        where the file has all of these weights in float64, and otherwise float32. ``model.precision`` says which.
     n_threads : int, optional
         At most this many threads for one call; None chooses by the size of the work and the CPUs of the process.
     backend : {"packed", "blas"}, optional
@@ -104,12 +108,18 @@ def load(
         The file is damaged or not a checkpoint, a tensor is missing, unused or misshapen, or ``layers`` is needed; the
         message then shows the line to start from.
     UnsupportedModelError
-        A layer or an option is not supported; the message names it and where it is.
+        A layer or an option is not supported; the message names it and where it is. So is a weight that has no float16
+        or no int8.
     MissingDependencyError
         A Keras file and no h5py.
 
     Notes
     -----
+    Files of ``torch.ao.quantization.quantize_dynamic`` store int8, and ``"stored"`` keeps its whole numbers; the steps
+    between these may change by a rounding of float32. A matrix is kept where it is 127 or 128 steps away from zero, as
+    symmetric quantising makes it. One with a zero point beside zero or of uint8 is in general not, and then the next
+    precision is taken that the file has and that keeps it, in most files float32.
+
     In a file of Keras weights alone ``layers`` has Keras's names of layers (``.h5``) or their groups (``.weights.h5``:
     ``"gru"`` for ``layers/gru``), and a GRU gives the output of every step, whatever its ``return_sequences`` was. The
     state of a stateful Keras layer is in no file: every call begins with zeros. A functional Keras model runs only
@@ -131,8 +141,10 @@ def load(
     from .checkpoint import read
     from .importers import spec_of
 
-    spec = spec_of(read(path), layers, strict)
-    return _build(spec, precision, n_threads, backend)
+    check_precision(precision, CHOICES)
+    checkpoint = read(path)
+    spec = spec_of(checkpoint, layers, strict)
+    return _build(checkpoint, spec, precision, n_threads, backend)
 
 
 @overload
@@ -140,7 +152,7 @@ def from_torch(  # type: ignore[overload-overlap]
     module_or_state_dict: object,
     *,
     layers: str | Named,
-    precision: Precision = ...,
+    precision: FilePrecision = ...,
     n_threads: int | None = ...,
     backend: Backend | None = ...,
 ) -> GRU: ...
@@ -149,7 +161,7 @@ def from_torch(
     module_or_state_dict: object,
     *,
     layers: Sequence[LayerItem],
-    precision: Precision = ...,
+    precision: FilePrecision = ...,
     n_threads: int | None = ...,
     backend: Backend | None = ...,
 ) -> Model: ...
@@ -158,7 +170,7 @@ def from_torch(
     module_or_state_dict: object,
     *,
     layers: None = ...,
-    precision: Precision = ...,
+    precision: FilePrecision = ...,
     n_threads: int | None = ...,
     backend: Backend | None = ...,
 ) -> GRU | Model: ...
@@ -166,7 +178,7 @@ def from_torch(
     module_or_state_dict: object,
     *,
     layers: Layers | None = None,
-    precision: Precision = "float32",
+    precision: FilePrecision = "float32",
     n_threads: int | None = None,
     backend: Backend | None = None,
 ) -> GRU | Model:
@@ -185,7 +197,7 @@ def from_torch(
         The chain of layers where the module is more than one GRU stack and no ``nn.Sequential``, or the name of a GRU,
         as in ``load``.
     precision, n_threads, backend
-        As in ``load``.
+        As in ``load``; ``"stored"`` is what the tensors of the module have, packed ones of a quantised module too.
 
     Returns
     -------
@@ -211,14 +223,16 @@ def from_torch(
     from .importers import spec_of
     from .importers.live import checkpoint_of
 
-    spec = spec_of(checkpoint_of(module_or_state_dict), layers)
-    return _build(spec, precision, n_threads, backend)
+    check_precision(precision, CHOICES)
+    checkpoint = checkpoint_of(module_or_state_dict)
+    spec = spec_of(checkpoint, layers)
+    return _build(checkpoint, spec, precision, n_threads, backend)
 
 
 def from_keras(
     model: object,
     *,
-    precision: Precision = "float32",
+    precision: FilePrecision = "float32",
     n_threads: int | None = None,
     backend: Backend | None = None,
 ) -> GRU | Model:
@@ -231,7 +245,7 @@ def from_keras(
         itself, which must have been built. It is asked for its configuration and its weights, which are copied; nothing
         else of it is called.
     precision, n_threads, backend
-        As in ``load``.
+        As in ``load``; ``"stored"`` is what the variables have.
 
     Returns
     -------
@@ -256,15 +270,22 @@ def from_keras(
     from .importers import spec_of
     from .importers.keras_live import checkpoint_of, only_gru
 
-    spec = spec_of(checkpoint_of(model))
-    return _build(only_gru(model, spec) or spec, precision, n_threads, backend)
+    check_precision(precision, CHOICES)
+    checkpoint = checkpoint_of(model)
+    spec = spec_of(checkpoint)
+    return _build(checkpoint, only_gru(model, spec) or spec, precision, n_threads, backend)
 
 
 def _build(
-    spec: GRUSpec | ModelSpec, precision: Precision, n_threads: int | None, backend: Backend | None
+    checkpoint: Checkpoint,
+    spec: GRUSpec | ModelSpec,
+    precision: FilePrecision,
+    n_threads: int | None,
+    backend: Backend | None,
 ) -> GRU | Model:
+    kept = precision_of(checkpoint, spec, precision)
     if isinstance(spec, GRUSpec):
-        return GRU(spec, precision=precision, n_threads=n_threads, backend=backend)
+        return GRU(spec, precision=kept, n_threads=n_threads, backend=backend)
     from .model import Model
 
-    return Model(spec, precision=precision, n_threads=n_threads, backend=backend)
+    return Model(spec, precision=kept, n_threads=n_threads, backend=backend)

@@ -165,14 +165,25 @@ class Model:
         backend = None if precision == "float64" else self._options["backend"]
         return _rebuild(self._spec, {**self._options, "precision": precision, "backend": backend})
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, precision: Precision | None = None) -> None:
         """Write the model as one safetensors file that describes itself, for ``fastgru.load`` to read.
 
-        Weights keep the precision that they have; ``precision`` and the other options are for who loads it. A file
-        that is there is replaced when all is written, and stays as it is where anything fails.
+        Loading is what decides on the precision to compute in, and on the other options. A file that is there is
+        replaced when all is written, and stays as it is where anything fails.
+
+        Parameters
+        ----------
+        path : str or path-like
+        precision : {"float32", "float64", "float16", "bfloat16", "int8"}, optional
+            What the matrices of GRUs are written in, as by ``GRU.save``. Other layers compute in float32, and have
+            their weights written so; those with more than one axis in float16 or bfloat16 where this is asked for and
+            they lose nothing by it. Normalisations keep theirs. Without a precision all weights keep the one that they
+            were given in, whatever this model computes in.
 
         Raises
         ------
+        UnsupportedModelError
+            There is no such precision, or a weight is beyond it; the message has the tensor's name.
         FastGRUError
             It cannot be written there; the message says why.
 
@@ -191,7 +202,7 @@ class Model:
         """
         from .saving import save
 
-        save(self._spec, path)
+        save(self._spec, path, precision)
 
     def stream(self, batch: int = 1) -> ModelStream:
         """A stream of single steps, where every layer needs only the steps so far.

@@ -1,7 +1,8 @@
 """``save``: a GRU or a model as one safetensors file that describes itself.
 
-Weights are written in the precision they have, under names that say whose they are; the layers stand as JSON in the
-file's metadata. What that JSON says is for ``topology``, and reading it again is for ``importers.native``.
+Weights are written under names that say whose they are, in the precision they have, or in one of fewer bits, of which
+``narrowing`` knows what it does to each; the layers stand as JSON in the file's metadata. What that JSON says is for
+``topology``, and reading it again is for ``importers.native``.
 """
 
 from __future__ import annotations
@@ -12,21 +13,24 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .checkpoint.safetensors_file import FORMAT, FORMAT_KEY, MODEL_KEY, VERSION_KEY
+from .checkpoint.safetensors_file import FORMAT_KEY, MODEL_KEY, VERSION_KEY
 from .checkpoint.text import parse_json
 from .errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
+from .gru import Precision, check_precision
+from .narrowing import Written, narrowed
 from .outputs import replacing
 from .spec import GRUSpec, ModelSpec
 from .topology import from_data, to_data
 
 __all__ = ["save"]
 
-_TYPES = {"float32": "F32", "float64": "F64"}
 _ALIGNMENT = 8
 
 
-def save(spec: GRUSpec | ModelSpec, path: str | os.PathLike[str]) -> None:
+def save(spec: GRUSpec | ModelSpec, path: str | os.PathLike[str], precision: Precision | None = None) -> None:
     """Write a description and its weights, so that ``fastgru.load`` gives the same results bit for bit.
+
+    With a precision it does so when it loads in this precision, or in ``"stored"``, which then is this one.
 
     The file appears whole, in the place of one that is there, or not at all.
 
@@ -35,12 +39,14 @@ def save(spec: GRUSpec | ModelSpec, path: str | os.PathLike[str]) -> None:
     FastGRUError
         It cannot be written there; the message says why.
     UnsupportedModelError
-        The model has more layers than a file may describe.
+        The model has more layers than a file may describe, there is no such precision, or a weight is beyond it.
     """
+    if precision is not None:
+        check_precision(precision)
     if not isinstance(path, (str, os.PathLike)):
         raise DTypeError(f"got {type(path).__name__} as a path, wanted a str or an os.PathLike")
     name = os.fsdecode(path)
-    header, tensors = _contents(spec)
+    header, tensors = _contents(spec, precision)
     try:
         with replacing(name) as file:
             _write(file, header, tensors)
@@ -50,23 +56,28 @@ def save(spec: GRUSpec | ModelSpec, path: str | os.PathLike[str]) -> None:
         raise FastGRUError(f"{name!a}: cannot be written: {error}") from error
 
 
-def _contents(spec: GRUSpec | ModelSpec) -> tuple[bytes, list[np.ndarray]]:
+def _contents(spec: GRUSpec | ModelSpec, precision: str | None) -> tuple[bytes, list[np.ndarray]]:
     """The header of the file, and the arrays in the order in which they follow it."""
     from . import __version__
 
     data, named = to_data(spec)
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     # those of 8 bytes come first, so that each is aligned
-    arrays = dict(sorted(named.items(), key=lambda item: -item[1].itemsize))
-    metadata = {FORMAT_KEY: str(FORMAT), VERSION_KEY: __version__, MODEL_KEY: text}
+    tensors = dict(sorted(narrowed(data, named, precision).items(), key=lambda item: -item[1].array.itemsize))
+    metadata = {FORMAT_KEY: _format(tensors), VERSION_KEY: __version__, MODEL_KEY: text}
     header: dict[str, Any] = {"__metadata__": metadata}
     end = 0
-    for name, array in arrays.items():
-        start, end = end, end + array.nbytes
-        header[name] = {"dtype": _TYPES[array.dtype.name], "shape": list(array.shape), "data_offsets": [start, end]}
+    for name, tensor in tensors.items():
+        start, end = end, end + tensor.array.nbytes
+        header[name] = {"dtype": tensor.kind, "shape": list(tensor.array.shape), "data_offsets": [start, end]}
     written = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     _check_readable(text, written, named)
-    return written + b" " * (-len(written) % _ALIGNMENT), list(arrays.values())
+    return written + b" " * (-len(written) % _ALIGNMENT), [tensor.array for tensor in tensors.values()]
+
+
+def _format(tensors: dict[str, Written]) -> str:
+    """The first format in which all of this could be written."""
+    return "2" if any(tensor.kind == "I8" for tensor in tensors.values()) else "1"
 
 
 def _check_readable(text: str, header: bytes, tensors: dict[str, np.ndarray]) -> None:

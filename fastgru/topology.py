@@ -16,10 +16,10 @@ import numpy as np
 
 from .checkpoint.text import shown
 from .errors import CheckpointError, ShapeError, UnsupportedModelError
-from .spec import Activation, GRUSpec, Layer, ModelSpec
+from .spec import Activation, BatchNormalization, GRULayer, GRUSpec, Layer, LayerNormalization, ModelSpec
 from .topology_kinds import GRU, MODEL, Of, layer_classes, needs_tensors
 
-__all__ = ["from_data", "layer_of", "to_data"]
+__all__ = ["from_data", "layer_of", "names_of_matrices", "names_of_normalisations", "to_data"]
 
 MOST_DEEP = 16  # models inside models
 MOST_PARTS = 100_000  # layers and tensors, counted once for every node that runs them
@@ -66,6 +66,22 @@ def from_data(data: dict[str, Any], take: Callable[[str], np.ndarray], where: st
     if unused:
         raise CheckpointError(f"{where}: layer {shown(unused[0])} is described and stands in no model")
     return model
+
+
+def names_of_matrices(data: dict[str, Any]) -> set[str]:
+    """The tensors that are matrices of GRUs, in what ``to_data`` gives."""
+    layers = [layer for layer in data.get("layers", {}).values() if layer["type"] == GRULayer.__name__]
+    grus = [data["gru"]] if "gru" in data else [gru for layer in layers for gru in (layer["gru"], *layer["above"])]
+    directions = [direction for gru in grus for layer in gru["layers"] for direction in layer]
+    return {direction[field] for direction in directions for field in ("w_ih", "w_hh")}
+
+
+def names_of_normalisations(data: dict[str, Any]) -> set[str]:
+    """The tensors of layers that compute in float64 with what they are given, in what ``to_data`` gives."""
+    kinds = (BatchNormalization.__name__, LayerNormalization.__name__)
+    layers = [layer for layer in data.get("layers", {}).values() if layer["type"] in kinds]
+    fields = ("mean", "variance", "gamma", "beta")
+    return {layer[field] for layer in layers for field in fields if layer.get(field) is not None}
 
 
 def layer_of(name: str, positional: Sequence[Any], named: Mapping[str, Any]) -> Layer:

@@ -102,10 +102,11 @@ def test_python_m_is_the_command() -> None:
         ["run", "model.pt", "x.npy"],
         ["run", "model.pt", "x.npy", "-o", "y.npy", "--batch", "0"],
         ["run", "model.pt", "x.npy", "-o", "y.npy", "--threads", "two"],
-        ["run", "model.pt", "x.npy", "-o", "y.npy", "--precision", "float16"],
+        ["run", "model.pt", "x.npy", "-o", "y.npy", "--precision", "float8"],
         ["run", "model.pt", "x.npy", "-o", "y.npy", "--layers", "gru,Lost()"],
         ["convert", "model.pt"],
         ["convert", "model.pt", "out.safetensors", "--layers", "Last("],
+        ["convert", "model.pt", "out.safetensors", "--precision", "half"],
     ],
 )
 def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,8 @@ class Checkpoint(Mapping[str, np.ndarray], Fields):
         ``"pytorch-zip"``, ``"pytorch-legacy"``, ``"torchscript"``, ``"torch-export"``, ``"safetensors"``, ``"npz"``,
         ``"fastgru"``, ``"keras"``, ``"keras-h5"``, ``"keras-weights"``, ``"rtneural"`` or ``"rnnoise"``.
     tensors : dict of str to ndarray
-        float16 and bfloat16 are widened to float32; every other type is as in the file.
+        float16 and bfloat16 are widened to float32, what was quantised is multiplied by its steps; every other type is
+        as in the file.
     config : dict or None
         The file's own description of its layers, as plain data. None where it holds only weights.
     metadata : dict

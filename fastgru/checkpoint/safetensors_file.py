@@ -1,8 +1,9 @@
 """safetensors files: a length, a JSON header of names, types, shapes and offsets, and the bytes they speak of.
 
-Owns the reading, and the keys under which fastgru's own files describe their layers. The header is checked before a
-byte of a tensor is read: the tensors must lie one behind the other and fill the file. The safetensors library is what
-the tests compare with, and not used here: it copies every tensor once more.
+Owns the reading, and the keys under which fastgru's own files describe their layers; what I8 means in these is for
+``int8_rows``. The header is checked before a byte of a tensor is read: the tensors must lie one behind the other and
+fill the file. The safetensors library is what the tests compare with, and not used here: it copies every tensor once
+more.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import numpy as np
 from ..errors import CheckpointError
 from ..fields import Fields
 from .contents import Checkpoint
+from .int8_rows import STEPS, check_form, check_steps, multiplied
 from .opened import OpenedFile
 from .text import MAX_JSON_BYTES, parse_json, shown
 
 __all__ = ["FORMAT", "FORMAT_KEY", "MODEL_KEY", "VERSION_KEY", "read_safetensors"]
 
-FORMAT = 1  # of the description in a file that fastgru writes; one that it does not know is refused
+FORMAT = 2  # of the newest files that fastgru writes; one that it does not know is refused
 FORMAT_KEY, VERSION_KEY, MODEL_KEY = "fastgru.format", "fastgru.version", "fastgru.model"
 MAX_DIMENSIONS = 8
 LENGTH_BYTES = 8
@@ -57,9 +59,16 @@ def read_safetensors(opened: OpenedFile) -> Checkpoint:
     entries = {name: _entry(value, _place(where, name)) for name, value in header.items()}
     begin = LENGTH_BYTES + length
     _check_layout(entries, opened.size - begin, where)
+    matrices = [name for name, entry in entries.items() if entry.kind == "I8" and FORMAT_KEY in metadata]
+    steps = {name + STEPS: _steps(opened, begin, entries, name) for name in matrices}
     # Read one by one, so that no more than one tensor is held twice while it is widened.
-    tensors = {name: _array(opened, begin, entry, _place(where, name)) for name, entry in entries.items()}
+    tensors = {
+        name: _array(opened, begin, entry, _place(where, name), steps.get(name + STEPS))
+        for name, entry in entries.items()
+        if name not in steps
+    }
     stored = {name: _REDUCED[entry.kind] for name, entry in entries.items() if entry.kind in _REDUCED}
+    stored.update(dict.fromkeys(matrices, "int8"))
     if FORMAT_KEY not in metadata:
         return Checkpoint(where, "safetensors", tensors, None, {**metadata, "skipped": []}, stored)
     text = metadata.pop(MODEL_KEY, "{}").encode("utf-8", "surrogatepass")
@@ -120,10 +129,14 @@ def _check_layout(entries: dict[str, _Entry], size: int, where: str) -> None:
         )
 
 
-def _array(opened: OpenedFile, begin: int, entry: _Entry, place: str) -> np.ndarray:
-    """The elements, read into memory of their own; read-only."""
-    flat = np.empty(math.prod(entry.shape), _ELEMENTS[entry.kind])
-    opened.read_into(begin + entry.start, flat.view(np.uint8).data)
+def _array(opened: OpenedFile, begin: int, entry: _Entry, place: str, steps: np.ndarray | None = None) -> np.ndarray:
+    """The elements, read into memory of their own; read-only. With steps they are whole numbers of them."""
+    first = begin + entry.start
+    if steps is not None:
+        flat = multiplied(entry.shape, steps, lambda start, memory: opened.read_into(first + start, memory))
+    else:
+        flat = np.empty(math.prod(entry.shape), _ELEMENTS[entry.kind])
+        opened.read_into(first, flat.view(np.uint8).data)
     if entry.kind == "BF16":
         bits = flat.astype(np.uint32)
         bits <<= 16
@@ -135,6 +148,16 @@ def _array(opened: OpenedFile, begin: int, entry: _Entry, place: str) -> np.ndar
     array = _reshaped(flat, entry.shape, place)
     array.flags.writeable = False
     return array
+
+
+def _steps(opened: OpenedFile, begin: int, entries: dict[str, _Entry], name: str) -> np.ndarray:
+    """The step of every row of a matrix of I8."""
+    place, beside = _place(opened.path, name), entries.get(name + STEPS)
+    check_form(entries[name].shape, None if beside is None else (beside.kind, beside.shape), place)
+    assert beside is not None
+    steps = _array(opened, begin, beside, place)
+    check_steps(steps, place)
+    return steps
 
 
 def _reshaped(flat: np.ndarray, shape: tuple[int, ...], place: str) -> np.ndarray:

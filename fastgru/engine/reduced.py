@@ -55,22 +55,36 @@ def int8(weights: Array, name: str) -> tuple[NDArray[np.int8], NDArray[np.float3
     """A matrix as whole numbers of steps, one step a row: ``weights ~ numbers * steps[:, None]``.
 
     A row that was quantised before, and so lies on a grid of at most 255 steps around zero, keeps its grid. Any other
-    row is cut into 127 steps on either side of zero.
+    row is cut into 127 steps on either side of zero. What the result stands for gives the same result again.
 
     Raises
     ------
     UnsupportedModelError
-        A weight is not finite; the message has ``name``.
+        A weight is not finite, or beyond float32; the message has ``name``.
     """
     wide = weights.astype(np.float64)
-    if not np.isfinite(wide).all():
-        raise UnsupportedModelError(f"{name}: got weights that are not finite, which have no int8; use float32")
     largest = np.abs(wide).max(axis=1, initial=0)
+    if not (largest <= np.finfo(np.float32).max).all():
+        raise UnsupportedModelError(
+            f"{name}: got weights that are not finite or beyond float32, which have no int8; use float64"
+        )
     steps = _grid(wide, largest)
-    steps = np.where(np.isnan(steps), largest / LEVELS, steps).astype(np.float32)
+    steps = _recovered(np.where(np.isnan(steps), largest / LEVELS, steps).astype(np.float32))
     steps[steps < np.finfo(np.float32).tiny] = 0  # rows of zeros, or so small that they count as such
     numbers = np.rint(np.divide(wide, steps[:, None], where=steps[:, None] > 0, out=np.zeros_like(wide)))
     return np.clip(numbers, -LEVELS - 1, LEVELS).astype(np.int8), steps
+
+
+def _recovered(steps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The steps that are found again in rows whose largest number is 127 of them, rounded to float32.
+
+    One step in 128 is not: it comes back as its neighbour, which then stays. Below float32's largest, one is rounded
+    down.
+    """
+    with np.errstate(over="ignore"):
+        largest = (steps.astype(np.float64) * LEVELS).astype(np.float32)
+    found = (largest.astype(np.float64) / LEVELS).astype(np.float32)
+    return np.where(np.isinf(largest), np.nextafter(steps, np.float32(0)), found)
 
 
 def _grid(weights: Array, largest: Array) -> Array:
@@ -79,15 +93,22 @@ def _grid(weights: Array, largest: Array) -> Array:
     Quantising fits the steps to the largest weight of a matrix, or of a row: so it is 127 or 128 of them away from
     zero, and one step for all rows is looked for before one for each.
     """
-    for extent in (largest.max(initial=0), largest):
-        for levels in (LEVELS, LEVELS + 1):
-            steps = np.broadcast_to(extent / levels, largest.shape)
-            numbers = np.divide(weights, steps[:, None], where=steps[:, None] > 0, out=np.zeros_like(weights))
-            off = np.abs(numbers - np.rint(numbers)).max(axis=1, initial=0)
-            fits = (off <= GRID_ERROR) & (np.rint(numbers).max(axis=1, initial=0) <= LEVELS)
-            if fits.all():
-                return np.asarray(steps)
-    return np.full(largest.shape, np.nan)
+    whole = np.broadcast_to(largest.max(initial=0), largest.shape)
+    for levels in (LEVELS, LEVELS + 1):
+        if _fits(weights, whole / levels).all():
+            return np.asarray(whole / levels)
+    steps = np.full(largest.shape, np.nan)
+    for levels in (LEVELS + 1, LEVELS):
+        steps = np.where(_fits(weights, largest / levels), largest / levels, steps)
+    return steps
+
+
+def _fits(weights: Array, steps: Array) -> NDArray[np.bool_]:
+    """Of each row, whether it lies on whole numbers of its step that int8 has."""
+    numbers = np.divide(weights, steps[:, None], where=steps[:, None] > 0, out=np.zeros_like(weights))
+    whole = np.rint(numbers)
+    off = np.abs(numbers - whole).max(axis=1, initial=0)
+    return np.asarray((off <= GRID_ERROR) & (whole.max(axis=1, initial=0) <= LEVELS))
 
 
 def reduce(weights: Array, precision: str, name: str) -> tuple[Array, NDArray[np.float32] | None]:

@@ -19,6 +19,7 @@ from .lone_gru import lone_gru
 
 __all__ = ["checkpoint_of", "only_gru"]
 
+_NARROW = ("float16", "bfloat16")  # widened to float32, exactly
 _LAYERS = ("Bidirectional", "CuDNNGRU", "GRU", "RNN")
 
 
@@ -48,14 +49,19 @@ def checkpoint_of(model: object) -> Checkpoint:
         raise DTypeError(f"got {kind}, wanted a Keras model, or a layer that is one of {', '.join(_LAYERS)}")
     tensors: dict[str, np.ndarray] = {}
     lists: dict[str, list[str]] = {}
+    stored: dict[str, str] = {}
     for each in layers:
         arrays = list(_arrays(each))
         lists[each.name] = [f"{each.name}/{place}" for place in range(len(arrays))]
-        tensors.update(zip(lists[each.name], arrays, strict=True))
+        for name, (array, kind) in zip(lists[each.name], arrays, strict=True):
+            tensors[name] = array
+            if kind in _NARROW:
+                stored[name] = kind
     if not tensors and (layers == [live] or not getattr(live, "built", True)):
         raise DTypeError(f"the {kind} has no weights yet; build it, or call it once")
     version = config.get("keras_version") or ("2" if type(model).__module__.startswith("tf_keras") else "3")
-    return Checkpoint(kind, "keras-h5", tensors, config, {"keras_version": str(version), "weight_names": lists})
+    metadata = {"keras_version": str(version), "weight_names": lists}
+    return Checkpoint(kind, "keras-h5", tensors, config, metadata, stored)
 
 
 def only_gru(model: object, spec: GRUSpec | ModelSpec) -> GRUSpec | None:
@@ -74,16 +80,18 @@ def _described(model: Any, kind: str) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _arrays(layer: Any) -> Iterator[np.ndarray]:
-    """What is trained, and then what is not, as Keras writes them to HDF5 files."""
+def _arrays(layer: Any) -> Iterator[tuple[np.ndarray, str]]:
+    """What is trained, and then what is not, as Keras writes them to HDF5 files; and the type of each before."""
     for variable in [*layer.trainable_weights, *layer.non_trainable_weights]:
-        array = np.array(_plain(variable), order="C", copy=True)
-        yield array.astype(np.float32) if array.dtype.itemsize == 2 else array
+        plain, kind = _plain(variable)
+        array = np.array(plain, order="C", copy=True)
+        yield array.astype(np.float32) if array.dtype.itemsize == 2 else array, kind
 
 
-def _plain(variable: Any) -> Any:
-    """The values of a variable; PyTorch gives NumPy no bfloat16."""
+def _plain(variable: Any) -> tuple[Any, str]:
+    """The values of a variable and their type; PyTorch gives NumPy no bfloat16."""
     value: Any = getattr(variable, "value", None)
     if str(getattr(variable, "dtype", "")) == "bfloat16" and callable(getattr(value, "detach", None)):
-        return value.detach().cpu().float().numpy()
-    return variable.numpy()
+        return value.detach().cpu().float().numpy(), "bfloat16"
+    array = np.asarray(variable.numpy())
+    return array, array.dtype.name

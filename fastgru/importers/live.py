@@ -20,6 +20,7 @@ from ..errors import DTypeError
 __all__ = ["checkpoint_of", "contents_of"]
 
 _NARROW = ("float16", "bfloat16")  # widened to float32, exactly
+_QUANTISED = {"qint8": "int8", "quint8": "uint8", "qint32": "int32"}
 # What libraries raise for a tensor that has no values to give: on the meta device, quantised, deleted.
 _CONVERSION_ERRORS = (TypeError, ValueError, RuntimeError, AttributeError)
 _PARAMETRIZE = "torch.nn.utils.parametrize"  # makes a class of its own, below the module's, to compute the weights
@@ -38,8 +39,8 @@ def checkpoint_of(module_or_state_dict: object) -> Checkpoint:
     name = type(module_or_state_dict).__name__
     if any((kind.__module__, kind.__name__) == _SCRIPTED for kind in type(module_or_state_dict).__mro__):
         return _saved(module_or_state_dict).replace(path=name)
-    tensors, modules = contents_of(module_or_state_dict)
-    return Checkpoint(name, "pytorch-live", tensors, modules)
+    tensors, modules, stored = contents_of(module_or_state_dict)
+    return Checkpoint(name, "pytorch-live", tensors, modules, stored=stored)
 
 
 def _saved(module: Any) -> Checkpoint:
@@ -54,8 +55,12 @@ def _saved(module: Any) -> Checkpoint:
         return read(path)
 
 
-def contents_of(module_or_state_dict: object) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:
-    """The tensors by name, and for a module the tree of classes and options, both as they are read from a file.
+def contents_of(
+    module_or_state_dict: object,
+) -> tuple[dict[str, np.ndarray], dict[str, Any] | None, dict[str, str]]:
+    """The tensors by name, for a module the tree of classes and options, and the types of tensors that were widened.
+
+    All three are as they are read from a file.
 
     Raises
     ------
@@ -73,24 +78,26 @@ def contents_of(module_or_state_dict: object) -> tuple[dict[str, np.ndarray], di
             f"got {type(module_or_state_dict).__name__}, wanted a module that has state_dict(), "
             "or a dict of names to tensors; to read a file, use fastgru.load(path)"
         )
-    tensors = {}
+    tensors: dict[str, np.ndarray] = {}
+    stored: dict[str, str] = {}
     for name, value in state.items():
         if not isinstance(name, str):
             raise DTypeError(f"a state dict has names as keys, got {name!r} ({type(name).__name__})")
         if not name.endswith("_extra_state"):  # anything a torch module likes to keep beside its tensors
-            tensors[name] = _array(name, value)
-    return tensors, None
+            tensors[name] = _array(name, value, stored)
+    return tensors, None, stored
 
 
-def _of_module(module: object) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _of_module(module: object) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, str]]:
     tensors: dict[str, np.ndarray] = {}
+    stored: dict[str, str] = {}
     root: dict[str, Any] = {}
     waiting: list[tuple[str, dict[str, Any], Any, int]] = [("", root, module, 1)]
     count = 1
     while waiting:
         prefix, node, each, depth = waiting.pop()
         for name, value in _own_tensors(each).items():
-            tensors[prefix + name] = _array(prefix + name, value)
+            tensors[prefix + name] = _array(prefix + name, value, stored)
         state = vars(each)
         children = {name: _unwrapped(child) for name, child in state["_modules"].items() if _is_module(child)}
         count += len(children)
@@ -105,7 +112,7 @@ def _of_module(module: object) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         )
         below = [(f"{prefix}{name}.", node["children"][name], child, depth + 1) for name, child in children.items()]
         waiting.extend(reversed(below))
-    return tensors, root
+    return tensors, root, stored
 
 
 def _own_tensors(module: Any) -> dict[str, Any]:
@@ -153,11 +160,12 @@ def _class_of(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _array(name: str, value: Any) -> np.ndarray:
-    """A tensor or an array as an ndarray of its own."""
+def _array(name: str, value: Any, stored: dict[str, str]) -> np.ndarray:
+    """A tensor or an array as an ndarray of its own; of one that is widened or dequantised ``stored`` gets the type."""
     if isinstance(value, Mapping):
         raise DTypeError(f"{name!r} is a dict, wanted a tensor; is the state dict one level deeper, under [{name!r}]?")
     try:
+        kind = str(getattr(value, "dtype", "")).rpartition(".")[2]
         if callable(getattr(value, "detach", None)):
             value = value.detach().cpu()
             value = value.dequantize() if getattr(value, "is_quantized", False) else value
@@ -169,6 +177,8 @@ def _array(name: str, value: Any) -> np.ndarray:
         elif not hasattr(value, "__array__"):
             raise TypeError(f"{type(value).__name__} has no values to read")
         array = np.array(value, order="C", copy=True)
+        if kind in _NARROW or kind in _QUANTISED:
+            stored[name] = _QUANTISED.get(kind, kind)
         return array.astype(np.float32) if array.dtype.name in _NARROW else array
     except _CONVERSION_ERRORS as error:
         raise DTypeError(f"{name!r} is {type(value).__name__}, wanted a tensor or an array: {error}") from error

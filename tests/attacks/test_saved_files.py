@@ -13,10 +13,13 @@ import tracemalloc
 import numpy as np
 import pytest
 from layer_examples import EXAMPLES, chain
+from mutations import mutated
 from networks import network, numbers
 
 import fastgru
 from fastgru import CheckpointError, FastGRUError, UnsupportedModelError
+from fastgru.checkpoint.int8_rows import STEPS
+from fastgru.engine.reduced import int8
 from fastgru.spec import Activation, Dense, GRULayer, TimeDistributed
 from fastgru.topology import to_data
 
@@ -42,7 +45,7 @@ def file_bytes(data: dict | str, tensors: dict, **metadata: str) -> bytes:
     header = {"__metadata__": {"fastgru.format": "1", "fastgru.version": "0.1.0", "fastgru.model": text, **metadata}}
     body = b""
     for name, array in tensors.items():
-        kind = {"float32": "F32", "float64": "F64", "int32": "I32", "float16": "F16"}[array.dtype.name]
+        kind = {"float32": "F32", "float64": "F64", "int32": "I32", "float16": "F16", "int8": "I8"}[array.dtype.name]
         offsets = [len(body), len(body) + array.nbytes]
         header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": offsets}
         body += array.tobytes()
@@ -347,7 +350,7 @@ def test_shapes_of_inputs_that_cannot_be(shape, refused) -> None:
 
 def test_formats_that_are_newer_or_no_number(refused) -> None:
     data, tensors = sound()
-    for number in ("2", "10", "999999999"):
+    for number in ("3", "10", "999999999"):
         error = refused(data, tensors, **{"fastgru.format": number, "fastgru.version": "9.9"})
         assert (
             type(error) is UnsupportedModelError and "install a newer fastgru" in str(error) and "'9.9'" in str(error)
@@ -371,3 +374,128 @@ def test_what_a_newer_version_wrote_can_be_inspected(file_of, capsys) -> None:
     assert main(["inspect", str(file_of(file_bytes(data, tensors)))]) == 0
     printed = capsys.readouterr().out
     assert "Later" in printed and "is no layer that this version of fastgru knows" in printed and "GRULayer" in printed
+
+
+MATRIX = "layer 1.w_hh_l0"
+
+
+def of_int8() -> tuple[dict, dict]:
+    """The sound file with one matrix of a GRU in int8."""
+    data, tensors = sound()
+    numbers_of, steps = int8(tensors[MATRIX], MATRIX)
+    return data, {**tensors, MATRIX: numbers_of, MATRIX + STEPS: steps}
+
+
+def test_the_file_of_int8_that_is_changed_is_sound(outcome, file_of) -> None:
+    for number in ("1", "2"):
+        assert isinstance(outcome(*of_int8(), **{"fastgru.format": number}), fastgru.Model)
+    assert fastgru.read(file_of(file_bytes(*of_int8()))).stored == {MATRIX: "int8"}
+
+
+def test_steps_that_are_missing_or_do_not_fit_the_rows(refused) -> None:
+    data, tensors = of_int8()
+    steps = tensors[MATRIX + STEPS]
+    without_steps = {name: array for name, array in tensors.items() if name != MATRIX + STEPS}
+    error = refused(data, without_steps)
+    assert type(error) is CheckpointError and f"no tensor of its name and {STEPS} has its steps" in str(error)
+    for wrong in (
+        steps[:-1], np.append(steps, steps[:1]), steps[:0], steps[:1], steps.reshape(-1, 1), steps.reshape(3, 3),
+        steps[0].reshape(()), steps.astype(np.float64), steps.astype(np.float16), steps.astype(np.int32),
+        np.ones(len(steps), np.int8),
+    ):  # fmt: skip
+        error = refused(data, {**tensors, MATRIX + STEPS: wrong})
+        assert type(error) is CheckpointError and "'layer 1.w_hh_l0" in str(error)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1.0, -1e-45])
+def test_steps_that_are_no_distances(value: float, refused) -> None:
+    data, tensors = of_int8()
+    steps = tensors[MATRIX + STEPS].copy()
+    steps[4] = value
+    error = refused(data, {**tensors, MATRIX + STEPS: steps})
+    assert type(error) is CheckpointError and "the step of row 4 is" in str(error) and MATRIX in str(error)
+
+
+def test_steps_so_large_that_the_weights_are_not_finite(outcome, file_of) -> None:
+    data, tensors = of_int8()
+    tensors[MATRIX + STEPS] = np.full_like(tensors[MATRIX + STEPS], np.finfo(np.float32).max)
+    assert isinstance(outcome(data, tensors), fastgru.Model)  # as a file of float32 may have them
+    path = file_of(file_bytes(data, tensors))
+    assert fastgru.load(path, precision="stored").precision == "float32"
+    with pytest.raises(UnsupportedModelError, match="not finite"):
+        fastgru.load(path, precision="int8")
+
+
+def test_whole_numbers_where_no_matrix_is(refused) -> None:
+    data, tensors = sound()
+    for name in ("layer 0.bias", "layer 1.b_ih_l0"):
+        ints = tensors[name].astype(np.int8)
+        for beside in ({}, {name + STEPS: np.ones(len(ints), np.float32)}, {name + STEPS: np.ones((), np.float32)}):
+            error = refused(data, {**tensors, name: ints, **beside})
+            assert type(error) is CheckpointError and "1 axes of I8, wanted a matrix" in str(error)
+    for shape in ((9, 3, 1), (), (0, 3), (9, 0), (3, 9)):
+        rows = shape[0] if shape else 0
+        ints, steps = np.zeros(shape, np.int8), np.ones(rows, np.float32)
+        assert type(refused(data, {**tensors, MATRIX: ints, MATRIX + STEPS: steps})) is CheckpointError
+
+
+def test_steps_of_steps_and_steps_of_nothing(refused) -> None:
+    data, tensors = of_int8()
+    more = {MATRIX + STEPS + STEPS: np.ones(9, np.float32)}
+    assert type(refused(data, {**tensors, **more})) is CheckpointError
+    whole = {MATRIX + STEPS: np.ones((9, 1), np.int8)}
+    assert type(refused(data, {**tensors, **whole, **more})) is CheckpointError
+    data, tensors = sound()
+    error = refused(data, {**tensors, MATRIX + STEPS: np.ones(9, np.float32)})
+    assert "no layer uses the tensors 'layer 1.w_hh_l0.steps'" in str(error)
+
+
+def test_a_description_that_names_the_steps(refused) -> None:
+    data, tensors = of_int8()
+    for path in (("layers", "layer 0", "bias"), ("layers", "layer 1", "gru", "layers", 0, 0, "b_hh")):
+        assert type(refused(changed(data, path, MATRIX + STEPS), tensors)) is CheckpointError
+
+
+def test_empty_shapes_of_int8_that_numpy_cannot_hold(file_of) -> None:
+    data, tensors = sound()
+    for shape in ((0, 1 << 62), (1 << 62, 0), (1 << 33, 1 << 33), (-1, 3)):
+        content = file_bytes(data, {**tensors, MATRIX: np.zeros((0, 3), np.int8), MATRIX + STEPS: np.zeros(0, "f4")})
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])
+        header[MATRIX]["shape"] = list(shape)
+        start = json.dumps(header).encode()
+        with pytest.raises(CheckpointError):
+            fastgru.load(file_of(len(start).to_bytes(8, "little") + start + content[8 + length :]))
+
+
+def test_int8_in_other_files_is_what_it_was(file_of) -> None:
+    weights = {"weight_ih": np.zeros((6, 3), np.int8), "weight_ih.steps": np.ones(6, np.float32),
+               "weight_hh": np.zeros((6, 2), np.float32)}  # fmt: skip
+    path = file_of(file_bytes("{}", weights).replace(b"fastgru.format", b"something.else"))
+    assert fastgru.read(path)["weight_ih"].dtype == np.int8 and fastgru.read(path).stored == {}
+    with pytest.raises(FastGRUError):
+        fastgru.load(path)
+
+
+def test_a_file_of_int8_takes_the_memory_of_its_weights(file_of) -> None:
+    ints = np.ones((2000, 4000), np.int8)
+    path = file_of(file_bytes("{}", {"w": ints, "w.steps": np.ones(2000, np.float32)}))
+    tracemalloc.start()
+    try:
+        assert fastgru.read(path)["w"].nbytes == 4 * ints.nbytes
+        assert tracemalloc.get_traced_memory()[1] < 4 * ints.nbytes + (8 << 20)
+    finally:
+        tracemalloc.stop()
+
+
+def test_damage_to_a_file_of_int8(file_of) -> None:
+    chance, content = np.random.default_rng(15), file_bytes(*of_int8())
+    damaged = [mutated(content, chance) for _ in range(300)] + [
+        content[:length] for length in range(1, len(content), 64)
+    ]
+    for each in damaged:
+        try:
+            got: object = fastgru.load(file_of(each), precision="stored")
+        except FastGRUError as error:
+            got = error
+        assert isinstance(got, (fastgru.GRU, fastgru.Model)) or len(str(got)) < 2000

@@ -31,7 +31,7 @@ class Tensor:
 
 
 def tensors_of(value):
-    tensors, modules = contents_of(value)
+    tensors, modules, _ = contents_of(value)
     assert modules is None
     return tensors
 
@@ -133,7 +133,7 @@ def test_a_module_gives_its_tensors_by_dotted_name_and_the_tree_of_classes():
         {"weight": weight, "bias": None}, buffers, in_features=3, pair=(1, 2)
     )
     root = kind("my.Net")({"scale": np.ones(1)}, None, {"fc": linear, "empty": None, "again": linear}, _private=1)
-    tensors, tree = contents_of(root)
+    tensors, tree, _ = contents_of(root)
     assert list(tensors) == ["scale", "fc.weight", "fc.kept", "again.weight", "again.kept"]
     node = {"class_name": "torch.nn.modules.linear.Linear", "options": {"in_features": 3, "pair": [1, 2]}, "hooks": [],
             "children": {}}  # fmt: skip
@@ -142,7 +142,7 @@ def test_a_module_gives_its_tensors_by_dotted_name_and_the_tree_of_classes():
 
 def test_hooks_are_told_by_class():
     hook = kind("torch.nn.utils.weight_norm.WeightNorm", object)()
-    _, tree = contents_of(Torch({"w": np.ones(1)}, _forward_pre_hooks={0: hook}, _forward_hooks={1: len}))
+    _, tree, _ = contents_of(Torch({"w": np.ones(1)}, _forward_pre_hooks={0: hook}, _forward_hooks={1: len}))
     assert tree["hooks"] == ["torch.nn.utils.weight_norm.WeightNorm", "builtins.builtin_function_or_method"]
 
 
@@ -152,7 +152,7 @@ def test_wrappers_are_gone_at_the_top_and_within():
     net = Torch(None, None, {"gru": compiled})
     parallel = kind("torch.nn.parallel.data_parallel.DataParallel")(None, None, {"module": net})
     averaged = kind("torch.optim.swa_utils.AveragedModel")(None, {"n_averaged": np.ones(())}, {"module": parallel})
-    tensors, tree = contents_of(averaged)
+    tensors, tree, _ = contents_of(averaged)
     assert list(tensors) == ["gru.w"] and list(tree["children"]) == ["gru"]
 
 
@@ -160,7 +160,7 @@ def test_a_parametrised_module_is_of_the_class_below():
     gru = kind("torch.nn.modules.rnn.GRU")
     parametrised = kind("torch.nn.utils.parametrize.ParametrizedGRU", gru)
     held = Torch(None, None, {"weight": Torch({"original0": np.ones(1)})})
-    tensors, tree = contents_of(parametrised({"bias": np.ones(1)}, None, {"parametrizations": held}))
+    tensors, tree, _ = contents_of(parametrised({"bias": np.ones(1)}, None, {"parametrizations": held}))
     assert list(tensors) == ["bias", "parametrizations.weight.original0"]
     assert tree["class_name"] == "torch.nn.modules.rnn.GRU"
 
@@ -183,5 +183,5 @@ def test_the_weights_of_live_quantised_modules_are_unpacked():
     weight, bias = np.ones((3, 2), np.float32), np.ones(3, np.float32)
     linear = ScriptObject((weight, None))
     cell = ScriptObject(("quantized_dynamic", [], [], [1], [ScriptObject((weight, bias)), linear]))
-    tensors, _ = contents_of(Torch(None, None, {"0": Torch(param=cell), "fc": Torch(_packed_params=linear)}))
+    tensors, _, _ = contents_of(Torch(None, None, {"0": Torch(param=cell), "fc": Torch(_packed_params=linear)}))
     assert list(tensors) == ["0.param.weight_ih", "0.param.bias_ih", "0.param.weight_hh", "fc._packed_params.weight"]

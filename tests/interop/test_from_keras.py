@@ -182,3 +182,23 @@ def test_no_framework_is_needed_to_load_them(tmp_path):
     model.save(tmp_path / "model.h5")
     root = str(Path(fastgru.__file__).parent.parent)
     subprocess.run([sys.executable, "-c", PROGRAM], cwd=tmp_path, check=True, env={"PYTHONPATH": root})
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("writer", ["live", "keras", "h5", "weights.h5"])
+def test_the_precision_that_keras_stores(kind, writer, tmp_path):
+    # PyTorch has no orthogonal matrices of 16 bits
+    gru = layers.GRU(4, return_sequences=True, dtype=kind, recurrent_initializer="glorot_uniform")
+    model = randomised(keras.Sequential([keras.Input((None, 5)), gru, layers.Dense(3, dtype=kind)]))
+    path = tmp_path / f"model.{writer}"
+    if writer == "live":
+        ours = fastgru.from_keras(model, precision="stored")
+    elif writer == "weights.h5":
+        model.save_weights(path)
+        ours = fastgru.load(path, layers=["gru", "dense"], precision="stored")
+    else:
+        model.save(path)
+        ours = fastgru.load(path, precision="stored")
+    assert ours.precision == kind
+    wide = fastgru.from_keras(model, precision="float64" if kind == "float64" else "float32")
+    assert np.array_equal(ours(numbers()), wide(numbers()))

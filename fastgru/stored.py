@@ -1,0 +1,68 @@
+"""``precision="stored"``: the smallest precision that a file stores and that keeps every weight of its GRUs.
+
+Owns the choice, one for the whole model. What types a file has is known by its ``Checkpoint``, and whether a precision
+keeps a matrix by ``engine.reduced``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .engine.reduced import is_kept
+from .gru import PRECISIONS, Precision
+from .spec.gru import GRULayer, GRUSpec
+
+if TYPE_CHECKING:
+    from .checkpoint.contents import Checkpoint
+    from .spec import ModelSpec
+
+__all__ = ["CHOICES", "FilePrecision", "precision_of"]
+
+FilePrecision = Precision | Literal["stored"]
+CHOICES: tuple[str, ...] = (*PRECISIONS, "stored")
+_SMALLEST_FIRST: tuple[Precision, ...] = ("int8", "float16", "bfloat16")
+
+
+def precision_of(checkpoint: Checkpoint, spec: GRUSpec | ModelSpec, wanted: FilePrecision) -> Precision:
+    """The precision that is wanted, where it is the stored one that of the GRUs of ``spec`` in the file.
+
+    The types of all tensors of the file are candidates, whoever uses them: a matrix that lies on the grid of one loses
+    nothing by it. Where none keeps every matrix, the GRUs are float64 if all their matrices are, and otherwise float32.
+    """
+    if wanted != "stored":
+        return wanted
+    matrices = _matrices(spec)
+    kinds = set(checkpoint.stored.values())
+    for kind in _SMALLEST_FIRST:
+        if kind in kinds and matrices and all(is_kept(matrix, kind) for matrix in matrices):
+            return kind
+    return "float64" if matrices and all(matrix.dtype == np.float64 for matrix in matrices) else "float32"
+
+
+def _matrices(spec: GRUSpec | ModelSpec) -> list[NDArray[Any]]:
+    """The matrices of every GRU, each once."""
+    weights = [each for gru in _grus(spec) for layer in gru.layers for each in layer]
+    return list({id(matrix): matrix for each in weights for matrix in (each.w_ih, each.w_hh)}.values())
+
+
+def _grus(spec: GRUSpec | ModelSpec) -> Iterator[GRUSpec]:
+    """Every GRU of a model, also of models inside it and of cells on top; a layer of several nodes once."""
+    if isinstance(spec, GRUSpec):
+        yield spec
+        return
+    from .spec import TimeDistributed
+
+    waiting, seen = [spec], set()
+    while waiting:
+        for layer in (node.layer for node in waiting.pop().nodes):
+            if id(layer) in seen:
+                continue
+            seen.add(id(layer))
+            if isinstance(layer, GRULayer):
+                yield from (layer.gru, *layer.above)
+            elif isinstance(layer, TimeDistributed):
+                waiting.append(layer.model)
