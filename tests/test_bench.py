@@ -21,6 +21,7 @@ from fastgru.bench.peers import BEST_OF, OWN, PEERS
 from fastgru.bench.results import FIGURES, ratio, result, row
 from fastgru.bench.scenarios import SCENARIOS
 from fastgru.bench.statistics import summary
+from fastgru.spec import GRUSpec
 
 KEYS = (
     *("scenario", "case", "steps", "batch", "inputs", "hidden", "layers", "directions", "lengths", "threads", "system"),
@@ -325,6 +326,27 @@ def test_a_run_of_fastgru_alone_measures_every_scenario(reset_after: bool) -> No
         assert 0 < each["min"] <= each["p50"] <= each["p90"] <= each["p99"] and each["n"] > 0 and each["warmup"] > 0
     assert found["results"][-1]["rate"] > 0
     assert sum(done) == runner.parts(cases, ["fastgru"], [1])
+
+
+def test_rounding_may_cost_more_where_a_model_makes_more_of_it() -> None:
+    (weights,) = random_gru(16, 16).layers[0]
+    spec, each = GRUSpec(((weights.replace(w_hh=weights.w_hh * 6),),)), case(steps=60, batch=8)
+    work = work_of(each, spec, 1)
+    wanted = measure.expected(each, spec)
+    assert measure._rounding(work, wanted) > 20 * measure.ROUNDING
+    systems = ["fastgru", "fastgru-float16"]
+    single, half = measure.measure(each, spec, systems, 1, 0.01, wanted, lambda done: None)
+    assert single["skipped"] is None and half["skipped"] is None
+    assert half["largest_difference"] > measure.tolerance(spec, "fastgru-float16")
+
+
+def test_no_rounding_excuses_outputs_that_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, each = random_gru(3, 4), case()
+    right = measure.expected(each, spec)
+    monkeypatch.setattr(measure, "_rounding", lambda work, wanted: 2.0)
+    monkeypatch.setattr(measure, "adapter", lambda name: engine_of(lambda: right[..., ::-1]))
+    (found,) = measure.measure(each, spec, ["torch-int8"], 1, 0.01, right, lambda done: None)
+    assert found["largest_difference"] > measure.MOST * np.abs(right).max() and "differs from" in found["skipped"]
 
 
 def test_every_precision_of_fastgru_is_measured_and_errs_as_it_does() -> None:
