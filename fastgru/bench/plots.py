@@ -222,7 +222,8 @@ def _legend(results: Mapping[str, Any], figure: Figure, systems: Sequence[str]) 
     handles = []
     for system in systems:
         handles.append(Line2D([], [], **_drawn(system), label=titled(results, system)))
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), fontsize=8, frameon=False)
+    columns = len(handles) if len(handles) <= 6 else -(-len(handles) // 2)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False, handlelength=4)
 
 
 def _bars(results: Mapping[str, Any], rows: Rows, figure_of_merit: str, label: str) -> Figure:
