@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from fastgru.bench.cases import Case, random_gru, random_lengths
-from fastgru.bench.markdown import cases_of, markdown
-from fastgru.bench.peers import BEST_OF, PEERS, installed, pip_line
+from fastgru.bench.markdown import RATIO, cases_of, markdown
+from fastgru.bench.peers import BEST_OF, IN_FLOAT32, PEERS, installed, pip_line
 from fastgru.bench.results import ratio
 from fastgru.bench.runner import parts, run
 from fastgru.terminal import progress
@@ -98,9 +98,9 @@ def ragged_lines(results: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def systems_of(text: str | None) -> list[str]:
-    """fastgru and the engines asked for, or all that are installed."""
-    asked = list(PEERS) if text is None else text.split(",")
+def systems_of(text: str | None, usual: Sequence[str] = IN_FLOAT32) -> list[str]:
+    """fastgru and the engines asked for, or of the usual ones those that are installed."""
+    asked = list(usual) if text is None else text.split(",")
     unknown = [name for name in asked if name not in PEERS]
     if unknown:
         raise SystemExit(f"--systems: {', '.join(unknown)} is not one of {', '.join(PEERS)}")
@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="for each engine and case (default %(default)s)")
     parser.add_argument("--threads", default="1,2", help="numbers of threads (default %(default)s)")
     parser.add_argument("--cases", nargs="+", metavar="TEXT", help="only those with such a text in their names")
-    parser.add_argument("--systems", help=f"of {','.join(PEERS)}; without it, those that are installed")
+    parser.add_argument("--systems", help=f"of {','.join(PEERS)}; without it, those in float32 that are installed")
     parser.add_argument("--json", metavar="FILE", help="also write every figure as JSON")
     arguments = parser.parse_args(argv)
     chosen = [case for case in cases() if any(text in case.name for text in arguments.cases or [""])]
@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         results = run(chosen, models, systems, threads, arguments.seconds, advance)
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(results, indent=2) + "\n")
-    print("\n".join([markdown(results, wanted), "", *ragged_lines(results)]))
+    print("\n".join([markdown(results, {**RATIO, "wanted": wanted}), "", *ragged_lines(results)]))
     if any(row["skipped"] for row in results["results"]):
         raise SystemExit("an engine did not compute a case, or not rightly; the table says which")
 

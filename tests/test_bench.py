@@ -16,14 +16,16 @@ from networks import network
 import fastgru
 from fastgru.bench import machine, measure, others, peers, placement, runner, server, turns
 from fastgru.bench.cases import Case, random_gru, random_lengths, work_of
-from fastgru.bench.markdown import markdown
-from fastgru.bench.peers import BEST_OF, PEERS
+from fastgru.bench.markdown import RATIO, difference, latency, markdown, tables
+from fastgru.bench.peers import BEST_OF, OWN, PEERS
 from fastgru.bench.results import FIGURES, ratio, result, row
 from fastgru.bench.scenarios import SCENARIOS
 from fastgru.bench.statistics import summary
+from fastgru.spec import GRUSpec
 
 KEYS = (
     *("scenario", "case", "steps", "batch", "inputs", "hidden", "layers", "directions", "lengths", "threads", "system"),
+    "precision",
     *("p50", "p90", "p99", "min", "mean", "n", "warmup", "largest_difference", "skipped"),
 )
 
@@ -217,6 +219,8 @@ def test_the_ratio_is_of_the_best_peer_that_was_timed() -> None:
     assert ratio(rows, BEST_OF) == 4.5
     assert ratio({**rows, "openvino": row_of("openvino", 6.0)}, BEST_OF) == 3.0
     assert ratio({**rows, "torch": row_of("torch", 9.0, skipped="no")}, BEST_OF) is None
+    assert ratio({**rows, "fastgru-int8": row_of("fastgru-int8", 1.5)}, BEST_OF, "fastgru-int8") == 6.0
+    assert ratio(rows, BEST_OF, "fastgru-int8") is None
     assert ratio({**rows, "fastgru": row_of("fastgru", 2.0, skipped="no")}, BEST_OF) is None
     served = {name: row_of(name, 5.0, scenario="Server", rate=rate) for name, rate in (("fastgru", 90), ("torch", 30))}
     assert ratio({name: {**each, "scenario": "Server"} for name, each in served.items()}, BEST_OF) == 3.0
@@ -225,11 +229,36 @@ def test_the_ratio_is_of_the_best_peer_that_was_timed() -> None:
 def test_the_table_has_a_line_for_a_case_and_reasons_where_there_are_no_figures() -> None:
     rows = [row_of("fastgru", 2.0), row_of("torch", 9.0), row_of("onnxruntime", 0.0, skipped="no | at all")]
     found = {**result(["fastgru"], rows, ["busy"]), "versions": {"fastgru": "1", "torch": "2", "onnxruntime": "3"}}
-    lines = markdown(found, wanted=lambda rows: "4: met").splitlines()
+    more = {**RATIO, "wanted": lambda rows: "4: met"}
+    lines = markdown(found, more).splitlines()
     assert lines[2] == "1 thread:"
     assert lines[4] == "| case | fastgru 1 | PyTorch 2 | ONNX Runtime 3 | best peer / fastgru | wanted |"
     assert lines[6] == "| SingleStream 4 x 1 | 2 | 9 | no / at all | 4.50 | 4: met |"
     assert lines[-1] == "* busy"
+    assert lines[1:-2] == tables(found, latency, more)
+    only = ["| case | best peer / fastgru |", "|---|---:|", "| SingleStream 4 x 1 | 4.50 |"]
+    assert tables(found, None, RATIO)[3:] == only
+
+
+def test_a_table_says_what_each_engine_computed_in_and_how_far_off_it_was() -> None:
+    rows = [
+        row_of("fastgru-int8", 2.0, largest_difference=0.00512),
+        row_of("torch-int8", 9.0, largest_difference=0.03),
+        row_of("openvino-default", 9.0, largest_difference=None, precision="bfloat16"),
+    ]
+    assert [each["precision"] for each in rows] == ["int8", "int8", "bfloat16"]
+    found = {"versions": {"fastgru-int8": "1", "torch-int8": "2", "openvino-default": "3"}, "results": rows}
+    assert tables(found, difference)[3:] == [
+        "| case | fastgru int8 1 | PyTorch int8 2 | OpenVINO's default 3 (bfloat16) |",
+        "|---|---:|---:|---:|",
+        "| SingleStream 4 x 1 | 5.1e-03 | 3.0e-02 |  |",
+    ]
+
+
+def test_a_table_of_fastgru_alone_has_no_ratios() -> None:
+    rows = [row_of(name, 2.0) for name in OWN.values()]
+    found = {"versions": dict.fromkeys(OWN.values(), "1"), "results": rows}
+    assert "best peer" not in "".join(tables(found, latency, RATIO))
 
 
 def test_a_wrong_engine_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,36 +271,45 @@ def test_a_wrong_engine_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
         "openvino": engine_of(lambda: right * np.nan),
         "jax": engine_of(lambda: right[:, :, 4][0, 4]),
         "keras": engine_of(lambda: right, refusal="not today"),
+        "fastgru-float16": peers.adapter("fastgru"),
+        "fastgru-bfloat16": peers.adapter("fastgru"),
+        "fastgru-int8": engine_of(lambda: right + 0.2),
+        "torch-int8": engine_of(lambda: right + 0.05),
+        "openvino-default": engine_of(lambda: right, precision="bfloat16"),
     }
     monkeypatch.setattr(measure, "adapter", engines.__getitem__)
     done: list[int] = []
     rows = {each["system"]: each for each in measure.measure(each, spec, list(PEERS), 1, 0.01, right, done.append)}
     assert rows["fastgru"]["skipped"] is None and rows["fastgru"]["n"] >= turns.FEWEST_TURNS
+    assert (rows["fastgru"]["precision"], rows["openvino-default"]["precision"]) == ("float32", "bfloat16")
+    assert rows["torch-int8"]["skipped"] is None and "by 2.0e-01, at most 2.0e-02" in rows["fastgru-int8"]["skipped"]
     assert rows["fastgru"]["largest_difference"] < 1e-6
     assert "differs from float64 by 1.0e-04" in rows["torch"]["skipped"]
     assert "gives (1, 3, 4), wanted (1, 4, 4)" in rows["onnxruntime"]["skipped"]
     assert "nan" in rows["openvino"]["skipped"]
     assert rows["jax"]["skipped"].startswith("JAX failed: ")
     assert rows["keras"]["skipped"] == "not today"
-    assert all(rows[name]["p50"] is None for name in PEERS if name != "fastgru")
+    timed = {name for name in PEERS if rows[name]["p50"] is not None}
+    assert timed == {"fastgru", "fastgru-float16", "fastgru-bfloat16", "torch-int8", "openvino-default"}
     assert sum(done) == 2 * len(PEERS)
 
 
-def engine_of(outputs: Callable[[], Any], refusal: str | None = None) -> Any:
+def engine_of(outputs: Callable[[], Any], refusal: str | None = None, precision: str | None = None) -> Any:
     """A stand-in for an adapter's module."""
     from types import SimpleNamespace
 
-    prepared = peers.interface.Prepared(lambda: None, outputs)
+    prepared = peers.interface.Prepared(lambda: None, outputs, precision)
     return SimpleNamespace(refusal=lambda work: refusal, prepare=lambda work: prepared)
 
 
 def test_float32_may_differ_more_where_weights_are_long_or_layers_many() -> None:
     spec = network(8, 8)
-    assert measure.tolerance(spec) == measure.TOLERANCE
-    assert measure.tolerance(network(8, 8, layers=3)) == 3 * measure.TOLERANCE
+    assert measure.tolerance(spec) == PEERS["fastgru"].tolerance == PEERS["torch"].tolerance
+    assert measure.tolerance(network(8, 8, layers=3)) == 3 * measure.tolerance(spec)
+    assert measure.tolerance(network(8, 8, layers=3), "torch-int8") == 3 * PEERS["torch-int8"].tolerance
     (weights,) = spec.layers[0]
     longer = spec.replace(layers=((weights.replace(w_hh=weights.w_hh * 100),),))
-    assert measure.tolerance(longer) > 20 * measure.TOLERANCE
+    assert measure.tolerance(longer) > 20 * measure.tolerance(spec)
 
 
 @pytest.mark.parametrize("reset_after", [True, False])
@@ -288,6 +326,39 @@ def test_a_run_of_fastgru_alone_measures_every_scenario(reset_after: bool) -> No
         assert 0 < each["min"] <= each["p50"] <= each["p90"] <= each["p99"] and each["n"] > 0 and each["warmup"] > 0
     assert found["results"][-1]["rate"] > 0
     assert sum(done) == runner.parts(cases, ["fastgru"], [1])
+
+
+def test_rounding_may_cost_more_where_a_model_makes_more_of_it() -> None:
+    (weights,) = random_gru(16, 16).layers[0]
+    spec, each = GRUSpec(((weights.replace(w_hh=weights.w_hh * 6),),)), case(steps=60, batch=8)
+    work = work_of(each, spec, 1)
+    wanted = measure.expected(each, spec)
+    assert measure._rounding(work, wanted) > 20 * measure.ROUNDING
+    systems = ["fastgru", "fastgru-float16"]
+    single, half = measure.measure(each, spec, systems, 1, 0.01, wanted, lambda done: None)
+    assert single["skipped"] is None and half["skipped"] is None
+    assert half["largest_difference"] > measure.tolerance(spec, "fastgru-float16")
+
+
+def test_no_rounding_excuses_outputs_that_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, each = random_gru(3, 4), case()
+    right = measure.expected(each, spec)
+    monkeypatch.setattr(measure, "_rounding", lambda work, wanted: 2.0)
+    monkeypatch.setattr(measure, "adapter", lambda name: engine_of(lambda: right[..., ::-1]))
+    (found,) = measure.measure(each, spec, ["torch-int8"], 1, 0.01, right, lambda done: None)
+    assert found["largest_difference"] > measure.MOST * np.abs(right).max() and "differs from" in found["skipped"]
+
+
+def test_every_precision_of_fastgru_is_measured_and_errs_as_it_does() -> None:
+    spec = random_gru(24, 24)
+    found = runner.run([case(steps=20), case(steps=1, batch=3)], {"gru": spec}, list(OWN.values()), [1], 0.01)
+    for first in (0, len(OWN)):
+        rows = found["results"][first : first + len(OWN)]
+        assert [each["precision"] for each in rows] == list(OWN) == ["float32", "float16", "bfloat16", "int8"]
+        assert all(each["skipped"] is None for each in rows)
+        single, half, brain, integers = (each["largest_difference"] for each in rows)
+        assert single < 1e-6 < half < 5e-4 and half < brain < 4e-3 and half < integers < 1e-2
+    assert set(found["versions"].values()) == {fastgru.__version__}
 
 
 def test_single_steps_of_both_directions_have_a_reason() -> None:
@@ -308,7 +379,8 @@ def test_a_process_that_fails_says_its_last_words() -> None:
 def test_engines_that_are_missing_are_named_with_the_line_that_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     monkeypatch.setattr(peers, "find_spec", lambda name: None)
-    assert [name for name in PEERS if peers.installed(name)] == ["fastgru"]
+    assert [name for name in PEERS if peers.installed(name)] == list(OWN.values())
+    assert peers.pip_line("torch-int8") == "pip install torch"
     assert peers.pip_line("onnxruntime") == "pip install onnxruntime onnx"
     assert peers.pip_line("keras") == "pip install keras torch"
     monkeypatch.setattr(peers, "find_spec", lambda name: name in ("keras", "jax") or None)

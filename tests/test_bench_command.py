@@ -12,10 +12,10 @@ from networks import network
 
 import fastgru
 from fastgru.bench import command, peers
-from fastgru.bench.peers import PEERS
+from fastgru.bench.peers import IN_FLOAT32, OWN
 from fastgru.bench.scenarios import SCENARIOS
 from fastgru.cli import main
-from fastgru.spec import Dense, GRULayer, sequential
+from fastgru.spec import Dense, GRULayer, GRUSpec, sequential
 
 SUNSPOTS = str(resources.files("fastgru.demo") / "sunspots.keras")
 QUICK = ["--seconds", "0.01", "--steps", "6", "--batch", "3"]
@@ -97,7 +97,34 @@ def test_all_engines_that_are_installed_are_taken_if_none_is_named(monkeypatch: 
     assert command.systems_for(None) == ["fastgru", "torch", "jax"]
     assert command.systems_for(["jax"]) == ["fastgru", "jax"]
     monkeypatch.setattr(command, "installed", lambda name: True)
-    assert command.systems_for(None) == list(PEERS)
+    assert command.systems_for(None) == ["fastgru", *(name for name in IN_FLOAT32 if name != "fastgru")]
+    assert command.systems_for(None, "float16") == ["fastgru-float16", *command.systems_for(None)[1:]]
+    assert command.systems_for(None, "int8") == ["fastgru-int8", *command.systems_for(None)[1:], "torch-int8"]
+    assert command.systems_for(["openvino-default", "torch-int8"]) == ["fastgru", "torch-int8", "openvino-default"]
+
+
+@pytest.mark.parametrize("precision", OWN)
+def test_a_model_is_measured_in_the_precision_that_is_asked_for(
+    precision: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("h5py")
+    command = ["bench", SUNSPOTS, *QUICK, "--scenario", "offline", "--precision", precision]
+    assert main([*command, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["results"]
+    assert {row["case"].partition(":")[0] for row in rows} > {"whole model"}
+    assert all(row["skipped"] is None and row["precision"] == precision for row in rows)
+    assert {row["system"] for row in rows} == {OWN[precision]}
+    assert all((row["largest_difference"] < 1e-5) == (precision == "float32") for row in rows)
+    assert main(command) == 0
+    assert f"  {'fastgru' if precision == 'float32' else f'fastgru {precision}'} " in capsys.readouterr().out
+
+
+def test_a_weight_that_has_no_float16_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (weights,) = network(3, 5).layers[0]
+    path = str(tmp_path / "large.safetensors")
+    fastgru.GRU(GRUSpec(((weights.replace(w_hh=weights.w_hh * 1e9),),))).save(path)
+    assert main(["bench", path, *QUICK, "--precision", "float16"]) == 1
+    assert "weight_hh_l0: got" in capsys.readouterr().err
 
 
 def test_a_plot_without_matplotlib_is_refused_before_anything_is_measured(
@@ -124,6 +151,8 @@ def test_threads_that_are_not_there_are_an_error(gru_file: str, capsys: pytest.C
     [
         [],
         ["gru.pt", "--against", "tensorrt"],
+        ["gru.pt", "--against", "fastgru-int8"],
+        ["gru.pt", "--precision", "int4"],
         ["gru.pt", "--scenario", "multi-stream,OneStream"],
         ["gru.pt", "--steps", "0"],
         ["gru.pt", "--batch", "some"],

@@ -22,6 +22,8 @@ import pytest
 import fastgru
 from fastgru import reference
 from fastgru.bench.cases import random_gru, random_lengths
+from fastgru.bench.measure import tolerance
+from fastgru.bench.peers import OWN
 
 STEPS = 100
 TOLERANCE = 2e-6  # of sequences: what the tests of the engine ask for float32
@@ -32,9 +34,9 @@ def random():
     return np.random.default_rng(0)
 
 
-def check(y, h, gru, x, lengths=None):
+def check(y, h, gru, x, lengths=None, most=TOLERANCE):
     wanted_y, wanted_h = reference.gru(gru.spec, x, lengths=lengths)
-    assert np.abs(y - wanted_y).max() <= TOLERANCE and np.abs(h - wanted_h).max() <= TOLERANCE
+    assert np.abs(y - wanted_y).max() <= most and np.abs(h - wanted_h).max() <= most
 
 
 @pytest.mark.parametrize("batch", [1, 64])
@@ -53,6 +55,15 @@ def test_sequence(benchmark, random, batch, hidden):
     gru = fastgru.GRU(random_gru(hidden, hidden), n_threads=1)
     x = random.standard_normal((batch, STEPS, hidden), np.float32)
     check(*gru(x), gru, x)
+    benchmark(gru, x)
+
+
+@pytest.mark.parametrize("batch", [1, 32])
+@pytest.mark.parametrize("precision", ["float16", "bfloat16", "int8"])
+def test_precision(benchmark, random, precision, batch):
+    gru = fastgru.GRU(random_gru(512, 512), precision=precision, n_threads=1)
+    x = random.standard_normal((batch, STEPS, 512), np.float32)
+    check(*gru(x), gru, x, most=tolerance(gru.spec, OWN[precision]))
     benchmark(gru, x)
 
 

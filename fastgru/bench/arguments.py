@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Collection
 
-from .peers import PEERS
+from .peers import OWN, PEERS, engine
 from .scenarios import SCENARIOS
 
 __all__ = ["add_arguments"]
 
-OTHERS = [name for name in PEERS if name != "fastgru"]
+OTHERS = [name for name in PEERS if engine(name) != "fastgru"]
 USUAL = ["SingleStream", "MultiStream", "Offline"]
 
 
@@ -23,7 +23,10 @@ def add_arguments(bench: argparse.ArgumentParser, at_least_one: Callable[[str], 
         "--against",
         type=lambda text: _listed(text, OTHERS),
         metavar="ENGINES",
-        help=f"of {','.join(OTHERS)}; without it, all that are installed",
+        help=f"of {','.join(OTHERS)}; without it, all in float32 that are installed, and for int8 torch-int8",
+    )
+    bench.add_argument(
+        "--precision", choices=list(OWN), default="float32", help="of fastgru's GRUs (default float32, as the others')"
     )
     bench.add_argument(
         "--scenario",

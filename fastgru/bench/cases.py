@@ -59,6 +59,7 @@ class Work:
     h0: Array | None  # (layers * directions, batch, hidden) float32: for one step
     lengths: Array | None  # (batch,)
     threads: int
+    precision: str = "float32"  # that of the engine, as ``PEERS`` has it
 
 
 def work_of(case: Case, spec: GRUSpec, threads: int) -> Work:

@@ -8,17 +8,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import MissingDependencyError, UnsupportedModelError
-from ..gru import GRU
+from ..gru import GRU, Precision
 from ..load import load
 from ..model import Model
 from ..outputs import check_writable
 from ..spec import GRULayer, GRUSpec, ModelSpec, TimeDistributed
 from ..terminal import print_table, printable, progress
 from .cases import Case
-from .peers import PEERS, installed, pip_line
+from .peers import IN_FLOAT32, OWN, PEERS, engine, installed, pip_line
 from .plots import check_suffix, plot_results
 from .results import ratio
 from .runner import parts, run
@@ -37,6 +37,7 @@ def bench(
     layers: Sequence[LayerItem] | None,
     strict: bool,
     against: Sequence[str] | None,
+    precision: str,
     scenarios: Sequence[str],
     steps: int,
     batch: int,
@@ -57,7 +58,9 @@ def bench(
     strict : bool
         As in ``load``.
     against : sequence of str, optional
-        Engines of ``PEERS``; all that are installed if left out.
+        Engines of ``PEERS``; if left out, all in float32 that are installed, and for int8 PyTorch's too.
+    precision : str
+        Of ``OWN``: what fastgru keeps the weights of GRUs in.
     scenarios : sequence of str
         Of the values of ``SCENARIOS``.
     steps, batch : int
@@ -79,12 +82,12 @@ def bench(
     FastGRUError
         ``plot`` is no name of an image, it cannot be written, or more threads are asked for than there are processors.
     UnsupportedModelError
-        Nothing of the model can be measured in these scenarios.
+        Nothing of the model can be measured in these scenarios, or a weight has no such precision.
     """
-    systems = systems_for(against)
+    systems = systems_for(against, precision)
     if plot is not None:
         _check_plot(plot)
-    loaded = load(path, layers=layers, strict=strict)
+    loaded = load(path, layers=layers, strict=strict, precision=cast(Precision, precision))
     models = grus_of(loaded)
     cases = list(_cases(models, scenarios, steps, batch, bound))
     if not cases:
@@ -102,14 +105,14 @@ def bench(
         _print(path, loaded, results, plot)
 
 
-def systems_for(against: Sequence[str] | None) -> list[str]:
-    """fastgru and the engines asked for, which must be installed; or all that are."""
+def systems_for(against: Sequence[str] | None, precision: str = "float32") -> list[str]:
+    """fastgru in this precision and the engines asked for, which must be installed; or all that suit and are."""
     for name in against or ():
         if not installed(name):
             raise MissingDependencyError(f"{PEERS[name].title} is asked for but is not installed: {pip_line(name)}")
-    return [
-        name for name in PEERS if name == "fastgru" or (name in against if against is not None else installed(name))
-    ]
+    usual = [name for name in (*IN_FLOAT32, "torch-int8") if PEERS[name].precision in ("float32", precision)]
+    others = against if against is not None else [name for name in usual if installed(name)]
+    return [name for name in PEERS if (name == OWN[precision] if engine(name) == "fastgru" else name in others)]
 
 
 def grus_of(model: GRU | Model) -> dict[str, GRUSpec | ModelSpec]:
@@ -214,10 +217,11 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
     """Each case's name, and below it a line for every engine that was timed."""
     for name in dict.fromkeys(row["case"] for row in rows):
         same = {row["system"]: row for row in rows if row["case"] == name and row["skipped"] is None}
+        own = [system for system in same if engine(system) == "fastgru"]
         if same:
             yield [name, *[""] * (len(_HEADINGS) - 1)]
         for system, row in same.items():
-            times = None if system == "fastgru" else ratio(same, (system,))
+            times = None if system in own else ratio(same, (system,), *own)
             rate = row["rate"] if row["scenario"] == "Server" else 1e6 * row["batch"] / row["p50"]
             figures = [row[figure] for figure in ("p50", "p90", "p99", "min")]
             yield [
@@ -232,5 +236,5 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
 def _left_out(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Who was not timed and why; what the other engines cannot have of a whole model goes without saying."""
     for row in rows:
-        if row["skipped"] is not None and (row["system"] == "fastgru" or not row["case"].startswith(WHOLE)):
+        if row["skipped"] is not None and (engine(row["system"]) == "fastgru" or not row["case"].startswith(WHOLE)):
             yield f"{row['case']}: {PEERS[row['system']].title} is left out: {row['skipped']}"

@@ -1,44 +1,60 @@
-"""Results as a Markdown table for each number of threads: one line a case, one column an engine."""
+"""Results as Markdown tables: one line a case, one column an engine, and whatever is computed of a case's rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .peers import BEST_OF, PEERS
+from .peers import BEST_OF, PEERS, engine
 from .results import ratio
 
-__all__ = ["cases_of", "markdown", "surroundings"]
+__all__ = ["RATIO", "Cell", "Rows", "cases_of", "difference", "latency", "markdown", "surroundings", "tables"]
 
 Rows = Mapping[str, Mapping[str, Any]]
+Cell = Callable[[Mapping[str, Any]], str]
 
 
-def markdown(results: Mapping[str, Any], wanted: Callable[[Rows], str] | None = None) -> str:
-    """All results.
+def markdown(results: Mapping[str, Any], more: Mapping[str, Callable[[Rows], str]] | None = None) -> str:
+    """When and where, a table of latencies for each number of threads, and the notes.
 
     Parameters
     ----------
     results : mapping
         As in ``results``.
-    wanted : callable, optional
-        From the rows of one case, by system, to the cell of one more column.
+    more : mapping, optional
+        As in ``tables``; the ratio to the best peer if left out.
     """
-    systems = [name for name in PEERS if name in results["versions"]]
-    peers = len(systems) > 1
-    headings = ["case", *(f"{PEERS[name].title} {results['versions'][name]}" for name in systems)]
-    headings += ["best peer / fastgru"] if peers else []
-    headings += ["wanted"] if wanted is not None and peers else []
-    parts = [surroundings(results)]
-    for threads in sorted({row["threads"] for row in results["results"]}):
-        parts += ["", f"{threads} thread{'s' if threads > 1 else ''}:", "", _line(headings)]
-        parts.append("|---|" + "---:|" * (len(headings) - 1))
-        for name, rows in cases_of(results, threads).items():
-            cells = [name, *(_cell(rows[system]) for system in systems)]
-            cells += [_ratio(rows)] if peers else []
-            cells += [wanted(rows)] if wanted is not None and peers else []
-            parts.append(_line(cells))
+    parts = [surroundings(results), *tables(results, latency, RATIO if more is None else more)]
     parts += ["", *(f"* {note}" for note in results["notes"])] if results["notes"] else []
     return "\n".join(parts)
+
+
+def tables(
+    results: Mapping[str, Any], cell: Cell | None, more: Mapping[str, Callable[[Rows], str]] | None = None
+) -> list[str]:
+    """The lines of a table for each number of threads.
+
+    Parameters
+    ----------
+    results : mapping
+        As in ``results``.
+    cell : callable, optional
+        From a row to what stands in its engine's column; no such columns if left out.
+    more : mapping, optional
+        Further columns where fastgru has a peer: from the heading to what makes a cell of the rows of one case, by
+        system.
+    """
+    systems = [name for name in PEERS if name in results["versions"]]
+    further = more if more is not None and any(engine(name) != "fastgru" for name in systems) else {}
+    headings = ["case", *(_heading(results, name) for name in systems if cell is not None), *further]
+    lines = []
+    for threads in sorted({row["threads"] for row in results["results"]}):
+        lines += ["", f"{threads} thread{'s' if threads > 1 else ''}:", "", _line(headings)]
+        lines.append("|---|" + "---:|" * (len(headings) - 1))
+        for name, rows in cases_of(results, threads).items():
+            cells = [name, *(cell(rows[system]) for system in systems if cell is not None)]
+            lines.append(_line([*cells, *(column(rows) for column in further.values())]))
+    return lines
 
 
 def surroundings(results: Mapping[str, Any]) -> str:
@@ -64,12 +80,28 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
-def _cell(row: Mapping[str, Any]) -> str:
+def _heading(results: Mapping[str, Any], system: str) -> str:
+    """Title and version, and what the engine computed in where it chose by itself."""
+    title = f"{PEERS[system].title} {results['versions'][system]}"
+    chosen = {row["precision"] for row in results["results"] if row["system"] == system and row["skipped"] is None}
+    return title if chosen <= {PEERS[system].precision} else f"{title} ({' and '.join(sorted(chosen))})"
+
+
+def latency(row: Mapping[str, Any]) -> str:
+    """The median, or the reason why there is none."""
     if row["skipped"] is not None:
         return str(row["skipped"])
     return f"{row['rate']:.0f}/s" if row["scenario"] == "Server" else f"{row['p50']:.4g}"
 
 
+def difference(row: Mapping[str, Any]) -> str:
+    """The largest from float64."""
+    return "" if row["largest_difference"] is None else f"{row['largest_difference']:.1e}"
+
+
 def _ratio(rows: Rows) -> str:
     found = ratio(rows, BEST_OF)
     return "" if found is None else f"{found:.2f}"
+
+
+RATIO = {"best peer / fastgru": _ratio}

@@ -2,7 +2,8 @@
 
 Owns what is drawn, and nothing of what was measured. matplotlib is imported when the first picture is made. A system
 has the same colour and marker in every picture: the colours are those of Okabe and Ito, which the colour-blind tell
-apart, and the markers differ for whoever sees no colour.
+apart, and the markers differ for whoever sees no colour. Those of one engine have the same, and what they compute in
+shows in the line.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import FastGRUError, MissingDependencyError
 from ..outputs import replacing
-from .peers import PEERS
+from .peers import PEERS, engine
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,6 +38,7 @@ __all__ = [
 SUFFIXES = (".png", ".svg", ".pdf")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = {"float32": "-", "float16": "--", "int8": "-."}  # bfloat16 and what an engine chooses: dotted
 GREY = "#666666"
 PANEL = (5.2, 3.9)  # inches
 MOST_PANELS = 6
@@ -145,8 +147,9 @@ def _systems(rows: Iterable[Row]) -> list[str]:
 
 
 def look(system: str) -> tuple[str, str]:
-    """The colour and the marker of a system."""
-    place = list(PEERS).index(system) if system in PEERS else len(PEERS)
+    """The colour and the marker of a system's engine."""
+    engines = list(dict.fromkeys(engine(name) for name in PEERS))
+    place = engines.index(engine(system)) if engine(system) in engines else len(engines)
     return COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
 
 
@@ -186,10 +189,9 @@ def _lines(results: Mapping[str, Any], panels: Sequence[tuple[str, Rows]], acros
         each.set_title(title, fontsize=10)
         for system in _systems(rows):
             points = sorted((row[across], row["p50"]) for row in rows if row["system"] == system)
-            colour, marker = look(system)
             xs, ys = zip(*points, strict=True)
-            each.plot(xs, ys, color=colour, marker=marker, markersize=5,
-                      linewidth=2 if system == "fastgru" else 1.2, zorder=3 if system == "fastgru" else 2)  # fmt: skip
+            own = engine(system) == "fastgru"
+            each.plot(xs, ys, **_drawn(system), linewidth=2 if own else 1.2, zorder=3 if own else 2)
         each.set_xscale("log", base=2)
         each.set_yscale("log")
         each.set_xticks(sorted({row[across] for row in rows}))
@@ -201,6 +203,15 @@ def _lines(results: Mapping[str, Any], panels: Sequence[tuple[str, Rows]], acros
     return figure
 
 
+def _drawn(system: str) -> dict[str, Any]:
+    """How a system's line and its points are drawn: hollow points where it does not compute in float32."""
+    colour, marker = look(system)
+    precision = PEERS[system].precision if system in PEERS else "float32"
+    inside = colour if precision == "float32" else "white"
+    line = LINES.get(precision, ":")
+    return {"color": colour, "marker": marker, "markersize": 5, "markerfacecolor": inside, "linestyle": line}
+
+
 def _plain(value: float, _: object = None) -> str:
     return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
@@ -210,9 +221,9 @@ def _legend(results: Mapping[str, Any], figure: Figure, systems: Sequence[str]) 
 
     handles = []
     for system in systems:
-        colour, marker = look(system)
-        handles.append(Line2D([], [], color=colour, marker=marker, label=titled(results, system)))
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), fontsize=8, frameon=False)
+        handles.append(Line2D([], [], **_drawn(system), label=titled(results, system)))
+    columns = len(handles) if len(handles) <= 6 else -(-len(handles) // 2)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False, handlelength=4)
 
 
 def _bars(results: Mapping[str, Any], rows: Rows, figure_of_merit: str, label: str) -> Figure:

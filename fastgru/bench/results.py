@@ -2,7 +2,8 @@
 
 ``schema`` 1: ``date``; ``machine`` with cpu, cores, caches, os, python and isa; ``versions`` by engine; ``results``,
 a list of what ``row`` gives, times in microseconds; ``notes``, sentences such as that the machine was busy. Server's
-rows have ``rate``, in requests a second, and ``bound``, in microseconds, as well.
+rows have ``rate``, in requests a second, and ``bound``, in microseconds, as well. ``precision`` is what an engine
+computes in.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from ..spec import GRUSpec, ModelSpec
 from .cases import Case
 from .machine import machine
-from .peers import version
+from .peers import PEERS, version
 
 __all__ = ["FIGURES", "SCHEMA", "ratio", "result", "row"]
 
@@ -52,6 +53,7 @@ def row(case: Case, spec: GRUSpec | ModelSpec, threads: int, system: str, **more
         "lengths": f"uniform 1..{case.steps}" if case.ragged else "full",
         "threads": threads,
         "system": system,
+        "precision": PEERS[system].precision,
         **dict.fromkeys(FIGURES),
         "largest_difference": None,
         "skipped": None,
@@ -61,13 +63,14 @@ def row(case: Case, spec: GRUSpec | ModelSpec, threads: int, system: str, **more
     return {**facts, **more}
 
 
-def ratio(rows: Mapping[str, Mapping[str, Any]], peers: Sequence[str]) -> float | None:
+def ratio(rows: Mapping[str, Mapping[str, Any]], peers: Sequence[str], own: str = "fastgru") -> float | None:
     """How many times as long as fastgru the best of these peers takes, by p50; of Server, fastgru's rate over theirs.
 
-    ``rows`` are those of one case and one number of threads, by system. None where fastgru or all peers were skipped.
+    ``rows`` are those of one case and one number of threads, by system, and ``own`` is the one that counts as fastgru.
+    None where fastgru or all peers were skipped.
     """
     timed = [rows[name] for name in peers if name in rows and rows[name]["skipped"] is None]
-    mine = rows.get("fastgru")
+    mine = rows.get(own)
     if mine is None or mine["skipped"] is not None or not timed:
         return None
     if mine["scenario"] == "Server":

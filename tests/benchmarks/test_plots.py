@@ -13,11 +13,12 @@ from fastgru.bench.plots import charts, plot_results, save
 from fastgru.errors import FastGRUError, MissingDependencyError
 
 SYSTEMS = {"fastgru": 1.0, "torch": 5.0, "onnxruntime": 1.5}
+PRECISIONS = {"fastgru-float16": 0.9, "fastgru-bfloat16": 0.8, "fastgru-int8": 0.5, "torch-int8": 3.0}
 BEGINNINGS = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 
 
 def row(system, hidden=128, batch=1, steps=100, threads=1, **more):
-    microseconds = SYSTEMS[system] * hidden * batch * steps / threads
+    microseconds = {**SYSTEMS, **PRECISIONS}[system] * hidden * batch * steps / threads
     return {
         "scenario": "SingleStream" if batch == 1 else "Offline",
         "case": f"{steps} steps, batch {batch}, H {hidden}",
@@ -81,6 +82,19 @@ def test_no_two_systems_look_alike():
     pytest.importorskip("matplotlib")
     lines = charts(results(*sweep(hidden=[32, 64, 128])))["latency_by_hidden"]().axes[0].lines
     assert len({line.get_color() for line in lines}) == len({line.get_marker() for line in lines}) == len(SYSTEMS)
+
+
+def test_an_engine_s_precisions_are_told_apart_by_their_lines():
+    pytest.importorskip("matplotlib")
+    rows = [row(system, hidden) for hidden in (32, 64, 128) for system in (*SYSTEMS, *PRECISIONS)]
+    figure = charts(results(*rows))["latency_by_hidden"]()
+    lines = figure.axes[0].lines
+    looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}
+    assert len(looks) == len(lines) == len(SYSTEMS) + len(PRECISIONS)
+    assert len({line.get_color() for line in lines}) == len(SYSTEMS)
+    (legend,) = figure.legends
+    drawn = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in legend.get_lines()}
+    assert drawn == looks and "fastgru int8" in words(figure)
 
 
 def test_what_was_skipped_is_not_drawn():

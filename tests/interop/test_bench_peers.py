@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from networks import network
 import fastgru
 from fastgru import reference
 from fastgru.bench.cases import Case, work_of
-from fastgru.bench.peers import PEERS, adapter, installed, pip_line, version
+from fastgru.bench.measure import tolerance
+from fastgru.bench.peers import IN_FLOAT32, PEERS, adapter, engine, installed, pip_line, version
 from fastgru.cli import main
 from fastgru.spec import GRUSpec
 
@@ -33,8 +35,8 @@ NETWORKS = {
 }
 STEPS_BACKWARDS = {(name, "both directions", shape) for name in PEERS for shape in ("one step", "streams")}
 REFUSALS = {  # engine, network, shape: the others must be computed
-    *(each for each in STEPS_BACKWARDS if each[0] in ("fastgru", "torch", "keras")),
-    *(("torch", "reset before", shape) for shape in SHAPES),
+    *(each for each in STEPS_BACKWARDS if engine(each[0]) in ("fastgru", "torch", "keras")),
+    *((name, "reset before", shape) for shape in SHAPES for name in ("torch", "torch-int8")),
 }
 
 pytestmark = [
@@ -43,7 +45,7 @@ pytestmark = [
 ]
 
 
-def engine(name: str):
+def adapter_of(name: str):
     """The adapter, where everything that it needs is installed."""
     if not installed(name):
         pytest.skip(f"not installed: {pip_line(name)}")
@@ -54,8 +56,9 @@ def engine(name: str):
 @pytest.mark.parametrize("kind", NETWORKS)
 @pytest.mark.parametrize("name", PEERS)
 def test_an_engine_gives_the_reference_s_outputs_again_and_again(name: str, kind: str, shape: str) -> None:
-    peer, spec = engine(name), NETWORKS[kind]
-    work = work_of(SHAPES[shape], spec, 1)
+    peer, spec = adapter_of(name), NETWORKS[kind]
+    work = replace(work_of(SHAPES[shape], spec, 1), precision=PEERS[name].precision)
+    most = 1e-6 if name in IN_FLOAT32 else tolerance(spec, name)
     assert (peer.refusal(work) is not None) == ((name, kind, shape) in REFUSALS)
     if (name, kind, shape) in REFUSALS:
         return
@@ -65,22 +68,43 @@ def test_an_engine_gives_the_reference_s_outputs_again_and_again(name: str, kind
     for _ in range(2):
         y = prepared.outputs()
         assert y.shape == wanted.shape
-        assert np.abs(y - wanted)[np.broadcast_to(real, y.shape[:2])].max() < 1e-6
+        assert np.abs(y - wanted)[np.broadcast_to(real, y.shape[:2])].max() < most
         prepared.call()
 
 
-@pytest.mark.parametrize("name", [name for name in PEERS if name != "fastgru"])
+@pytest.mark.parametrize("name", [name for name in PEERS if engine(name) != "fastgru"])
 def test_an_engine_refuses_activations_that_it_is_not_given(name: str) -> None:
-    peer = engine(name)
+    peer = adapter_of(name)
     relu = GRUSpec(NETWORKS["plain"].layers, activation="relu")
     assert peer.refusal(work_of(SHAPES["batch"], relu, 1)) == "tanh and sigmoid only"
+
+
+def test_openvino_says_what_it_computes_in() -> None:
+    chosen = {}
+    for name in ("openvino", "openvino-default"):
+        peer = adapter_of(name)
+        work = replace(work_of(SHAPES["batch"], NETWORKS["plain"], 1), precision=PEERS[name].precision)
+        chosen[name] = peer.prepare(work).precision
+    assert chosen["openvino"] == "float32" and chosen["openvino-default"] in ("float32", "float16", "bfloat16")
+
+
+def test_int8_joins_where_it_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adapter_of("torch-int8")
+    fastgru.GRU(network(6, 9)).save(tmp_path / "gru.safetensors")
+    command = ["bench", str(tmp_path / "gru.safetensors"), "--seconds", "0.01", "--json", "--precision", "int8"]
+    assert main([*command, "--against", "torch,torch-int8", "--scenario", "single-stream,multi-stream"]) == 0
+    rows = json.loads(capsys.readouterr().out)["results"]
+    found = {(row["system"], row["precision"]) for row in rows}
+    assert found == {("fastgru-int8", "int8"), ("torch", "float32"), ("torch-int8", "int8")}
+    assert all(row["skipped"] is None for row in rows)
+    assert all((row["largest_difference"] < 1e-6) == (row["system"] == "torch") for row in rows)
 
 
 def test_the_command_compares_with_every_engine_that_is_installed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fastgru.GRU(network(6, 9)).save(tmp_path / "gru.safetensors")
-    here = [name for name in PEERS if installed(name)]
+    here = [name for name in IN_FLOAT32 if installed(name)]
     if here == ["fastgru"]:
         pytest.skip("no other engine is installed")
     command = [

@@ -25,6 +25,7 @@ class Prepared(NamedTuple):
 
     call: Callable[[], object]  # what is timed: one call from Python, the engine's own arrays in and out
     outputs: Callable[[], Array]  # (batch, steps, hidden * directions), from the states that the work says
+    precision: str | None = None  # what it computes in, where the engine chooses
 
 
 def own_activations(work: Work) -> str | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import cast
 
 import numpy as np
 
-from ...gru import GRU
+from ...gru import GRU, Precision
 from ...threads import available
 from ..cases import Work
 from .interface import Array, Prepared
@@ -20,7 +21,8 @@ def refusal(work: Work) -> str | None:
 
 def prepare(work: Work) -> Prepared:
     """Its own rule chooses the threads, which this process's affinity limits; without affinity they are asked for."""
-    gru = GRU(work.spec, n_threads=None if available() == work.threads else work.threads)
+    n_threads = None if available() == work.threads else work.threads
+    gru = GRU(work.spec, precision=cast(Precision, work.precision), n_threads=n_threads)
     if work.h0 is None:
         return Prepared(partial(gru, work.x, lengths=work.lengths), lambda: gru(work.x, lengths=work.lengths)[0])
     step, stream = np.ascontiguousarray(work.x[:, 0]), gru.stream(len(work.x))

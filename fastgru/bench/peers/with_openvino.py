@@ -1,4 +1,7 @@
-"""OpenVINO: the ONNX model compiled for the CPU, in float32, for the latency of one request."""
+"""OpenVINO: the ONNX model compiled for the CPU, for the latency of one request, in float32 or as it comes.
+
+Left to itself it computes in bfloat16 where the processor multiplies such numbers, states included.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from .interface import Array, Prepared, own_activations
 
 __all__ = ["prepare", "refusal"]
 
+PRECISIONS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
+
 
 def refusal(work: Work) -> str | None:
     return own_activations(work)
@@ -20,7 +25,7 @@ def prepare(work: Work) -> Prepared:
 
     core = openvino.Core()
     options = {
-        "INFERENCE_PRECISION_HINT": "f32",  # it computes in bfloat16 where the processor can, unless told not to
+        **({"INFERENCE_PRECISION_HINT": "f32"} if work.precision == "float32" else {}),
         "INFERENCE_NUM_THREADS": work.threads,
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
@@ -34,4 +39,5 @@ def prepare(work: Work) -> Prepared:
         request.infer()
         return onnx_model.outputs_of(np.array(request.get_tensor("y").data))
 
-    return Prepared(request.infer, outputs)
+    chosen = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    return Prepared(request.infer, outputs, PRECISIONS.get(chosen, chosen))

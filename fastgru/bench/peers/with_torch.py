@@ -1,11 +1,12 @@
 """PyTorch: ``nn.GRU`` for sequences, packed for ragged ones, and a ``GRUCell`` a layer for one step.
 
 A ragged batch is packed and padded again within the call, as everyone must who has a batch of padded rows; PyTorch
-computes without gradients.
+computes without gradients. ``with_torch_int8`` does all this with modules that it has quantised.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,18 +27,20 @@ def refusal(work: Work) -> str | None:
     return own_activations(work) if work.spec.reset_after else "no reset before the product"
 
 
-def prepare(work: Work) -> Prepared:
+def prepare(work: Work, changed: Callable[[torch.nn.Module], torch.nn.Module] = lambda module: module) -> Prepared:
+    """Build it of modules that ``changed`` gives for those of float32."""
     import torch
     from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
     torch.set_num_threads(work.threads)
     if work.h0 is not None:
-        return _step(work)
+        return _step(work, changed)
     spec, x = work.spec, torch.from_numpy(work.x)
-    module = torch.nn.GRU(
+    gru = torch.nn.GRU(
         spec.input_size, spec.hidden_size, spec.num_layers, batch_first=True, bidirectional=spec.directions == 2
     ).requires_grad_(False)
-    module.load_state_dict(_state_dict(work))
+    gru.load_state_dict(_state_dict(work))
+    module = changed(gru)
     if work.lengths is None:
         h0 = torch.zeros(spec.num_layers * spec.directions, len(x), spec.hidden_size)
         return Prepared(partial(module, x, h0), lambda: module(x, h0)[0].numpy())
@@ -62,7 +65,7 @@ def _state_dict(work: Work) -> dict[str, torch.Tensor]:
     return named
 
 
-def _step(work: Work) -> Prepared:
+def _step(work: Work, changed: Callable[[torch.nn.Module], torch.nn.Module]) -> Prepared:
     import torch
 
     assert work.h0 is not None
@@ -73,7 +76,7 @@ def _step(work: Work) -> Prepared:
         cell = torch.nn.GRUCell(x.shape[1] if layer == 0 else state.shape[1], state.shape[1]).requires_grad_(False)
         end = f"_l{layer}"
         cell.load_state_dict({name.removesuffix(end): named[name] for name in named if name.endswith(end)})
-        cells.append(cell)
+        cells.append(changed(cell))
 
     def step() -> list[torch.Tensor]:
         below, made = x, []

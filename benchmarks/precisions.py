@@ -1,0 +1,172 @@
+"""fastgru in every precision beside its peers in float32, PyTorch's dynamic int8 and OpenVINO as it comes.
+
+    python benchmarks/precisions.py [--seconds S] [--threads 1] [--cases TEXT ...] [--systems NAME,...] [--json FILE]
+
+Every GRU is reset-after, one layer, one direction, with as many inputs as units, initialised as PyTorch does, and reads
+standard normal numbers. ``fastgru.bench`` measures; here are the cases, the ratios of one precision to another, what
+each costs in exactness, and what is wanted of all that on one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from table import name_of, systems_of
+
+from fastgru.bench.cases import Case, random_gru
+from fastgru.bench.markdown import Rows, cases_of, difference, latency, surroundings, tables
+from fastgru.bench.peers import BEST_OF, OWN, PEERS
+from fastgru.bench.results import ratio
+from fastgru.bench.runner import parts, run
+from fastgru.terminal import progress
+
+HIDDEN = (256, 512, 1024)  # float32 weights of 0.8, 3.1 and 12.6 MB
+SIZES = [*((100, 1, hidden) for hidden in HIDDEN), *((1, 1, hidden) for hidden in HIDDEN), (100, 32, 512)]
+SYSTEMS = (*OWN.values(), *BEST_OF, "torch-int8", "openvino-default")
+HALF = (OWN["float16"], OWN["bfloat16"])
+INT8 = OWN["int8"]
+
+Measure = Callable[[Rows], float | None]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is wanted of one case on one thread: ``bound`` at least, or of an error at most."""
+
+    name: str
+    steps: int
+    batch: int
+    hidden: int
+    measure: Measure
+    bound: float
+    at_most: bool = False
+
+    @property
+    def case(self) -> str:
+        return name_of((self.steps, self.batch, self.hidden))
+
+
+def faster(peers: Sequence[str], own: Sequence[str], rows: Rows) -> float | None:
+    """How many times as long as the fastest of fastgru's the fastest of these peers takes."""
+    found = [ratio(rows, peers, each) for each in own]
+    return max((each for each in found if each is not None), default=None)
+
+
+def error(system: str, rows: Rows) -> float | None:
+    return rows[system]["largest_difference"] if system in rows else None
+
+
+def error_ratio(system: str, peer: str, rows: Rows) -> float | None:
+    """The error of one over that of the other."""
+    one, other = error(system, rows), error(peer, rows)
+    return one / other if one is not None and other else None
+
+
+def goals(amx: bool) -> list[Goal]:
+    """All of them; some only where the processor multiplies tiles of bfloat16.
+
+    The better half is the faster of float16 and bfloat16.
+    """
+    found = []
+    for hidden, half, int8, ahead in ((256, 1.6, 3.0, None), (512, 4.0, 8.0, 1.5), (1024, 2.0, 4.0, 1.5)):
+        size = (100, 1, hidden)
+        found.append(Goal("best float32 peer / the better half", *size, partial(faster, BEST_OF, HALF), half))
+        found.append(Goal("best float32 peer / int8", *size, partial(faster, BEST_OF, [INT8]), int8))
+        if ahead is not None:
+            found.append(Goal("PyTorch int8 / int8", *size, partial(faster, ["torch-int8"], [INT8]), ahead))
+        for precision, most in (("float16", 5e-4), ("bfloat16", 4e-3), ("int8", 1e-2)):
+            found.append(Goal(f"error, {precision}", *size, partial(error, OWN[precision]), most, at_most=True))
+        below = partial(error_ratio, INT8, "torch-int8")
+        found.append(Goal("error, int8 over PyTorch int8", *size, below, 1.0, at_most=True))
+    found.append(Goal("best float32 peer / int8", 1, 1, 512, partial(faster, BEST_OF, [INT8]), 8.0))
+    if amx:
+        mine, theirs = OWN["bfloat16"], "openvino-default"
+        found.append(Goal("OpenVINO's default / bfloat16", 100, 32, 512, partial(faster, [theirs], [mine]), 1.5))
+        not_above = partial(error_ratio, mine, theirs)
+        found.append(Goal("error, bfloat16 over OpenVINO's default", 100, 32, 512, not_above, 1.0, at_most=True))
+    return found
+
+
+def has_amx(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    try:
+        return "amx_bf16" in cpuinfo.read_text(encoding="utf-8", errors="replace").split()
+    except OSError:
+        return False
+
+
+def goal_lines(results: Mapping[str, Any], amx: bool) -> list[str]:
+    """A table of what is wanted beside what was measured, of the cases that were."""
+    cases = cases_of(results, 1)
+    lines = ["| one thread | case | wanted | measured | |", "|---|---|---:|---:|---|"]
+    for goal in goals(amx):
+        measured = goal.measure(cases.get(goal.case, {}))
+        if measured is None:
+            continue
+        met = measured <= goal.bound if goal.at_most else measured >= goal.bound
+        share = f"{measured / goal.bound:.0%} of it"
+        wanted = f"{'at most ' if goal.at_most else ''}{goal.bound:g}"
+        lines.append(f"| {goal.name} | {goal.case} | {wanted} | {measured:.3g} | {'met' if met else share} |")
+    return lines if len(lines) > 2 else []
+
+
+def ratio_columns() -> dict[str, Callable[[Rows], str]]:
+    """The ratios of every case: peers in float32 over each precision, and those with fewer bits over their like."""
+    pairs = [("best float32 peer", BEST_OF, own) for own in OWN.values()]
+    pairs.append((PEERS["torch-int8"].title, ("torch-int8",), INT8))
+    pairs.append((PEERS["openvino-default"].title, ("openvino-default",), OWN["bfloat16"]))
+    return {f"{title} / {PEERS[own].title}": partial(ratio_cell, peers, own) for title, peers, own in pairs}
+
+
+def ratio_cell(peers: Sequence[str], own: str, rows: Rows) -> str:
+    found = ratio(rows, peers, own)
+    return "" if found is None else f"{found:.2f}"
+
+
+def markdown(results: Mapping[str, Any], amx: bool) -> str:
+    """Latencies, ratios, errors, and what is wanted of them."""
+    lines = [surroundings(results), *tables(results, latency)]
+    lines += ["", "How many times as long they take:", *tables(results, None, ratio_columns())]
+    lines += ["", "Largest difference from float64, of outputs within -1 to 1:", *tables(results, difference)]
+    lines += ["", *goal_lines(results, amx)]
+    lines += ["", *(f"* {note}" for note in results["notes"])] if results["notes"] else []
+    return "\n".join(lines)
+
+
+def cases() -> list[Case]:
+    return [
+        Case("Offline" if batch > 1 else "SingleStream", name_of((steps, batch, hidden)), f"h{hidden}", steps, batch)
+        for steps, batch, hidden in SIZES
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="fastgru in every precision, as tables in Markdown.")
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each system and case (default %(default)s)")
+    parser.add_argument("--threads", default="1", help="numbers of threads, as 1,2 (default %(default)s)")
+    parser.add_argument("--cases", nargs="+", metavar="TEXT", help="only those with such a text in their names")
+    parser.add_argument("--systems", help=f"of {','.join(SYSTEMS)}; without it, those that are installed")
+    parser.add_argument("--json", metavar="FILE", help="also write every figure as JSON, which plots.py draws")
+    arguments = parser.parse_args(argv)
+    chosen = [case for case in cases() if any(text in case.name for text in arguments.cases or [""])]
+    if not chosen:
+        names = "\n".join(case.name for case in cases())
+        raise SystemExit(f"--cases: none has {' or '.join(arguments.cases)} in its name; they are\n{names}")
+    systems, threads = systems_of(arguments.systems, SYSTEMS), [int(count) for count in arguments.threads.split(",")]
+    models = {case.model: random_gru(int(case.model[1:]), int(case.model[1:])) for case in chosen}
+    with progress(parts(chosen, systems, threads), "checks and timings") as advance:
+        results = run(chosen, models, systems, threads, arguments.seconds, advance)
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(results, indent=2) + "\n")
+    print(markdown(results, has_amx()))
+    if any(row["skipped"] for row in results["results"]):
+        raise SystemExit("a system did not compute a case, or not rightly; the table says which")
+
+
+if __name__ == "__main__":
+    main()
