@@ -40,6 +40,7 @@ class BuildEngine(build_ext):
 
     def finalize_options(self):
         super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
         self.cython_c_in_temp = True  # generated C never lands in the tree
         self.cython_directives = dict(DIRECTIVES)
         self.force = self.force or not self.inplace  # what is built depends on the environment, and files' ages do not

@@ -1,19 +1,14 @@
 # A projection of the steps to come, a piece at a time beside the steps of a single row. Part of kernels.pxi.
 
-cdef inline void multiply_both(Part *part, const float *weights, const Layer *layer, Ahead *ahead) noexcept nogil:
+cdef inline void multiply_both(Part *part, const Weight *weights, const Layer *layer, Ahead *ahead) noexcept nogil:
     """`multiply` for one row, two blocks and three gates, and beside it a piece of a projection."""
     cdef vf sums[6]
-    cdef const float *start = part.start
-    cdef int g
-    if start == NULL:
-        start = part.to
-    clear_vectors(sums, 6)
-    accumulate_both(sums, 2, part.terms, part.x[0] + part.first, weights, part.block_size, layer, ahead)
-    for g in range(6):
-        store(part.to + g * VL, load(start + g * VL) + sums[g])
+    begin_sums(sums, 1, 2, 3, part, weights)
+    accumulate_both(sums, part.terms, part.x[0] + part.first, weights, part.block_size, layer, ahead)
+    finish_sums(sums, 1, 2, 3, part, weights)
 
 
-cdef inline void accumulate_both(vf *sums, const int blocks, Py_ssize_t terms, const float *h, const float *weights,
+cdef inline void accumulate_both(vf *sums, Py_ssize_t terms, const float *h, const Weight *weights,
                                  Py_ssize_t block_size, const Layer *layer, Ahead *ahead) noexcept nogil:
     """`accumulate` for one row, and beside it AHEAD_ROWS rows of a projection, one k for every two of the row's own.
 
@@ -25,90 +20,173 @@ cdef inline void accumulate_both(vf *sums, const int blocks, Py_ssize_t terms, c
     next block, prefetching the row's own weights into L2 (7 to 13 % slower).
     """
     cdef vf projected[24]           # (AHEAD_ROWS, gates)
+    cdef const float *x
+    cdef const Weight *w_ih
+    cdef int together = terms_of(weights)
+    cdef Py_ssize_t k = 0, turn, turns, whole = terms // together
+    cdef int i, half_turn
+    while ahead.block < layer.blocks and k + 1 < whole:
+        turns = min((whole - k) // 2, part_left(layer, ahead, weights))
+        w_ih = block_of_inputs(layer, ahead, weights) + ahead.k * 3 * VL
+        x = ahead.columns + ahead.k * together * AHEAD_ROWS
+        load_vectors(projected, ahead.sums, AHEAD_ROWS * 3)
+        for turn in range(turns):
+            for half_turn in range(2):
+                accumulate_row(sums, k + 2 * turn + half_turn, h, weights, block_size)
+            accumulate_column(projected, turn, x, w_ih)
+        store_vectors(ahead.sums, projected, AHEAD_ROWS * 3)
+        advance(layer, ahead, turns, weights)
+        k += 2 * turns
+    while k < whole:
+        accumulate_row(sums, k, h, weights, block_size)
+        k += 1
+    if together == 2 and terms & 1:
+        accumulate_one(sums, 1, 2, 3, whole, 1, &h, weights, block_size)
+
+
+cdef inline void accumulate_row(vf *sums, Py_ssize_t k, const float *h, const Weight *weights,
+                                Py_ssize_t block_size) noexcept nogil:
+    """`accumulate_one` for the single row, whose vectors of weights are used as they come: registers are few here."""
+    cdef vf x[2]
+    cdef vf vector
+    cdef int b, g, place
+    for place in range(terms_of(weights)):
+        x[place] = input_at(weights, h + k * terms_of(weights) + place)
+    for b in range(2):
+        for g in range(3):
+            vector = vector_at(weights + b * block_size + (k * 3 + g) * VL)
+            for place in range(terms_of(weights)):
+                sums[b * 3 + g] = multiply_add(weights, sums[b * 3 + g], weight_of(weights, vector, place), x[place])
+
+
+cdef inline void accumulate_column(vf *sums, Py_ssize_t k, const float *x, const Weight *weights) noexcept nogil:
+    """`accumulate_one` for the projected rows, whose inputs lie as (terms, AHEAD_ROWS): a pointer to each takes 6 %."""
     cdef vf w[3]
     cdef vf value
-    cdef const float *x[8]
-    cdef const float *w_ih
-    cdef Py_ssize_t begin = 0, k, turn, turns
-    cdef int i, b, g, half
-    while ahead.block < layer.blocks and begin + 1 < terms:
-        turns = min((terms - begin) // 2, part_left(layer, ahead))
-        w_ih = <const float *>layer.w_ih + (ahead.block * layer.inputs + ahead.k) * 3 * VL
+    cdef int i, g, place
+    for g in range(3):
+        w[g] = vector_at(weights + (k * 3 + g) * VL)
+    for place in range(terms_of(weights)):
         for i in range(AHEAD_ROWS):
-            x[i] = ahead.x[i] + ahead.k
+            value = input_at(weights, x + (k * terms_of(weights) + place) * AHEAD_ROWS + i)
             for g in range(3):
-                projected[i * 3 + g] = load(ahead.sums + (i * 3 + g) * VL)
-        for turn in range(turns):
-            for half in range(2):
-                k = begin + 2 * turn + half
-                value = broadcast(h[k])
-                for b in range(blocks):
-                    for g in range(3):
-                        sums[b * 3 + g] = sums[b * 3 + g] + load(weights + b * block_size + (k * 3 + g) * VL) * value
-            for g in range(3):
-                w[g] = load(w_ih + (turn * 3 + g) * VL)
-            for i in range(AHEAD_ROWS):
-                value = broadcast(x[i][turn])
-                for g in range(3):
-                    projected[i * 3 + g] = projected[i * 3 + g] + w[g] * value
-        for i in range(AHEAD_ROWS):
-            for g in range(3):
-                store(ahead.sums + (i * 3 + g) * VL, projected[i * 3 + g])
-        advance(layer, ahead, turns)
-        begin += 2 * turns
-    for k in range(begin, terms):
-        value = broadcast(h[k])
-        for b in range(blocks):
-            for g in range(3):
-                sums[b * 3 + g] = sums[b * 3 + g] + load(weights + b * block_size + (k * 3 + g) * VL) * value
+                sums[i * 3 + g] = multiply_add(weights, sums[i * 3 + g], weight_of(weights, w[g], place), value)
 
 
-cdef inline Py_ssize_t part_left(const Layer *layer, Ahead *ahead) noexcept nogil:
-    """How many inputs the part in progress still wants."""
-    return min(layer.part - ahead.k % layer.part, layer.inputs - ahead.k)
+cdef inline const Weight *block_of_inputs(const Layer *layer, Ahead *ahead, const Weight *kept_in) noexcept nogil:
+    """The weights of the block in progress, behind its head."""
+    cdef const Weight *block = <const Weight *>(layer.w_ih + ahead.block * layer.ih_block)
+    return block + head_of(kept_in, 3)
 
 
-cdef void advance(const Layer *layer, Ahead *ahead, Py_ssize_t terms) noexcept nogil:
-    """`terms` more inputs are summed. A whole part is added to xp as by `multiply`; then the next one begins."""
-    cdef bint first = ahead.k < layer.part
-    cdef int i, g
-    cdef float *xp
-    cdef float *sums
-    ahead.k += terms
-    if ahead.k % layer.part and ahead.k < layer.inputs:
+cdef inline Py_ssize_t words_of_inputs(const Layer *layer, const Weight *kept_in) noexcept nogil:
+    """How many vectors of weights, for each gate, a block of W_ih has."""
+    if Weight is quad:
+        return (layer.inputs + 3) // 4
+    else:
+        return layer.inputs // terms_of(kept_in)
+
+
+cdef inline Py_ssize_t part_left(const Layer *layer, Ahead *ahead, const Weight *kept_in) noexcept nogil:
+    """How many of them the part in progress still wants."""
+    cdef Py_ssize_t part = layer.part // terms_of(kept_in)
+    return min(part - ahead.k % part, words_of_inputs(layer, kept_in) - ahead.k)
+
+
+cdef void advance(const Layer *layer, Ahead *ahead, Py_ssize_t words, const Weight *kept_in) noexcept nogil:
+    """`words` more are summed. A whole part is added to xp as by `multiply`; then the next one begins."""
+    cdef Py_ssize_t part = layer.part // terms_of(kept_in), before = ahead.k
+    cdef Part done
+    cdef vf sums[24]
+    cdef int i
+    ahead.k += words
+    if ahead.k % part and ahead.k < words_of_inputs(layer, kept_in):
         return
-    for i in range(AHEAD_ROWS):
-        for g in range(3):
-            sums = ahead.sums + (i * 3 + g) * VL
-            xp = ahead.xp + ((i * layer.blocks + ahead.block) * 3 + g) * VL
-            store(xp, (load(layer.b_ih + (ahead.block * 3 + g) * VL) if first else load(xp)) + load(sums))
-            store(sums, broadcast(0))
-    if ahead.k == layer.inputs:
+    load_vectors(sums, ahead.sums, AHEAD_ROWS * 3)
+    done.x = ahead.rows
+    done.doubled = head_of(kept_in, 3) > 0
+    done.block_size = 0
+    done.head = <const float *>(block_of_inputs(layer, ahead, kept_in) - head_of(kept_in, 3))
+    done.start = layer.b_ih + ahead.block * 3 * VL if before < part else NULL
+    done.to = ahead.xp + ahead.block * 3 * VL
+    done.stride = layer.blocks * 3 * VL
+    finish_sums(sums, AHEAD_ROWS, 1, 3, &done, kept_in)
+    if ahead.k == words_of_inputs(layer, kept_in):
         ahead.k = 0
         ahead.block += 1
+    begin_part(layer, ahead, kept_in)
 
 
-cdef void begin_ahead(const Layer *layer, Ahead *ahead) noexcept nogil:
-    """Begin with the first block."""
-    cdef int i
-    ahead.k = ahead.block = 0
-    for i in range(AHEAD_ROWS * 3):
-        store(ahead.sums + i * VL, broadcast(0))
-
-
-cdef void finish_ahead(const Layer *layer, Ahead *ahead) noexcept nogil:
-    """The part of `ahead` that is not done yet."""
+cdef inline void begin_part(const Layer *layer, Ahead *ahead, const Weight *kept_in) noexcept nogil:
     cdef vf sums[24]
-    cdef Py_ssize_t terms
+    cdef Part part
+    cdef int i
+    if ahead.block == layer.blocks:
+        return
+    part.first = ahead.k
+    part.block_size = 0
+    part.head = <const float *>(block_of_inputs(layer, ahead, kept_in) - head_of(kept_in, 3))
+    begin_sums(sums, AHEAD_ROWS, 1, 3, &part, kept_in)
+    store_vectors(ahead.sums, sums, AHEAD_ROWS * 3)
+
+
+cdef void begin_ahead_kept(const Layer *layer, Ahead *ahead, const Weight *kept_in) noexcept nogil:
+    cdef Py_ssize_t k
+    cdef int i
+    if AHEAD_ROWS == 0:
+        return
+    ahead.columns = ahead.scratch
+    if Weight is quad:
+        inputs_to_bytes(ahead.x, AHEAD_ROWS // 2, layer.inputs, ahead.scratch + row_of_bytes(layer.hidden), ahead.rows)
+        ahead.columns += row_of_bytes(layer.hidden) + AHEAD_ROWS * row_of_bytes(layer.inputs)
+    else:
+        for i in range(AHEAD_ROWS):
+            ahead.rows[i] = ahead.x[i]
+    for k in range(words_of_inputs(layer, kept_in) * terms_of(kept_in)):
+        for i in range(AHEAD_ROWS):
+            ahead.columns[k * AHEAD_ROWS + i] = ahead.rows[i][k]
+    ahead.k = ahead.block = 0
+    begin_part(layer, ahead, kept_in)
+
+
+cdef void finish_ahead_kept(const Layer *layer, Ahead *ahead, const Weight *kept_in) noexcept nogil:
+    cdef vf sums[24]
+    cdef Py_ssize_t words, turn
+    cdef const float *x
+    cdef const Weight *w_ih
     cdef int i
     if AHEAD_ROWS == 0:
         return
     while ahead.block < layer.blocks:
-        terms = part_left(layer, ahead)
-        for i in range(AHEAD_ROWS * 3):
-            sums[i] = load(ahead.sums + i * VL)
-        accumulate(sums, AHEAD_ROWS, 1, 3, terms, ahead.x, ahead.k,
-                   <const float *>layer.w_ih + (ahead.block * layer.inputs + ahead.k) * 3 * VL, 0)
-        for i in range(AHEAD_ROWS * 3):
-            store(ahead.sums + i * VL, sums[i])
-        advance(layer, ahead, terms)
+        words = part_left(layer, ahead, kept_in)
+        w_ih = block_of_inputs(layer, ahead, kept_in) + ahead.k * 3 * VL
+        x = ahead.columns + ahead.k * terms_of(kept_in) * AHEAD_ROWS
+        load_vectors(sums, ahead.sums, AHEAD_ROWS * 3)
+        for turn in range(words):
+            accumulate_column(sums, turn, x, w_ih)
+        store_vectors(ahead.sums, sums, AHEAD_ROWS * 3)
+        advance(layer, ahead, words, kept_in)
+
+
+cdef void begin_ahead(const Layer *layer, Ahead *ahead) noexcept nogil:
+    """Begin with the first block."""
+    if layer.kept_in == FLOAT32:
+        begin_ahead_kept(layer, ahead, <const float *>NULL)
+    elif layer.kept_in == BFLOAT16:
+        begin_ahead_kept(layer, ahead, <const bf_pair *>NULL)
+    elif layer.kept_in == INT8:
+        begin_ahead_kept(layer, ahead, <const quad *>NULL)
+    elif HAS_HALF:
+        begin_ahead_kept(layer, ahead, <const half *>NULL)
+
+
+cdef void finish_ahead(const Layer *layer, Ahead *ahead) noexcept nogil:
+    """The part of `ahead` that is not done yet."""
+    if layer.kept_in == FLOAT32:
+        finish_ahead_kept(layer, ahead, <const float *>NULL)
+    elif layer.kept_in == BFLOAT16:
+        finish_ahead_kept(layer, ahead, <const bf_pair *>NULL)
+    elif layer.kept_in == INT8:
+        finish_ahead_kept(layer, ahead, <const quad *>NULL)
+    elif HAS_HALF:
+        finish_ahead_kept(layer, ahead, <const half *>NULL)

@@ -39,7 +39,7 @@ cdef enum:
 
 cdef inline Py_ssize_t scratch_of(const Layer *layer, Py_ssize_t rows) noexcept nogil:
     """Floats that a step of `rows` rows, and a projection of any number, want beside inputs and outputs."""
-    cdef Py_ssize_t group = min(rows, <Py_ssize_t>GROUP), size = 0
+    cdef Py_ssize_t group = min(rows, <Py_ssize_t>GROUP), size = 8 * <Py_ssize_t>layer.inputs      # columns of `Ahead`
     if not layer.reset_after:
         size = 2 * group * layer.width                              # z, r * h
     if layer.kept_in == INT8:
@@ -47,17 +47,20 @@ cdef inline Py_ssize_t scratch_of(const Layer *layer, Py_ssize_t rows) noexcept 
     return size
 
 cdef struct Ahead:               # the projection of steps to come, done a piece at a time beside the steps before them
-    const float *const *x       # `ahead_rows` pointers to I floats
-    float *xp                   # (ahead_rows, blocks, 3, VL): where the result goes
+    const float *const *x       # a pointer to I floats for each of `steps_ahead` steps
+    const float *rows[8]        # what is multiplied: `x`, or two rows of bytes for each
+    float *columns              # the same as (I, ahead_rows)
+    float *scratch              # `scratch_of` floats
+    float *xp                   # (steps_ahead, blocks, 3, VL): where the result goes
     float *sums                 # (ahead_rows, 3, VL): of the part in progress of the block in progress
     Py_ssize_t block            # the block in progress; `blocks` when all is done
-    Py_ssize_t k                # the inputs of that block that are summed already
+    Py_ssize_t k                # the inputs of that block that are summed already, in vectors of weights
 
 cdef struct Kernels:
     const char *name
     int vector_length           # VL
     int tile_rows               # rows of the widest tile
-    int ahead_rows              # steps that an `Ahead` projects; 0: these kernels have too few registers for it
+    int ahead_rows              # rows that an `Ahead` multiplies; 0: these kernels have too few registers for it
     bint has_half               # whether a layer may be kept in FLOAT16
     int input_zero              # what is added to 8-bit inputs, so that none is negative
     # xp[i] = x[i] W_ih + b_ih for n rows; xp is (n, blocks, 3, VL); scratch is `scratch_of` floats
@@ -76,3 +79,10 @@ cdef struct Kernels:
     void (*activate)(int activation, Py_ssize_t n, const float *x, float *out) noexcept nogil
     unsigned int (*flush_subnormals)() noexcept nogil
     void (*restore_floating_mode)(unsigned int before) noexcept nogil
+
+
+cdef inline int steps_ahead(const Kernels *kernels, const Layer *layer) noexcept nogil:
+    """Steps that an `Ahead` projects for a layer; 0 where it cannot."""
+    if not layer.reset_after or (layer.kept_in == BFLOAT16 and layer.inputs % 2):
+        return 0
+    return kernels.ahead_rows // 2 if layer.kept_in == INT8 else kernels.ahead_rows

@@ -38,7 +38,8 @@ cdef extern from "simd.h" nogil:
     vf at_most(vf x, float high)
     void prefetch(const float *p)
     void clear_vectors(vf *to, int n)
-    void add_vectors(vf *to, const vf *source, int n)
+    void load_vectors(vf *to, const float *p, int n)
+    void store_vectors(float *p, const vf *source, int n)
     vf sigmoid(vf x)
     vf hyperbolic_tangent(vf x)
     unsigned int flush_subnormals()
@@ -56,8 +57,8 @@ cdef extern from "weights.h" nogil:
         HAS_HALF
         INPUT_ZERO
     vf load_half(const half *p)
-    vf load_first(const bf_pair *p)
-    vf load_second(const bf_pair *p)
+    vf first_of(vf pairs)
+    vf second_of(vf pairs)
     vf broadcast_inputs(const float *p)
     vf dot(vf sums, vf weights, vf inputs)
     vf counted(vf sums)
@@ -130,34 +131,39 @@ cdef inline vf activated(const int activation, vf x) noexcept nogil:
     return x
 
 
-cdef inline vf weight_at(const Weight *p, Py_ssize_t k) noexcept nogil:
-    """A vector of the weights of term k; two terms share a bf_pair."""
-    if Weight is float:
-        return load(p)
-    elif Weight is half:
-        return load_half(p)
-    elif Weight is bf_pair:
-        return load_second(p) if k & 1 else load_first(p)
-    else:
-        return load(<const float *>p)
-
-
-cdef inline Py_ssize_t place_of(const Weight *p, Py_ssize_t k) noexcept nogil:
-    """Where the weights of term k are, in (terms, gates, VL)."""
+cdef inline int terms_of(const Weight *kept_in) noexcept nogil:
+    """How many inputs, as `input_at` takes them, one weight is for."""
     if Weight is bf_pair:
-        return k >> 1
+        return 2
     else:
-        return k
+        return 1
 
 
-cdef inline vf input_at(const Weight *p, const float *x) noexcept nogil:
+cdef inline vf vector_at(const Weight *weights) noexcept nogil:
+    if Weight is float:
+        return load(weights)
+    elif Weight is half:
+        return load_half(weights)
+    else:
+        return load(<const float *>weights)
+
+
+cdef inline vf weight_of(const Weight *kept_in, vf vector, const int place) noexcept nogil:
+    """What is multiplied with the input at `place` of those of a vector of weights."""
+    if Weight is bf_pair:
+        return second_of(vector) if place else first_of(vector)
+    else:
+        return vector
+
+
+cdef inline vf input_at(const Weight *kept_in, const float *x) noexcept nogil:
     if Weight is quad:
         return broadcast_inputs(x)
     else:
         return broadcast(x[0])
 
 
-cdef inline vf multiply_add(const Weight *p, vf sum, vf weights, vf x) noexcept nogil:
+cdef inline vf multiply_add(const Weight *kept_in, vf sum, vf weights, vf x) noexcept nogil:
     if Weight is quad:
         return dot(sum, weights, x)
     else:
@@ -169,41 +175,48 @@ cdef inline void accumulate(vf *sums, const int rows, const int blocks, const in
                             Py_ssize_t block_size) noexcept nogil:
     """sums[row, block, gate, :] += sum over k < terms of x[row][first + k] * weights[block, k, gate, :], k in order."""
     cdef const float *row_x[8]
-    cdef Py_ssize_t k, turn
-    cdef int i, j
+    cdef int i, j, together = terms_of(weights)
+    cdef Py_ssize_t k, turn, turns = terms // 4, whole = terms // together
     for i in range(rows):
         row_x[i] = x[i] + first
-    for turn in range(terms // 4):
-        for j in range(4):
-            accumulate_one(sums, rows, blocks, gates, 4 * turn + j, row_x, weights, block_size)
-    for k in range(terms // 4 * 4, terms):
-        accumulate_one(sums, rows, blocks, gates, k, row_x, weights, block_size)
+    for turn in range(turns):
+        for j in range(4 // together):
+            accumulate_one(sums, rows, blocks, gates, 4 // together * turn + j, together, row_x, weights, block_size)
+    for k in range(4 // together * turns, whole):
+        accumulate_one(sums, rows, blocks, gates, k, together, row_x, weights, block_size)
+    if together == 2 and terms & 1:
+        accumulate_one(sums, rows, blocks, gates, whole, 1, row_x, weights, block_size)
 
 
 cdef inline void accumulate_one(vf *sums, const int rows, const int blocks, const int gates, Py_ssize_t k,
-                                const float *const *row_x, const Weight *weights,
+                                const int terms, const float *const *row_x, const Weight *weights,
                                 Py_ssize_t block_size) noexcept nogil:
+    """The `terms` inputs that the weights at k are for."""
     cdef vf w[12]                   # (blocks, gates)
     cdef vf value
-    cdef Py_ssize_t at = place_of(weights, k) * gates * VL
-    cdef int i, b, g
+    cdef int i, b, g, place
     for b in range(blocks):
         for g in range(gates):
-            w[b * gates + g] = weight_at(weights + b * block_size + at + g * VL, k)
-    for i in range(rows):
-        value = input_at(weights, row_x[i] + k)
-        for g in range(blocks * gates):
-            sums[i * blocks * gates + g] = multiply_add(weights, sums[i * blocks * gates + g], w[g], value)
+            w[b * gates + g] = vector_at(weights + b * block_size + (k * gates + g) * VL)
+    for place in range(terms):
+        for i in range(rows):
+            value = input_at(weights, row_x[i] + k * terms_of(weights) + place)
+            for g in range(blocks * gates):
+                sums[i * blocks * gates + g] = multiply_add(
+                    weights, sums[i * blocks * gates + g], weight_of(weights, w[g], place), value)
 
 
-cdef inline void product(const int rows, const int blocks, const int gates, Part *part,
-                         const Weight *weights) noexcept nogil:
-    """`multiply` for a tile whose size is known when this is compiled, so that its sums stay in registers."""
-    cdef vf sums[24]                # (rows, blocks, gates)
-    cdef const float *start = part.start
-    cdef float *to
-    cdef vf step
-    cdef int i, b, g, at
+cdef inline Py_ssize_t head_of(const Weight *kept_in, const int gates) noexcept nogil:
+    """Weights before the first one of a block: with quads, what its sums start from and the steps of its units."""
+    if Weight is quad:
+        return 2 * gates * VL
+    else:
+        return 0
+
+
+cdef inline void begin_sums(vf *sums, const int rows, const int blocks, const int gates, Part *part,
+                            const Weight *kept_in) noexcept nogil:
+    cdef int i, b, g
     clear_vectors(sums, rows * blocks * gates)
     if Weight is quad:
         if part.first == 0:
@@ -211,7 +224,15 @@ cdef inline void product(const int rows, const int blocks, const int gates, Part
                 for b in range(blocks):
                     for g in range(gates):
                         sums[(i * blocks + b) * gates + g] = load(part.head + b * part.block_size + g * VL)
-    accumulate(sums, rows, blocks, gates, part.terms, part.x, part.first, weights, part.block_size)
+
+
+cdef inline void finish_sums(const vf *sums, const int rows, const int blocks, const int gates, Part *part,
+                             const Weight *kept_in) noexcept nogil:
+    """to = start + sums; sums of bytes are first multiplied with the steps of their row and their unit."""
+    cdef const float *start = part.start
+    cdef float *to
+    cdef vf step
+    cdef int i, b, g, at
     for i in range(rows):
         if Weight is quad:
             to = part.to + (i >> 1 if part.doubled else i) * part.stride
@@ -228,6 +249,15 @@ cdef inline void product(const int rows, const int blocks, const int gates, Part
                 start = to
             for g in range(blocks * gates):
                 store(to + g * VL, load(start + g * VL) + sums[i * blocks * gates + g])
+
+
+cdef inline void product(const int rows, const int blocks, const int gates, Part *part,
+                         const Weight *weights) noexcept nogil:
+    """`multiply` for a tile whose size is known when this is compiled, so that its sums stay in registers."""
+    cdef vf sums[24]                # (rows, blocks, gates)
+    begin_sums(sums, rows, blocks, gates, part, weights)
+    accumulate(sums, rows, blocks, gates, part.terms, part.x, part.first, weights, part.block_size)
+    finish_sums(sums, rows, blocks, gates, part, weights)
 
 
 cdef inline void product_of_rows(const int gates, int rows, Part *part, const Weight *weights) noexcept nogil:
@@ -304,22 +334,19 @@ cdef inline void multiply_all(int rows, int blocks, int gates, Py_ssize_t terms,
     """to[row, block, gate, :] = start[block, gate, :] + x[row] . weights[block, :, gate, :], part by part."""
     cdef Part part = Part(0, 0, x, doubled, block_bytes // <Py_ssize_t>sizeof(Weight), <const float *>weights, start,
                           to, stride)
+    weights += head_of(weights, gates)
     if Weight is quad:
-        weights += 2 * gates * VL
         terms = (terms + 3) // 4
     if doubled:
         rows = 2 * rows
     while True:
         part.terms = min(<Py_ssize_t>layer.part, terms - part.first)
-        if Weight is float:
-            if AHEAD_ROWS and ahead != NULL and ahead.block < layer.blocks and blocks == 2:
-                multiply_both(&part, weights, layer, ahead)
-            else:
-                multiply(rows, blocks, gates, &part, weights)
+        if AHEAD_ROWS and ahead != NULL and ahead.block < layer.blocks and blocks == 2:
+            multiply_both(&part, weights, layer, ahead)
         else:
             multiply(rows, blocks, gates, &part, weights)
         part.first += part.terms
-        weights += place_of(weights, part.terms) * gates * VL
+        weights += part.terms // terms_of(weights) * gates * VL
         part.start = NULL
         if part.first == terms:
             break
@@ -548,13 +575,27 @@ cdef void step(const Layer *layer, Py_ssize_t n, const float *const *x, const fl
         step_kept(layer, n, x, h, h_next, xp, y, scratch, backward, <const half *>NULL)
 
 
+cdef void step_ahead_kept(const Layer *layer, const float *h, float *h_next, const float *xp, float *y, bint backward,
+                          Ahead *ahead, const Weight *kept_in) noexcept nogil:
+    cdef const float *state = h
+    cdef Rows rows = Rows(1, &state, h, NULL, xp, h_next, &y, NULL, ahead)
+    if y == NULL:
+        rows.y = NULL
+    multiplied_rows(h, 1, layer, ahead.scratch, &state, kept_in)
+    step_after(layer, &rows, backward, kept_in)
+
+
 cdef void step_ahead(const Layer *layer, const float *h, float *h_next, const float *xp, float *y, bint backward,
                      Ahead *ahead) noexcept nogil:
     """One step of one row, and a piece of the projection of steps to come."""
-    cdef Rows rows = Rows(1, &h, h, NULL, xp, h_next, &y, NULL, ahead)
-    if y == NULL:
-        rows.y = NULL
-    step_after(layer, &rows, backward, <const float *>NULL)
+    if layer.kept_in == FLOAT32:
+        step_ahead_kept(layer, h, h_next, xp, y, backward, ahead, <const float *>NULL)
+    elif layer.kept_in == BFLOAT16:
+        step_ahead_kept(layer, h, h_next, xp, y, backward, ahead, <const bf_pair *>NULL)
+    elif layer.kept_in == INT8:
+        step_ahead_kept(layer, h, h_next, xp, y, backward, ahead, <const quad *>NULL)
+    elif HAS_HALF:
+        step_ahead_kept(layer, h, h_next, xp, y, backward, ahead, <const half *>NULL)
 
 
 cdef void activate(int activation, Py_ssize_t n, const float *x, float *out) noexcept nogil:

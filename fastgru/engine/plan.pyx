@@ -13,7 +13,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from fastgru.engine.kernels cimport BFLOAT16, FLOAT16, FLOAT32, INT8, Ahead, Kernels, Layer, scratch_of
+from fastgru.engine.kernels cimport BFLOAT16, FLOAT16, FLOAT32, INT8, Ahead, Kernels, Layer, scratch_of, steps_ahead
 
 from fastgru.errors import ShapeError, UnsupportedModelError
 
@@ -151,14 +151,14 @@ cdef class Plan:
             layer.kept_in, precision = FLOAT32, "float32"
         if layer.kept_in == INT8:
             layer.part = MOST_BYTES
+        matrix, steps = reduce(w_ih, precision, f"weight_ih_{name}")
+        layer.w_ih = self.own_weights(matrix, steps, 3, &layer.ih_block)
         bias = b_ih.astype(np.float64)
         bias[: 2 * hidden] += b_hh[: 2 * hidden]
         layer.b_ih = <float *>self.own(pack_vector(bias, 3, length))
         late = np.zeros_like(b_hh)
         late[2 * hidden :] = b_hh[2 * hidden :] if layer.reset_after else 0
         layer.b_hh = <float *>self.own(pack_vector(late, 3, length))
-        matrix, steps = reduce(w_ih, precision, f"weight_ih_{name}")
-        layer.w_ih = self.own_weights(matrix, steps, 3, &layer.ih_block)
         matrix, steps = reduce(w_hh, precision, f"weight_hh_{name}")
         if not layer.reset_after:
             gates = 2

@@ -243,7 +243,7 @@ cdef void run_direction(const Stack *stack, const Call *call, Workspace space, M
             memcpy(h + i * width + unit, call.h0 + (<Py_ssize_t>state * call.batch + order[i]) * layer.hidden + unit,
                    units * sizeof(float))
     meet(member.step_done)
-    if rows == 1 and stack.reset_after and stack.kernels.ahead_rows and layer.kept_in == FLOAT32 and lengths[0] > stack.kernels.ahead_rows:
+    if rows == 1 and steps_ahead(stack.kernels, &layer) and lengths[0] > steps_ahead(stack.kernels, &layer):
         run_one(stack, call, space, member, &layer, direction, source, target)
         memcpy(finals + order[0] * layer.hidden, h + (lengths[0] & 1) * width + unit, units * sizeof(float))
         return
@@ -290,7 +290,7 @@ cdef void run_one(const Stack *stack, const Call *call, Workspace space, Member 
     cdef Py_ssize_t row = call.rows[call.first], length = call.lengths[call.first]
     cdef Py_ssize_t output = stack.directions * <Py_ssize_t>layer.hidden, begin, t, i, at
     cdef Py_ssize_t projected_width = 3 * <Py_ssize_t>layer.blocks * stack.kernels.vector_length
-    cdef Py_ssize_t group = stack.kernels.ahead_rows
+    cdef Py_ssize_t group = steps_ahead(stack.kernels, layer)
     cdef float *h = space.h
     cdef float *h_next = space.h + stack.width
     cdef float *swap
@@ -299,6 +299,7 @@ cdef void run_one(const Stack *stack, const Call *call, Workspace space, Member 
     cdef Ahead ahead
     ahead.xp = space.xp + group * projected_width
     ahead.sums = space.xp + 2 * group * 3 * stack.width
+    ahead.scratch = space.scratch
     ahead.x = space.x_rows
     begin = -group
     while begin < length:

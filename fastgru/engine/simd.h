@@ -70,19 +70,24 @@ FASTGRU_STATIC void store_part(float *p, vf x, int n) /* the first n < VL lanes,
     for (int i = 0; i < n; i++) p[i] = lanes[i];
 }
 
-/* to[0..n) += source[0..n) and to[0..n) = 0, unrolled whatever n is, so that the vectors can stay in registers. */
+/* to[0..n) = 0, and n vectors from and to memory; unrolled whatever n is, so that the vectors can stay in registers:
+ * GCC by itself stops at 16. */
 #if defined(__GNUC__)
 #define UNROLLED _Pragma("GCC unroll 24")
 #else
 #define UNROLLED
 #endif
-FASTGRU_STATIC void add_vectors(vf *to, const vf *source, const int n)
-{
-    UNROLLED for (int i = 0; i < n; i++) to[i] = to[i] + source[i];
-}
 FASTGRU_STATIC void clear_vectors(vf *to, const int n)
 {
     UNROLLED for (int i = 0; i < n; i++) to[i] = broadcast(0);
+}
+FASTGRU_STATIC void load_vectors(vf *to, const float *p, const int n)
+{
+    UNROLLED for (int i = 0; i < n; i++) to[i] = load(p + i * VL);
+}
+FASTGRU_STATIC void store_vectors(float *p, const vf *from, const int n)
+{
+    UNROLLED for (int i = 0; i < n; i++) store(p + i * VL, from[i]);
 }
 
 /* The larger and the smaller of x and a constant; both let a NaN in x pass. MAXPS and MINPS give their second operand

@@ -30,11 +30,8 @@ FASTGRU_STATIC vf load_half(const half *p) { return (vf)vcvt_f32_f16(vld1_f16((c
 FASTGRU_STATIC vf load_half(const half *p) { (void)p; return broadcast(0); }
 #endif
 
-FASTGRU_STATIC vf load_first(const bf_pair *p) { return floats(bits(load((const float *)p)) << 16); }
-FASTGRU_STATIC vf load_second(const bf_pair *p)
-{
-    return floats(bits(load((const float *)p)) & -65536);
-}
+FASTGRU_STATIC vf first_of(vf pairs) { return floats(bits(pairs) << 16); }
+FASTGRU_STATIC vf second_of(vf pairs) { return floats(bits(pairs) & -65536); }
 
 /* Four 8-bit inputs for all lanes. */
 FASTGRU_STATIC vf broadcast_inputs(const float *p)
