@@ -24,6 +24,16 @@ Array = NDArray[Any]
 # Sizes on both sides of every vector length (4, 8, 16), of a pair of blocks and of a cache line.
 SMALL = (1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65)
 LARGE = (100, 128, 255, 256, 512)
+STACKS = [  # inputs, hidden, layers, directions: whole vectors, tails, odd numbers of blocks and a single one
+    (1, 1, 1, 1),
+    (3, 7, 2, 1),
+    (17, 16, 1, 2),
+    (5, 33, 3, 2),
+    (64, 48, 1, 1),
+    (2, 65, 2, 1),
+    (9, 100, 1, 2),
+    (33, 140, 1, 1),
+]
 LEVELS = dispatch.available()
 
 

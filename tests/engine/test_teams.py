@@ -7,20 +7,11 @@ import threading
 
 import numpy as np
 import pytest
-from networks import LEVELS, network, numbers, plan_at, run_python, same_bits, states_of
+from networks import LEVELS, STACKS, network, numbers, plan_at, run_python, same_bits, states_of
 
 from fastgru import GRU, threads
 from fastgru.engine.state import State
 from fastgru.errors import StreamInUseError
-
-NETWORKS = [  # inputs, hidden, layers, directions: fewer blocks than members, odd numbers of blocks, tails
-    (1, 1, 1, 1),
-    (5, 33, 2, 1),
-    (3, 48, 1, 2),
-    (20, 65, 3, 2),
-    (40, 100, 2, 1),
-    (7, 140, 1, 1),
-]
 
 
 def run(plan, x, h0, lengths, shares, team):
@@ -29,7 +20,7 @@ def run(plan, x, h0, lengths, shares, team):
 
 
 @pytest.mark.parametrize("reset_after", [True, False], ids=["reset_after", "reset_before"])
-@pytest.mark.parametrize("shape", NETWORKS, ids=str)
+@pytest.mark.parametrize("shape", STACKS, ids=str)
 @pytest.mark.parametrize("level", LEVELS)
 def test_teams_of_any_size_agree(level, shape, reset_after):
     plan = plan_at(level, network(*shape, reset_after=reset_after))
@@ -64,7 +55,7 @@ def test_a_small_step_has_no_team():
 
 def test_a_gru_of_one_row_uses_a_team(monkeypatch):
     monkeypatch.setattr(threads, "STEP_WORK_PER_MEMBER", 1)
-    for shape in NETWORKS:
+    for shape in STACKS:
         spec = network(*shape)
         x, h0 = numbers(40, shape[0]), numbers(states_of(spec), shape[1])
         wanted = GRU(spec, backend="packed", n_threads=1)(x, h0)

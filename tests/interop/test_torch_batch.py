@@ -6,8 +6,6 @@ first axis it mixes steps where that is the axis of the steps, and a GRU is what
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 
@@ -16,15 +14,8 @@ torch = pytest.importorskip("torch")
 import fastgru  # noqa: E402
 from fastgru.errors import UnsupportedModelError  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("quiet_torch")
 nn, F = torch.nn, torch.nn.functional
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(3)
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 # Each over the axis d, and what the message names.
