@@ -14,7 +14,7 @@ from ..errors import FastGRUError
 from ..spec import GRULayer, GRUSpec, ModelSpec
 from . import keras
 from .described_layers import facts_of, flow_of, layers_of, plain
-from .outline import parts_of, suggested
+from .outline import outlined
 from .part import FilePart
 from .resolve import examined
 from .tensors import listed
@@ -65,10 +65,11 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     """
     spec, unused, problem, advice = _outcome(checkpoint)
     beside = {name for name in checkpoint if checkpoint.format.startswith("keras") and keras.is_beside(name)}
+    suggestion: str | None = None
     if isinstance(spec, ModelSpec):
         layers = layers_of(spec)
     else:
-        parts = parts_of(checkpoint, problem)
+        parts, suggestion = outlined(checkpoint, problem)
         if isinstance(spec, GRUSpec) and [part.kind for part in parts] not in (["GRU"], ["GRUCell"]):
             parts = [FilePart("", "GRU", GRULayer(spec))]
         if spec is None:
@@ -92,7 +93,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         "stored": dict(Counter(checkpoint.stored.get(name, str(array.dtype)) for name, array in checkpoint.items())),
         "loads_as": None if spec is None or problem else "GRU" if isinstance(spec, GRUSpec) else "Model",
         "problem": problem,
-        "suggested_layers": suggested(checkpoint) if spec is None else None,
+        "suggested_layers": suggestion if spec is None else None,
         "advice": advice,
         **({"inputs": [], "outputs": []} if spec is None else flow_of(spec)),
         "layers": layers,
