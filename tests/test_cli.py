@@ -815,6 +815,21 @@ def test_a_kernel_level_that_cannot_be_had_is_one_line(way: str, tmp_path: Path)
     assert len(done.stderr.splitlines()) == 1 and "FASTGRU_ISA='sse9' is not a kernel level" in done.stderr
 
 
+@pytest.mark.parametrize("text", ["abc", "0", "-1", "2.5", "9999"])
+def test_config_refuses_a_number_of_threads_that_a_call_would_refuse(text: str) -> None:
+    done = run_shell("fastgru config", FASTGRU_NUM_THREADS=text)
+    wanted = f"fastgru: error: FASTGRU_NUM_THREADS={text!r}: wanted a whole number from 1 to 1024\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", wanted)
+
+
+def test_config_shows_the_number_of_threads_of_the_environment() -> None:
+    for text, wanted in (("3", 3), ("", None)):
+        assert (
+            json.loads(run_shell("fastgru config --json", FASTGRU_NUM_THREADS=text).stdout)["FASTGRU_NUM_THREADS"]
+            == wanted
+        )
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_end_leaves_no_part_of_a_file(number: signal.Signals, gru_file: str, tmp_path: Path) -> None:
