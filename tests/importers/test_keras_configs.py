@@ -442,8 +442,8 @@ def test_a_layer_with_all_its_options_runs(class_name):
 @pytest.mark.parametrize("make", [one_gru, bidirectional, *OPTIONS])
 def test_any_value_anywhere_in_a_config_gives_a_model_or_an_error_of_ours(make):
     given = make() if callable(make) else of_class(make)
-    endings = endings_of_changes(given.config, lambda config: validate(spec_of(given.replace(config=config))))
-    assert len(endings) > 200 and 0 < endings.count(None) < len(endings)
+    taken, refused = endings_of_changes(given.config, lambda config: validate(spec_of(given.replace(config=config))))
+    assert taken and refused and taken + refused > 200
 
 
 def test_an_empty_model_is_an_error():

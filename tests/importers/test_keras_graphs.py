@@ -391,8 +391,8 @@ def test_any_value_anywhere_in_a_graph_gives_a_model_or_an_error_of_ours(make):
     def made(config):
         validate(spec_of(given.replace(config={**whole, "config": config})))
 
-    endings = endings_of_changes(whole["config"], made)
-    assert len(endings) > 1000 and 0 < endings.count(None) < len(endings)
+    taken, refused = endings_of_changes(whole["config"], made)
+    assert taken and refused and taken + refused > 1000
 
 
 @pytest.mark.parametrize("version", ["3.15.1", "2.4.0", "2.2.4"])
