@@ -149,21 +149,32 @@ def test_a_stream_that_two_threads_step_says_so_or_is_right():
     for _ in range(4000):
         wanted.add(alone.step(x).tobytes())
     wrong: list[str] = []
+    taken, refused = [], []
 
     def steps() -> None:
         for _ in range(2000):
             try:
-                if stream.step(x).tobytes() not in wanted:
-                    wrong.append("bits")
+                y = stream.step(x)
             except StreamInUseError:
-                pass
+                refused.append(1)
+            except BaseException as error:
+                wrong.append(repr(error))
+            else:
+                taken.append(1)
+                if y.tobytes() not in wanted:
+                    wrong.append("bits")
 
     callers = [threading.Thread(target=steps) for _ in range(2)]
     for caller in callers:
         caller.start()
     for caller in callers:
         caller.join(60)
-    assert not wrong
+    assert not wrong and not any(caller.is_alive() for caller in callers)
+    assert taken and len(taken) + len(refused) == 4000
+    stream.reset()
+    alone.reset()
+    for _ in range(5):
+        assert same_bits(stream.step(x), alone.step(x))
 
 
 def test_a_process_with_subinterpreters_goes_on():
@@ -201,7 +212,10 @@ for task in os.listdir("/proc/self/task"):
     try:
         os.sched_setaffinity(int(task), {min(os.sched_getaffinity(0))})
     except ProcessLookupError:  # it has just ended
-        pass
+        assert int(task) not in map(int, os.listdir("/proc/self/task"))
+assert len(os.sched_getaffinity(0)) == 1
 print(fastest())
 """
-    assert float(run_python(code).stdout) < 5e-3  # alone 0.25 ms; in turns on one processor 20 ms
+    ended = run_python(code)
+    assert ended.returncode == 0, ended.stderr
+    assert float(ended.stdout) < 5e-3  # alone 0.25 ms; in turns on one processor 20 ms
