@@ -37,8 +37,9 @@ def outlined(checkpoint: Checkpoint, problem: str | None) -> tuple[list[FilePart
     if isinstance(checkpoint.config, dict) and isinstance(checkpoint.config.get("layers"), (list, dict)):
         return list(_listed(checkpoint, problem or "")), None
     modules = _Modules(checkpoint)
-    pytorch = checkpoint.config is None or checkpoint.format in _PYTORCH
-    return modules.parts(), modules.suggested() if pytorch else None
+    weights = checkpoint.config is None or checkpoint.format in _PYTORCH
+    one = not checkpoint.metadata.get("several")  # no chain takes the layers of several models
+    return modules.parts(), modules.suggested() if weights and one else None
 
 
 class _Modules:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..checkpoint.contents import Checkpoint
+from ..checkpoint.text import shown
 from ..errors import CheckpointError, UnsupportedModelError
 from ..spec import GRUSpec, ModelSpec
 from . import chain
@@ -35,6 +36,12 @@ def spec_from(
     own is taken for its weights, like a state dict, with the options of the modules in it.
     """
     where, tree = checkpoint.path, checkpoint.config
+    several = checkpoint.metadata.get("several")
+    if several and layers is None:
+        raise CheckpointError(
+            f"{where}: the weights may be at {', '.join(map(shown, several))}; wanted one state dict. Name the "
+            "layers of the one you mean by layers=, and pass strict=False; fastgru.read(path) has the names of all"
+        )
     facts: dict[str, Known] | None = None
     if tree:
         from .pytorch_modules import known_of, model_of  # 1 ms, which a file of weights alone does not have to pay
