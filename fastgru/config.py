@@ -10,7 +10,13 @@ __all__ = ["configuration", "show_config"]
 
 
 def configuration() -> dict[str, Any]:
-    """What ``show_config`` prints, as plain data. SciPy's BLAS is looked at only where it is loaded already."""
+    """What ``show_config`` prints, as plain data. SciPy's BLAS is looked at only where it is loaded already.
+
+    Raises
+    ------
+    ShapeError
+        ``FASTGRU_NUM_THREADS`` is no number of threads, so that a call would fail.
+    """
     import platform
     from importlib import metadata  # 17 ms, most of it the standard library's reader of e-mail
 
@@ -36,7 +42,7 @@ def configuration() -> dict[str, Any]:
         "FASTGRU_ISA": os.environ.get("FASTGRU_ISA"),
         "OpenMP": plan.OPENMP,
         "processors available": threads.available(),
-        "FASTGRU_NUM_THREADS": os.environ.get("FASTGRU_NUM_THREADS"),
+        "FASTGRU_NUM_THREADS": threads._from_environment(),
         "forked child (one thread)": threads._forked,
         "BLAS": blas,
     }
@@ -44,6 +50,11 @@ def configuration() -> dict[str, Any]:
 
 def show_config() -> None:
     """Print version, kernels chosen and available, OpenMP, threads and BLAS.
+
+    Raises
+    ------
+    ShapeError
+        ``FASTGRU_NUM_THREADS`` is no number of threads, so that a call would fail.
 
     Examples
     --------

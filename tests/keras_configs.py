@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from altered import changed, paths
 
 from fastgru import reference
 from fastgru.checkpoint.contents import Checkpoint
+from fastgru.errors import FastGRUError
 
 
 def array(*shape, seed=0):
@@ -111,3 +113,24 @@ def keras_states(x, kernel, recurrent, bias=None, reset_after=True, act=np.tanh,
         h = z * h + (1 - z) * act(x_h + h_h)
         states.append(h)
     return np.array(states)
+
+
+# What stands in place of any value: of another type, size or meaning.
+WRONG = [
+    *(None, True, 3, -1, 2.5, 10**4000, "", "x", [], [[]], {}),
+    *({"class_name": {}}, {"config": None}, ["GRU"] * 2, ["x", 0, 0]),
+]
+
+
+def endings_of_changes(config, made):
+    """How many changes of a configuration, each of one value anywhere to a wrong one, are taken, and refused."""
+    taken = refused = 0
+    for place in paths(config):
+        for value in WRONG if place else ():
+            try:
+                made(changed(config, place, value))
+            except FastGRUError:  # and nothing else
+                refused += 1
+            else:
+                taken += 1
+    return taken, refused

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from fastgru.activations import formula
 from fastgru.engine import dispatch
@@ -24,6 +25,16 @@ Array = NDArray[Any]
 # Sizes on both sides of every vector length (4, 8, 16), of a pair of blocks and of a cache line.
 SMALL = (1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65)
 LARGE = (100, 128, 255, 256, 512)
+STACKS = [  # inputs, hidden, layers, directions: whole vectors, tails, odd numbers of blocks and a single one
+    (1, 1, 1, 1),
+    (3, 7, 2, 1),
+    (17, 16, 1, 2),
+    (5, 33, 3, 2),
+    (64, 48, 1, 1),
+    (2, 65, 2, 1),
+    (9, 100, 1, 2),
+    (33, 140, 1, 1),
+]
 LEVELS = dispatch.available()
 
 
@@ -73,6 +84,8 @@ def states_of(spec: GRUSpec) -> int:
     return spec.num_layers * spec.directions
 
 
+# Two threads that wait for each other at every small product take four times as long where others use the machine.
+@ThreadpoolController().wrap(limits=1, user_api="blas")
 def batched_reference(
     spec: GRUSpec, x: Array, h0: Array | None = None, lengths: Sequence[int] | Array | None = None
 ) -> tuple[Array, Array]:

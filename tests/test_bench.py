@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ from fastgru.bench.peers import BEST_OF, OWN, PEERS
 from fastgru.bench.results import FIGURES, ratio, result, row
 from fastgru.bench.scenarios import SCENARIOS
 from fastgru.bench.statistics import summary
-from fastgru.spec import GRUSpec
+from fastgru.spec import Flatten, GRUSpec, Input, ModelSpec, Node
 
 KEYS = (
     *("scenario", "case", "steps", "batch", "inputs", "hidden", "layers", "directions", "lengths", "threads", "system"),
@@ -374,6 +377,46 @@ def test_more_threads_than_processors_are_refused() -> None:
 def test_a_process_that_fails_says_its_last_words() -> None:
     with pytest.raises(fastgru.FastGRUError, match=r"measures with 1 threads ended with 1: (.|\n)*KeyError: 'wheel'"):
         runner.run([case()], {"gru": random_gru(2, 2)}, ["wheel"], [1], 0.01)
+
+
+def test_what_a_case_cannot_have_is_told_without_a_traceback() -> None:
+    fixed = ModelSpec((Input("x", (4000, 4000)),), (Node("flat", Flatten(), ("x",)),), ("flat",))
+    with pytest.raises(fastgru.FastGRUError, match=r"^whole: its input 'x' is too large to try: 32,000,000 num"):
+        runner.run([Case("Offline", "whole", "gru", 2, 2)], {"gru": fixed}, ["fastgru"], [1], 0.01)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked at as Linux shows them")
+def test_the_process_that_measures_ends_when_the_one_that_started_it_is_killed(tmp_path: Path) -> None:
+    code = """
+import subprocess
+from fastgru.bench import runner
+from fastgru.bench.cases import Case, random_gru
+class Told(subprocess.Popen):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        print(self.pid, flush=True)
+subprocess.Popen = Told
+runner.run([Case("Offline", "long", "gru", 10, 2)], {"gru": random_gru(2, 2)}, ["fastgru"], [1], 120.0)
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # what a process leaves that is killed
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as starting:
+        assert starting.stdout is not None
+        measuring = int(starting.stdout.readline())
+        assert is_running(measuring)
+        time.sleep(0.5)
+        starting.kill()
+    until = time.monotonic() + 20
+    while is_running(measuring) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not is_running(measuring)
+
+
+def is_running(process: int) -> bool:
+    """Whether there is such a process that has not ended; one that nobody waits for is there as a zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_engines_that_are_missing_are_named_with_the_line_that_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,6 +146,18 @@ def test_threads_that_are_not_there_are_an_error(gru_file: str, capsys: pytest.C
     assert "threads: got 1000" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("steps", [10**8, 10**12, 10**40])
+def test_more_steps_than_memory_can_hold_are_one_line(
+    gru_file: str, steps: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", gru_file, *QUICK, "--steps", str(steps)]) == 1
+    error = capsys.readouterr().err
+    assert f"{steps} steps" in error and "ask for fewer steps" in error and len(error.splitlines()) == 1
+    assert main(["bench", SUNSPOTS, *QUICK, "--scenario", "single-stream", "--steps", str(10**7)]) == 1
+    error = capsys.readouterr().err
+    assert "ask for fewer" in error and len(error.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

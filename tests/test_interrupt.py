@@ -23,7 +23,7 @@ blas = ThreadpoolController().select(internal_api="openblas")
 before = [library["num_threads"] for library in blas.info()]
 def interrupt(*_): raise KeyboardInterrupt
 signal.signal(signal.SIGALRM, interrupt)
-interrupts, until = 0, time.monotonic() + 2
+interrupts, until = 0, time.monotonic() + 1
 while time.monotonic() < until:
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.0011)    # once, so that none comes while this one is dealt with

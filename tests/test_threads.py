@@ -148,7 +148,7 @@ def test_the_gil_is_free_during_a_call(precision, backend, what):
     worker.start()
     try:
         inside = 0
-        for _ in range(5):
+        for _ in range(3):
             start = time.perf_counter()
             call()
             end = time.perf_counter()
@@ -157,7 +157,7 @@ def test_the_gil_is_free_during_a_call(precision, backend, what):
     finally:
         over.set()
         worker.join(30)
-    assert inside >= 5
+    assert inside >= 3
 
 
 FORK = """
@@ -227,7 +227,8 @@ print(ended)
     assert result.stdout.strip() == str([0] * 8), result.stderr
 
 
-def test_many_threads_on_few_processors_give_the_same():
+def test_many_threads_on_few_processors_give_the_same(monkeypatch):
+    monkeypatch.setattr(threads, "available", lambda: 32)  # no more than these are ever used
     spec, x = network(5, 33, 2), numbers(40, 20, 5)
     wanted = GRU(spec, n_threads=1, backend="packed")(x)
     for n_threads in (2, 7, 32):
@@ -243,11 +244,13 @@ import numpy as np, fastgru
 weights = {"weight_ih_l0": np.zeros((6, 3), "f4"), "weight_hh_l0": np.zeros((6, 2), "f4")}
 gru = fastgru.from_torch(weights, n_threads=1024)
 gru(np.zeros((1, 2, 3)))
+fastgru.threads.available = lambda: 1024  # or there would be no more threads than processors
 resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 try:
-    print(gru(np.zeros((1024, 2, 3)))[0].shape)
-except (fastgru.FastGRUError, MemoryError) as error:
-    print("refused:", error)
+    gru(np.zeros((1024, 2, 3)))
+except fastgru.FastGRUError as error:
+    print(error)
 """
     result = run_python(code)
-    assert result.returncode == 0, (signal.Signals(-result.returncode) if result.returncode < 0 else result.stderr)
+    assert result.returncode == 0, signal.Signals(-result.returncode) if result.returncode < 0 else result.stderr
+    assert "n_threads: the system let this process start" in result.stdout

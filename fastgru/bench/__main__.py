@@ -1,6 +1,7 @@
 """The process that measures: ``python -m fastgru.bench FOLDER``, started by ``runner`` with what is in the folder.
 
-It writes lines of JSON, and nothing else, to its standard output; engines that print do so on standard error.
+It writes lines of JSON, and nothing else, to its standard output; engines that print do so on standard error. Nothing
+comes by its standard input, which ends when the process that started it has gone, however that ended; then it ends too.
 """
 
 from __future__ import annotations
@@ -8,47 +9,70 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..errors import FastGRUError
 from ..load import load
 from ..spec import GRUSpec
 from .cases import Case
 from .measure import expected, measure, measure_model
 from .others import NOTEWORTHY, others
 
+Tell = Callable[[dict[str, Any]], None]
+
 
 def main(folder: Path) -> None:
-    """Measure every case of the folder's request."""
+    """Measure every case of the folder's request; a case that cannot be measured is told, and is the last."""
+    threading.Thread(target=_end_with, args=(os.dup(0),), daemon=True).start()
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
 
     def tell(message: dict[str, Any]) -> None:
         channel.write(json.dumps(message) + "\n")
         channel.flush()
 
-    def advance(count: int) -> None:
-        tell({"advance": count})
-
     request = json.loads((folder / "request.json").read_text())
     for number, described in enumerate(request["cases"]):
         case = Case(**described)
-        spec = load(folder / f"{case.model}.safetensors").spec
-        threads, common = request["threads"], (request["systems"], request["threads"], request["seconds"])
-        kept = folder / f"expected-{number}.npy"  # the next number of threads wants the same
-        if isinstance(spec, GRUSpec) and not kept.exists():
-            np.save(kept, expected(case, spec))
-        with others() as used:
-            if isinstance(spec, GRUSpec):
-                rows = measure(case, spec, *common, np.load(kept), advance)
-            else:
-                rows = measure_model(case, spec, *common, advance)
-        tell({"rows": rows})
-        if used.cores is not None and used.cores > NOTEWORTHY:
-            note = f"{case.name}, threads {threads}: other processes used {used.cores:.2f} cores meanwhile"
-            tell({"note": f"{note}, so these figures are not those of an idle machine"})
+        try:
+            _measure(case, folder, folder / f"expected-{number}.npy", request, tell)
+        except (FastGRUError, MemoryError) as error:
+            tell({"error": f"{case.name}: {error}"})
+            return
+
+
+def _end_with(other_side: int) -> None:
+    """End this process when nobody can write to the pipe any more."""
+    while os.read(other_side, 1):
+        pass
+    os._exit(1)
+
+
+def _measure(case: Case, folder: Path, kept: Path, request: dict[str, Any], tell: Tell) -> None:
+    """Tell the rows of one case; ``kept`` is for its right outputs, which the next number of threads wants too."""
+
+    def advance(count: int) -> None:
+        tell({"advance": count})
+
+    spec = load(folder / f"{case.model}.safetensors").spec
+    threads, common = request["threads"], (request["systems"], request["threads"], request["seconds"])
+    if isinstance(spec, GRUSpec) and not kept.exists():
+        np.save(kept, expected(case, spec))
+    with others() as used:
+        if isinstance(spec, GRUSpec):
+            rows = measure(case, spec, *common, np.load(kept), advance)
+        else:
+            rows = measure_model(case, spec, *common, advance)
+    tell({"rows": rows})
+    if used.cores is not None and used.cores > NOTEWORTHY:
+        note = f"{case.name}, threads {threads}: other processes used {used.cores:.2f} cores meanwhile"
+        tell({"note": f"{note}, so these figures are not those of an idle machine"})
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from .results import result
 __all__ = ["parts", "run"]
 
 LAST_LINES = 12
+MOST_NUMBERS = 2**26  # of a case's inputs or outputs: 256 MiB, and three times that with those in float64
 POOLS = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "VECLIB_MAXIMUM")  # libraries with a NAME_NUM_THREADS
 
 
@@ -63,13 +64,15 @@ def run(
     Raises
     ------
     ShapeError
-        More threads are asked for than there are processors.
+        More threads are asked for than there are processors, or a case has more numbers than are tried.
     FastGRUError
-        A process that measures failed; the message has its last lines.
+        A case cannot be measured, or a process that measures failed; the message has its last lines.
     """
     for count in threads:
         if count > available():
             raise ShapeError(f"threads: got {count}, but this process may use {available()} processors")
+    for case in cases:
+        _check_size(case, models[case.model])
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
     with tempfile.TemporaryDirectory(prefix="fastgru-bench-") as folder:
@@ -80,6 +83,8 @@ def run(
             Path(folder, "request.json").write_text(json.dumps({**request, "seconds": seconds}))
             with closing(_messages(folder, count)) as messages:
                 for message in messages:
+                    if "error" in message:
+                        raise FastGRUError(message["error"])
                     rows += message.get("rows", [])
                     notes += [message["note"]] if "note" in message else []
                     advance(message.get("advance", 0))
@@ -91,6 +96,17 @@ def parts(cases: Sequence[Case], systems: Sequence[str], threads: Sequence[int])
     return 2 * len(cases) * len(systems) * len(threads)
 
 
+def _check_size(case: Case, spec: GRUSpec | ModelSpec) -> None:
+    """Raise before a process is started that would take all memory; a whole model looks at its inputs itself."""
+    if isinstance(spec, GRUSpec):
+        features = max(spec.input_size, spec.hidden_size * spec.directions)
+        if case.batch * case.steps * features > MOST_NUMBERS:
+            raise ShapeError(
+                f"{case.name}: its sequences would have {case.batch * case.steps * features:,} numbers, and at most "
+                f"{MOST_NUMBERS:,} are tried; ask for fewer steps or a smaller batch"
+            )
+
+
 def _messages(folder: str, threads: int) -> Generator[dict[str, Any], None, None]:
     """Start the process, and hand on what it tells until it ends; it is ended where nobody listens any more."""
     said = Path(folder, f"said-{threads}.txt")
@@ -98,12 +114,12 @@ def _messages(folder: str, threads: int) -> Generator[dict[str, Any], None, None
         with on_cores(threads):
             process = subprocess.Popen(
                 [sys.executable, "-m", "fastgru.bench", folder],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # nothing is written: it ends with this process, and so does the other
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env=_environment(threads),
             )
-        assert process.stdout is not None
+        assert process.stdin is not None and process.stdout is not None
         try:
             for line in process.stdout:
                 yield json.loads(line)
@@ -112,6 +128,7 @@ def _messages(folder: str, threads: int) -> Generator[dict[str, Any], None, None
             if process.poll() is None:
                 process.kill()
                 process.wait()
+            process.stdin.close()
             process.stdout.close()
     if status != 0:
         last = "\n".join(said.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:])

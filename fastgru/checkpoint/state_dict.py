@@ -1,13 +1,14 @@
 """Where the weights are in what a PyTorch file holds, and what each is called once nesting and wrappers are gone.
 
 Owns the choice among the usual places of a state dict or a whole module; it is a choice only where exactly one place
-fits. Every walk is iterative and bounded, because a file may nest and share its values without end.
+fits, and where several do, all are taken by their full names. Every walk is iterative and bounded, because a file may
+nest and share its values without end.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -42,7 +43,7 @@ class StateDict(Fields):
     """What was chosen: records by final name, where they were, and what else is in the file.
 
     ``modules`` is the tree of classes and options where whole modules hold the weights, ``whole`` the class of the one
-    that is the model.
+    that is the model, ``several`` the places that may all be meant, where these are more than one.
     """
 
     container: str
@@ -50,30 +51,36 @@ class StateDict(Fields):
     skipped: list[str]
     modules: dict[str, Any] | None = None
     whole: str = ""
+    several: Sequence[str] = ()
 
 
 def find_state_dict(root: Any, where: str) -> StateDict:
-    """The one state dict, or the one whole module, in the tree ``root``.
+    """The one state dict, or the one whole module, in the tree ``root``; or several, by names that begin with theirs.
 
     Raises
     ------
     CheckpointError
-        There is none, or there are several candidates; the message lists them.
+        There is none.
     """
     path: list[str] = []
     skipped: list[str] = []
+    several: list[str] = []
     node = root
     while (module := as_module(node)) is None:
         entries = entries_of(node)
         if entries is None:
             raise _not_a_state_dict(node, ".".join(path) or TOP, where)
-        key = _choose(entries, ".".join(path) or TOP, where)
-        if key is None:
+        places = _places(entries)
+        several = [place or ".".join(path) or TOP for place in places] if len(places) > 1 else []
+        if None in places:
             break
         prefix = "".join(f"{part}." for part in path)
-        skipped += [prefix + _key_text(other) for other in entries if other != key]
-        path.append(key)
-        node = entries[key]
+        skipped += [prefix + _key_text(other) for other in entries if other not in places]
+        if several:
+            node = {key: value for key, value in entries.items() if key in places}
+            break
+        path += filter(None, places)
+        node = entries[path[-1]]
         if len(path) > MAX_CONTAINERS:
             raise CheckpointError(f"{where}: its containers are nested deeper than {MAX_CONTAINERS}")
     tensors = _flatten(node, at_top=not path, skipped=skipped, where=where)
@@ -83,23 +90,17 @@ def find_state_dict(root: Any, where: str) -> StateDict:
     if module is not None:
         return StateDict(container, tensors, skipped, module_tree(module, where), class_of(module))
     if any(as_module(value) for value in (entries_of(node) or {}).values()):
-        return StateDict(container, tensors, skipped, module_tree(node, where))
-    return StateDict(container, _without_wrappers(tensors, where), skipped)
+        return StateDict(container, tensors, skipped, module_tree(node, where), several=several)
+    return StateDict(container, _without_wrappers(tensors, where), skipped, several=several)
 
 
-def _choose(entries: dict[Any, Any], place: str, where: str) -> str | None:
-    """The key of the container to go into; None where ``entries`` themselves are the state dict."""
-    containers = [key for key in CONTAINERS if _holds_weights(entries.get(key))]
+def _places(entries: dict[Any, Any]) -> list[str | None]:
+    """Where the weights may be: keys of containers to go into, and None for ``entries`` themselves."""
+    containers: list[str | None] = [key for key in CONTAINERS if _holds_weights(entries.get(key))]
     # A tensor at the top makes it a state dict where it is called as parameters are; beside a container there may be
     # others: a best loss, a generator's state, the weights of classes.
     own = any(isinstance(value, TensorRecord) and _names_a_parameter(key) for key, value in entries.items())
-    candidates = ([place] if own else []) + containers
-    if len(candidates) > 1:
-        raise CheckpointError(
-            f"{where}: the weights may be at {', '.join(map(shown, candidates))}; wanted one state dict. "
-            "Save the one you mean on its own: torch.save(checkpoint[name], path)"
-        )
-    return containers[0] if containers else None
+    return [None, *containers] if own or not containers else containers
 
 
 def _names_a_parameter(key: Any) -> bool:

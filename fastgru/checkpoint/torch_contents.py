@@ -32,8 +32,9 @@ def torch_checkpoint(
 ) -> Checkpoint:
     """The weights in ``tree`` as arrays.
 
-    ``metadata`` says where they were (``container``), of which class a whole module was (``whole_module``), and what
-    else there was (``skipped``); ``config`` is the tree of ``module_tree`` where there were modules.
+    ``metadata`` says where they were (``container``), which places may all be meant (``several``), of which class a
+    whole module was (``whole_module``), and what else there was (``skipped``); ``config`` is what ``module_tree`` gives
+    where there were modules.
     """
     found = find_state_dict(tree, opened.path)
     if len(found.tensors) > MAX_TENSORS:
@@ -43,6 +44,8 @@ def torch_checkpoint(
     metadata: dict[str, Any] = {"skipped": found.skipped}
     if found.container:
         metadata["container"] = found.container
+    if found.several:
+        metadata["several"] = list(found.several)
     if found.whole:
         metadata["whole_module"] = found.whole
     return Checkpoint(opened.path, format, tensors, found.modules, metadata, maker.stored)

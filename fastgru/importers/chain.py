@@ -82,8 +82,11 @@ def model_spec(tensors: Tensors, layers: Sequence[LayerItem], where: str, known:
     """
     if isinstance(layers, (str, Layer, Named)) or not isinstance(layers, Iterable):
         raise DTypeError(f"layers= is {type(layers).__name__}, wanted a list of module names and layers")
-    items = list(layers)
-    modules = modules_of(tensors, known_with(items, known))
+    return _model_of(tensors, list(layers), where, modules_of(tensors, known_with(layers, known)))
+
+
+def _model_of(tensors: Tensors, items: Sequence[LayerItem], where: str, modules: Modules) -> ModelSpec:
+    """``model_spec`` of modules that are known."""
     for item in items:
         _check_item(item, modules, where)
     taken: set[str] = set()
@@ -107,7 +110,7 @@ def known_with(items: object, known: Facts | None = None) -> dict[str, Known]:
     return facts
 
 
-def suggest(tensors: Tensors, known: Facts | None = None) -> str:
+def suggest(tensors: Tensors, modules: Modules) -> str:
     """The ``layers=[...]`` to start from; empty where a module is ``in_the_way``, or the modules are a ``misfit``.
 
     Modules come in the file's order. Where that order cannot run and the order embeddings, convolutions, GRUs, linear
@@ -115,17 +118,17 @@ def suggest(tensors: Tensors, known: Facts | None = None) -> str:
     GRU, ``Last()`` stands between them, or ``FinalState()`` where the GRU has two directions, because that is what most
     classifiers do; the file itself does not say.
     """
-    items = _suggestion(tensors, known)
-    if not items or in_the_way(tensors, known) or misfit(tensors, known):
+    items = _suggestion(tensors, modules)
+    if not items or in_the_way(modules) or misfit(tensors, modules):
         return ""
     written = (f"fastgru.{item}" if not isinstance(item, str) else _quoted(item) for item in items)
     return f"layers=[{', '.join(written)}]"
 
 
-def assumptions(tensors: Tensors, known: Facts | None = None) -> str:
+def assumptions(modules: Modules) -> str:
     """A line on what the file does not say of its modules and how to say it, or nothing."""
     words = []
-    for module in modules_of(tensors, known).values():
+    for module in modules.values():
         names = [name for name in OPTION_NAMES.get(module.kind, ()) if name in _DEFAULTS and name not in module.options]
         if names:
             words.append(f"{module.prefix!r} ({', '.join(f'{name} {_DEFAULTS[name]}' for name in names)})")
@@ -141,20 +144,20 @@ def assumptions(tensors: Tensors, known: Facts | None = None) -> str:
 _DEFAULTS = {"stride": "1", "padding": "0", "dilation": "1", "eps": "1e-5"}
 
 
-def in_the_way(tensors: Tensors, known: Facts | None = None) -> list[Module]:
+def in_the_way(modules: Modules) -> list[Module]:
     """The modules that are not supported, without which no chain uses every tensor of the file."""
-    return [module for module in modules_of(tensors, known).values() if module.kind not in _ORDER]
+    return [module for module in modules.values() if module.kind not in _ORDER]
 
 
-def misfit(tensors: Tensors, known: Facts | None = None) -> str:
+def misfit(tensors: Tensors, modules: Modules) -> str:
     """Why the modules cannot run in the order that would be suggested, or nothing."""
-    items = _suggestion(tensors, known)
-    return _failure(items, tensors, known) if len(items) <= _MOST_TRIED else ""
+    items = _suggestion(tensors, modules)
+    return _failure(items, tensors, modules) if len(items) <= _MOST_TRIED else ""
 
 
-def embeddings(tensors: Tensors, known: Facts | None = None) -> set[str]:
+def embeddings(tensors: Tensors, modules: Modules) -> set[str]:
     """The prefixes of the lone matrices that the suggested chain takes for an Embedding."""
-    modules, items = modules_of(tensors, known), _suggestion(tensors, known)
+    items = _suggestion(tensors, modules)
     return {
         str(item)
         for place, item in enumerate(items)
@@ -162,22 +165,20 @@ def embeddings(tensors: Tensors, known: Facts | None = None) -> set[str]:
     }
 
 
-def suggested_modules(tensors: Tensors, known: Facts | None = None) -> list[Module]:
+def suggested_modules(tensors: Tensors, modules: Modules) -> list[Module]:
     """The modules of ``suggest``, in its order."""
-    found = [module for module in modules_of(tensors, known).values() if module.kind in _ORDER]
+    found = [module for module in modules.values() if module.kind in _ORDER]
     if len(found) > _MOST_TRIED:
         return found
-    own = {name: tensors[name] for module in found for name in module.names}
     by_kind = sorted(found, key=lambda module: _ORDER.index(module.kind))
     orders = [[module.prefix for module in order] for order in (found, by_kind)]
-    return by_kind if _failure(orders[0], own, known) and not _failure(orders[1], own, known) else found
+    return by_kind if _failure(orders[0], tensors, modules) and not _failure(orders[1], tensors, modules) else found
 
 
-def contents(tensors: Tensors, known: Facts | None = None, most: int = 40) -> str:
+def contents(tensors: Tensors, modules: Modules, most: int = 40) -> str:
     """One line a module: its prefix, what it looks like, and its weights' shapes."""
-    modules = list(modules_of(tensors, known).values())
     lines = []
-    for module in modules[:most]:
+    for module in list(modules.values())[:most]:
         shapes = ", ".join(f"{_leaf(name)} {tensors[name].shape}" for name in module.names[:4])
         more = ", ..." if len(module.names) > 4 else ""
         lines.append(f"  {_quoted(module.prefix)}: {module.looks_like} ({shapes}{more})")
@@ -299,21 +300,21 @@ def _free_name(name: str, taken: set[str]) -> str:
     return free
 
 
-def _suggestion(tensors: Tensors, known: Facts | None) -> list[LayerItem]:
+def _suggestion(tensors: Tensors, modules: Modules) -> list[LayerItem]:
     """The items of ``suggest``, whether or not they run."""
-    modules = suggested_modules(tensors, known)
-    items: list[LayerItem] = [module.prefix for module in modules]
-    last = max((place for place, module in enumerate(modules) if module.kind == "gru"), default=len(modules))
-    if any(module.kind in ("linear", "matrix") for module in modules[last + 1 :]):
-        both = any(name.endswith("_reverse") for name in modules[last].names)
+    ordered = suggested_modules(tensors, modules)
+    items: list[LayerItem] = [module.prefix for module in ordered]
+    last = max((place for place, module in enumerate(ordered) if module.kind == "gru"), default=len(ordered))
+    if any(module.kind in ("linear", "matrix") for module in ordered[last + 1 :]):
+        both = any(name.endswith("_reverse") for name in ordered[last].names)
         items.insert(last + 1, FinalState() if both else Last())
     return items
 
 
-def _failure(items: Sequence[LayerItem], tensors: Tensors, known: Facts | None) -> str:
+def _failure(items: Sequence[LayerItem], tensors: Tensors, modules: Modules) -> str:
     """Why these items in this order make no model whose sizes fit, or nothing."""
     try:
-        validate(model_spec(tensors, items, "the file", known))
+        validate(_model_of(tensors, items, "the file", modules))
     except FastGRUError as error:
         return str(error).removeprefix("the file: ")
     return ""

@@ -15,7 +15,7 @@ from ..spec import GRULayer, GRUSpec, ModelSpec
 from ..spec.gru import check_gru
 from . import keras
 from .described_layers import facts_of, flow_of, layers_of, plain
-from .outline import parts_of, suggested
+from .outline import outlined
 from .part import FilePart
 from .resolve import examined
 from .tensors import listed
@@ -74,11 +74,12 @@ def described(checkpoint: Checkpoint) -> tuple[dict[str, Any], list[GRUSpec | Mo
     """What ``describe`` gives, and what it describes: the whole, or the GRUs among the parts of a file."""
     spec, unused, problem, advice = _outcome(checkpoint)
     beside = {name for name in checkpoint if checkpoint.format.startswith("keras") and keras.is_beside(name)}
+    suggestion: str | None = None
     if isinstance(spec, ModelSpec):
         layers = layers_of(spec)
         models: list[GRUSpec | ModelSpec] = [spec]
     else:
-        parts = parts_of(checkpoint, problem)
+        parts, suggestion = outlined(checkpoint, problem)
         if isinstance(spec, GRUSpec) and [part.kind for part in parts] not in (["GRU"], ["GRUCell"]):
             parts = [FilePart("", "GRU", GRULayer(spec))]
         if spec is None:
@@ -103,7 +104,7 @@ def described(checkpoint: Checkpoint) -> tuple[dict[str, Any], list[GRUSpec | Mo
         "stored": dict(Counter(checkpoint.stored.get(name, str(array.dtype)) for name, array in checkpoint.items())),
         "loads_as": None if spec is None or problem else "GRU" if isinstance(spec, GRUSpec) else "Model",
         "problem": problem,
-        "suggested_layers": suggested(checkpoint) if spec is None else None,
+        "suggested_layers": suggestion if spec is None else None,
         "advice": advice,
         **({"inputs": [], "outputs": []} if spec is None else flow_of(spec)),
         "layers": layers,

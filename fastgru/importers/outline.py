@@ -21,29 +21,25 @@ from .pytorch import Known, Module, modules_of
 from .pytorch_layers import BUILDERS, layers_of_kind
 from .pytorch_modules import known_of
 
-__all__ = ["parts_of", "suggested"]
+__all__ = ["outlined"]
 
 _KERAS = ("keras", "keras-h5", "keras-weights")
 _PYTORCH = ("pytorch-zip", "pytorch-legacy", "torchscript", "torch-export")
 
 
-def parts_of(checkpoint: Checkpoint, problem: str | None) -> list[FilePart]:
-    """The parts in the file's order; ``problem`` is why the whole cannot be loaded."""
+def outlined(checkpoint: Checkpoint, problem: str | None) -> tuple[list[FilePart], str | None]:
+    """The parts in the file's order, and the ``layers=[...]`` to paste for a file of weights, or None.
+
+    ``problem`` is why the whole cannot be loaded.
+    """
     if checkpoint.format in _KERAS:
-        return _of_keras(checkpoint)
+        return _of_keras(checkpoint), keras_outline.suggested(checkpoint)
     if isinstance(checkpoint.config, dict) and isinstance(checkpoint.config.get("layers"), (list, dict)):
-        return list(_listed(checkpoint, problem or ""))
-    return _Modules(checkpoint).parts()
-
-
-def suggested(checkpoint: Checkpoint) -> str | None:
-    """The ``layers=[...]`` to paste for a file of weights, or None."""
-    if checkpoint.format in _KERAS:
-        return keras_outline.suggested(checkpoint)
-    if checkpoint.config is not None and checkpoint.format not in _PYTORCH:
-        return None
+        return list(_listed(checkpoint, problem or "")), None
     modules = _Modules(checkpoint)
-    return chain.suggest(modules.tensors, modules.known) or None
+    weights = checkpoint.config is None or checkpoint.format in _PYTORCH
+    one = not checkpoint.metadata.get("several")  # no chain takes the layers of several models
+    return modules.parts(), modules.suggested() if weights and one else None
 
 
 class _Modules:
@@ -60,6 +56,7 @@ class _Modules:
         self.known: dict[str, Known] = known_of(tree) if tree and "children" in tree else {}  # a whole pickled module
         options = {prefix: facts.options for prefix, facts in self.known.items()}
         self.tensors, self._sources = fold(checkpoint.tensors, options)
+        self.modules = modules_of(self.tensors, self.known)
 
     def _renamed(self, checkpoint: Checkpoint) -> Checkpoint:
         try:
@@ -70,10 +67,12 @@ class _Modules:
         return checkpoint.replace(tensors={names[name]: array for name, array in checkpoint.items()})
 
     def parts(self) -> list[FilePart]:
-        modules = modules_of(self.tensors, self.known)
-        ordered = any(module.kind == "gru" for module in modules.values())
-        embeddings = chain.embeddings(self.tensors, self.known) if ordered else None
-        return [self._part(module, embeddings) for module in modules.values()]
+        ordered = any(module.kind == "gru" for module in self.modules.values())
+        embeddings = chain.embeddings(self.tensors, self.modules) if ordered else None
+        return [self._part(module, embeddings) for module in self.modules.values()]
+
+    def suggested(self) -> str | None:
+        return chain.suggest(self.tensors, self.modules) or None
 
     def _part(self, module: Module, embeddings: set[str] | None) -> FilePart:
         """One module; a lone matrix is an Embedding or a Linear where there is a GRU to stand before or behind."""

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..checkpoint.contents import Checkpoint
+from ..checkpoint.text import shown
 from ..errors import CheckpointError, UnsupportedModelError
 from ..spec import GRUSpec, ModelSpec
 from . import chain
 from .folded import fold
 from .options import Options
-from .pytorch import Known, modules_of, refuse_parametrised
+from .pytorch import Known, Module, modules_of, refuse_parametrised
 from .pytorch_layers import checked_gru
 from .quantised import unclear
 from .tensors import UsedTensors, listed
@@ -35,6 +36,12 @@ def spec_from(
     own is taken for its weights, like a state dict, with the options of the modules in it.
     """
     where, tree = checkpoint.path, checkpoint.config
+    several = checkpoint.metadata.get("several")
+    if several and layers is None:
+        raise CheckpointError(
+            f"{where}: the weights may be at {', '.join(map(shown, several))}; wanted one state dict. Name the "
+            "layers of the one you mean by layers=, and pass strict=False; fastgru.read(path) has the names of all"
+        )
     facts: dict[str, Known] | None = None
     if tree:
         from .pytorch_modules import known_of, model_of  # 1 ms, which a file of weights alone does not have to pay
@@ -70,7 +77,7 @@ def _only_gru(tensors: UsedTensors, known: Facts, where: str, strict: bool) -> s
         return stacks[0]
     if not modules:
         raise CheckpointError(f"{where}: holds no tensors, wanted the weights of a GRU")
-    found = f"It holds:\n{chain.contents(tensors, known)}"
+    found = f"It holds:\n{chain.contents(tensors, modules)}"
     others = [module for module in modules.values() if module.kind in ("lstm", "rnn")]
     if not stacks and others:
         raise UnsupportedModelError(
@@ -82,29 +89,29 @@ def _only_gru(tensors: UsedTensors, known: Facts, where: str, strict: bool) -> s
     named = listed([prefix for prefix in modules if several or prefix != stacks[0]], 8)
     more = "more than one GRU" if several else "more than a GRU"
     reason = f"{where}: holds weights and not the order of its layers, and {more}: {named}"
-    raise _unordered(tensors, known, reason, found)
+    raise _unordered(tensors, modules, reason, found)
 
 
 def _unordered(
-    tensors: Mapping[str, np.ndarray], known: Facts, reason: str, found: str
+    tensors: Mapping[str, np.ndarray], modules: Mapping[str, Module], reason: str, found: str
 ) -> CheckpointError | UnsupportedModelError:
     """The error for a file of several modules: a line that loads it, or what keeps every line from that."""
-    blocking = chain.in_the_way(tensors, known)
+    blocking = chain.in_the_way(modules)
     if blocking:
         named = ", ".join(f"{module.prefix!r} ({module.looks_like})" for module in blocking[:8])
         return UnsupportedModelError(
             f"{reason}; not supported: {named}{', ...' if blocking[8:] else ''}\n{found}\n"
             "What runs without these can be loaded: name its layers by layers=, and pass strict=False"
         )
-    misfit = chain.misfit(tensors, known)
+    misfit = chain.misfit(tensors, modules)
     if misfit:
         return CheckpointError(
             f"{reason}; in the file's order they make no chain ({misfit})\n{found}\n"
             "Name those that make one by layers=, in the order in which they run; strict=False leaves out the rest"
         )
-    line = chain.suggest(tensors, known)
+    line = chain.suggest(tensors, modules)
     choice = f"{chain.CHOICE}.\n" if "fastgru." in line else ""
-    assumed = chain.assumptions(tensors, known)
+    assumed = chain.assumptions(modules)
     return CheckpointError(
         f"{reason}\n{found}\nName the layers in the order in which they run, for example\n  {line}\n{choice}"
         "Other layers without weights, such as fastgru.Activation('relu'), are not in the file: add them"

@@ -173,7 +173,7 @@ def test_export_that_computes_with_its_weights_again_and_again(bounded, loaded):
 
 
 def test_export_that_uses_a_weight_very_often(bounded, loaded):
-    names = ["x", *(f"y{index}" for index in range(3000))]
+    names = ["x", *(f"y{index}" for index in range(1500))]
     nodes = [operation("linear.default", new, input=old, weight="p_w") for old, new in pairwise(names)]
     for run in (bounded, loaded):
         got = run(big(nodes, names[-1]))

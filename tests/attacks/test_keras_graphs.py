@@ -6,12 +6,12 @@ Each ends in a model or a FastGRUError, within 2 s and little memory, and nothin
 from __future__ import annotations
 
 import sys
-import time
-import tracemalloc
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from bounds import ending, in_little_memory, soon
 from keras_configs import (
     array,
     called,
@@ -34,31 +34,15 @@ from fastgru.errors import CheckpointError, FastGRUError, UnsupportedModelError
 from fastgru.importers import describe, spec_of
 from fastgru.spec import ModelSpec
 
-SECONDS = 2.0
-SLACK = 64 << 20
 
-
-def ending(given: Checkpoint, layers=None, traced=False):
+def ended(given: Checkpoint, layers=None, traced=False):
     """What a file ends in: a specification or the error; with ``traced`` its memory is watched and not its time."""
-    if traced:
-        tracemalloc.start()
-    start = time.process_time()
-    try:
-        return spec_of(given, layers=layers)
-    except FastGRUError as error:
-        return error
-    finally:
-        spent = time.process_time() - start
-        if traced:
-            peak = tracemalloc.get_traced_memory()[1]
-            tracemalloc.stop()
-            assert peak < SLACK, f"{peak >> 20} MiB"
-        else:
-            assert spent < SECONDS, f"{spent:.1f} s"
+    with in_little_memory() if traced else soon():
+        return ending(partial(spec_of, layers=layers), given)
 
 
 def refused(given: Checkpoint, kind=CheckpointError, layers=None) -> str:
-    error = ending(given, layers)
+    error = ended(given, layers)
     assert isinstance(error, kind), error
     assert len(str(error)) < 3000
     return str(error)
@@ -100,7 +84,7 @@ def test_thousands_of_layers_are_a_model():
     names = ["x", *(f"d{place}" for place in range(6_000))]
     layers = [dropout(name, (tensor(before),)) for before, name in pairwise(names)]
     given = graph(*layers[::-1], output=names[-1])
-    assert isinstance(ending(given), ModelSpec)
+    assert isinstance(ended(given), ModelSpec)
 
 
 def test_a_layer_that_is_called_a_million_times():
@@ -187,7 +171,7 @@ def test_sizes_that_cannot_be(class_name, key, size):
     tensors = gru_tensors("layers/gru", 4, 3) | {"layers/embedding/vars/0": array(9, 4)}
     tensors |= {"layers/dense/vars/0": array(4, 3), "layers/dense/vars/1": array(3)}
     tensors |= {"layers/conv1d/vars/0": array(1, 4, 2), "layers/conv1d/vars/1": array(2)}
-    assert isinstance(ending(checkpoint([layer(class_name, "odd", **config)], tensors)), CheckpointError)
+    assert isinstance(ended(checkpoint([layer(class_name, "odd", **config)], tensors)), CheckpointError)
 
 
 def test_sizes_that_no_memory_has():
@@ -199,14 +183,14 @@ def test_sizes_that_no_memory_has():
         [layer("Conv1D", "c", filters=huge, kernel_size=huge, dilation_rate=huge)],
         [layer("MaxPooling1D", "m", pool_size=huge)], [layer("Permute", "p", dims=list(range(1, 10_000)))],
     ):  # fmt: skip
-        ending(checkpoint(made, {"layers/dense/vars/0": np.zeros((0, huge), np.float32)}))
+        ended(checkpoint(made, {"layers/dense/vars/0": np.zeros((0, huge), np.float32)}))
 
 
 def test_an_input_of_any_shape():
     for shape in ([None] * 1000, [None, 2**31], [None, 0], [None, None, None], [], [[[]]], "abc", {}, 3):
         given = checkpoint([layer("Dropout", "d")], {}, shape=(None, 4))
         given.config["config"]["layers"][0]["config"]["batch_shape"] = shape
-        ending(given)
+        ended(given)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +201,7 @@ def test_names_that_lead_elsewhere_are_only_names(name):
     given = checkpoint([made, gru(name)], {})
     assert "'layers/sequential/layers/gru/cell/vars/0' is missing" in refused(given)
     tensors = gru_tensors("layers/sequential/layers/gru", 4, 3) | gru_tensors("layers/gru", 3, 3)
-    spec = ending(checkpoint([made, gru(name)], tensors))
+    spec = ended(checkpoint([made, gru(name)], tensors))
     assert isinstance(spec, ModelSpec) and len({node.name for node in spec.nodes}) == 2
 
 
@@ -231,9 +215,9 @@ def test_long_names_of_models_in_models_do_not_add_up():
     for _ in range(18):
         inner = layer("Sequential", "m" * 255, layers=[inner])
     calls = [(tensor("x"),)] * 500
-    spec = ending(graph(called(inner, *calls, name="last")))
+    spec = ended(graph(called(inner, *calls, name="last")))
     assert isinstance(spec, ModelSpec) and max(len(node.name) for node in spec.nodes) < 300
-    ending(graph(called(inner, *calls[:100], name="last")), traced=True)
+    ended(graph(called(inner, *calls[:100], name="last")), traced=True)
 
 
 @pytest.mark.parametrize(
@@ -264,9 +248,9 @@ def test_classes_and_functions_are_only_words(made, monkeypatch):
     spec_of(checkpoint([gru()], gru_tensors("layers/gru", 4, 3)))  # imports what it needs
     imported, known, real = [], {*sys.modules, ""}, builtins.__import__
     monkeypatch.setattr(builtins, "__import__", lambda *what: imported.append(what[0]) or real(*what))
-    ended = ending(given)
+    error = ended(given)
     monkeypatch.undo()
-    assert isinstance(ended, FastGRUError), ended
+    assert isinstance(error, FastGRUError), error
     assert {name for name in imported if name not in known} == set()
 
 
@@ -289,7 +273,7 @@ WRONG_NODES = [
 def test_calls_of_wrong_types(nodes, made):
     given = graph(called(made, (tensor("x"),)), tensors=gru_tensors("layers/gru", 4, 3))
     given.config["config"]["layers"][1]["inbound_nodes"] = nodes
-    ending(given)
+    ended(given)
 
 
 def test_masks_of_many_masks():
@@ -303,8 +287,8 @@ def test_masks_of_many_masks():
     given = graph_checkpoint([given_input("x", 6, 4), *layers], [["x", 0, 0]], [[f"s{count - 1}", 0, 0]], {})
     for version in ("3.15.1", "2.15.0"):
         given.metadata["keras_version"] = version
-        assert isinstance(ending(given), ModelSpec)
-        ending(given, traced=True)
+        assert isinstance(ended(given), ModelSpec)
+        ended(given, traced=True)
 
 
 def test_lists_that_name_one_array_for_many_layers():
@@ -328,14 +312,14 @@ def test_shared_numbers_that_lie():
     tensors = {"layers/dense/vars/0": array(4, 3), "layers/dense/vars/1": array(3)}
     assert "'layers/gru/cell/vars/0' is missing" in refused(checkpoint([one, other], tensors))
     for number in (-1, 2**80, True, "1", [1], {}):
-        ending(checkpoint([one | {"shared_object_id": number}] * 2, tensors))
+        ended(checkpoint([one | {"shared_object_id": number}] * 2, tensors))
 
 
 def test_weights_without_a_config_of_thousands_of_layers():
     tensors = {f"layers/dense_{place}/vars/0": np.zeros((3, 3), np.float32) for place in range(5_000)}
     given = Checkpoint("some.weights.h5", "keras-weights", tensors, None, {"names": {}})
     refused(given)
-    assert isinstance(ending(given, layers=[f"dense_{place}" for place in range(5_000)]), ModelSpec)
+    assert isinstance(ended(given, layers=[f"dense_{place}" for place in range(5_000)]), ModelSpec)
 
 
 def test_whatever_is_refused_is_described(tmp_path):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 import numpy as np
 import pytest
 import safetensors
 
+import fastgru
 from fastgru.checkpoint.contents import Checkpoint
 from fastgru.checkpoint.opened import open_checkpoint
 from fastgru.checkpoint.safetensors_file import read_safetensors
 from fastgru.errors import CheckpointError
+from fastgru.importers import describe
 
 
 def raw(header, data: bytes = bytes(16), length: int | None = None) -> bytes:
@@ -121,3 +124,30 @@ def test_what_is_read_after_a_change_of_one_byte_is_what_the_library_reads(outco
             assert got.keys() == wanted.keys()
             assert all(got[name].tobytes() == bytes(each["data"]) for name, each in wanted.items())
     assert read > 80
+
+
+def seconds(work) -> float:
+    """The least of two times, of the process."""
+    times = []
+    for _ in range(2):
+        start = time.process_time()
+        work()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def test_thousands_of_tiny_modules_are_refused_in_little_more_time_than_they_are_read(file_of):
+    """Twice the time here, and six times where the modules are worked out anew for each thing said of them."""
+    header, names = {}, ["rnn.weight_ih_l0", "rnn.weight_hh_l0", *(f"m{place}.weight" for place in range(4_000))]
+    for place, name in enumerate(names):
+        shape, at = ([3, 1], 12 * place) if place < 2 else ([1], 24 + 4 * (place - 2))
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + 4 * shape[0]]}
+    path = file_of(raw(header, bytes(24 + 4 * 4_000)))
+
+    def refused() -> None:
+        with pytest.raises(CheckpointError, match="more than a GRU"):
+            fastgru.load(path)
+
+    reading = seconds(lambda: fastgru.read(path))
+    assert seconds(refused) < 4 * reading + 0.1
+    assert seconds(lambda: describe(fastgru.read(path))) < 8 * reading + 0.1

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from beside import beside
 from keras_h5_writer import CONFIG, fixed, gru_arrays, keras1_gru, layers_bytes, variable, variables_bytes
 
 from fastgru.checkpoint import read
 from fastgru.errors import CheckpointError, MissingDependencyError, UnsupportedModelError
 
-MODELS = Path(__file__).parents[2].parent / "shared" / "models"
 VERSIONS = {"keras_version": b"2.2.4", "backend": b"tensorflow"}
 DENSE = {"dense_1/kernel:0": np.ones((2, 4), "f4"), "dense_1/bias:0": np.zeros(4, "f4")}
 GRU = {f"gru_1/{name}": array for name, array in gru_arrays().items()}
@@ -368,16 +367,16 @@ def test_reading_needs_the_file_and_one_copy_of_its_arrays(file_of, read_with_pe
         assert len(checkpoint) == 2 and peak <= 2.2 * path.stat().st_size
 
 
-@pytest.mark.skipif(not MODELS.is_dir(), reason="the real models are not beside the project")
 def test_the_real_model_of_rnnoise():
-    checkpoint = read(MODELS / "rnnoise" / "weights.hdf5")
+    path = beside("models/rnnoise/weights.hdf5")
+    checkpoint = read(path)
     assert checkpoint.format == "keras-h5" and checkpoint.metadata["keras_version"] == "2.2.2"
     assert checkpoint.config["class_name"] == "Model" and checkpoint.metadata["skipped"] == ["optimizer_weights"]
     assert list(checkpoint.metadata["weight_names"]) == [
         "main_input", "input_dense", "vad_gru", "concatenate_1", "noise_gru", "concatenate_2", "denoise_gru",
         "denoise_output", "vad_output",
     ]  # fmt: skip
-    with h5py.File(MODELS / "rnnoise" / "weights.hdf5") as file:
+    with h5py.File(path) as file:
         for name, array in checkpoint.items():
             assert np.array_equal(array, file["model_weights"][name][()])
     assert checkpoint["denoise_gru/denoise_gru/kernel:0"].shape == (114, 288)

@@ -104,9 +104,10 @@ def test_modules_side_by_side_in_a_dictionary_are_told_by_their_keys(file_of):
     assert checkpoint.metadata["skipped"] == ["epoch"] and "whole_module" not in checkpoint.metadata
 
 
-def test_two_whole_modules_in_usual_places_are_an_error_that_lists_them(file_of):
-    with pytest.raises(CheckpointError, match="'model', 'ema'"):
-        read(file_of(torch_bytes({"model": linear(), "ema": linear()})))
+def test_two_whole_modules_in_usual_places_are_read_under_their_names(file_of):
+    checkpoint = read(file_of(torch_bytes({"epoch": 3, "model": linear(), "ema": linear()})))
+    assert list(checkpoint) == ["model.weight", "ema.weight"] and checkpoint.metadata["several"] == ["model", "ema"]
+    assert list(checkpoint.config["children"]) == ["model", "ema"] and checkpoint.metadata["skipped"] == ["epoch"]
 
 
 def test_an_empty_place_for_a_module_is_none(file_of):

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from checkpoint_writers import Call, Name, Storage, Tensor, tensor, torch_bytes, torch_records, zip_bytes
 
+import fastgru
 from fastgru.checkpoint import read
 from fastgru.errors import CheckpointError
+from fastgru.importers import describe
 
 numbers = np.random.default_rng(0)
 ODD = np.array([0.0, -0.0, 1.5, -2.25, np.inf, -np.inf, np.nan, 65504.0, 6e-8], np.float32)
@@ -195,17 +197,30 @@ def test_an_averaged_model_loses_its_prefix_beside_its_counter(file_of):
     assert list(read(file_of(torch_bytes(value)))) == ["n_averaged", "w"]
 
 
-def test_two_candidates_are_an_error_that_lists_them(file_of):
-    value = {"model": tensors_of(gru_arrays()), "ema": tensors_of(gru_arrays())}
-    with pytest.raises(CheckpointError, match="'model', 'ema'"):
-        read(file_of(torch_bytes(value)))
+def test_two_state_dicts_are_read_under_their_names_and_one_is_loaded_by_its_own(file_of):
+    arrays, others = gru_arrays(), {name: -array for name, array in gru_arrays().items()}
+    value = {"model": tensors_of(arrays), "ema": {"gru": tensors_of(others)}, "optimizer": {"x": tensor(ODD)}}
+    path = file_of(torch_bytes({"checkpoint": 1, "net": value}))
+    checkpoint = read(path)
+    wanted = {f"model.{name}": array for name, array in arrays.items()}
+    check(checkpoint, wanted | {f"ema.gru.{name}": array for name, array in others.items()})
+    assert checkpoint.metadata["skipped"] == ["checkpoint", "net.optimizer"]
+    assert checkpoint.metadata["several"] == ["model", "ema"] and checkpoint.metadata["container"] == "net"
+    with pytest.raises(CheckpointError, match=r"may be at 'model', 'ema'; .*layers=.*strict=False"):
+        fastgru.load(path)
+    with pytest.warns(UserWarning, match=r"no layer uses the tensors 'model\."):
+        gru = fastgru.load(path, layers="ema.gru", strict=False)
+    assert np.array_equal(gru.spec.layers[0][0].w_hh, others["weight_hh_l0"])
+    found = describe(checkpoint)
+    assert found["suggested_layers"] is None and [part["name"] for part in found["layers"]] == ["model", "ema.gru"]
 
 
-def test_parameters_at_the_top_beside_a_container_are_an_error(file_of):
+def test_parameters_at_the_top_beside_a_container_are_read_with_it(file_of):
     for name in ("fc.weight", "weight_ih_l0"):
-        value = {name: tensor(np.ones(2, "<f4")), "model": tensors_of(gru_arrays())}
+        path = file_of(torch_bytes({name: tensor(np.ones(2, "<f4")), "model": tensors_of(gru_arrays())}))
+        assert list(read(path)) == [name, *(f"model.{each}" for each in gru_arrays())]
         with pytest.raises(CheckpointError, match="'the top level', 'model'"):
-            read(file_of(torch_bytes(value)))
+            fastgru.load(path)
 
 
 def test_other_tensors_at_the_top_beside_a_container_are_skipped_by_name(file_of):

@@ -7,6 +7,7 @@ import pytest
 
 from fastgru.errors import CheckpointError, DTypeError, ShapeError, UnsupportedModelError
 from fastgru.importers.chain import embeddings, in_the_way, misfit, model_spec, suggest
+from fastgru.importers.pytorch import modules_of
 from fastgru.spec import Activation, Dense, Dropout, Embedding, FinalState, GRULayer, Last, Max, Mean, validate
 
 
@@ -28,6 +29,14 @@ def linear(prefix, inputs, outputs):
 
 
 TAGGER = {"words.weight": array(20, 4), **gru("rnn", 4, 3), **linear("fc", 3, 2)}
+
+
+def suggestion(tensors):
+    return suggest(tensors, modules_of(tensors))
+
+
+def taken_for_embeddings(tensors):
+    return embeddings(tensors, modules_of(tensors))
 
 
 def kinds(spec):
@@ -133,35 +142,35 @@ def test_an_empty_list_is_an_error():
 
 def test_the_suggestion_keeps_the_files_order_and_puts_last_after_the_last_gru():
     tensors = {"words.weight": array(20, 4), **gru("a", 4, 3), **gru("b", 3, 3), **linear("fc", 3, 2)}
-    assert suggest(tensors) == 'layers=["words", "a", "b", fastgru.Last(), "fc"]'
+    assert suggestion(tensors) == 'layers=["words", "a", "b", fastgru.Last(), "fc"]'
 
 
 def test_the_suggestion_has_no_last_where_no_linear_layer_follows():
-    assert suggest(gru("a", 4, 3) | gru("b", 3, 3)) == 'layers=["a", "b"]'
+    assert suggestion(gru("a", 4, 3) | gru("b", 3, 3)) == 'layers=["a", "b"]'
 
 
 def test_the_suggestion_for_a_sorted_file_puts_its_layers_in_an_order_that_runs():
     tensors = {name: TAGGER[name] for name in sorted(TAGGER)}
     assert next(iter(tensors)) == "fc.bias"
-    assert suggest(tensors) == 'layers=["words", "rnn", fastgru.Last(), "fc"]'
+    assert suggestion(tensors) == 'layers=["words", "rnn", fastgru.Last(), "fc"]'
 
 
 def test_the_suggestion_quotes_names():
-    assert suggest(gru('a"b', 4, 3) | gru("c", 3, 3)) == 'layers=["a\\"b", "c"]'
+    assert suggestion(gru('a"b', 4, 3) | gru("c", 3, 3)) == 'layers=["a\\"b", "c"]'
 
 
 def test_nothing_is_suggested_that_could_not_be_loaded():
-    assert suggest(TAGGER | {"norm.weight": array(3)}) == ""
-    assert [module.prefix for module in in_the_way(TAGGER | {"norm.weight": array(3)})] == ["norm"]
+    assert suggestion(TAGGER | {"norm.weight": array(3)}) == ""
+    assert [module.prefix for module in in_the_way(modules_of(TAGGER | {"norm.weight": array(3)}))] == ["norm"]
     heads = TAGGER | linear("other", 3, 5)
-    assert suggest(heads) == ""
-    assert "'other'" in misfit(heads)
+    assert suggestion(heads) == ""
+    assert "'other'" in misfit(heads, modules_of(heads))
 
 
 def test_the_suggestion_takes_the_final_state_of_two_directions():
     both = gru("rnn", 4, 3) | gru("rnn", 4, 3, end="_l0_reverse")
-    assert suggest(both | linear("fc", 6, 2)) == 'layers=["rnn", fastgru.FinalState(), "fc"]'
-    assert suggest(both | gru("top", 6, 3) | linear("fc", 3, 2)) == 'layers=["rnn", "top", fastgru.Last(), "fc"]'
+    assert suggestion(both | linear("fc", 6, 2)) == 'layers=["rnn", fastgru.FinalState(), "fc"]'
+    assert suggestion(both | gru("top", 6, 3) | linear("fc", 3, 2)) == 'layers=["rnn", "top", fastgru.Last(), "fc"]'
 
 
 @pytest.mark.parametrize("name", ["Last", "Last()", "fastgru.Last()", "Activation('tanh')"])
@@ -172,13 +181,13 @@ def test_a_layer_written_as_a_name_says_how_to_write_it(name):
 
 
 def test_a_matrix_is_an_embedding_where_the_suggestion_takes_it_for_one():
-    assert embeddings(TAGGER | {"out.weight": array(2, 2)}) == {"words"}
-    assert embeddings({"first.weight": array(4, 20), **gru("rnn", 4, 3)}) == set()
+    assert taken_for_embeddings(TAGGER | {"out.weight": array(2, 2)}) == {"words"}
+    assert taken_for_embeddings({"first.weight": array(4, 20), **gru("rnn", 4, 3)}) == set()
 
 
 def test_the_suggestion_can_be_pasted():
     class fastgru:
         Last = Last
 
-    layers = eval(suggest(TAGGER).removeprefix("layers="), {"fastgru": fastgru})
+    layers = eval(suggestion(TAGGER).removeprefix("layers="), {"fastgru": fastgru})
     validate(model_spec(TAGGER, layers, "file"))

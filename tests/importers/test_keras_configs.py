@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import numpy as np
 import pytest
-from keras_configs import array, checkpoint, gru, gru_tensors, keras_states, layer, one_gru
+from keras_configs import array, checkpoint, endings_of_changes, gru, gru_tensors, keras_states, layer, one_gru
 
 from fastgru import Model, reference
 from fastgru.errors import CheckpointError, FastGRUError, UnsupportedModelError
@@ -441,30 +439,11 @@ def test_a_layer_with_all_its_options_runs(class_name):
     assert np.isfinite(Model(spec_of(of_class(class_name)))(array(6, 4))).all()
 
 
-WRONG = [None, True, 3, -1, 2.5, 10**4000, "", "x", [], [[]], {}, {"class_name": {}}, ["GRU"] * 2, {"config": None}]
-
-
 @pytest.mark.parametrize("make", [one_gru, bidirectional, *OPTIONS])
 def test_any_value_anywhere_in_a_config_gives_a_model_or_an_error_of_ours(make):
-    build = make if callable(make) else lambda: of_class(make)
-    places = list(paths(build().config))
-    assert len(places) > 15
-    for place in places:
-        for value in WRONG:
-            given = build()
-            target = given.config
-            for key in place[:-1]:
-                target = target[key]
-            target[place[-1]] = value
-            with contextlib.suppress(FastGRUError):  # and nothing else
-                validate(spec_of(given))
-
-
-def paths(tree, above=()):
-    keys = tree if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
-    for key in keys:
-        yield (*above, key)
-        yield from paths(tree[key], (*above, key))
+    given = make() if callable(make) else of_class(make)
+    taken, refused = endings_of_changes(given.config, lambda config: validate(spec_of(given.replace(config=config))))
+    assert taken and refused and taken + refused > 200
 
 
 def test_an_empty_model_is_an_error():

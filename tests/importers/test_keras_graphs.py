@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
-
 import numpy as np
 import pytest
 from keras_configs import (
     array,
     called,
     checkpoint,
+    endings_of_changes,
     functional,
     graph_checkpoint,
     gru,
@@ -385,28 +383,16 @@ def test_a_shared_layer_has_its_tensors_where_it_comes_first(shared):
     np.testing.assert_array_equal(one, other)
 
 
-WRONG = [None, True, 3, -1, 2.5, 10**4000, "", "x", [], [[]], {}, {"class_name": {}}, ["x", 0, 0], {"config": None}]
-
-
 @pytest.mark.parametrize("make", [two_inputs, lambda: masked(tensor("not_two"))])
 def test_any_value_anywhere_in_a_graph_gives_a_model_or_an_error_of_ours(make):
-    whole = make()
-    for place in paths(whole.config["config"]):
-        for value in WRONG:
-            given = copy.deepcopy(whole.config)
-            target = given["config"]
-            for key in place[:-1]:
-                target = target[key]
-            target[place[-1]] = value
-            with contextlib.suppress(FastGRUError):  # and nothing else
-                validate(spec_of(type(whole)(whole.path, whole.format, whole.tensors, given, whole.metadata)))
+    given = make()
+    whole = given.config
 
+    def made(config):
+        validate(spec_of(given.replace(config={**whole, "config": config})))
 
-def paths(tree, above=()):
-    keys = tree if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
-    for key in keys:
-        yield (*above, key)
-        yield from paths(tree[key], (*above, key))
+    taken, refused = endings_of_changes(whole["config"], made)
+    assert taken and refused and taken + refused > 1000
 
 
 @pytest.mark.parametrize("version", ["3.15.1", "2.4.0", "2.2.4"])

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from beside import beside
 from keras_configs import array, functional, h5, keras_states, old_layer
 
 import fastgru
@@ -201,13 +200,10 @@ def test_other_names_of_classes():
     assert Model(spec_of(given))(X[0]).shape == (4,)
 
 
-SHARED = Path(__file__).parents[3] / "shared" / "models" / "rnnoise"
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared checkpoints are not there")
 def test_a_real_model_of_keras_2_2_2():
     """Three GRUs in a functional graph, one with relu, and a custom constraint in the config."""
-    model, wanted = fastgru.load(SHARED / "weights.hdf5"), np.load(SHARED / "expected.npz")
+    folder = beside("models/rnnoise")
+    model, wanted = fastgru.load(folder / "weights.hdf5"), np.load(folder / "expected.npz")
     denoise, vad = model(wanted["x"])
     assert np.abs(denoise - wanted["denoise"]).max() <= 2e-6
     assert np.abs(vad - wanted["vad"]).max() <= 2e-6

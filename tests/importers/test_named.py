@@ -10,7 +10,7 @@ from fastgru.errors import CheckpointError, DTypeError
 from fastgru.importers import spec_of
 from fastgru.importers.chain import assumptions, model_spec, suggest
 from fastgru.importers.named import Named
-from fastgru.importers.pytorch import Known
+from fastgru.importers.pytorch import Known, modules_of
 from fastgru.spec import (
     Activation,
     BatchNormalization,
@@ -114,13 +114,13 @@ def test_a_prefix_that_is_not_in_the_file_lists_the_modules():
 
 def test_a_suggestion_says_what_it_assumes():
     tensors = {name: tensor for name, tensor in MODEL.items() if not name.startswith("act")}
-    assert suggest(tensors) == 'layers=["conv", "batch", "rnn", fastgru.Last(), "norm", "fc"]'
-    said = assumptions(tensors)
+    assert suggest(tensors, modules_of(tensors)) == 'layers=["conv", "batch", "rnn", fastgru.Last(), "norm", "fc"]'
+    said = assumptions(modules_of(tensors))
     for part in ("'conv' (stride 1, padding 0, dilation 1)", "'batch' (eps 1e-5)", "fastgru.Named('conv', padding=1)"):
         assert part in said
-    assert assumptions({"fc.weight": array(2, 3)}) == ""
+    assert assumptions(modules_of({"fc.weight": array(2, 3)})) == ""
     known = {"norm": Known("layer_norm", "LayerNorm", {"eps": 1e-3})}
-    assert assumptions({"norm.weight": array(3), "norm.bias": array(3)}, known) == ""
+    assert assumptions(modules_of({"norm.weight": array(3), "norm.bias": array(3)}, known)) == ""
 
 
 def test_a_named_module_shows_how_it_is_written():

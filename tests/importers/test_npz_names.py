@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from beside import beside
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "checkpoint"))
 from archive_writers import gru_arrays
@@ -15,7 +16,6 @@ import fastgru
 from fastgru.errors import CheckpointError
 from fastgru.importers.npz import torch_names
 
-G2P = Path(__file__).parents[2].parent / "shared" / "models" / "g2p"
 MATRIX, VECTOR = np.zeros((3, 4), "f4"), np.zeros(3, "f4")
 
 
@@ -70,24 +70,22 @@ def test_what_is_unused_is_called_as_in_the_file(tmp_path):
 @pytest.mark.parametrize("name", ["enc", "dec"])
 def test_the_real_encoder_and_decoder(name):
     """What is published was computed in float32, and is itself 2.4e-6 from the float64 result."""
-    if not G2P.exists():
-        pytest.skip("g2p is not beside the repository")
-    expected = np.load(G2P / f"{name}.npz")
+    folder = beside("models/g2p")
+    expected = np.load(folder / f"{name}.npz")
     for precision, bound in (("float64", 2.5e-6), ("float32", 4e-6)):
-        model = fastgru.load(G2P / "checkpoint20.npz", layers=[name], strict=False, precision=precision)
+        model = fastgru.load(folder / "checkpoint20.npz", layers=[name], strict=False, precision=precision)
         assert np.abs(model(expected["x"]) - expected["y"]).max() <= bound
     gru = fastgru.from_torch({key[len(name) + 1 :].replace("w_", "weight_").replace("b_", "bias_"): value
-                              for key, value in fastgru.read(G2P / "checkpoint20.npz").items()
+                              for key, value in fastgru.read(folder / "checkpoint20.npz").items()
                               if key.startswith((f"{name}_w", f"{name}_b"))})  # fmt: skip
     assert np.abs(gru(expected["x"])[1] - expected["h"]).max() <= 4e-6
 
 
 @pytest.mark.filterwarnings("ignore:.*no layer uses the tensors")
 def test_the_real_encoder_behind_its_embedding():
-    if not G2P.exists():
-        pytest.skip("g2p is not beside the repository")
-    arrays = np.load(G2P / "checkpoint20.npz")
-    model = fastgru.load(G2P / "checkpoint20.npz", layers=["enc_emb", "enc"], strict=False)
+    folder = beside("models/g2p")
+    arrays = np.load(folder / "checkpoint20.npz")
+    model = fastgru.load(folder / "checkpoint20.npz", layers=["enc_emb", "enc"], strict=False)
     ids = np.array([[3, 1, 4, 1, 5, 9, 2, 6]])
-    alone = fastgru.load(G2P / "checkpoint20.npz", layers=["enc"], strict=False)
+    alone = fastgru.load(folder / "checkpoint20.npz", layers=["enc"], strict=False)
     np.testing.assert_array_equal(model(ids), alone(arrays["enc_emb"][ids]))

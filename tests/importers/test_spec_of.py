@@ -11,6 +11,7 @@ from fastgru.checkpoint.contents import Checkpoint
 from fastgru.errors import CheckpointError, DTypeError, UnsupportedModelError
 from fastgru.importers import spec_of
 from fastgru.importers.chain import contents
+from fastgru.importers.pytorch import modules_of
 from fastgru.spec import Activation, GRUSpec, Last, ModelSpec
 
 
@@ -155,5 +156,6 @@ def test_messages_have_an_end():
 
 
 def test_what_is_held_is_listed_without_control_characters():
-    text = contents({"layer.x\n\x1b[31mRED": np.zeros(1, np.float32)})
+    tensors = {"layer.x\n\x1b[31mRED": np.zeros(1, np.float32)}
+    text = contents(tensors, modules_of(tensors))
     assert "\x1b" not in text and len(text.splitlines()) == 1

@@ -7,21 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from beside import beside
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "checkpoint"))
 from archive_writers import rnnoise_bytes, rtneural_bytes
 
 import fastgru
 from fastgru.errors import CheckpointError, UnsupportedModelError
-
-MODELS = Path(__file__).parents[2].parent / "shared" / "models"
-
-
-def beside(name: str) -> Path:
-    path = MODELS / name
-    if not path.exists():
-        pytest.skip(f"{name} is not beside the repository")
-    return path
 
 
 def sigmoid(x):
@@ -153,7 +145,7 @@ def test_a_made_up_rnnoise_model(path, rng):
 
 def test_the_real_rnnoise_model(rng):
     """Its numbers are those of the Keras model, rounded down to eighths of a percent: the outputs are near to them."""
-    path, expected = beside("rnnoise/bd.rnnn"), np.load(beside("rnnoise/expected.npz"))
+    path, expected = beside("models/rnnoise/bd.rnnn"), np.load(beside("models/rnnoise/expected.npz"))
     weights = fastgru.read(path)
     gains, speech = fastgru.load(path)(expected["x"])
     for got, wanted in zip((gains, speech), rnnoise(expected["x"].astype("f8"), weights, FUNCTIONS), strict=True):
@@ -163,8 +155,8 @@ def test_the_real_rnnoise_model(rng):
 
 @pytest.mark.parametrize("name", ["gru", "gru_1d"])
 def test_the_real_rtneural_models(name):
-    model = fastgru.load(beside(f"rtneural/{name}.json"))
-    x, wanted = (np.loadtxt(beside(f"rtneural/{name}_{kind}_python.csv")) for kind in "xy")
+    model = fastgru.load(beside(f"models/rtneural/{name}.json"))
+    x, wanted = (np.loadtxt(beside(f"models/rtneural/{name}_{kind}_python.csv")) for kind in "xy")
     got = model(x[None, :, None].astype(np.float32))
     assert np.abs(got[0, :, 0] - wanted).max() <= 1e-6
     stream = model.stream()

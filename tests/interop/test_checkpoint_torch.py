@@ -118,9 +118,10 @@ def test_the_usual_containers(tmp_path, gru, key):
     check(saved(tmp_path, {"step": 1, key: gru.state_dict()}), gru.state_dict())
 
 
-def test_two_containers_are_an_error_that_lists_them(tmp_path, gru):
-    with pytest.raises(CheckpointError, match="'model', 'ema'"):
-        saved(tmp_path, {"model": gru.state_dict(), "ema": gru.state_dict()})
+def test_two_containers_are_read_under_their_names(tmp_path, gru):
+    one, other = gru.state_dict(), stacked_gru().state_dict()
+    both = {f"{key}.{name}": value for key, state in (("model", one), ("ema", other)) for name, value in state.items()}
+    check(saved(tmp_path, {"model": one, "ema": other}), both)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

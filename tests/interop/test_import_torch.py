@@ -18,15 +18,9 @@ safetensors_torch = pytest.importorskip("safetensors.torch")
 import fastgru  # noqa: E402
 from fastgru.errors import CheckpointError, DTypeError, UnsupportedModelError  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("seeded_torch")
 FLOAT32 = 2e-6
 FLOAT64 = 1e-12
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(7)
-    with torch.no_grad():
-        yield
 
 
 def outputs(gru, x, h0=None):

@@ -5,26 +5,18 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch_outputs import GRU, agree  # noqa: E402 - only where torch is installed
+
 import fastgru  # noqa: E402
 from fastgru.errors import UnsupportedModelError  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("quiet_torch")
 nn, F = torch.nn, torch.nn.functional
-WHOLE, GRU = 5e-6, 2e-6
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(3)
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def exported(path, module, *inputs, **options):
@@ -33,12 +25,6 @@ def exported(path, module, *inputs, **options):
     program = torch.export.export(module.eval(), inputs, **options)
     torch.export.save(program, file)
     return fastgru.load(file)
-
-
-def agree(got, wanted, bound=WHOLE):
-    wanted = wanted.numpy()
-    assert got.shape == wanted.shape
-    assert np.abs(got - wanted).max() <= bound * max(1.0, np.abs(wanted).max())
 
 
 class Made(nn.Module):

@@ -16,6 +16,7 @@ from torch.nn.utils import parametrizations, prune  # noqa: E402
 import fastgru  # noqa: E402
 from fastgru.errors import CheckpointError, UnsupportedModelError  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("seeded_torch")
 GRU_BOUND, MODEL_BOUND = 2e-6, 5e-6
 WRITERS = ["zip", "legacy", "live"]
 
@@ -24,13 +25,6 @@ IDS = numbers.integers(0, 30, (3, 9))
 STEPS = numbers.standard_normal((3, 9, 5)).astype(np.float32)
 CHANNELS = STEPS.transpose(0, 2, 1).copy()  # (batch, 5, 9)
 ROWS = STEPS[:, 0].copy()
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(7)
-    with torch.no_grad():
-        yield
 
 
 def opened(module, writer, path, **options):

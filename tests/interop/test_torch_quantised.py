@@ -23,12 +23,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::U
 
 
 @pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(7)
+def _quantising(seeded_torch):
     if torch.backends.quantized.engine == "none":
         torch.backends.quantized.engine = torch.backends.quantized.supported_engines[-1]
-    with torch.no_grad():
-        yield
 
 
 class Net(nn.Module):

@@ -12,20 +12,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch_outputs import GRU, agree  # noqa: E402 - only where torch is installed
+
 import fastgru  # noqa: E402
 from fastgru.errors import CheckpointError, FastGRUError, UnsupportedModelError  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("quiet_torch")
 nn, F = torch.nn, torch.nn.functional
-WHOLE, GRU = 5e-6, 2e-6
 WAYS = ["scripted", "traced", "frozen", "frozen trace"]
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(5)
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def saved(path, module, way, *inputs):
@@ -36,12 +30,6 @@ def saved(path, module, way, *inputs):
         made = torch.jit.freeze(made)
     torch.jit.save(made, path / "file")
     return path / "file"
-
-
-def agree(got, wanted, bound=WHOLE):
-    wanted = wanted.numpy()
-    assert got.shape == wanted.shape
-    assert np.abs(got - wanted).max() <= bound * max(1.0, np.abs(wanted).max())
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -42,15 +43,35 @@ MATRIX_VECTOR = (
 )
 
 
-@pytest.fixture
-def setup_script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+WRONG = "32 bits for 64"  # what setup.py must not write
+
+
+@pytest.fixture(scope="module")
+def setup_script() -> ModuleType:
     """``setup.py`` as a module, without building anything."""
-    monkeypatch.setattr(setuptools, "setup", lambda **keywords: None)
     spec = importlib.util.spec_from_file_location("setup_script", ROOT / "setup.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setuptools, "setup", lambda **keywords: None)
+        spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def compiled(setup_script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The C of ``blas.pyx`` for each kind, and for a wrong choice; made at once, because each takes seconds."""
+    folders = {}
+    for kind in KINDS:
+        folders[kind] = stand_in(tmp_path_factory.mktemp("scipy"), kind)
+        origin = str(folders[kind] / "scipy" / "__init__.py")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(setup_script, "find_spec", lambda name, origin=origin: SimpleNamespace(origin=origin))
+            setup_script.BuildEngine.write_blas_int(SimpleNamespace(build_temp=str(folders[kind])))
+    folders[WRONG] = stand_in(tmp_path_factory.mktemp("scipy"), "64 bits")
+    (folders[WRONG] / "blas_int.pxi").write_text("ctypedef int blas_int\n")
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(folders, pool.map(compiled_to_c, folders.values()), strict=True))
 
 
 def stand_in(folder: Path, kind: str) -> Path:
@@ -71,16 +92,10 @@ def stand_in(folder: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_blas_compiles_against_it(
-    kind: str, setup_script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = stand_in(tmp_path, kind)
-    origin = str(folder / "scipy" / "__init__.py")
-    monkeypatch.setattr(setup_script, "find_spec", lambda name: SimpleNamespace(origin=origin))
-    generated = setup_script.BuildEngine.write_blas_int(SimpleNamespace(build_temp=str(tmp_path / "build")))
-    assert (Path(generated) / "blas_int.pxi").read_text() == KINDS[kind][2] + "\n"
-
-    source = compiled_to_c(tmp_path, folder, Path(generated))
+def test_blas_compiles_against_it(kind: str, compiled: dict[str, Path]) -> None:
+    source = compiled[kind]
+    (written,) = source.parent.rglob("blas_int.pxi")
+    assert written.read_text() == KINDS[kind][2] + "\n"
     declared = re.findall(r"cython_blas_([sd]gem[mv])\)\(([^)]*)\);", source.read_text())
     assert sorted(name for name, _ in declared) == ["dgemm", "dgemv", "sgemm", "sgemv"]
     for _, arguments in declared:
@@ -93,16 +108,16 @@ def test_blas_compiles_against_it(
     run(*compiler, "-fsyntax-only", *(f"-I{include}" for include in includes), str(source))
 
 
-def test_a_wrong_choice_would_be_found(tmp_path: Path) -> None:
+def test_a_wrong_choice_would_be_found(compiled: dict[str, Path]) -> None:
     """The check for casts above can fail."""
-    folder = stand_in(tmp_path, "64 bits")
-    (folder / "blas_int.pxi").write_text("ctypedef int blas_int\n")
-    assert len(calls_with_casts(compiled_to_c(tmp_path, folder, folder))) > 0
+    assert len(calls_with_casts(compiled[WRONG])) > 0
 
 
-def compiled_to_c(tmp_path: Path, *include: Path) -> Path:
-    source, folders = tmp_path / "blas.c", [argument for folder in include for argument in ("-I", str(folder))]
-    run(sys.executable, "-m", "cython", "-3", *folders, str(ENGINE / "blas.pyx"), "-o", str(source))
+def compiled_to_c(folder: Path) -> Path:
+    """``blas.pyx`` with the SciPy and the ``blas_int.pxi`` of a folder."""
+    (written,) = folder.rglob("blas_int.pxi")
+    include, source = ("-I", str(folder), "-I", str(written.parent)), folder / "blas.c"
+    run(sys.executable, "-m", "cython", "-3", *include, str(ENGINE / "blas.pyx"), "-o", str(source))
     return source
 
 

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 HEAVY = ("scipy", "h5py", "safetensors", "threadpoolctl", "rich", "torch", "keras", "tensorflow", "onnx", "onnxruntime")
 BOUND, BOUND_OF_LOADING = 1.5, 1.7
-RUNS = 9
+RUNS = 6
 
 
 def python(code: str) -> str:

@@ -73,7 +73,7 @@ def test_what_it_says_of_the_command_line_is_there(capsys: pytest.CaptureFixture
             main([command, "--help"])
         assert stopped.value.code == 0
     helped = capsys.readouterr().out
-    for option in set(re.findall(r"--[a-z]+", text)) - {"--version"}:
+    for option in set(re.findall(r"--[a-z-]+", text)) - {"--version"}:
         assert option in helped
 
 
