@@ -72,10 +72,21 @@ def grus_of(spec: GRUSpec | ModelSpec) -> Iterator[GRUSpec]:
 def _bytes(inputs: int, gru: GRUSpec, precision: str) -> int:
     """Of one direction: three gates of weights and of two biases, with units padded to whole vectors where packed."""
     hidden = gru.hidden_size
-    vector = kernel_table().vector_length
-    if precision != "float64" and vector > 1 and _has_kernels(gru):
-        hidden = -(-hidden // vector) * vector
-    return (8 if precision == "float64" else 4) * 3 * hidden * (inputs + gru.hidden_size + 2)
+    table = kernel_table()
+    if precision == "float64" or table.vector_length == 1 or not _has_kernels(gru):
+        return (8 if precision == "float64" else 4) * 3 * hidden * (inputs + hidden + 2)
+    kept_in = table.kept_in(precision, max(inputs, hidden))
+    words = sum(_words(terms, kept_in) for terms in (inputs, hidden)) + 2
+    return int(4 * 3 * -(-hidden // table.vector_length) * table.vector_length * words)
+
+
+def _words(terms: int, kept_in: str) -> float:
+    """The 32-bit words that the weights of a unit for so many inputs are in."""
+    if kept_in == "float16":
+        return terms / 2
+    if kept_in == "bfloat16":
+        return -(-terms // 2)
+    return -(-terms // 4) + 2 if kept_in == "int8" else terms  # int8: and what its sum starts from, and its step
 
 
 def _has_kernels(gru: GRUSpec) -> bool:

@@ -92,7 +92,6 @@ def test_a_weight_that_cannot_be_reduced_is_named_as_packing_names_it(value: flo
         assert "weight_hh_l0" in sizes[precision]
 
 
-@pytest.mark.xfail(strict=False, reason="reduced weights are packed as float32 as yet")
 def test_reduced_weights_take_their_share_of_the_memory() -> None:
     whole = GRU(GRU_256).nbytes
     assert GRU(GRU_256, precision="float16").nbytes <= 0.52 * whole

@@ -56,6 +56,11 @@ cdef class KernelTable:
     def vector_length(self):
         return self.table.vector_length
 
+    def kept_in(self, str precision, Py_ssize_t terms):
+        """What these kernels keep the weights for so many inputs in: ``precision``, or float32 for what they lack."""
+        lacks_half = precision == "float16" and not self.table.has_half
+        return "float32" if lacks_half or (precision == "int8" and terms > MOST_BYTES) else precision
+
     def activate(self, int activation, const float[::1] x not None):
         """``activation(x)``, by the same code as inside the kernels; for a whole array."""
         cdef float[::1] out = np.empty(x.shape[0], dtype=np.float32)
@@ -144,11 +149,11 @@ cdef class Plan:
         layer.reset_after = self.stack.reset_after
         # Shorter sums where there are few units, whose weights are large; see kernels.pxi for what they cost.
         layer.part = min(max(hidden + hidden % 2, 8), 128 if hidden <= 256 else 256)
-        layer.kept_in = KEPT_IN.index(precision)
-        if (layer.kept_in == FLOAT16 and not self.stack.kernels.has_half) or (
-                layer.kept_in == INT8 and max(layer.inputs, hidden) > MOST_BYTES):
+        kept_in = self.owner.kept_in(precision, max(layer.inputs, hidden))
+        layer.kept_in = KEPT_IN.index(kept_in)
+        if kept_in != precision:
             w_ih, w_hh = widened(w_ih, precision, f"weight_ih_{name}"), widened(w_hh, precision, f"weight_hh_{name}")
-            layer.kept_in, precision = FLOAT32, "float32"
+            precision = kept_in
         if layer.kept_in == INT8:
             layer.part = MOST_BYTES
         matrix, steps = reduce(w_ih, precision, f"weight_ih_{name}")

@@ -6,6 +6,7 @@ Each ends in a FastGRUError within 2 s, or in a model where the change does no h
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
