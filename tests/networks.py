@@ -18,6 +18,7 @@ from threadpoolctl import ThreadpoolController
 from fastgru.activations import formula
 from fastgru.engine import dispatch
 from fastgru.engine.plan import KernelTable, Plan
+from fastgru.engine.reduced import widened
 from fastgru.spec import GATE_ACTIVATIONS, GRUSpec, GRUWeights
 
 Array = NDArray[Any]
@@ -149,10 +150,19 @@ def layers_of(spec: GRUSpec, dtype: type = np.float32) -> list[list[tuple[Array,
     ]
 
 
-def plan_at(level: str, spec: GRUSpec) -> Plan:
+def rounded(spec: GRUSpec, precision: str) -> GRUSpec:
+    """The stack whose float32 matrices are what those of another stack are rounded to."""
+    layers = [
+        tuple(w.replace(w_ih=widened(w.w_ih, precision, ""), w_hh=widened(w.w_hh, precision, "")) for w in layer)
+        for layer in spec.layers
+    ]
+    return spec.replace(layers=tuple(layers))
+
+
+def plan_at(level: str, spec: GRUSpec, precision: str = "float32") -> Plan:
     """A spec packed for the kernels of a level, whichever level the process has chosen."""
     activations = (GATE_ACTIVATIONS.index(spec.activation), GATE_ACTIVATIONS.index(spec.recurrent_activation))
-    return Plan(KernelTable(dispatch.kernels(level)), layers_of(spec), spec.reset_after, *activations)
+    return Plan(KernelTable(dispatch.kernels(level)), layers_of(spec), spec.reset_after, *activations, precision)
 
 
 def run_plan(plan: Any, x: Array, h0: Array | None = None, shares: Sequence[int] | None = None) -> tuple[Array, Array]:

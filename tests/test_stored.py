@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from layer_examples import chain
-from networks import network, numbers, same_bits
+from networks import network, numbers, rounded, same_bits
 
 import fastgru
 from fastgru import GRU, FastGRUError, Model, UnsupportedModelError
@@ -23,15 +23,6 @@ from fastgru.stored import precision_of
 
 GOLDEN = Path(__file__).parent / "golden"
 REDUCED = ["float16", "bfloat16", "int8"]
-
-
-def rounded(spec: GRUSpec, precision: str) -> GRUSpec:
-    """A stack whose matrices lose nothing in a precision."""
-    layers = [
-        tuple(w.replace(w_ih=widened(w.w_ih, precision, ""), w_hh=widened(w.w_hh, precision, "")) for w in layer)
-        for layer in spec.layers
-    ]
-    return spec.replace(layers=tuple(layers))
 
 
 def stored(spec, *kinds: str, wanted: str = "stored") -> str:
