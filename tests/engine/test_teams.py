@@ -13,6 +13,11 @@ from fastgru import GRU, threads
 from fastgru.engine.state import State
 from fastgru.errors import StreamInUseError
 
+# Of the reduced precisions stacks whose units make several slices, with tails, and one with a single block.
+PRECISE = [(shape, "float32") for shape in STACKS]
+PRECISE += [((5, 33, 3, 2), "float16"), ((9, 100, 1, 2), "bfloat16"), ((33, 140, 1, 1), "bfloat16")]
+PRECISE += [((3, 7, 2, 1), "int8"), ((2, 65, 2, 1), "int8"), ((9, 100, 1, 2), "int8")]
+
 
 def run(plan, x, h0, lengths, shares, team):
     order = np.argsort(-lengths, kind="stable")
@@ -20,10 +25,10 @@ def run(plan, x, h0, lengths, shares, team):
 
 
 @pytest.mark.parametrize("reset_after", [True, False], ids=["reset_after", "reset_before"])
-@pytest.mark.parametrize("shape", STACKS, ids=str)
+@pytest.mark.parametrize(("shape", "precision"), PRECISE, ids=str)
 @pytest.mark.parametrize("level", LEVELS)
-def test_teams_of_any_size_agree(level, shape, reset_after):
-    plan = plan_at(level, network(*shape, reset_after=reset_after))
+def test_teams_of_any_size_agree(level, shape, precision, reset_after):
+    plan = plan_at(level, network(*shape, reset_after=reset_after), precision)
     for batch, steps in ((1, 1), (1, 5), (1, 23), (3, 9), (9, 4)):
         x = numbers(batch, steps, shape[0])
         h0 = numbers(shape[2] * shape[3], batch, shape[1])
@@ -35,11 +40,14 @@ def test_teams_of_any_size_agree(level, shape, reset_after):
                 assert all(same_bits(one, other) for one, other in zip(got, wanted, strict=True)), (batch, steps, team)
 
 
-@pytest.mark.parametrize("batch", [1, 3, 20])
+@pytest.mark.parametrize(
+    ("batch", "precision"),
+    [(1, "float32"), (3, "float32"), (20, "float32"), (1, "float16"), (3, "bfloat16"), (1, "int8"), (20, "int8")],
+)
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_team_steps_as_one_thread(level, batch):
+def test_a_team_steps_as_one_thread(level, batch, precision):
     spec = network(256, 256, 2)
-    plan = plan_at(level, spec)
+    plan = plan_at(level, spec, precision)
     alone, together = State(plan, batch), State(plan, batch, 3)
     assert (alone.members, together.members > 1) == (1, True)
     for step in range(30):  # one after the other, so that the team is awake
@@ -55,18 +63,19 @@ def test_a_small_step_has_no_team():
 
 def test_a_gru_of_one_row_uses_a_team(monkeypatch):
     monkeypatch.setattr(threads, "STEP_WORK_PER_MEMBER", 1)
-    for shape in STACKS:
+    for shape, precision in PRECISE:
         spec = network(*shape)
         x, h0 = numbers(40, shape[0]), numbers(states_of(spec), shape[1])
-        wanted = GRU(spec, backend="packed", n_threads=1)(x, h0)
-        got = GRU(spec, backend="packed", n_threads=3)(x, h0)
+        wanted = GRU(spec, precision=precision, backend="packed", n_threads=1)(x, h0)
+        got = GRU(spec, precision=precision, backend="packed", n_threads=3)(x, h0)
         assert all(same_bits(one, other) for one, other in zip(got, wanted, strict=True)), shape
 
 
-def test_many_callers_and_one_team():
-    gru = GRU(network(128, 128, 1, 2), backend="packed", n_threads=4)
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_many_callers_and_one_team(precision):
+    gru = GRU(network(128, 128, 1, 2), precision=precision, backend="packed", n_threads=4)
     inputs = [numbers(60, 128, seed=seed) for seed in range(6)]
-    wanted = [GRU(gru.spec, backend="packed", n_threads=1)(x) for x in inputs]
+    wanted = [GRU(gru.spec, precision=precision, backend="packed", n_threads=1)(x) for x in inputs]
     wrong: list[int] = []
 
     def call(who: int) -> None:
@@ -114,9 +123,10 @@ def test_the_size_of_a_team(monkeypatch):
     assert threads.team_for(4, 1, much, 2, 100 * step) == threads.threads_for_steps(4) == 1
 
 
-def test_a_step_may_write_over_its_input():
-    for size, layers in ((33, 1), (256, 1), (512, 1), (256, 2)):
-        gru = GRU(network(size, size, layers), backend="packed", n_threads=2)
+@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16", "int8"])
+def test_a_step_may_write_over_its_input(precision):
+    for size, layers in ((33, 1), (256, 1), (512, 1), (256, 2))[:: 1 if precision == "float32" else 3]:
+        gru = GRU(network(size, size, layers), precision=precision, backend="packed", n_threads=2)
         given, over = gru.stream(), gru.stream()
         x = numbers(size)
         for step in range(50):
