@@ -10,16 +10,19 @@ import pytest
 from networks import LEVELS, keeps_subnormals, network, numbers, plan_at, run_plan, run_python, same_bits
 
 from fastgru import GRU, FastGRUError
+from fastgru.engine.plan import KEPT_IN
 from fastgru.spec import GATE_ACTIVATIONS
 
 BACKENDS = [("float32", "packed"), ("float32", "blas"), ("float64", "blas")]
+ALL = BACKENDS + [(precision, "packed") for precision in KEPT_IN[1:]]
 
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("reset_after", [True, False])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_bad_number_stays_in_its_row(level, reset_after, bad):
-    plan = plan_at(level, network(5, 19, 2, 2, reset_after=reset_after))
+@pytest.mark.parametrize("precision", KEPT_IN)
+def test_a_bad_number_stays_in_its_row(level, precision, reset_after, bad):
+    plan = plan_at(level, network(5, 19, 2, 2, reset_after=reset_after), precision)
     for batch in (1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 66):
         x = numbers(batch, 6, 5)
         y, h = run_plan(plan, x)
@@ -35,8 +38,10 @@ def test_a_bad_number_stays_in_its_row(level, reset_after, bad):
 
 @pytest.mark.parametrize("activation", GATE_ACTIVATIONS)
 @pytest.mark.parametrize("reset_after", [True, False])
-def test_nan_comes_out_at_every_later_step_and_no_earlier_one(activation, reset_after):
-    gru = GRU(network(4, 21, activation=activation, reset_after=reset_after), backend="packed")
+@pytest.mark.parametrize("precision", KEPT_IN)
+def test_nan_comes_out_at_every_later_step_and_no_earlier_one(precision, activation, reset_after):
+    spec = network(4, 21, activation=activation, reset_after=reset_after)
+    gru = GRU(spec, precision=precision, backend="packed")
     x = numbers(3, 8, 4)
     y, _ = gru(x)
     x[1, 5] = np.nan
@@ -56,7 +61,21 @@ def test_blas_keeps_nan_in_its_row_too(precision, backend):
     assert not np.isnan(np.delete(h, 4, axis=1)).any()
 
 
-@pytest.mark.parametrize(("precision", "backend"), BACKENDS)
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinite_inputs_are_forgotten_with_floats_and_stay_as_nan_with_int8(value):
+    """A state of 1 or -1 follows from infinite gates; but a row of bytes has no step for an infinite number."""
+    x = numbers(1, 6, 1)
+    x[0, 2] = value
+    for precision in KEPT_IN:
+        y, _ = GRU(network(1, 9), precision=precision, backend="packed")(x)
+        assert np.isfinite(y[0, :2]).all()
+        if precision == "int8":
+            assert np.isnan(y[0, 2:]).all()
+        else:
+            assert (np.abs(y[0, 2:]) <= 1).all()
+
+
+@pytest.mark.parametrize(("precision", "backend"), ALL)
 @pytest.mark.parametrize("activation", GATE_ACTIVATIONS)
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 3e38, -3e38, 1e-45])
 def test_extreme_inputs_and_states_give_a_result(precision, backend, activation, value):
@@ -68,11 +87,12 @@ def test_extreme_inputs_and_states_give_a_result(precision, backend, activation,
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("reset_after", [True, False])
-def test_subnormal_results_are_flushed(level, reset_after):
+@pytest.mark.parametrize("precision", KEPT_IN)
+def test_subnormal_results_are_flushed(level, precision, reset_after):
     spec = network(3, 17, bias=False, reset_after=reset_after)
     for batch in (1, 2, 5, 9):
         tiny = np.full((batch, 4, 3), 1e-40, np.float32)
-        y, h = run_plan(plan_at(level, spec), tiny, np.full((1, batch, 17), 1e-40, np.float32))
+        y, h = run_plan(plan_at(level, spec, precision), tiny, np.full((1, batch, 17), 1e-40, np.float32))
         assert not y.any() and not h.any()
 
 
@@ -86,19 +106,20 @@ def fastest(function, repeats: int = 7) -> float:
     return min(times)
 
 
-@pytest.mark.parametrize(("precision", "backend"), BACKENDS)
+@pytest.mark.parametrize(("precision", "backend"), ALL)
 @pytest.mark.parametrize("batch", [1, 16])
 def test_subnormal_numbers_cost_nothing(precision, backend, batch):
     gru = GRU(network(64, 64, bias=False), precision=precision, backend=backend, n_threads=1)
-    tiny = 1e-40 if precision == "float32" else 1e-310
-    x = np.ones((batch, 50, 64), precision)
+    tiny = 1e-310 if precision == "float64" else 1e-40
+    x = np.ones((batch, 50, 64), gru.dtype)
     usual = fastest(lambda: gru(x))
-    subnormal = fastest(lambda: gru(np.full_like(x, tiny), np.full((1, batch, 64), tiny, precision)))
+    subnormal = fastest(lambda: gru(np.full_like(x, tiny), np.full((1, batch, 64), tiny, gru.dtype)))
     assert subnormal < 3 * usual + 1e-4  # without flushing about 90 times
 
 
-def test_a_state_that_dies_away_costs_nothing():
-    gru = GRU(network(8, 64, bias=False), backend="packed")
+@pytest.mark.parametrize("precision", KEPT_IN)
+def test_a_state_that_dies_away_costs_nothing(precision):
+    gru = GRU(network(8, 64, bias=False), precision=precision, backend="packed")
     stream = gru.stream()
     loud, silent = np.ones(8, np.float32), np.zeros(8, np.float32)
 
@@ -113,7 +134,7 @@ def test_a_state_that_dies_away_costs_nothing():
     assert not stream.state.any()
 
 
-@pytest.mark.parametrize(("precision", "backend"), BACKENDS)
+@pytest.mark.parametrize(("precision", "backend"), ALL)
 def test_calls_leave_the_mode_as_it_was(precision, backend):
     gru = GRU(network(3, 17, 2), precision=precision, backend=backend, n_threads=2)
     stream = gru.stream(2)

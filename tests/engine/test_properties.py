@@ -7,9 +7,10 @@ from itertools import pairwise
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import batched_reference, largest_difference, network, numbers, same_bits, states_of
+from networks import batched_reference, largest_difference, network, numbers, rounded, same_bits, states_of
 
 from fastgru import GRU, threads
+from fastgru.engine.plan import KEPT_IN
 from fastgru.spec import GATE_ACTIVATIONS
 
 BOUNDED = [name for name in GATE_ACTIVATIONS if name not in ("linear", "relu")]  # the others may grow without end
@@ -43,11 +44,19 @@ def test_results_equal_the_reference(case, n_threads, backend):
     assert largest_difference(got, batched_reference(spec, x, h0, lengths)) <= 2e-6  # inputs to 40 sqrt(hidden)
 
 
-@settings(max_examples=120)
-@given(cases(), st.integers(1, 4), st.data())
-def test_a_row_does_not_depend_on_its_batch(case, n_threads, data):
+@settings(max_examples=60)
+@given(cases(), st.integers(1, 4), st.sampled_from(["float16", "bfloat16"]), st.sampled_from(["packed", "blas"]))
+def test_reduced_weights_equal_the_reference_with_those_weights(case, n_threads, precision, backend):
     spec, x, h0, lengths = case
-    gru = GRU(spec, n_threads=n_threads, backend="packed")
+    got = GRU(spec, precision=precision, n_threads=n_threads, backend=backend)(x, h0, lengths)
+    assert largest_difference(got, batched_reference(rounded(spec, precision), x, h0, lengths)) <= 2e-6
+
+
+@settings(max_examples=120)
+@given(cases(), st.integers(1, 4), st.sampled_from(KEPT_IN), st.data())
+def test_a_row_does_not_depend_on_its_batch(case, n_threads, precision, data):
+    spec, x, h0, lengths = case
+    gru = GRU(spec, precision=precision, n_threads=n_threads, backend="packed")
     y, h = gru(x, h0, lengths)
     rows = data.draw(st.lists(st.integers(0, len(x) - 1), min_size=1, max_size=12))
     some = (None if h0 is None else h0[:, rows], None if lengths is None else [lengths[row] for row in rows])
@@ -56,12 +65,12 @@ def test_a_row_does_not_depend_on_its_batch(case, n_threads, data):
 
 
 @settings(max_examples=60)
-@given(cases(), st.data())
-def test_chunks_join_without_a_seam(case, data):
+@given(cases(), st.sampled_from(KEPT_IN), st.data())
+def test_chunks_join_without_a_seam(case, precision, data):
     spec, x, h0, _ = case
     if spec.directions == 2:
         return
-    gru = GRU(spec, backend="packed")
+    gru = GRU(spec, precision=precision, backend="packed")
     y, h = gru(x, h0)
     cuts = sorted(data.draw(st.lists(st.integers(1, x.shape[1]), max_size=3)))
     parts, state = [], h0
