@@ -353,14 +353,18 @@ def _plan_of(spec: GRUSpec, precision: Precision, backend: str) -> Plan | BlasPl
         formulas = formula(spec.activation), formula(spec.recurrent_activation)
         return GenericPlan(_arrays_of(spec, precision), spec.reset_after, *formulas, kernels)
     if kernels is not None:
-        return Plan(kernels, _arrays_of(spec, "float32"), spec.reset_after, act, act_r, precision)
+        return Plan(kernels, _arrays_of(spec, precision, rounds=True), spec.reset_after, act, act_r, precision)
     from .engine.blas import BlasPlan
 
     return BlasPlan(_arrays_of(spec, precision), spec.reset_after, act, act_r)
 
 
-def _arrays_of(spec: GRUSpec, precision: Precision) -> list[list[tuple[NDArray[Any], ...]]]:
-    """The weights as the engine takes them; biases are never reduced."""
+def _arrays_of(spec: GRUSpec, precision: Precision, rounds: bool = False) -> list[list[tuple[NDArray[Any], ...]]]:
+    """The weights as the engine takes them; biases are never reduced.
+
+    A plan that ``rounds`` is given matrices of float32 as they are. Those of float64 are reduced here even so: rounded
+    to float32 first, some would be rounded twice, and differ from what is saved in that precision.
+    """
     dtype = dtype_of(precision)
     stack = []
     for index, layer in enumerate(spec.layers):
@@ -369,7 +373,10 @@ def _arrays_of(spec: GRUSpec, precision: Precision) -> list[list[tuple[NDArray[A
             matrices = [weights.w_ih, weights.w_hh]
             if precision in REDUCED:
                 names = f"weight_ih_l{index}{suffix}", f"weight_hh_l{index}{suffix}"
-                matrices = [widened(matrix, precision, name) for matrix, name in zip(matrices, names, strict=True)]
+                matrices = [
+                    matrix if rounds and matrix.dtype == np.float32 else widened(matrix, precision, name)
+                    for matrix, name in zip(matrices, names, strict=True)
+                ]
             arrays = (*matrices, weights.b_ih, weights.b_hh)
             directions.append(tuple(np.ascontiguousarray(array, dtype=dtype) for array in arrays))
         stack.append(directions)
