@@ -104,11 +104,15 @@ def _grid(weights: Array, largest: Array) -> Array:
 
 
 def _fits(weights: Array, steps: Array) -> NDArray[np.bool_]:
-    """Of each row, whether it lies on whole numbers of its step that int8 has."""
+    """Of each row, whether it lies on whole numbers of its step that int8 has.
+
+    Only zeros are none of them: beside a weight of 1e6, all that are usual lie within ``GRID_ERROR`` of 0.
+    """
     numbers = np.divide(weights, steps[:, None], where=steps[:, None] > 0, out=np.zeros_like(weights))
     whole = np.rint(numbers)
     off = np.abs(numbers - whole).max(axis=1, initial=0)
-    return np.asarray((off <= GRID_ERROR) & (whole.max(axis=1, initial=0) <= LEVELS))
+    lost = ((whole == 0) & (weights != 0)).any(axis=1)
+    return np.asarray((off <= GRID_ERROR) & (whole.max(axis=1, initial=0) <= LEVELS) & ~lost)
 
 
 def reduce(weights: Array, precision: str, name: str) -> tuple[Array, NDArray[np.float32] | None]:
