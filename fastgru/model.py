@@ -218,6 +218,8 @@ class Model:
 
     def __repr__(self) -> str:
         lines = [f"  {node.name}: {node.layer.described()}" for node in self._spec.nodes]
+        if self.precision != "float32":
+            lines.append(f"  precision={self.precision!r}")
         return "\n".join(["Model(", *lines, ")"])
 
     def __reduce__(self) -> tuple[Any, ...]:
