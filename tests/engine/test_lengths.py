@@ -9,6 +9,7 @@ import pytest
 from networks import batched_reference, largest_difference, network, numbers, same_bits, states_of
 
 from fastgru import GRU
+from fastgru.engine.reduced import REDUCED
 
 KINDS = [("float32", "packed", 1e-6), ("float32", "blas", 1e-6), ("float64", "blas", 1e-12)]
 LENGTHS = {
@@ -45,11 +46,13 @@ def test_every_row_ends_at_its_own_length(kind, lengths, directions, reset_after
 
 @pytest.mark.parametrize("garbage", [np.nan, np.inf, 1e38])
 @pytest.mark.parametrize("directions", [1, 2])
-def test_what_lies_in_the_padding_does_not_matter(kind, directions, garbage):
-    precision, backend, _ = kind
+@pytest.mark.parametrize(
+    ("precision", "backend"), [kind[:2] for kind in KINDS] + [(precision, "packed") for precision in REDUCED]
+)
+def test_what_lies_in_the_padding_does_not_matter(precision, backend, directions, garbage):
     gru = GRU(network(3, 17, 2, directions), precision=precision, backend=backend)
     lengths = np.array(LENGTHS["unsorted"])
-    x = numbers(7, 11, 3, dtype=precision)
+    x = numbers(7, 11, 3, dtype=gru.dtype)
     y, h = gru(x, lengths=lengths)
     x[np.arange(11) >= lengths[:, None]] = garbage
     y_padded, h_padded = gru(x, lengths=lengths)
