@@ -236,7 +236,9 @@ cdef inline void finish_sums(const vf *sums, const int rows, const int blocks, c
     for i in range(rows):
         if Weight is quad:
             to = part.to + (i >> 1 if part.doubled else i) * part.stride
-            start = to if part.start == NULL or (part.doubled and i & 1) else part.start
+            start = part.start
+            if start == NULL or (part.doubled and i & 1):
+                start = to
             step = broadcast((part.x[i] - 1)[0])
             for b in range(blocks):
                 for g in range(gates):
@@ -393,7 +395,7 @@ cdef inline void tile(const int kind, int rows, int blocks, const Layer *layer, 
                 prefetch(xp + i * stride + g * VL)
     multiply_all(rows, blocks, gates, layer.hidden, given.x + row, weights, block_bytes,
                  layer.b_hh + (block * size if gates == 3 else 0), <float *>done, blocks * gates * VL, layer,
-                 given.ahead, False)
+                 given.ahead if kind == STEP_AFTER and rows == 1 else NULL, False)
     gate_arithmetic(kind, rows, blocks, layer, given, row, block, xp, stride, done)
 
 
@@ -450,7 +452,9 @@ cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, bint
         left = layer.blocks - block
         if given.n <= pairs and left >= 2 and not narrow:
             at = left - 2 if backward else block
-            if given.n == 1:
+            if kind != STEP_AFTER:      # one size for all: the compiler has enough to do
+                tile(kind, <int>given.n, 2, layer, given, 0, at, kept_in)
+            elif given.n == 1:
                 tile(kind, 1, 2, layer, given, 0, at, kept_in)
             else:
                 tile(kind, 2, 2, layer, given, 0, at, kept_in)
