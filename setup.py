@@ -25,6 +25,7 @@ LEVELS = {  # kernel level: (the compiler's name of the processor, flags)
     "avx2_vnni": ("defined(__x86_64__)", [*AVX2, "-mavxvnni"]),
     "avx512": ("defined(__x86_64__)", AVX512),
     "avx512_vnni": ("defined(__x86_64__)", [*AVX512, "-mavx512vnni"]),
+    "amx": ("defined(__x86_64__)", [*AVX512, "-mavx512vnni", "-mamx-tile", "-mamx-int8", "-mamx-bf16"]),
     "neon": ("defined(__aarch64__)", []),
 }
 # GCC unrolls the loops over a tile's sums, and so keeps them in registers, only up to so many instructions; and it

@@ -9,7 +9,7 @@
 #   of 64 would give 2.9e-7 and cost 4 % more time.
 #   Biases come last, and the projection after the recurrent sum: started at the larger number, every addition would
 #   round as coarsely as the last. So a row's bits depend neither on the tile it falls into nor, given FMA, on the
-#   vector length.
+#   vector length. With bfloat16 on AMX the processor sums in an order of its own: see `tiles.pxi`.
 # * The gate arithmetic follows each tile, whose products are then still in the first-level cache.
 # * Weights are kept as float, half, bf_pair or quad (weights.h). What differs between them stands in `weight_at` and
 #   `multiply_add`; with quads also in `bytes.pxi`, where rows of inputs and states become rows of bytes, and in
@@ -18,7 +18,7 @@
 from cpython.pycapsule cimport PyCapsule_New
 
 from fastgru.engine.kernels cimport (
-    BFLOAT16, FLOAT16, FLOAT32, GROUP, INT8, ROW_HEAD, Ahead, Kernels, Layer, row_of_bytes,
+    BFLOAT16, FLOAT16, FLOAT32, GROUP, INT8, ROW_HEAD, Ahead, Kernels, Layer, row_of_bytes, row_of_pairs,
 )
 
 
@@ -67,6 +67,21 @@ cdef extern from "weights.h" nogil:
     vf with_number_below(vf x)
     vf number_of(vf x)
     void store_bytes(signed char *p, vf x)
+
+
+cdef extern from "amx.h" nogil:
+    enum:
+        TILES
+        TILE_WORDS
+        MOST_SUMS
+    void configure_tiles()
+    void release_tiles()
+    void clear_tile(int n)
+    void load_tile(int n, const void *p, long stride)
+    void store_tile(int n, void *p, long stride)
+    void dot_bytes(int n)
+    void dot_pairs(int n)
+    void store_bfloat16(void *p, vf x)
 
 ctypedef fused Weight:
     float
@@ -314,6 +329,7 @@ cdef void multiply(int rows, int blocks, int gates, Part *part, const Weight *we
 
 
 include "ahead.pxi"
+include "tiles.pxi"
 include "bytes.pxi"
 
 
@@ -339,6 +355,9 @@ cdef inline void multiply_all(int rows, int blocks, int gates, Py_ssize_t terms,
         terms = (terms + 3) // 4
     if doubled:
         rows = 2 * rows
+    if in_tiles(rows, weights):
+        multiply_in_tiles(rows, gates, (terms + terms_of(weights) - 1) // terms_of(weights), &part, weights)
+        return
     while True:
         part.terms = min(<Py_ssize_t>layer.part, terms - part.first)
         if AHEAD_ROWS and ahead != NULL and ahead.block < layer.blocks and blocks == 2:
@@ -362,8 +381,8 @@ cdef inline void tile(const int kind, int rows, int blocks, const Layer *layer, 
     GATES_BEFORE        r = act_r(xp_r + h U_r);  z = act_r(xp_z + h U_z);  out = r * h
     CANDIDATE_BEFORE    n = act(xp_n + (r * h) U_n);  h' = n + z * (h - n)
     """
-    cdef vf done[24]                # (rows, blocks, gates)
-    cdef vf projected[24]
+    cdef vf done[MOST_SUMS]         # (rows, blocks, gates)
+    cdef vf projected[MOST_SUMS]
     cdef Py_ssize_t size = 3 * VL, stride = layer.blocks * size, block_bytes = layer.hh_block
     cdef int i, g, gates = 3, doubled = 0
     cdef const Weight *w_ih = <const Weight *>(layer.w_ih + block * layer.ih_block)
@@ -436,7 +455,7 @@ cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, bint
     arithmetic is too long to overlap with the next tile's loads. `backward` walks from the last block to the first:
     taking turns from step to step, what the last tile left in L1 (or L2) is used before it goes. For one row with a
     block that fits L1 where two do not, single blocks are 4 % faster for that reason. Rows are dealt to tiles evenly
-    (9 rows are 5 and 4, not 8 and 1).
+    (9 rows are 5 and 4, not 8 and 1), but fill tile registers as far as they go.
     """
     cdef Py_ssize_t block = 0, at, row, left, tiles
     cdef Py_ssize_t bytes = layer.ih_block if kind == PROJECT else layer.hh_block
@@ -446,6 +465,9 @@ cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, bint
         if kind == PROJECT:         # where a row of inputs is two rows of bytes
             most = TILE_ROWS // 2
             pairs = 1
+    if in_tiles(given.n * TILE_ROWS // most, kept_in):
+        most = most * (2 * ROWS_OF_TILE) // TILE_ROWS
+        pairs = 0
     while block < layer.blocks:
         left = layer.blocks - block
         if given.n <= pairs and left >= 2 and not narrow:
@@ -460,7 +482,7 @@ cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, bint
         row = 0
         tiles = (given.n + most - 1) // most
         while tiles > 0:
-            rows = <int>((given.n - row + tiles - 1) // tiles)
+            rows = <int>((given.n - row + tiles - 1) // tiles) if most <= TILE_ROWS else min(<int>(given.n - row), most)
             tile(kind, rows, 1, layer, given, row, at, kept_in)
             row += rows
             tiles -= 1
@@ -472,11 +494,11 @@ cdef void project_kept(const Layer *layer, Py_ssize_t n, const float *const *x, 
     cdef const float *pointers[GROUP]
     cdef Py_ssize_t first = 0
     cdef Rows rows = Rows(n, x, NULL, NULL, xp, xp, NULL, NULL, NULL)
-    if Weight is quad:
+    if changes_rows(kept_in):
         rows.x = pointers
         while first < n:
             rows.n = min(n - first, <Py_ssize_t>GROUP // 2)
-            inputs_to_bytes(x + first, rows.n, layer.inputs, scratch, pointers)
+            multiplied_inputs(x + first, rows.n, layer, scratch, pointers, kept_in)
             rows.xp = rows.out = xp + first * 3 * layer.blocks * VL
             all_tiles(PROJECT, layer, &rows, False, kept_in)
             first += rows.n
@@ -532,9 +554,9 @@ cdef void step_kept(const Layer *layer, Py_ssize_t n, const float *const *x, con
     if not layer.reset_after:
         bytes = reset_states + min(n, <Py_ssize_t>GROUP) * width
     if x != NULL:
-        if Weight is quad:
+        if changes_rows(kept_in):
             if n == 1 and layer.reset_after:
-                inputs_to_bytes(x, 1, layer.inputs, bytes + row_of_bytes(layer.hidden), input_pointers)
+                multiplied_inputs(x, 1, layer, bytes + row_for(layer.hidden, kept_in), input_pointers, kept_in)
                 x = input_pointers
             else:
                 project_kept(layer, n, x, xp, bytes, kept_in)
@@ -610,6 +632,18 @@ cdef void activate(int activation, Py_ssize_t n, const float *x, float *out) noe
         store_part(out + whole, activated(activation, load_unaligned(rest)), <int>(n - whole))
 
 
+cdef unsigned int begin_work(bint tiled) noexcept nogil:
+    if tiled:
+        configure_tiles()
+    return flush_subnormals()
+
+
+cdef void end_work(bint tiled, unsigned int before) noexcept nogil:
+    restore_floating_mode(before)
+    if tiled:
+        release_tiles()
+
+
 cdef Kernels table
 table.vector_length = VL
 table.tile_rows = TILE_ROWS
@@ -622,8 +656,9 @@ table.step_ahead = step_ahead
 table.begin_ahead = begin_ahead
 table.finish_ahead = finish_ahead
 table.activate = activate
-table.flush_subnormals = flush_subnormals
-table.restore_floating_mode = restore_floating_mode
+table.tile_words = TILE_WORDS
+table.begin_work = begin_work
+table.end_work = end_work
 
 
 def kernels():
