@@ -131,15 +131,19 @@ FASTGRU_STATIC void dot_pairs(const int n)
 }
 #endif
 
-/* The nearest bfloat16 of each lane, ties to even; NaN stays NaN. */
+/* The nearest bfloat16 of each lane, ties to even, and NaN for NaN; returns what they lack, or 0 where they are not
+ * finite. */
 typedef uint32_t words_of_vector __attribute__((vector_size(4 * VL)));
 typedef uint16_t halves_of_vector __attribute__((vector_size(2 * VL)));
-FASTGRU_STATIC void store_bfloat16(void *p, vf x)
+FASTGRU_STATIC vf store_bfloat16(void *p, vf x)
 {
     words_of_vector all = (words_of_vector)x, nan = (words_of_vector)((all & 0x7fffffff) > 0x7f800000);
     words_of_vector rounded = all + (0x7fff + ((all >> 16) & 1));
-    halves_of_vector halves = __builtin_convertvector(((rounded & ~nan) | ((all | 0x400000) & nan)) >> 16, halves_of_vector);
+    words_of_vector chosen = (rounded & ~nan) | ((all | 0x400000) & nan);
+    words_of_vector finite = (words_of_vector)((chosen & 0x7f800000) != 0x7f800000);
+    halves_of_vector halves = __builtin_convertvector(chosen >> 16, halves_of_vector);
     memcpy(p, &halves, sizeof halves);
+    return (vf)((words_of_vector)(x - (vf)(chosen & 0xffff0000)) & finite);
 }
 #else
 #define TILES 0
@@ -152,7 +156,7 @@ FASTGRU_STATIC void store_bfloat16(void *p, vf x)
 #define store_tile(n, p, stride) ((void)(n), (void)(p), (void)(stride))
 #define dot_bytes(n) ((void)(n))
 #define dot_pairs(n) ((void)(n))
-#define store_bfloat16(p, x) ((void)(p), (void)(x))
+#define store_bfloat16(p, x) ((void)(p), (x))
 #endif
 
 #endif

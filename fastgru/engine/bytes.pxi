@@ -57,13 +57,11 @@ cdef inline Py_ssize_t row_for(Py_ssize_t terms, const Weight *kept_in) noexcept
 
 cdef inline void multiplied_inputs(const float *const *x, Py_ssize_t n, const Layer *layer, float *scratch,
                                    const float **pointers, const Weight *kept_in) noexcept nogil:
-    """What the weights of the inputs are multiplied with, where `changes_rows`: `pointers` has room for 2 n."""
-    cdef Py_ssize_t i
+    """What the weights of the inputs are multiplied with, where `changes_rows`: `pointers` has 2 n."""
     if Weight is quad:
         inputs_to_bytes(x, n, layer.inputs, scratch, pointers)
     else:
-        for i in range(n):
-            pointers[i] = row_to_pairs(x[i], layer.inputs, scratch + i * row_for(layer.inputs, kept_in))
+        inputs_to_pairs(x, n, layer.inputs, scratch, pointers)
 
 
 cdef inline void multiplied_rows(const float *states, Py_ssize_t n, const Layer *layer, float *scratch,
@@ -76,6 +74,6 @@ cdef inline void multiplied_rows(const float *states, Py_ssize_t n, const Layer 
                                        scratch + i * row_for(layer.hidden, kept_in), NULL)
         elif changes_rows(kept_in):
             pointers[i] = row_to_pairs(states + i * layer.width, layer.hidden,
-                                       scratch + i * row_for(layer.hidden, kept_in))
+                                       scratch + i * row_for(layer.hidden, kept_in), NULL)
         else:
             pointers[i] = states + i * layer.width

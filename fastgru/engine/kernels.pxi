@@ -81,7 +81,7 @@ cdef extern from "amx.h" nogil:
     void store_tile(int n, void *p, long stride)
     void dot_bytes(int n)
     void dot_pairs(int n)
-    void store_bfloat16(void *p, vf x)
+    vf store_bfloat16(void *p, vf x)
 
 ctypedef fused Weight:
     float
@@ -112,7 +112,7 @@ cdef enum:  # what a tile does with its sums
 cdef struct Part:               # a part of the terms of a product, for one tile
     Py_ssize_t terms
     Py_ssize_t first            # of the inputs
-    const float *const *x       # a pointer a row; with quads, two rows for each row of the result where `doubled`
+    const float *const *x       # a pointer a row; two rows for each row of the result where `doubled`
     bint doubled
     Py_ssize_t block_size       # weights from a block to the next
     const float *head           # of quads: (2, gates, VL), what sums start from and the weights' steps
@@ -244,14 +244,17 @@ cdef inline void begin_sums(vf *sums, const int rows, const int blocks, const in
 cdef inline void finish_sums(const vf *sums, const int rows, const int blocks, const int gates, Part *part,
                              const Weight *kept_in) noexcept nogil:
     """to = start + sums; sums of bytes are first multiplied with the steps of their row and their unit."""
-    cdef const float *start = part.start
+    cdef bint doubled = changes_rows(kept_in) and part.doubled
+    cdef const float *start
     cdef float *to
     cdef vf step
     cdef int i, b, g, at
     for i in range(rows):
+        to = part.to + (i >> 1 if doubled else i) * part.stride
+        start = part.start
+        if part.start == NULL or (doubled and i & 1):
+            start = to
         if Weight is quad:
-            to = part.to + (i >> 1 if part.doubled else i) * part.stride
-            start = to if part.start == NULL or (part.doubled and i & 1) else part.start
             step = broadcast((part.x[i] - 1)[0])
             for b in range(blocks):
                 for g in range(gates):
@@ -259,9 +262,6 @@ cdef inline void finish_sums(const vf *sums, const int rows, const int blocks, c
                     store(to + at * VL, load(start + at * VL) + counted(sums[i * blocks * gates + at])
                           * (step * load(part.head + b * part.block_size + (gates + g) * VL)))
         else:
-            to = part.to + i * part.stride
-            if part.start == NULL:
-                start = to
             for g in range(blocks * gates):
                 store(to + g * VL, load(start + g * VL) + sums[i * blocks * gates + g])
 
@@ -388,7 +388,7 @@ cdef inline void tile(const int kind, int rows, int blocks, const Layer *layer, 
     cdef const Weight *w_ih = <const Weight *>(layer.w_ih + block * layer.ih_block)
     cdef const Weight *weights = <const Weight *>(layer.w_hh + block * layer.hh_block)
     cdef const float *xp = given.xp + (row * layer.blocks + block) * size
-    if Weight is quad:
+    if changes_rows(kept_in):
         doubled = 1
     if kind == PROJECT:
         multiply_all(rows, blocks, 3, layer.inputs, given.x + (row << doubled), w_ih, layer.ih_block,
@@ -461,8 +461,8 @@ cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, bint
     cdef Py_ssize_t bytes = layer.ih_block if kind == PROJECT else layer.hh_block
     cdef bint narrow = VL == 16 and given.n == 1 and given.ahead == NULL and bytes <= L1_BYTES < 2 * bytes
     cdef int rows, most = TILE_ROWS, pairs = 2
-    if Weight is quad:
-        if kind == PROJECT:         # where a row of inputs is two rows of bytes
+    if changes_rows(kept_in):
+        if kind == PROJECT:         # where a row of inputs is two rows
             most = TILE_ROWS // 2
             pairs = 1
     if in_tiles(given.n * TILE_ROWS // most, kept_in):

@@ -87,7 +87,8 @@ def pack_weights(weights, steps, int gates, int vector_length, int input_zero, i
         packed = pack_matrix(_joined(weights, 2, tile_words), gates, vector_length)
     elif weights.dtype == np.int8:
         starts = (-input_zero * weights.sum(axis=1, dtype=np.int64)).astype(np.int32)
-        rows = np.concatenate([starts.view(np.float32)[:, None], steps[:, None], _joined(weights, 4, tile_words)], axis=1)
+        words = _joined(weights, 4, tile_words)
+        rows = np.concatenate([starts.view(np.float32)[:, None], steps[:, None], words], axis=1)
         packed = pack_matrix(rows, gates, vector_length)
     else:
         packed = pack_matrix(weights, gates, vector_length)
@@ -95,7 +96,7 @@ def pack_weights(weights, steps, int gates, int vector_length, int input_zero, i
 
 
 def _joined(weights, int count, int words):
-    """Every ``count`` numbers of a row in the 32 bits of a float32, the first lowest; zeros up to a multiple of words."""
+    """Every ``count`` numbers of a row in the 32 bits of a float32, the first lowest; zeros up to whole ``words``."""
     rows, inputs = weights.shape
     padded = np.zeros((rows, -(-inputs // (count * words)) * count * words), dtype=weights.dtype.newbyteorder("<"))
     padded[:, :inputs] = weights
