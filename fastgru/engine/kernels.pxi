@@ -232,13 +232,13 @@ cdef inline Py_ssize_t head_of(const Weight *kept_in, const int gates) noexcept 
 cdef inline void begin_sums(vf *sums, const int rows, const int blocks, const int gates, Part *part,
                             const Weight *kept_in) noexcept nogil:
     cdef int i, b, g
-    clear_vectors(sums, rows * blocks * gates)
-    if Weight is quad:
-        if part.first == 0:
-            for i in range(rows):
-                for b in range(blocks):
-                    for g in range(gates):
-                        sums[(i * blocks + b) * gates + g] = load(part.head + b * part.block_size + g * VL)
+    if Weight is quad:              # all terms of which are one part
+        for i in range(rows):
+            for b in range(blocks):
+                for g in range(gates):
+                    sums[(i * blocks + b) * gates + g] = load(part.head + b * part.block_size + g * VL)
+    else:
+        clear_vectors(sums, rows * blocks * gates)
 
 
 cdef inline void finish_sums(const vf *sums, const int rows, const int blocks, const int gates, Part *part,

@@ -48,8 +48,9 @@ FASTGRU_STATIC vf broadcast_inputs(const float *p)
 #if FASTGRU_VECTORS && VL == 16 && defined(__AVX512VNNI__)
 #define INPUT_ZERO 128
 FASTGRU_STATIC vf dot(vf sums, vf weights, vf inputs)
-{
-    return (vf)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)inputs, (__m512i)weights);
+{   /* with the intrinsic GCC 12 copies sums back and forth: batches took 1.2 to 1.25 times as long */
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(inputs), "vm"(weights));
+    return sums;
 }
 #elif FASTGRU_VECTORS && VL == 8 && defined(__AVXVNNI__)
 #define INPUT_ZERO 128
@@ -119,7 +120,11 @@ FASTGRU_STATIC vf counted(vf sums) { return (float)bits(sums); }
 FASTGRU_STATIC vf larger_size(vf a, vf b)
 {
     vi one = bits(a) & 0x7fffffff, other = bits(b) & 0x7fffffff;
-#if FASTGRU_VECTORS
+#if FASTGRU_VECTORS && VL == 16
+    return (vf)_mm512_max_epi32((__m512i)one, (__m512i)other);
+#elif FASTGRU_VECTORS && VL == 8
+    return (vf)_mm256_max_epi32((__m256i)one, (__m256i)other);
+#elif FASTGRU_VECTORS
     vi mask = one > other;
     return floats((one & mask) | (other & ~mask));
 #else
@@ -140,16 +145,20 @@ FASTGRU_STATIC float largest_lane(vf x)
 FASTGRU_STATIC vf with_number_below(vf x) { return x + broadcast(12582912.0f + INPUT_ZERO); } /* 1.5 * 2^23 */
 FASTGRU_STATIC vf number_of(vf x) { return x - broadcast(12582912.0f + INPUT_ZERO); }
 
-/* The low byte of each lane, one after the other. */
-#if FASTGRU_VECTORS
-typedef int8_t bytes_of_vector __attribute__((vector_size(VL)));
+/* The low byte of each lane, one after the other; written out, because GCC takes a conversion of vectors apart. */
 FASTGRU_STATIC void store_bytes(int8_t *p, vf x)
 {
-    bytes_of_vector narrow = __builtin_convertvector(bits(x), bytes_of_vector);
-    memcpy(p, &narrow, VL);
-}
+#if FASTGRU_VECTORS && VL == 16
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)x));
+#elif FASTGRU_VECTORS && VL == 8
+    __m256i first = _mm256_shuffle_epi8((__m256i)x, _mm256_set1_epi32(0x0c080400)); /* four bytes in each half */
+    __m128i both = _mm_unpacklo_epi32(_mm256_castsi256_si128(first), _mm256_extracti128_si256(first, 1));
+    _mm_storel_epi64((__m128i *)p, both);
 #else
-FASTGRU_STATIC void store_bytes(int8_t *p, vf x) { *p = (int8_t)bits(x); }
+    int32_t lanes[VL];
+    memcpy(lanes, &x, sizeof lanes);
+    for (int i = 0; i < VL; i++) p[i] = (int8_t)lanes[i];
 #endif
+}
 
 #endif
