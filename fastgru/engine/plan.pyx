@@ -113,7 +113,7 @@ cdef class Plan:
 
     def __cinit__(self, KernelTable kernels not None, list layers not None, bint reset_after, int activation,
                   int recurrent_activation, str precision="float32"):
-        cdef int index
+        cdef int index, layer, direction
         cdef Stack *stack = &self.stack
         if precision not in KEPT_IN:
             raise UnsupportedModelError(f"precision: got {precision!r}, wanted one of {', '.join(KEPT_IN)}")
