@@ -1,7 +1,7 @@
 """How the extension modules are compiled; all else stands in pyproject.toml.
 
 Kernels of all levels have one source, and are built as far as the compiler can. FASTGRU_BUILD_SCALAR=1 builds without
-vector types, FASTGRU_BUILD_OPENMP=0 without OpenMP; FASTGRU_BUILD_FLAGS adds flags, for sanitizers.
+vector types, FASTGRU_BUILD_OPENMP=0 without OpenMP; FASTGRU_BUILD_FLAGS adds flags, for sanitizers or AMX's emulation.
 """
 
 import os
@@ -25,14 +25,14 @@ LEVELS = {  # kernel level: (the compiler's name of the processor, flags)
     "avx2_vnni": ("defined(__x86_64__)", [*AVX2, "-mavxvnni"]),
     "avx512": ("defined(__x86_64__)", AVX512),
     "avx512_vnni": ("defined(__x86_64__)", [*AVX512, "-mavx512vnni"]),
+    "amx": ("defined(__x86_64__)", [*AVX512, "-mavx512vnni", "-mamx-tile", "-mamx-int8", "-mamx-bf16"]),
     "neon": ("defined(__aarch64__)", []),
 }
 # GCC unrolls the loops over a tile's sums, and so keeps them in registers, only up to so many instructions; and it
 # copies them by a slow `rep movs` where it takes the copy for a memcpy.
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fvisibility=hidden", "-g0",
          "--param=max-completely-peeled-insns=2000", "-fno-tree-loop-distribute-patterns"]
-DIRECTIVES = {"language_level": "3", "boundscheck": False, "wraparound": False, "cdivision": True,
-              "initializedcheck": False, "embedsignature": True}
+OPENMP = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }"
 
 
 class BuildEngine(build_ext):
@@ -42,29 +42,28 @@ class BuildEngine(build_ext):
         super().finalize_options()
         self.parallel = self.parallel or os.cpu_count()
         self.cython_c_in_temp = True  # generated C never lands in the tree
-        self.cython_directives = dict(DIRECTIVES)
+        self.cython_directives = {"language_level": "3", "boundscheck": False, "wraparound": False, "cdivision": True,
+                                  "initializedcheck": False, "embedsignature": True}
         self.force = self.force or not self.inplace  # what is built depends on the environment, and files' ages do not
 
     def build_extensions(self):
         added = os.environ.get("FASTGRU_BUILD_FLAGS", "").split()
         flags = [flag for flag in FLAGS if self.compiles("int main(void) { return 0; }", [flag])] + added
-        openmp = next((flag for flag in ("-fopenmp", "/openmp") if self.has_openmp(flag)), None)
+        openmp = None if os.environ.get("FASTGRU_BUILD_OPENMP") == "0" else next(
+            (flag for flag in ("-fopenmp", "/openmp") if self.compiles(OPENMP, [flag], link=True)), None)
         inline = ("CYTHON_INLINE", "__inline__ __attribute__((always_inline))")
         vectors = os.environ.get("FASTGRU_BUILD_SCALAR") != "1" and self.compiles(
             "typedef float v __attribute__((vector_size(16))); int main(void) { v a = {0}; a = a * a; return 0; }", [])
-        built = []
-        for extension in self.extensions:
+        for extension in list(self.extensions):
             processor, extra = LEVELS.get(level := extension.name.partition("kernels_")[2], ("1", []))
             if level:
                 probe = f"#if !({processor})\n#error\n#endif\nint main(void) {{ return 0; }}"
                 if not self.compiles(probe, extra) or (level != "baseline" and not vectors):
-                    continue
+                    self.extensions.remove(extension)
                 extension.define_macros = [inline] if vectors else [("FASTGRU_SCALAR", "1")]
             threaded = [openmp] if openmp and extension.name.endswith((".plan", ".state", ".blas")) else []
             extension.extra_compile_args = [*flags, *extra, *threaded]
             extension.extra_link_args = [*added, *(flag for flag in threaded if flag.startswith("-"))]
-            built.append(extension)
-        self.extensions[:] = built
         self.cython_include_dirs.append(self.write_blas_int())
         super().build_extensions()
 
@@ -81,10 +80,6 @@ class BuildEngine(build_ext):
                 return False
             finally:
                 os.dup2(said.fileno(), 2)
-
-    def has_openmp(self, flag):
-        source = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }"
-        return os.environ.get("FASTGRU_BUILD_OPENMP") != "0" and self.compiles(source, [flag], link=True)
 
     def write_blas_int(self):
         """SciPy before 1.18 has no ``blas_int`` and takes int; later it says whether it was built with 64 bits."""

@@ -76,17 +76,19 @@ def _bytes(inputs: int, gru: GRUSpec, precision: str) -> int:
     if precision == "float64" or table.vector_length == 1 or not _has_kernels(gru):
         return (8 if precision == "float64" else 4) * 3 * hidden * (inputs + hidden + 2)
     kept_in = table.kept_in(precision, max(inputs, hidden))
-    words = sum(_words(terms, kept_in) for terms in (inputs, hidden)) + 2
+    words = sum(_words(terms, kept_in, table.tile_words) for terms in (inputs, hidden)) + 2
     return int(4 * 3 * -(-hidden // table.vector_length) * table.vector_length * words)
 
 
-def _words(terms: int, kept_in: str) -> float:
-    """The 32-bit words that the weights of a unit for so many inputs are in."""
+def _words(terms: int, kept_in: str, multiple: int) -> float:
+    """The 32-bit words that the weights of a unit for so many inputs are in; of some kinds, whole tiles of them."""
     if kept_in == "float16":
         return terms / 2
     if kept_in == "bfloat16":
-        return -(-terms // 2)
-    return -(-terms // 4) + 2 if kept_in == "int8" else terms  # int8: and what its sum starts from, and its step
+        return -(-terms // (2 * multiple)) * multiple
+    if kept_in == "int8":
+        return -(-terms // (4 * multiple)) * multiple + 2  # and what its sum starts from, and its step
+    return terms
 
 
 def _has_kernels(gru: GRUSpec) -> bool:

@@ -69,7 +69,7 @@ cdef class Affine:
         space = aligned_empty(min(rows, GROUP) * width)
         wide = address(space)
         with nogil:
-            mode = self.owner.table.flush_subnormals()
+            mode = self.owner.table.begin_work(False)
             for group in range(groups):
                 first = group * GROUP
                 n = min(rows - first, <Py_ssize_t>GROUP)
@@ -78,5 +78,5 @@ cdef class Affine:
                 self.owner.table.project(&self.layer, n, pointers, wide, NULL)
                 for i in range(n):
                     memcpy(&out[first + i, 0], wide + i * width, self.outputs * sizeof(float))
-            self.owner.table.restore_floating_mode(mode)
+            self.owner.table.end_work(False, mode)
         return result

@@ -24,11 +24,39 @@ static int runs_avx2_vnni(void)
     unsigned int a, b, c, d;
     return runs_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 4));
 }
+
+/* AMX: the processor has tile registers and both products, the system saves them (XCR0), and it lets this process use
+ * them, for which it must be asked. Permission is the process's, with threads and children, for good; from then on the
+ * system refuses alternate stacks for signals that cannot hold the tiles, and where it finds one it refuses to permit. */
+#if defined(FASTGRU_AMX_EMULATED)
+static int runs_amx(void) { return runs_avx512_vnni(); }
+#elif defined(__linux__) && defined(__x86_64__)
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int permits_tiles(void)
+{
+    static int permitted = -1;
+    if (permitted < 0) permitted = syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0;
+    return permitted;
+}
+static int runs_amx(void)
+{
+    const unsigned int wanted = 1u << 22 | 1u << 24 | 1u << 25; /* amx-bf16, amx-tile, amx-int8 */
+    unsigned int a, b, c, d, saved, high;
+    if (!runs_avx512_vnni() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & wanted) != wanted) return 0;
+    __asm__ __volatile__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+    return (saved >> 17 & 3) == 3 && permits_tiles();
+}
+#else
+static int runs_amx(void) { return 0; }
+#endif
 #else
 static int runs_avx2(void) { return 0; }
 static int runs_avx2_vnni(void) { return 0; }
 static int runs_avx512(void) { return 0; }
 static int runs_avx512_vnni(void) { return 0; }
+static int runs_amx(void) { return 0; }
 #endif
 
 #if defined(__aarch64__) || defined(_M_ARM64)

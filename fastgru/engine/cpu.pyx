@@ -6,11 +6,14 @@ cdef extern from "cpu.h":
     bint runs_avx512()
     bint runs_avx512_vnni()
     bint runs_neon()
+    bint runs_amx()
 
 
 def runnable():
     """The names of the kernel levels that this processor runs, best first; ``baseline`` is always the last."""
     levels = []
+    if runs_amx():
+        levels.append("amx")
     if runs_avx512_vnni():
         levels.append("avx512_vnni")
     if runs_avx512():

@@ -16,7 +16,7 @@ from .cpu import runnable
 
 __all__ = ["LEVELS", "available", "chosen", "kernels"]
 
-LEVELS = ("avx512_vnni", "avx512", "avx2_vnni", "avx2", "neon", "baseline")
+LEVELS = ("amx", "avx512_vnni", "avx512", "avx2_vnni", "avx2", "neon", "baseline")
 
 
 def available() -> tuple[str, ...]:

@@ -17,6 +17,10 @@ cdef inline Py_ssize_t row_of_bytes(Py_ssize_t terms) noexcept nogil:
     """Floats that `terms` 8-bit inputs take, with what stands before them; whole cache lines."""
     return ROW_HEAD + (terms + 63) // 64 * 16
 
+cdef inline Py_ssize_t row_of_pairs(Py_ssize_t terms) noexcept nogil:
+    """The same of 16-bit inputs. What stands before them is empty, and keeps rows off each other's cache sets."""
+    return row_of_bytes(2 * terms)
+
 cdef struct Layer:              # one direction of one layer, or a slice of its units, packed for one vector length VL
     int inputs                  # I
     int hidden                  # H
@@ -25,6 +29,7 @@ cdef struct Layer:              # one direction of one layer, or a slice of its 
     int width                   # floats of a row of states: all blocks * VL, also in a slice
     int part                    # terms that are summed at a time; even. With INT8 a term is four inputs
     int kept_in                 # what w_ih, w_hh and w_hn are: FLOAT32 ...
+    bint tiled                  # whether the kernels multiply it in tile registers of the processor
     bint reset_after
     int activation              # of n; an index of spec.GATE_ACTIVATIONS
     int recurrent_activation    # of r and z
@@ -45,8 +50,12 @@ cdef inline Py_ssize_t scratch_of(const Layer *layer, Py_ssize_t rows) noexcept 
     cdef Py_ssize_t group = min(rows, <Py_ssize_t>GROUP), size = 8 * <Py_ssize_t>layer.inputs      # columns of `Ahead`
     if not layer.reset_after:
         size = 2 * group * layer.width                              # z, r * h
+    if layer.tiled:
+        group = (group + 15) // 16 * 16                             # the rows of whole tiles
     if layer.kept_in == INT8:
         size += group * row_of_bytes(layer.hidden) + GROUP * row_of_bytes(layer.inputs)
+    elif layer.tiled:
+        size += group * row_of_pairs(layer.hidden) + GROUP * row_of_pairs(layer.inputs)
     return size
 
 cdef struct Ahead:               # the projection of steps to come, done a piece at a time beside the steps before them
@@ -66,6 +75,7 @@ cdef struct Kernels:
     int ahead_rows              # rows that an `Ahead` multiplies; 0: these kernels have too few registers for it
     bint has_half               # whether a layer may be kept in FLOAT16
     int input_zero              # what is added to 8-bit inputs, so that none is negative
+    int tile_words              # to a multiple of which BFLOAT16 and INT8 weights are padded, in 32 bits; 1: no tiles
     # xp[i] = x[i] W_ih + b_ih for n rows; xp is (n, blocks, 3, VL); scratch is `scratch_of` floats
     void (*project)(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp, float *scratch) noexcept nogil
     # one step of n rows: h and h_next are (n, width), y[i] takes the H new values of row i (y may be NULL); x are the
@@ -80,8 +90,9 @@ cdef struct Kernels:
     void (*finish_ahead)(const Layer *layer, Ahead *ahead) noexcept nogil
     # out[i] = activation(x[i]); x and out may be one
     void (*activate)(int activation, Py_ssize_t n, const float *x, float *out) noexcept nogil
-    unsigned int (*flush_subnormals)() noexcept nogil
-    void (*restore_floating_mode)(unsigned int before) noexcept nogil
+    # what a thread calls before all of the above, and after, with what the first returned; `tiled`: for `Layer.tiled`
+    unsigned int (*begin_work)(bint tiled) noexcept nogil
+    void (*end_work)(bint tiled, unsigned int before) noexcept nogil
 
 
 cdef inline int steps_ahead(const Kernels *kernels, const Layer *layer) noexcept nogil:
@@ -90,7 +101,7 @@ cdef inline int steps_ahead(const Kernels *kernels, const Layer *layer) noexcept
     It goes through W_ih every few steps. With weights of 7 MB that took 0.8 to 0.9 of the time of both apart, with 14
     MB 1.25 times and with 25 MB 1.4 times of it (100 steps of one row, Zen 4 with 32 MB of L3, shared).
     """
-    if not layer.reset_after or (layer.kept_in == BFLOAT16 and layer.inputs % 2):
+    if not layer.reset_after or (layer.kept_in == BFLOAT16 and (layer.tiled or layer.inputs % 2)):
         return 0
     if layer.blocks * (layer.ih_block + layer.hh_block) > MOST_AHEAD_BYTES:
         return 0

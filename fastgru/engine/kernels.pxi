@@ -9,7 +9,7 @@
 #   of 64 would give 2.9e-7 and cost 4 % more time.
 #   Biases come last, and the projection after the recurrent sum: started at the larger number, every addition would
 #   round as coarsely as the last. So a row's bits depend neither on the tile it falls into nor, given FMA, on the
-#   vector length.
+#   vector length. With bfloat16 on AMX the processor sums in an order of its own: see `tiles.pxi`.
 # * The gate arithmetic follows each tile, whose products are then still in the first-level cache.
 # * Weights are kept as float, half, bf_pair or quad (weights.h). What differs between them stands in `weight_at` and
 #   `multiply_add`; with quads also in `bytes.pxi`, where rows of inputs and states become rows of bytes, and in
@@ -18,7 +18,7 @@
 from cpython.pycapsule cimport PyCapsule_New
 
 from fastgru.engine.kernels cimport (
-    BFLOAT16, FLOAT16, FLOAT32, GROUP, INT8, ROW_HEAD, Ahead, Kernels, Layer, row_of_bytes,
+    BFLOAT16, FLOAT16, FLOAT32, GROUP, INT8, ROW_HEAD, Ahead, Kernels, Layer, row_of_bytes, row_of_pairs,
 )
 
 
@@ -68,6 +68,21 @@ cdef extern from "weights.h" nogil:
     vf number_of(vf x)
     void store_bytes(signed char *p, vf x)
 
+
+cdef extern from "amx.h" nogil:
+    enum:
+        TILES
+        TILE_WORDS
+        MOST_SUMS
+    void configure_tiles()
+    void release_tiles()
+    void clear_tile(int n)
+    void load_tile(int n, const void *p, long stride)
+    void store_tile(int n, void *p, long stride)
+    void dot_bytes(int n)
+    void dot_pairs(int n)
+    vf store_bfloat16(void *p, vf x)
+
 ctypedef fused Weight:
     float
     half
@@ -97,7 +112,7 @@ cdef enum:  # what a tile does with its sums
 cdef struct Part:               # a part of the terms of a product, for one tile
     Py_ssize_t terms
     Py_ssize_t first            # of the inputs
-    const float *const *x       # a pointer a row; with quads, two rows for each row of the result where `doubled`
+    const float *const *x       # a pointer a row; two rows for each row of the result where `doubled`
     bint doubled
     Py_ssize_t block_size       # weights from a block to the next
     const float *head           # of quads: (2, gates, VL), what sums start from and the weights' steps
@@ -229,16 +244,17 @@ cdef inline void begin_sums(vf *sums, const int rows, const int blocks, const in
 cdef inline void finish_sums(const vf *sums, const int rows, const int blocks, const int gates, Part *part,
                              const Weight *kept_in) noexcept nogil:
     """to = start + sums; sums of bytes are first multiplied with the steps of their row and their unit."""
-    cdef const float *start = part.start
+    cdef bint doubled = changes_rows(kept_in) and part.doubled
+    cdef const float *start
     cdef float *to
     cdef vf step
     cdef int i, b, g, at
     for i in range(rows):
+        to = part.to + (i >> 1 if doubled else i) * part.stride
+        start = part.start
+        if part.start == NULL or (doubled and i & 1):
+            start = to
         if Weight is quad:
-            to = part.to + (i >> 1 if part.doubled else i) * part.stride
-            start = part.start
-            if start == NULL or (part.doubled and i & 1):
-                start = to
             step = broadcast((part.x[i] - 1)[0])
             for b in range(blocks):
                 for g in range(gates):
@@ -246,9 +262,6 @@ cdef inline void finish_sums(const vf *sums, const int rows, const int blocks, c
                     store(to + at * VL, load(start + at * VL) + counted(sums[i * blocks * gates + at])
                           * (step * load(part.head + b * part.block_size + (gates + g) * VL)))
         else:
-            to = part.to + i * part.stride
-            if part.start == NULL:
-                start = to
             for g in range(blocks * gates):
                 store(to + g * VL, load(start + g * VL) + sums[i * blocks * gates + g])
 
@@ -316,6 +329,7 @@ cdef void multiply(int rows, int blocks, int gates, Part *part, const Weight *we
 
 
 include "ahead.pxi"
+include "tiles.pxi"
 include "bytes.pxi"
 
 
@@ -341,6 +355,9 @@ cdef inline void multiply_all(int rows, int blocks, int gates, Py_ssize_t terms,
         terms = (terms + 3) // 4
     if doubled:
         rows = 2 * rows
+    if in_tiles(rows, weights):
+        multiply_in_tiles(rows, gates, (terms + terms_of(weights) - 1) // terms_of(weights), &part, weights)
+        return
     while True:
         part.terms = min(<Py_ssize_t>layer.part, terms - part.first)
         if AHEAD_ROWS and ahead != NULL and ahead.block < layer.blocks and blocks == 2:
@@ -364,14 +381,14 @@ cdef inline void tile(const int kind, int rows, int blocks, const Layer *layer, 
     GATES_BEFORE        r = act_r(xp_r + h U_r);  z = act_r(xp_z + h U_z);  out = r * h
     CANDIDATE_BEFORE    n = act(xp_n + (r * h) U_n);  h' = n + z * (h - n)
     """
-    cdef vf done[24]                # (rows, blocks, gates)
-    cdef vf projected[24]
+    cdef vf done[MOST_SUMS]         # (rows, blocks, gates)
+    cdef vf projected[MOST_SUMS]
     cdef Py_ssize_t size = 3 * VL, stride = layer.blocks * size, block_bytes = layer.hh_block
     cdef int i, g, gates = 3, doubled = 0
     cdef const Weight *w_ih = <const Weight *>(layer.w_ih + block * layer.ih_block)
     cdef const Weight *weights = <const Weight *>(layer.w_hh + block * layer.hh_block)
     cdef const float *xp = given.xp + (row * layer.blocks + block) * size
-    if Weight is quad:
+    if changes_rows(kept_in):
         doubled = 1
     if kind == PROJECT:
         multiply_all(rows, blocks, 3, layer.inputs, given.x + (row << doubled), w_ih, layer.ih_block,
@@ -438,16 +455,19 @@ cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, bint
     arithmetic is too long to overlap with the next tile's loads. `backward` walks from the last block to the first:
     taking turns from step to step, what the last tile left in L1 (or L2) is used before it goes. For one row with a
     block that fits L1 where two do not, single blocks are 4 % faster for that reason. Rows are dealt to tiles evenly
-    (9 rows are 5 and 4, not 8 and 1).
+    (9 rows are 5 and 4, not 8 and 1), but fill tile registers as far as they go.
     """
     cdef Py_ssize_t block = 0, at, row, left, tiles
     cdef Py_ssize_t bytes = layer.ih_block if kind == PROJECT else layer.hh_block
     cdef bint narrow = VL == 16 and given.n == 1 and given.ahead == NULL and bytes <= L1_BYTES < 2 * bytes
     cdef int rows, most = TILE_ROWS, pairs = 2
-    if Weight is quad:
-        if kind == PROJECT:         # where a row of inputs is two rows of bytes
+    if changes_rows(kept_in):
+        if kind == PROJECT:         # where a row of inputs is two rows
             most = TILE_ROWS // 2
             pairs = 1
+    if in_tiles(given.n * TILE_ROWS // most, kept_in):
+        most = most * (2 * ROWS_OF_TILE) // TILE_ROWS
+        pairs = 0
     while block < layer.blocks:
         left = layer.blocks - block
         if given.n <= pairs and left >= 2 and not narrow:
@@ -464,7 +484,7 @@ cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, bint
         row = 0
         tiles = (given.n + most - 1) // most
         while tiles > 0:
-            rows = <int>((given.n - row + tiles - 1) // tiles)
+            rows = <int>((given.n - row + tiles - 1) // tiles) if most <= TILE_ROWS else min(<int>(given.n - row), most)
             tile(kind, rows, 1, layer, given, row, at, kept_in)
             row += rows
             tiles -= 1
@@ -476,11 +496,11 @@ cdef void project_kept(const Layer *layer, Py_ssize_t n, const float *const *x, 
     cdef const float *pointers[GROUP]
     cdef Py_ssize_t first = 0
     cdef Rows rows = Rows(n, x, NULL, NULL, xp, xp, NULL, NULL, NULL)
-    if Weight is quad:
+    if changes_rows(kept_in):
         rows.x = pointers
         while first < n:
             rows.n = min(n - first, <Py_ssize_t>GROUP // 2)
-            inputs_to_bytes(x + first, rows.n, layer.inputs, scratch, pointers)
+            multiplied_inputs(x + first, rows.n, layer, scratch, pointers, kept_in)
             rows.xp = rows.out = xp + first * 3 * layer.blocks * VL
             all_tiles(PROJECT, layer, &rows, False, kept_in)
             first += rows.n
@@ -536,9 +556,9 @@ cdef void step_kept(const Layer *layer, Py_ssize_t n, const float *const *x, con
     if not layer.reset_after:
         bytes = reset_states + min(n, <Py_ssize_t>GROUP) * width
     if x != NULL:
-        if Weight is quad:
+        if changes_rows(kept_in):
             if n == 1 and layer.reset_after:
-                inputs_to_bytes(x, 1, layer.inputs, bytes + row_of_bytes(layer.hidden), input_pointers)
+                multiplied_inputs(x, 1, layer, bytes + row_for(layer.hidden, kept_in), input_pointers, kept_in)
                 x = input_pointers
             else:
                 project_kept(layer, n, x, xp, bytes, kept_in)
@@ -614,6 +634,18 @@ cdef void activate(int activation, Py_ssize_t n, const float *x, float *out) noe
         store_part(out + whole, activated(activation, load_unaligned(rest)), <int>(n - whole))
 
 
+cdef unsigned int begin_work(bint tiled) noexcept nogil:
+    if tiled:
+        configure_tiles()
+    return flush_subnormals()
+
+
+cdef void end_work(bint tiled, unsigned int before) noexcept nogil:
+    restore_floating_mode(before)
+    if tiled:
+        release_tiles()
+
+
 cdef Kernels table
 table.vector_length = VL
 table.tile_rows = TILE_ROWS
@@ -626,8 +658,9 @@ table.step_ahead = step_ahead
 table.begin_ahead = begin_ahead
 table.finish_ahead = finish_ahead
 table.activate = activate
-table.flush_subnormals = flush_subnormals
-table.restore_floating_mode = restore_floating_mode
+table.tile_words = TILE_WORDS
+table.begin_work = begin_work
+table.end_work = end_work
 
 
 def kernels():

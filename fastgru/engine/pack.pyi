@@ -8,7 +8,12 @@ def pack_matrix(
     rows: NDArray[np.float32] | NDArray[np.uint16], gates: int, vector_length: int
 ) -> NDArray[np.float32]: ...
 def pack_weights(
-    weights: NDArray[Any], steps: NDArray[np.float32] | None, gates: int, vector_length: int, input_zero: int
+    weights: NDArray[Any],
+    steps: NDArray[np.float32] | None,
+    gates: int,
+    vector_length: int,
+    input_zero: int,
+    tile_words: int = 1,
 ) -> tuple[NDArray[np.float32], int]: ...
 def pack_vector(vector: NDArray[np.floating], gates: int, vector_length: int) -> NDArray[np.float32]: ...
 def spread_columns(matrix: NDArray[np.floating], vector_length: int) -> NDArray[np.float32]: ...

@@ -4,7 +4,8 @@ This is the only file that knows the order. Units are padded with zeros to whole
 
 * two bfloat16 of successive inputs share 32 bits, the first in the lower half, so the last may have a zero above it;
 * four int8 of successive inputs share 32 bits, the first in the lowest byte; and a block begins with two more rows
-  (gate, VL): what its sums start from, and the step of each unit's weights.
+  (gate, VL): what its sums start from, and the step of each unit's weights;
+* both are padded with zeros to whole tiles where kernels multiply in tile registers.
 """
 
 import numpy as np
@@ -66,7 +67,7 @@ def pack_matrix(const Element[:, ::1] rows not None, int gates, int vector_lengt
     return packed
 
 
-def pack_weights(weights, steps, int gates, int vector_length, int input_zero):
+def pack_weights(weights, steps, int gates, int vector_length, int input_zero, int tile_words=1):
     """Pack what ``reduced.reduce`` made of a matrix; returns the packed array and the bytes of a block.
 
     Parameters
@@ -75,26 +76,29 @@ def pack_weights(weights, steps, int gates, int vector_length, int input_zero):
     steps : (gates * units,) float32, of int8; otherwise None
     input_zero : int
         What kernels add to 8-bit inputs; the sums of int8 start from what that adds to them.
+    tile_words : int
+        To a multiple of which bfloat16 and int8 are padded, in 32 bits.
     """
     units = weights.shape[0] // gates
     blocks = (units + vector_length - 1) // vector_length
     if weights.dtype == np.float16:
         packed = pack_matrix(np.ascontiguousarray(weights).view(np.uint16), gates, vector_length)
     elif weights.dtype == np.uint16:
-        packed = pack_matrix(_joined(weights, 2), gates, vector_length)
+        packed = pack_matrix(_joined(weights, 2, tile_words), gates, vector_length)
     elif weights.dtype == np.int8:
         starts = (-input_zero * weights.sum(axis=1, dtype=np.int64)).astype(np.int32)
-        rows = np.concatenate([starts.view(np.float32)[:, None], steps[:, None], _joined(weights, 4)], axis=1)
+        words = _joined(weights, 4, tile_words)
+        rows = np.concatenate([starts.view(np.float32)[:, None], steps[:, None], words], axis=1)
         packed = pack_matrix(rows, gates, vector_length)
     else:
         packed = pack_matrix(weights, gates, vector_length)
     return packed, packed.nbytes // blocks
 
 
-def _joined(weights, int count):
-    """Every ``count`` numbers of a row in the 32 bits of a float32, the first lowest; zeros where a row ends."""
+def _joined(weights, int count, int words):
+    """Every ``count`` numbers of a row in the 32 bits of a float32, the first lowest; zeros up to whole ``words``."""
     rows, inputs = weights.shape
-    padded = np.zeros((rows, (inputs + count - 1) // count * count), dtype=weights.dtype.newbyteorder("<"))
+    padded = np.zeros((rows, -(-inputs // (count * words)) * count * words), dtype=weights.dtype.newbyteorder("<"))
     padded[:, :inputs] = weights
     return padded.view(np.float32)
 

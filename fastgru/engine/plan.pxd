@@ -21,6 +21,7 @@ cdef struct Stack:              # packed layers
     Layer *layers               # (num_layers, directions)
     int input_size, hidden_size, num_layers, directions
     bint reset_after
+    bint tiled                  # whether a layer is
     Py_ssize_t width            # blocks * VL: units rounded up to whole blocks
 
 

@@ -56,6 +56,10 @@ cdef class KernelTable:
     def vector_length(self):
         return self.table.vector_length
 
+    @property
+    def tile_words(self):
+        return self.table.tile_words
+
     def kept_in(self, str precision, Py_ssize_t terms):
         """What these kernels keep the weights for so many inputs in: ``precision``, or float32 for what they lack."""
         lacks_half = precision == "float16" and not self.table.has_half
@@ -68,9 +72,9 @@ cdef class KernelTable:
         check_activation(activation)
         if x.shape[0]:
             with nogil:
-                mode = self.table.flush_subnormals()
+                mode = self.table.begin_work(False)
                 self.table.activate(activation, x.shape[0], &x[0], &out[0])
-                self.table.restore_floating_mode(mode)
+                self.table.end_work(False, mode)
         return np.asarray(out)
 
 
@@ -128,9 +132,9 @@ cdef class Plan:
         if stack.layers == NULL:
             raise MemoryError
         for index in range(stack.num_layers * stack.directions):
-            layer, direction = divmod(index, stack.directions)
+            layer, direction = index // stack.directions, index % stack.directions
             self.pack(&stack.layers[index], layers[layer][direction], precision,
-                      f"l{layer}{'_reverse' if direction else ''}")
+                      "l" + str(layer) + ("_reverse" if direction else ""))
             stack.layers[index].activation = activation
             stack.layers[index].recurrent_activation = recurrent_activation
 
@@ -156,6 +160,8 @@ cdef class Plan:
             precision = kept_in
         if layer.kept_in == INT8:
             layer.part = MOST_BYTES
+        layer.tiled = self.stack.kernels.tile_words > 1 and layer.kept_in in (BFLOAT16, INT8)
+        self.stack.tiled |= layer.tiled
         matrix, steps = reduce(w_ih, precision, f"weight_ih_{name}")
         layer.w_ih = self.own_weights(matrix, steps, 3, &layer.ih_block)
         bias = b_ih.astype(np.float64)
@@ -175,7 +181,7 @@ cdef class Plan:
 
     cdef char *own_weights(self, matrix, steps, int gates, Py_ssize_t *block) except NULL:
         packed, block[0] = pack_weights(matrix, steps, gates, self.stack.kernels.vector_length,
-                                        self.stack.kernels.input_zero)
+                                        self.stack.kernels.input_zero, self.stack.kernels.tile_words)
         return self.own(packed)
 
     cdef char *own(self, array) except NULL:

@@ -205,7 +205,7 @@ cdef void run_share(const Stack *stack, Call call, Workspace space, Member membe
     cdef float *target
     if call.first == call.last:
         return
-    mode = stack.kernels.flush_subnormals()
+    mode = stack.kernels.begin_work(stack.tiled)
     for index in range(stack.num_layers):
         target = call.y
         if index < stack.num_layers - 1:
@@ -216,7 +216,7 @@ cdef void run_share(const Stack *stack, Call call, Workspace space, Member membe
         source = target
     if call.y != NULL and member.slice == 0 and member.first_direction == 0:
         clear_padding(&call, call.y, output)
-    stack.kernels.restore_floating_mode(mode)
+    stack.kernels.end_work(stack.tiled, mode)
 
 
 cdef void run_direction(const Stack *stack, const Call *call, Workspace space, Member member, int index, int direction,

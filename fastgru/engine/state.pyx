@@ -260,7 +260,7 @@ cdef class State:
         cdef float **y_rows = self.y_rows + member * self.batch
         cdef float *xp
         cdef float *scratch = self.scratch + member * self.scratch_size
-        cdef unsigned int mode = self.plan.stack.kernels.flush_subnormals()
+        cdef unsigned int mode = self.plan.stack.kernels.begin_work(self.plan.stack.tiled)
         for i in range(self.batch):
             y_rows[i] = y + i * self.plan.stack.hidden_size
         for index in range(self.plan.stack.num_layers):
@@ -275,4 +275,4 @@ cdef class State:
                 y_rows if index == self.plan.stack.num_layers - 1 else NULL, scratch, self.current)
             if members > 1:
                 meet(&self.layer_done)
-        self.plan.stack.kernels.restore_floating_mode(mode)
+        self.plan.stack.kernels.end_work(self.plan.stack.tiled, mode)

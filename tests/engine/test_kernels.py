@@ -72,7 +72,8 @@ def test_every_pair_of_activations_agrees(level, activation, recurrent, reset_af
 def test_the_level_is_what_it_says(level):
     table = KernelTable(dispatch.kernels(level))
     assert table.name == level
-    assert table.vector_length in {"avx512": (16,), "avx2": (8,), "neon": (4,), "baseline": (4, 1)}[level.split("_")[0]]
+    lengths = {"amx": (16,), "avx512": (16,), "avx2": (8,), "neon": (4,), "baseline": (4, 1)}
+    assert table.vector_length in lengths[level.removesuffix("_vnni")]
     assert plan_at(level, network(2, 3)).kernel_level == level
 
 
