@@ -1,7 +1,7 @@
 """How the extension modules are compiled; all else stands in pyproject.toml.
 
-Kernels of all levels have one source, and are built as far as the compiler can. FASTGRU_BUILD_SCALAR=1 builds without
-vector types, FASTGRU_BUILD_OPENMP=0 without OpenMP; FASTGRU_BUILD_FLAGS adds flags, for sanitizers or AMX's emulation.
+Kernels have one source, built as far as the compiler can: without vector types with FASTGRU_BUILD_SCALAR=1, without
+OpenMP with FASTGRU_BUILD_OPENMP=0, for no levels but FASTGRU_BUILD_LEVELS, with FASTGRU_BUILD_FLAGS added.
 """
 
 import os
@@ -32,6 +32,7 @@ LEVELS = {  # kernel level: (the compiler's name of the processor, flags)
 # copies them by a slow `rep movs` where it takes the copy for a memcpy.
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fvisibility=hidden", "-g0",
          "--param=max-completely-peeled-insns=2000", "-fno-tree-loop-distribute-patterns"]
+INLINE = ("CYTHON_INLINE", "__inline__ __attribute__((always_inline))")
 OPENMP = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }"
 
 
@@ -51,16 +52,16 @@ class BuildEngine(build_ext):
         flags = [flag for flag in FLAGS if self.compiles("int main(void) { return 0; }", [flag])] + added
         openmp = None if os.environ.get("FASTGRU_BUILD_OPENMP") == "0" else next(
             (flag for flag in ("-fopenmp", "/openmp") if self.compiles(OPENMP, [flag], link=True)), None)
-        inline = ("CYTHON_INLINE", "__inline__ __attribute__((always_inline))")
         vectors = os.environ.get("FASTGRU_BUILD_SCALAR") != "1" and self.compiles(
             "typedef float v __attribute__((vector_size(16))); int main(void) { v a = {0}; a = a * a; return 0; }", [])
+        wanted = os.environ.get("FASTGRU_BUILD_LEVELS", " ".join(LEVELS)).split() if vectors else ["baseline"]
         for extension in list(self.extensions):
             processor, extra = LEVELS.get(level := extension.name.partition("kernels_")[2], ("1", []))
             if level:
                 probe = f"#if !({processor})\n#error\n#endif\nint main(void) {{ return 0; }}"
-                if not self.compiles(probe, extra) or (level != "baseline" and not vectors):
+                if level not in wanted or not self.compiles(probe, extra):
                     self.extensions.remove(extension)
-                extension.define_macros = [inline] if vectors else [("FASTGRU_SCALAR", "1")]
+                extension.define_macros = [INLINE] if vectors else [("FASTGRU_SCALAR", "1")]
             threaded = [openmp] if openmp and extension.name.endswith((".plan", ".state", ".blas")) else []
             extension.extra_compile_args = [*flags, *extra, *threaded]
             extension.extra_link_args = [*added, *(flag for flag in threaded if flag.startswith("-"))]
@@ -85,9 +86,9 @@ class BuildEngine(build_ext):
         """SciPy before 1.18 has no ``blas_int`` and takes int; later it says whether it was built with 64 bits."""
         header = Path(find_spec("scipy").origin).parent / "linalg" / "cython_blas.pxd"
         known = re.search(r"^\s*ctypedef .*\bblas_int$", header.read_text(), re.MULTILINE)
-        line = "from scipy.linalg.cython_blas cimport blas_int" if known else "ctypedef int blas_int"
         (folder := Path(self.build_temp, "generated")).mkdir(parents=True, exist_ok=True)
-        (folder / "blas_int.pxi").write_text(f"{line}\n")
+        text = f"{'from scipy.linalg.cython_blas cimport' if known else 'ctypedef int'} blas_int\n"
+        (folder / "blas_int.pxi").write_text(text)
         return str(folder)
 
 

@@ -66,7 +66,7 @@ def convert(
         ``largest_difference`` between the results, and ``rows`` and ``steps`` of the inputs. Where the model runs on
         none of them these are None, and ``not_compared`` says why; it is None otherwise. ``rounding_difference`` is
         that between the target and the source before rounding, in float32 or, for a float64 target, in float64; None
-        where no precision was asked for, or nothing was compared.
+        where no precision was asked for, nothing was compared, or NaN came out of one of them.
     """
     if precision is not None:
         check_precision(precision, CHOICES)
@@ -87,7 +87,7 @@ def convert(
     advance(1)
     sizes = {"bytes_read": os.path.getsize(source), "bytes_written": os.path.getsize(target)}
     found = {"source": source, "target": target, **sizes, "precision": written, **compared}
-    return {**found, "rounding_difference": rounding}
+    return {**found, "rounding_difference": rounding if rounding is not None and math.isfinite(rounding) else None}
 
 
 def _compared(one: GRU | Model, other: GRU | Model) -> dict[str, Any]:

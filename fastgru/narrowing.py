@@ -69,7 +69,7 @@ def _weights(array: np.ndarray, precision: str, name: str) -> Written:
     if precision == "float16":
         return Written.of(float16(array, name))
     if precision == "bfloat16":
-        return Written("BF16", bfloat16_bits(array))
+        return Written("BF16", bfloat16_bits(array, name))
     return Written.of(_float32(array, name) if precision == "float32" else array.astype(np.float64))
 
 

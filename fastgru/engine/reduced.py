@@ -42,12 +42,20 @@ def float16(weights: Array, name: str) -> NDArray[np.float16]:
     return np.asarray(narrow)
 
 
-def bfloat16_bits(weights: Array) -> NDArray[np.uint16]:
-    """The upper halves of the float32 of each weight, rounded to the nearest, ties to even."""
+def bfloat16_bits(weights: Array, name: str = "weights") -> NDArray[np.uint16]:
+    """The upper halves of the float32 of each weight, rounded to the nearest, ties to even.
+
+    Raises
+    ------
+    UnsupportedModelError
+        A finite weight is beyond bfloat16's largest, 3.39e38; the message has ``name``.
+    """
     with np.errstate(over="ignore"):
         single = weights.astype(np.float32)
     bits = np.ascontiguousarray(single).view(np.uint32)
     rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
+    if (((rounded & 0x7FFF) == 0x7F80) & np.isfinite(weights)).any():
+        raise UnsupportedModelError(f"{name}: got weights beyond bfloat16, wanted at most 3.39e38; use float64")
     return np.asarray(np.where(np.isnan(single), (bits >> 16) | 0x40, rounded).astype(np.uint16))
 
 
@@ -120,7 +128,7 @@ def reduce(weights: Array, precision: str, name: str) -> tuple[Array, NDArray[np
     if precision == "float16":
         return float16(weights, name), None
     if precision == "bfloat16":
-        return bfloat16_bits(weights), None
+        return bfloat16_bits(weights, name), None
     return int8(weights, name) if precision == "int8" else (weights, None)
 
 
