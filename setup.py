@@ -41,15 +41,14 @@ class BuildEngine(build_ext):
 
     def finalize_options(self):
         super().finalize_options()
-        self.parallel = self.parallel or os.cpu_count()
-        self.cython_c_in_temp = True  # generated C never lands in the tree
+        self.parallel, self.cython_c_in_temp = os.cpu_count(), True  # generated C never lands in the tree
         self.cython_directives = {"language_level": "3", "boundscheck": False, "wraparound": False, "cdivision": True,
                                   "initializedcheck": False, "embedsignature": True}
         self.force = self.force or not self.inplace  # what is built depends on the environment, and files' ages do not
 
     def build_extensions(self):
         added = os.environ.get("FASTGRU_BUILD_FLAGS", "").split()
-        flags = [flag for flag in FLAGS if self.compiles("int main(void) { return 0; }", [flag])] + added
+        flags = [*(flag for flag in FLAGS if self.compiles("int main(void) { return 0; }", [flag])), *added]
         openmp = None if os.environ.get("FASTGRU_BUILD_OPENMP") == "0" else next(
             (flag for flag in ("-fopenmp", "/openmp") if self.compiles(OPENMP, [flag], link=True)), None)
         vectors = os.environ.get("FASTGRU_BUILD_SCALAR") != "1" and self.compiles(
@@ -84,11 +83,11 @@ class BuildEngine(build_ext):
 
     def write_blas_int(self):
         """SciPy before 1.18 has no ``blas_int`` and takes int; later it says whether it was built with 64 bits."""
-        header = Path(find_spec("scipy").origin).parent / "linalg" / "cython_blas.pxd"
+        header = Path(find_spec("scipy").origin).with_name("linalg") / "cython_blas.pxd"
         known = re.search(r"^\s*ctypedef .*\bblas_int$", header.read_text(), re.MULTILINE)
         (folder := Path(self.build_temp, "generated")).mkdir(parents=True, exist_ok=True)
-        text = f"{'from scipy.linalg.cython_blas cimport' if known else 'ctypedef int'} blas_int\n"
-        (folder / "blas_int.pxi").write_text(text)
+        declared = "from scipy.linalg.cython_blas cimport" if known else "ctypedef int"
+        (folder / "blas_int.pxi").write_text(f"{declared} blas_int\n")
         return str(folder)
 
 
