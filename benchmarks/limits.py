@@ -30,9 +30,13 @@ __all__ = ["Caches", "caches", "compiled", "compiler", "limits", "main", "markdo
 
 SOURCE = Path(__file__).with_name("limits.c")
 FLAGS = ("-O3", "-pthread", "-ffp-contract=fast")
+AVX512 = ("-mavx512f", "-mfma", "-mprefer-vector-width=512")
 # By kernel level: the bytes of a vector, and what lets the compiler use it.
 LEVELS = {
-    "avx512": (64, ("-mavx512f", "-mfma", "-mprefer-vector-width=512")),
+    "amx": (64, AVX512),
+    "avx512_vnni": (64, AVX512),
+    "avx512": (64, AVX512),
+    "avx2_vnni": (32, ("-mavx2", "-mfma")),
     "avx2": (32, ("-mavx2", "-mfma")),
     "neon": (16, ()),
     "baseline": (16, ()),

@@ -1,4 +1,4 @@
-"""Which kernels this process uses: the best level that was built and that the processor runs, or the one forced.
+"""Which kernels this process uses: the best level that was built, was tried and the processor runs, or the one forced.
 
 ``FASTGRU_ISA`` forces a level. It never falls back in silence: a level that is unknown, not built or not runnable
 is an ImportError.
@@ -19,6 +19,9 @@ __all__ = ["LEVELS", "available", "chosen", "kernels"]
 LEVELS = ("amx", "avx512_vnni", "avx512", "avx2_vnni", "avx2", "neon", "baseline")
 
 
+UNTRIED = ("amx",)  # has run in emulation only, so it is taken only where FASTGRU_ISA asks for it
+
+
 def available() -> tuple[str, ...]:
     """The levels that were built and that this processor runs, best first."""
     return tuple(level for level in runnable() if find_spec(_module(level)) is not None)
@@ -35,7 +38,7 @@ def chosen() -> str:
     """
     forced = os.environ.get("FASTGRU_ISA")
     if not forced:
-        return next(level for level in runnable() if find_spec(_module(level)) is not None)
+        return next(level for level in runnable() if level not in UNTRIED and find_spec(_module(level)) is not None)
     if forced not in LEVELS:
         raise _refusal(f"FASTGRU_ISA={forced!r} is not a kernel level; known are {', '.join(LEVELS)}")
     if forced not in available():

@@ -31,7 +31,8 @@ def test_a_level_can_be_forced(level):
 
 def test_without_a_wish_the_best_level_is_taken():
     for value in ({}, {"FASTGRU_ISA": ""}):
-        assert run_python(RUN, **value).stdout.split()[0] == LEVELS[0]
+        tried = [level for level in LEVELS if level not in dispatch.UNTRIED]
+        assert run_python(RUN, **value).stdout.split()[0] == tried[0]
 
 
 def test_the_levels_are_known_and_end_with_the_baseline():
