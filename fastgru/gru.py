@@ -54,8 +54,8 @@ class GRU:
         What is computed with, and the dtype of the results. The last three keep the weights in fewer bits and compute
         in float32 all the same. With int8, inputs are rounded to two bytes and states to one where they meet weights,
         each row by steps of its own largest number, and a row with an infinity becomes NaN; the BLAS backend, other
-        activations than the kernels' and more than 65,536 inputs round only the weights. On a processor with AMX
-        inputs and states meet bfloat16 weights as bfloat16.
+        activations than the kernels' and more than 65,536 inputs round only the weights. With
+        ``FASTGRU_ISA=amx`` inputs and states meet bfloat16 weights as bfloat16.
     n_threads : int, optional
         Threads over the rows of a batch; where there are fewer rows, over directions and units, if a step has enough
         work. None: ``FASTGRU_NUM_THREADS``, or as many as the work pays for.

@@ -1,6 +1,6 @@
-/* How the threads of a run come together, and where those of a team meet between steps. A step lasts a few microseconds,
- * so they wait by looking; a thread that has looked for long gives its processor away, since the one it waits for may
- * need it.
+/* How the threads of a run come together, and where those of a team meet between steps. A step lasts microseconds, so
+ * they wait by looking; a thread that has looked for long gives its processor away, since the one it waits for may need
+ * it.
  */
 #ifndef FASTGRU_BARRIER_H
 #define FASTGRU_BARRIER_H
@@ -90,8 +90,8 @@ static inline void meet(Barrier *barrier) { meet_within(barrier, 1024); }
 
 /* Threads that were asleep are often woken on the processor of the one that wakes them, which is busy, and stay there
  * for 5 to 15 ms although another is idle. So each claims a processor, and one that finds its own taken moves to
- * one that is free; and all wait for each other with little patience, so that it gets the time to. Returns whether there
- * was none for one of them: as a team they would take turns, at every step.
+ * one that is free; and all wait for each other with little patience, so that it gets the time to. Returns whether
+ * there was none for one of them: as a team they would take turns, at every step.
  */
 static inline int come_together(Barrier *barrier, Claims *claims)
 {

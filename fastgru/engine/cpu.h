@@ -27,7 +27,7 @@ static int runs_avx2_vnni(void)
 
 /* AMX: the processor has tile registers and both products, the system saves them (XCR0), and it lets this process use
  * them, for which it must be asked. Permission is the process's, with threads and children, for good; from then on the
- * system refuses alternate stacks for signals that cannot hold the tiles, and where it finds one it refuses to permit. */
+ * system refuses alternate stacks for signals that cannot hold the tiles, and where it finds one it refuses. */
 #if defined(FASTGRU_AMX_EMULATED)
 static int runs_amx(void) { return runs_avx512_vnni(); }
 #elif defined(__linux__) && defined(__x86_64__)

@@ -1,8 +1,8 @@
 # The loops that run whole sequences through a packed stack. Part of plan.pyx.
 #
 # * Rows are split over threads, and each share of them goes through all layers, directions and steps with no barrier.
-# * Where there are more threads than rows a team computes a share: its members take a direction each, and then slices of
-#   the units, so that each keeps its weights in a cache of its own. They meet after every step.
+# * Where there are more threads than rows a team computes a share: its members take a direction each, and then slices
+#   of the units, so that each keeps its weights in a cache of its own. They meet after every step.
 # * Rows of unequal length are sorted, longest first, so that the rows still running are always the first ones and no
 #   work is done on padding. A reverse direction starts at each row's own last step.
 # * The input projection is computed for a block of steps at a time, small enough to stay in the L2 cache.
@@ -284,8 +284,8 @@ cdef void run_direction(const Stack *stack, const Call *call, Workspace space, M
         begin = end
 
 
-cdef void run_one(const Stack *stack, const Call *call, Workspace space, Member member, const Layer *layer, int direction,
-                  const float *source, float *target) noexcept nogil:
+cdef void run_one(const Stack *stack, const Call *call, Workspace space, Member member, const Layer *layer,
+                  int direction, const float *source, float *target) noexcept nogil:
     """`run_direction` for a single row: while it steps through a few steps, the next few are projected."""
     cdef Py_ssize_t row = call.rows[call.first], length = call.lengths[call.first]
     cdef Py_ssize_t output = stack.directions * <Py_ssize_t>layer.hidden, begin, t, i, at

@@ -223,7 +223,8 @@ cdef class State:
         cdef Step step = Step(<void *>self, x, y)
         cdef double now
         cdef bint together = False
-        cdef bint overlapping = x < y + self.batch * self.plan.stack.hidden_size and y < x + self.batch * self.plan.stack.input_size
+        cdef bint overlapping = (x < y + self.batch * self.plan.stack.hidden_size
+                                 and y < x + self.batch * self.plan.stack.input_size)
         if self.members > 1 and not overlapping:
             now = seconds_now()
             together = now - self.last_step < AWAKE and enter_team()
@@ -266,7 +267,10 @@ cdef class State:
         for index in range(self.plan.stack.num_layers):
             layer = slice_of(&self.plan.stack.layers[index], self.plan.stack.kernels.vector_length, member, members)
             for i in range(self.batch):
-                x_rows[i] = x + i * self.plan.stack.input_size if index == 0 else h_next + (index - 1) * size + i * self.plan.stack.width
+                if index == 0:
+                    x_rows[i] = x + i * self.plan.stack.input_size
+                else:
+                    x_rows[i] = h_next + (index - 1) * size + i * self.plan.stack.width
             xp = self.xp + self.batch * 3 * layer.first * self.plan.stack.kernels.vector_length
             if overlapping:
                 self.plan.stack.kernels.project(&layer, self.batch, x_rows, xp, scratch)

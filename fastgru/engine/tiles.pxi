@@ -101,7 +101,7 @@ cdef void multiply_in_tiles(int rows, int gates, Py_ssize_t words, Part *part, c
 
 
 cdef float *row_to_pairs(const float *x, Py_ssize_t terms, float *row, float *rest) noexcept nogil:
-    """`terms` numbers as bfloat16 to `row`, and what they lack to `rest`, unless that is NULL; zeros up to a whole tile.
+    """`terms` numbers as bfloat16 to `row`, and what they lack to `rest`, unless that is NULL; zeros to a whole tile.
 
     Returns where they begin.
     """
@@ -112,7 +112,8 @@ cdef float *row_to_pairs(const float *x, Py_ssize_t terms, float *row, float *re
         if i >= whole:
             for k in range(VL):
                 tail[k] = x[i * VL + k] if i * VL + k < terms else 0
-        lacking = store_bfloat16(<char *>(row + ROW_HEAD) + i * 2 * VL, load_unaligned(x + i * VL if i < whole else tail))
+        lacking = store_bfloat16(<char *>(row + ROW_HEAD) + i * 2 * VL,
+                                 load_unaligned(x + i * VL if i < whole else tail))
         if rest != NULL:
             store_bfloat16(<char *>(rest + ROW_HEAD) + i * 2 * VL, lacking)
     return row + ROW_HEAD

@@ -62,8 +62,8 @@ FASTGRU_STATIC vf dot(vf sums, vf weights, vf inputs)
 #define INPUT_ZERO 0
 FASTGRU_STATIC vf dot(vf sums, vf weights, vf inputs)
 {
-    __m256i sizes = _mm256_abs_epi8((__m256i)weights), signed_inputs = _mm256_sign_epi8((__m256i)inputs, (__m256i)weights);
-    __m256i twos = _mm256_maddubs_epi16(sizes, signed_inputs);
+    __m256i sizes = _mm256_abs_epi8((__m256i)weights);
+    __m256i twos = _mm256_maddubs_epi16(sizes, _mm256_sign_epi8((__m256i)inputs, (__m256i)weights));
     return (vf)_mm256_add_epi32((__m256i)sums, _mm256_madd_epi16(twos, _mm256_set1_epi16(1)));
 }
 #elif FASTGRU_VECTORS && VL == 16

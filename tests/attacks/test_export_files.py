@@ -112,6 +112,7 @@ def test_export_with_deep_or_vast_json(bounded):
         assert isinstance(bounded(export_bytes(LINEAR, text)), CheckpointError)
 
 
+@pytest.mark.slow
 def test_export_json_of_other_kinds_at_every_place(loaded):
     sound = json.loads(
         json.dumps(
@@ -181,6 +182,7 @@ def test_export_that_uses_a_weight_very_often(bounded, loaded):
         assert len({id(node.layer) for node in got.nodes}) == 1
 
 
+@pytest.mark.slow
 def test_export_operands_of_other_kinds(loaded):
     odd: list[Any] = [
         "x",

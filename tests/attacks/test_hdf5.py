@@ -130,6 +130,7 @@ NEWER_FIELDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signature", "field"), NEWER_FIELDS)
 def test_blocks_of_the_newer_layout_that_lead_back_or_away(outcome, signature, field):
     content = layers_bytes(MANY, config=CONFIG, libver="latest")
@@ -413,6 +414,7 @@ def test_truncation_at_every_64_bytes_is_an_error(outcome, name):
         assert isinstance(outcome(content[:length]), FastGRUError), length
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_500_mutations_end_in_a_result_or_an_error(outcome, name):
     chance = np.random.default_rng(31)
@@ -420,6 +422,7 @@ def test_500_mutations_end_in_a_result_or_an_error(outcome, name):
         assert isinstance(outcome(mutated(FILES[name], chance)), (Checkpoint, FastGRUError))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model", "text", "variables"])
 def test_500_mutations_of_addresses_and_lengths(outcome, name):
     """Where mutations of any byte are mostly in data, these put numbers that mean something where one was before."""

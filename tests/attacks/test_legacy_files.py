@@ -54,6 +54,7 @@ def test_tensor_beyond_its_view_but_within_the_storage(refused, shape):
     assert "ends at element" in refused(legacy_bytes(value))
 
 
+@pytest.mark.slow
 def test_overlapping_views_take_no_more_memory_than_the_storage(peak_of):
     content = np.ones(1 << 18, "<f4").tobytes()
     views = {

@@ -75,6 +75,7 @@ def test_npz_header_length_lies(refused, length):
     refused(npy(shape("(12,)"), length=length))
 
 
+@pytest.mark.slow
 def test_npz_deflate_bomb(bounded):
     for arrays in ({"w": np.zeros(40 << 20, "f4")}, {f"w{index}": np.zeros(2 << 20, "f4") for index in range(30)}):
         got = bounded(npz(True, **arrays))

@@ -210,6 +210,7 @@ def test_memo_numbers_far_beyond_use_are_refused(peak_of):
     assert "far beyond" in str(peak_of(pickle_file(b"\x80\x02Nr\xff\xff\xff\xff.")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("opcodes", "count"),
     [(b"}", 500_000), (b"\x8f", 150_000), (b"}K\x01K\x01s", 120_000)],

@@ -257,6 +257,7 @@ def test_what_is_short_to_write_and_long_to_run(name: str, refused) -> None:
     assert words in str(refused(*make()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["one layer in many models", "layers that multiply", "sixty thousand nodes"])
 def test_it_takes_no_memory_either(name: str, file_of) -> None:
     content = file_bytes(*VAST[name][0]())

@@ -95,6 +95,7 @@ def test_rtneural_numbers_that_are_none(loaded, number):
     assert isinstance(loaded(content), CheckpointError)
 
 
+@pytest.mark.slow
 def test_rtneural_nested_without_end(bounded):
     for text in (
         b"[" * 2_000_000,

@@ -198,6 +198,7 @@ def test_options_of_a_module_in_a_chain_of_every_wrong_type(loaded, name):
             assert isinstance(got, (fastgru.Model, FastGRUError)), (option, value, got)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_options_stay_within_memory(peak_of):
     words = b"".join(b"X\x03\x00\x00\x00o%02dq" % index + bytes([index + 10]) + b"0" for index in range(99))
     options = b"".join(b"h" + bytes([index + 10]) + b"N" for index in range(99))

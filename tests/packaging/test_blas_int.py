@@ -91,6 +91,7 @@ def stand_in(folder: Path, kind: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_blas_compiles_against_it(kind: str, compiled: dict[str, Path]) -> None:
     source = compiled[kind]
