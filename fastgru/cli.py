@@ -155,7 +155,8 @@ def _add_convert(convert: argparse.ArgumentParser) -> None:
     convert.add_argument("model", metavar="IN", help="a model file of any kind")
     convert.add_argument("output", metavar="OUT.safetensors", help="written whole or not at all")
     _add_layers(convert)
-    _add_precision(convert, None, "what to write the matrices of GRUs in, such as int8; without it, what they have")
+    without = "without it, float32 or float64; stored: what the file has"
+    _add_precision(convert, None, f"what to write the matrices of GRUs in, such as int8; {without}")
     convert.add_argument("--force", action="store_true", help="replace OUT where it is there already")
     convert.add_argument("--json", action="store_true", help="print the figures as JSON")
     convert.set_defaults(command=_convert)
@@ -311,7 +312,8 @@ def _run(arguments: argparse.Namespace) -> int:
         )
     seconds = time.perf_counter() - start
     made = [f"{name} {shape}" if len(shapes) > 1 else str(shape) for name, shape in shapes.items()]
-    print(f"{printable(arguments.output)}: {printable(', '.join(made))} {model.precision}, in {seconds:.2f} s")
+    kept = "" if model.precision == model.dtype else f" from weights in {model.precision}"
+    print(f"{printable(arguments.output)}: {printable(', '.join(made))} {model.dtype}{kept}, in {seconds:.2f} s")
     return 0
 
 

@@ -246,7 +246,8 @@ class GRU:
             What the matrices are written in; biases are float32, or with float64 as they are. Loaded in this precision
             the file computes as this GRU does in it, bit for bit, and ``fastgru.load(path, precision="stored")`` does
             just that. With int8 each matrix is a tensor of I8 and, under its name and ``.steps``, the float32 steps of
-            its rows. Without a precision weights keep the one that they were given in, whatever this GRU computes in.
+            its rows. Without a precision weights are written in float32, or float64 where they were given so, whatever
+            this GRU computes in; what a file had in fewer bits was widened when it was read.
 
         Raises
         ------

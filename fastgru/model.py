@@ -177,8 +177,8 @@ class Model:
         precision : {"float32", "float64", "float16", "bfloat16", "int8"}, optional
             What the matrices of GRUs are written in, as by ``GRU.save``. Other layers compute in float32, and have
             their weights written so; those with more than one axis in float16 or bfloat16 where this is asked for and
-            they lose nothing by it. Normalisations keep theirs. Without a precision all weights keep the one that they
-            were given in, whatever this model computes in.
+            they lose nothing by it. Normalisations keep theirs. Without a precision all weights are written in
+            float32, or float64 where they were given so, whatever this model computes in.
 
         Raises
         ------
