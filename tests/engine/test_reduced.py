@@ -100,9 +100,12 @@ def test_the_order_and_the_sign_are_kept(precision, weights):
 @pytest.mark.parametrize("precision", REDUCED)
 @given(matrices(st.floats(-1000, 1000, width=32)))
 def test_weights_of_the_other_sign_are_rounded_alike(precision, weights):
-    made = widened(-weights, precision, "w")
-    if precision != "int8" or not (is_kept(weights, "int8") or is_kept(-weights, "int8")):  # a grid is -128 to 127
-        assert np.array_equal(made, -widened(weights, precision, "w"))
+    apart = np.abs(widened(-weights, precision, "w") + widened(weights, precision, "w"))
+    if precision != "int8":
+        assert not apart.any()
+    else:  # a row may lie on a grid from -128 to 127 with one sign only: each is half a step of its own off
+        steps = int8(weights, "w")[1] + int8(-weights, "w")[1]
+        assert (apart <= 0.5001 * steps[:, None] + np.finfo(np.float32).tiny * 254).all()
 
 
 @given(matrices(st.floats(-(2.0**100), 2.0**100, width=32)))
