@@ -18,7 +18,7 @@ __all__ = ["as_integers", "as_lengths", "as_numbers", "as_sequences"]
 
 def as_numbers(array: Any, name: str, dtype: DTypeLike) -> NDArray[Any]:
     """A C-contiguous, aligned array of ``dtype``; a copy only where the argument is not one already."""
-    if type(array) is np.ndarray and array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
+    if type(array) is np.ndarray and array.dtype == dtype and (flags := array.flags).c_contiguous and flags.aligned:
         return array  # what a caller who counts microseconds passes; the rest of this function takes 2 us
     try:
         given = np.asarray(array)
@@ -66,13 +66,14 @@ def as_sequences(x: Any, features: int, dtype: DTypeLike) -> tuple[NDArray[Any],
     single = array.ndim == 2
     if single:
         array = array[None]
-    if array.ndim != 3 or array.shape[2] != features:
+    shape = array.shape
+    if len(shape) != 3 or shape[2] != features:
         raise ShapeError(
-            f"x: got shape {array.shape[single:]}, wanted (batch, steps, {features}) "
+            f"x: got shape {shape[single:]}, wanted (batch, steps, {features}) "
             f"or, for one sequence, (steps, {features})"
         )
-    if array.shape[1] == 0:
-        raise ShapeError(f"x: got shape {array.shape[single:]}, that is no steps; wanted at least one")
+    if shape[1] == 0:
+        raise ShapeError(f"x: got shape {shape[single:]}, that is no steps; wanted at least one")
     return array, single
 
 

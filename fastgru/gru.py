@@ -105,6 +105,7 @@ class GRU:
         self._backend = _backend_for(precision, self._asked_backend)
         self._plan = _plan_of(spec, precision, self._backend)
         layers = [weights for layer in spec.layers for weights in layer]
+        self._sizes = (spec.input_size, spec.num_layers * spec.directions, spec.directions)
         self._work_per_step = sum(weights.w_ih.size + weights.w_hh.size for weights in layers)
         self._team_work = layers[-1].w_ih.size + layers[-1].w_hh.size  # of a step of one direction
 
@@ -155,13 +156,14 @@ class GRU:
         self, x: ArrayLike, h0: ArrayLike | None, lengths: ArrayLike | None, sequences: bool
     ) -> tuple[NDArray[Any] | None, NDArray[Any]]:
         """``__call__``, where ``sequences=False`` leaves out y."""
-        array, single = as_sequences(x, self._spec.input_size, self._dtype)
-        batch, steps = array.shape[:2]
-        states = self._states(h0, batch, single)
+        input_size, state_count, directions = self._sizes
+        array, single = as_sequences(x, input_size, self._dtype)
+        batch, steps, _ = array.shape
+        states = None if h0 is None else self._states(h0, batch, single)
         ends = None if lengths is None else as_lengths(lengths, batch, steps, single)
         if batch == 0:
             y = np.empty((0, steps, self._spec.output_size), self._dtype) if sequences else None
-            return y, np.empty((self._spec.num_layers * self._spec.directions, 0, self.hidden_size), self._dtype)
+            return y, np.empty((state_count, 0, self.hidden_size), self._dtype)
         work = batch * steps * self._work_per_step
         n_threads = threads.threads_for(self._n_threads, batch, work)
         if ends is None:
@@ -172,7 +174,7 @@ class GRU:
             ends = ends[order]
             shares = threads.shares_of(ends, n_threads)
         if isinstance(self._plan, Plan):
-            team = threads.team_for(self._n_threads, n_threads, work, self._spec.directions, self._team_work)
+            team = threads.team_for(self._n_threads, n_threads, work, directions, self._team_work)
             y, h = self._plan.run(array, states, order, ends, shares, sequences, team)
         else:
             y, h = self._plan.run(array, states, order, ends, shares, sequences)
@@ -180,11 +182,9 @@ class GRU:
             return (None if y is None else y[0]), h[:, 0]
         return y, h
 
-    def _states(self, h0: ArrayLike | None, batch: int, single: bool) -> NDArray[Any] | None:
-        if h0 is None:
-            return None
+    def _states(self, h0: ArrayLike, batch: int, single: bool) -> NDArray[Any]:
         states = as_numbers(h0, "h0", self._dtype)
-        shape = (self._spec.num_layers * self._spec.directions, batch, self.hidden_size)
+        shape = (self._sizes[1], batch, self.hidden_size)
         if single and states.ndim == 2:
             states = states[:, None]
         if states.shape != shape:

@@ -152,7 +152,7 @@ def team_for(n_threads: int | None, shares: int, work: int, directions: int, ste
     The directions of a layer are computed apart, and all or none of them. ``step_work`` are the multiply-adds of one
     step of one of them, which its members split by units; they wait for each other at every step.
     """
-    if _forked:
+    if _forked or n_threads == 1:
         return 1
     wanted = _wanted(n_threads)
     if wanted is None:

@@ -27,16 +27,15 @@ cdef inline void accumulate_both(vf *sums, Py_ssize_t terms, const float *h, con
     cdef Py_ssize_t k = 0, turn, turns, whole = terms // together
     cdef int i, half_turn
     while ahead.block < layer.blocks and k + 1 < whole:
-        turns = min((whole - k) // 2, part_left(layer, ahead, weights))
+        turns = min((whole - k) // 2, ahead.left)
         w_ih = block_of_inputs(layer, ahead, weights) + ahead.k * 3 * VL
         x = ahead.columns + ahead.k * together * AHEAD_ROWS
-        load_vectors(projected, ahead.sums, AHEAD_ROWS * 3)
+        take_up(projected, layer, ahead, weights)
         for turn in range(turns):
             for half_turn in range(2):
                 accumulate_row(sums, k + 2 * turn + half_turn, h, weights, block_size)
             accumulate_column(projected, turn, x, w_ih)
-        store_vectors(ahead.sums, projected, AHEAD_ROWS * 3)
-        advance(layer, ahead, turns, weights)
+        put_down(projected, layer, ahead, turns, weights)
         k += 2 * turns
     while k < whole:
         accumulate_row(sums, k, h, weights, block_size)
@@ -88,51 +87,47 @@ cdef inline Py_ssize_t words_of_inputs(const Layer *layer, const Weight *kept_in
         return layer.inputs // terms_of(kept_in)
 
 
-cdef inline Py_ssize_t part_left(const Layer *layer, Ahead *ahead, const Weight *kept_in) noexcept nogil:
-    """How many of them the part in progress still wants."""
-    cdef Py_ssize_t part = layer.part // terms_of(kept_in)
-    return min(part - ahead.k % part, words_of_inputs(layer, kept_in) - ahead.k)
+cdef inline void part_of_inputs(Part *part, const Layer *layer, Ahead *ahead, const Weight *kept_in) noexcept nogil:
+    """The part in progress, as far as `begin_sums` and `finish_sums` want to know it."""
+    part.x = ahead.rows
+    part.doubled = head_of(kept_in, 3) > 0
+    part.block_size = 0
+    part.head = <const float *>(block_of_inputs(layer, ahead, kept_in) - head_of(kept_in, 3))
+    part.start = layer.b_ih + ahead.block * 3 * VL if ahead.k <= layer.part // terms_of(kept_in) else NULL
+    part.to = ahead.xp + ahead.block * 3 * VL
+    part.stride = layer.blocks * 3 * VL
 
 
-cdef void advance(const Layer *layer, Ahead *ahead, Py_ssize_t words, const Weight *kept_in) noexcept nogil:
-    """`words` more are summed. A whole part is added to xp as by `multiply`; then the next one begins."""
-    cdef Py_ssize_t part = layer.part // terms_of(kept_in), before = ahead.k
-    cdef Part done
-    cdef vf sums[24]
-    cdef int i
+cdef inline void take_up(vf *sums, const Layer *layer, Ahead *ahead, const Weight *kept_in) noexcept nogil:
+    """The sums of the part in progress."""
+    cdef Part part
+    if ahead.under_way:
+        load_vectors(sums, ahead.sums, AHEAD_ROWS * 3)
+    else:
+        part_of_inputs(&part, layer, ahead, kept_in)
+        begin_sums(sums, AHEAD_ROWS, 1, 3, &part, kept_in)
+
+
+cdef inline void put_down(vf *sums, const Layer *layer, Ahead *ahead, Py_ssize_t words,
+                          const Weight *kept_in) noexcept nogil:
+    """`words` more are summed. A whole part is added to xp as by `multiply`; then the next one is in progress."""
+    cdef Part part
     ahead.k += words
-    if ahead.k % part and ahead.k < words_of_inputs(layer, kept_in):
+    ahead.left -= words
+    ahead.under_way = ahead.left > 0
+    if ahead.under_way:
+        store_vectors(ahead.sums, sums, AHEAD_ROWS * 3)
         return
-    load_vectors(sums, ahead.sums, AHEAD_ROWS * 3)
-    done.x = ahead.rows
-    done.doubled = head_of(kept_in, 3) > 0
-    done.block_size = 0
-    done.head = <const float *>(block_of_inputs(layer, ahead, kept_in) - head_of(kept_in, 3))
-    done.start = layer.b_ih + ahead.block * 3 * VL if before < part else NULL
-    done.to = ahead.xp + ahead.block * 3 * VL
-    done.stride = layer.blocks * 3 * VL
-    finish_sums(sums, AHEAD_ROWS, 1, 3, &done, kept_in)
+    part_of_inputs(&part, layer, ahead, kept_in)
+    finish_sums(sums, AHEAD_ROWS, 1, 3, &part, kept_in)
     if ahead.k == words_of_inputs(layer, kept_in):
         ahead.k = 0
         ahead.block += 1
-    begin_part(layer, ahead, kept_in)
-
-
-cdef inline void begin_part(const Layer *layer, Ahead *ahead, const Weight *kept_in) noexcept nogil:
-    cdef vf sums[24]
-    cdef Part part
-    cdef int i
-    if ahead.block == layer.blocks:
-        return
-    part.first = ahead.k
-    part.block_size = 0
-    part.head = <const float *>(block_of_inputs(layer, ahead, kept_in) - head_of(kept_in, 3))
-    begin_sums(sums, AHEAD_ROWS, 1, 3, &part, kept_in)
-    store_vectors(ahead.sums, sums, AHEAD_ROWS * 3)
+    ahead.left = min(<Py_ssize_t>layer.part // terms_of(kept_in), words_of_inputs(layer, kept_in) - ahead.k)
 
 
 cdef void begin_ahead_kept(const Layer *layer, Ahead *ahead, const Weight *kept_in) noexcept nogil:
-    cdef Py_ssize_t k
+    cdef Py_ssize_t words = words_of_inputs(layer, kept_in)
     cdef int i
     if AHEAD_ROWS == 0:
         return
@@ -143,11 +138,10 @@ cdef void begin_ahead_kept(const Layer *layer, Ahead *ahead, const Weight *kept_
     else:
         for i in range(AHEAD_ROWS):
             ahead.rows[i] = ahead.x[i]
-    for k in range(words_of_inputs(layer, kept_in) * terms_of(kept_in)):
-        for i in range(AHEAD_ROWS):
-            ahead.columns[k * AHEAD_ROWS + i] = ahead.rows[i][k]
+    to_columns(ahead.columns, ahead.rows, words * terms_of(kept_in))
     ahead.k = ahead.block = 0
-    begin_part(layer, ahead, kept_in)
+    ahead.left = min(<Py_ssize_t>layer.part // terms_of(kept_in), words)
+    ahead.under_way = False
 
 
 cdef void finish_ahead_kept(const Layer *layer, Ahead *ahead, const Weight *kept_in) noexcept nogil:
@@ -155,18 +149,16 @@ cdef void finish_ahead_kept(const Layer *layer, Ahead *ahead, const Weight *kept
     cdef Py_ssize_t words, turn
     cdef const float *x
     cdef const Weight *w_ih
-    cdef int i
     if AHEAD_ROWS == 0:
         return
     while ahead.block < layer.blocks:
-        words = part_left(layer, ahead, kept_in)
+        words = ahead.left
         w_ih = block_of_inputs(layer, ahead, kept_in) + ahead.k * 3 * VL
         x = ahead.columns + ahead.k * terms_of(kept_in) * AHEAD_ROWS
-        load_vectors(sums, ahead.sums, AHEAD_ROWS * 3)
+        take_up(sums, layer, ahead, kept_in)
         for turn in range(words):
             accumulate_column(sums, turn, x, w_ih)
-        store_vectors(ahead.sums, sums, AHEAD_ROWS * 3)
-        advance(layer, ahead, words, kept_in)
+        put_down(sums, layer, ahead, words, kept_in)
 
 
 cdef void begin_ahead(const Layer *layer, Ahead *ahead) noexcept nogil:

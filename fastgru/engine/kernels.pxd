@@ -67,6 +67,8 @@ cdef struct Ahead:               # the projection of steps to come, done a piece
     float *sums                 # (ahead_rows, 3, VL): of the part in progress of the block in progress
     Py_ssize_t block            # the block in progress; `blocks` when all is done
     Py_ssize_t k                # the inputs of that block that are summed already, in vectors of weights
+    Py_ssize_t left             # those of the part in progress that are not
+    bint under_way              # whether `sums` hold some of that part
 
 cdef struct Kernels:
     const char *name

@@ -39,6 +39,8 @@ cdef extern from "simd.h" nogil:
     void clear_vectors(vf *to, int n)
     void load_vectors(vf *to, const float *p, int n)
     void store_vectors(float *p, const vf *source, int n)
+    void memory_has_all()
+    void to_columns(float *columns, const float *const *rows, Py_ssize_t terms)
     vf sigmoid(vf x)
     vf hyperbolic_tangent(vf x)
     unsigned int flush_subnormals()
@@ -111,6 +113,7 @@ cdef enum:  # what a tile does with its sums
 cdef struct Part:               # a part of the terms of a product, for one tile
     Py_ssize_t terms
     Py_ssize_t first            # of the inputs
+    Py_ssize_t most             # terms of a part
     const float *const *x       # a pointer a row; two rows for each row of the result where `doubled`
     bint doubled
     Py_ssize_t block_size       # weights from a block to the next
@@ -166,7 +169,7 @@ cdef inline void multiply_all(int rows, int blocks, int gates, Py_ssize_t terms,
                               const Weight *weights, Py_ssize_t block_bytes, const float *start, float *to,
                               Py_ssize_t stride, const Layer *layer, Ahead *ahead, bint doubled) noexcept nogil:
     """to[row, block, gate, :] = start[block, gate, :] + x[row] . weights[block, :, gate, :], part by part."""
-    cdef Part part = Part(0, 0, x, doubled, block_bytes // <Py_ssize_t>sizeof(Weight), <const float *>weights, start,
+    cdef Part part = Part(0, 0, layer.part, x, doubled, block_bytes // <Py_ssize_t>sizeof(Weight), <const float *>weights, start,
                           to, stride)
     weights += head_of(weights, gates)
     if Weight is quad:
@@ -176,17 +179,14 @@ cdef inline void multiply_all(int rows, int blocks, int gates, Py_ssize_t terms,
     if in_tiles(rows, weights):
         multiply_in_tiles(rows, gates, (terms + terms_of(weights) - 1) // terms_of(weights), &part, weights)
         return
-    while True:
-        part.terms = min(<Py_ssize_t>layer.part, terms - part.first)
-        if AHEAD_ROWS and ahead != NULL and ahead.block < layer.blocks and blocks == 2:
-            multiply_both(&part, weights, layer, ahead)
-        else:
-            multiply(rows, blocks, gates, &part, weights)
-        part.first += part.terms
+    while AHEAD_ROWS and blocks == 2 and ahead != NULL and ahead.block < layer.blocks and part.first < terms:
+        part.terms = min(part.most, terms - part.first)
+        multiply_both(&part, weights, layer, ahead)
         weights += part.terms // terms_of(weights) * gates * VL
+        part.first += part.terms
         part.start = NULL
-        if part.first == terms:
-            break
+    if part.first < terms:
+        multiply(rows, blocks, gates, terms, &part, weights)
 
 
 cdef inline void tile(const int kind, int rows, int blocks, const Layer *layer, Rows *given, Py_ssize_t row,

@@ -11,6 +11,7 @@ This is the only file that knows the order. Units are padded with zeros to whole
 import numpy as np
 
 cimport numpy as cnp
+from cpython.ref cimport Py_INCREF
 
 from fastgru.errors import ShapeError
 
@@ -21,17 +22,31 @@ cdef enum:
     ALIGNMENT = 64
 
 
-cpdef cnp.ndarray aligned_empty(Py_ssize_t size):
-    """A float32 array of ``size`` numbers that starts on a 64-byte boundary; it owns its memory through its base."""
-    cdef cnp.npy_intp padded = size + ALIGNMENT // 4
-    cdef cnp.ndarray memory
-    cdef size_t beyond
-    if not 0 <= size <= 1 << 56:
-        raise ShapeError(f"memory: got {size} numbers, wanted at least none and at most what fits a memory")
+cdef cnp.ndarray aligned_array(int ndim, cnp.npy_intp *shape):
+    """An uninitialised float32 array that starts on a 64-byte boundary; it owns its memory through its base."""
+    cdef cnp.npy_intp padded = ALIGNMENT // 4
+    cdef double numbers = 1
+    cdef cnp.ndarray memory, array
+    cdef char *data
+    cdef int axis
+    for axis in range(ndim):
+        numbers *= <double>shape[axis]
+    if not 0 <= numbers <= 1e17:
+        raise ShapeError(f"memory: got {numbers:.0f} numbers, wanted at least none and at most what fits a memory")
+    padded += <cnp.npy_intp>numbers
     memory = cnp.PyArray_EMPTY(1, &padded, cnp.NPY_FLOAT, 0)
-    beyond = <size_t>cnp.PyArray_DATA(memory) % ALIGNMENT
-    beyond = (ALIGNMENT - beyond) % ALIGNMENT // 4
-    return memory[beyond : <Py_ssize_t>beyond + size]
+    data = cnp.PyArray_BYTES(memory)
+    data += (ALIGNMENT - <size_t>data % ALIGNMENT) % ALIGNMENT
+    array = cnp.PyArray_SimpleNewFromData(ndim, shape, cnp.NPY_FLOAT, data)
+    Py_INCREF(memory)                   # a reference for the array to own
+    cnp.PyArray_SetBaseObject(array, memory)
+    return array
+
+
+cpdef cnp.ndarray aligned_empty(Py_ssize_t size):
+    """An uninitialised float32 array of ``size`` numbers that starts on a 64-byte boundary."""
+    cdef cnp.npy_intp shape = size
+    return aligned_array(1, &shape)
 
 
 ctypedef fused Element:

@@ -10,15 +10,16 @@ import numpy as np
 
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 from fastgru.engine.kernels cimport BFLOAT16, FLOAT16, FLOAT32, INT8, Ahead, Kernels, Layer, scratch_of, steps_ahead
+from fastgru.engine.pack cimport aligned_array
 
 from fastgru.errors import ShapeError, UnsupportedModelError
 
 from .checks import check_activation, checked_weights
-from .pack import aligned_empty, pack_vector, pack_weights
+from .pack import pack_vector, pack_weights
 from .reduced import reduce, widened
 
 cnp.import_array()
@@ -226,7 +227,8 @@ cdef class Plan:
         """
         cdef const Stack *stack = &self.stack
         cdef Call call
-        cdef cnp.npy_intp outputs[3]
+        cdef cnp.npy_intp layers[4]
+        cdef cnp.npy_intp *outputs = layers + 1
         cdef cnp.npy_intp finals[3]
         memset(&call, 0, sizeof(call))
         call.x = <float *>address(x, "x", 3, cnp.NPY_FLOAT)
@@ -246,10 +248,11 @@ cdef class Plan:
         call.h = <float *>cnp.PyArray_DATA(h)
         y = None
         if sequences:
-            y = aligned_empty(outputs[0] * outputs[1] * outputs[2]).reshape(outputs[0], outputs[1], outputs[2])
+            y = aligned_array(3, outputs)
             call.y = <float *>cnp.PyArray_DATA(y)
         if stack.num_layers > 1:
-            between = aligned_empty(min(stack.num_layers - 1, 2) * outputs[0] * outputs[1] * outputs[2])
+            layers[0] = min(stack.num_layers - 1, 2)
+            between = aligned_array(4, layers)
             call.between = <float *>cnp.PyArray_DATA(between)
         if not 1 <= team <= 1024:
             raise ShapeError(f"team: got {team}, wanted 1 to 1024")

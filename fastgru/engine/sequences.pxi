@@ -68,9 +68,10 @@ cdef struct Run:                # one call of `compute`, as every thread sees it
 
 cdef int compute(const Stack *stack, Call *call, const Py_ssize_t *shares, int count, int team) except -1:
     """Lay out a workspace for every thread, then let each do its part."""
-    cdef Py_ssize_t largest = 0
+    cdef Py_ssize_t largest = 0, size_of_meetings
     cdef int share, slices = team // stack.directions
     cdef bint stalled
+    cdef char *memory = NULL
     cdef Run run
     if not stack.reset_after:
         slices = min(slices, 1)                 # every unit's candidate needs the reset gates of all
@@ -93,16 +94,20 @@ cdef int compute(const Stack *stack, Call *call, const Py_ssize_t *shares, int c
     run.team = team if team > 1 and enter_team() else 1
     run.sizes = sizes_of(stack, call.block_rows, largest)
     try:
-        workspace = aligned_empty(<Py_ssize_t>count * run.team * run.sizes.all)
-        run.memory = <float *>cnp.PyArray_DATA(workspace)
-        meetings = np.zeros((count * (1 + stack.directions) + 3) * sizeof(Barrier) + sizeof(Claims), dtype=np.int8)
-        run.meetings = arranged(cnp.PyArray_DATA(meetings), count * run.team, count, stack.directions, slices)
+        size_of_meetings = (count * (1 + stack.directions) + 2) * sizeof(Barrier) + round_up(sizeof(Claims), 64)
+        memory = <char *>malloc(size_of_meetings + count * run.team * run.sizes.all * sizeof(float) + 64)
+        if memory == NULL:
+            raise MemoryError(f"a workspace for {largest} rows of {stack.width} units and {count * run.team} threads")
+        memset(memory, 0, size_of_meetings + 64)
+        run.meetings = arranged(memory + (64 - <size_t>memory % 64), count * run.team, count, stack.directions, slices)
+        run.memory = <float *>(<char *>run.meetings.teams + size_of_meetings)
         with nogil:
             if count * run.team == 1:
                 thread_of_run(&run, 0, 1)
             else:
                 in_parallel(count * run.team, thread_of_run, &run)
     finally:
+        free(memory)
         if run.team > 1:
             stalled = False
             for share in range(count * (1 + stack.directions)):
@@ -113,7 +118,7 @@ cdef int compute(const Stack *stack, Call *call, const Py_ssize_t *shares, int c
 
 cdef Meetings arranged(void *zeros, int threads, int count, int directions, int slices) noexcept nogil:
     cdef Meetings meetings
-    cdef Barrier *barriers = <Barrier *>round_up(<Py_ssize_t>zeros, sizeof(Barrier))
+    cdef Barrier *barriers = <Barrier *>zeros
     cdef int share, direction
     meetings.teams = barriers
     for share in range(count):
