@@ -41,7 +41,7 @@ cdef inline void accumulate_both(vf *sums, Py_ssize_t terms, const float *h, con
         accumulate_row(sums, k, h, weights, block_size)
         k += 1
     if together == 2 and terms & 1:
-        accumulate_one(sums, 1, 2, 3, whole, 1, &h, weights, block_size)
+        accumulate_one(sums, 1, 2, 3, whole, 1, &h, weights, block_size, 0)
 
 
 cdef inline void accumulate_row(vf *sums, Py_ssize_t k, const float *h, const Weight *weights,

@@ -36,6 +36,7 @@ cdef extern from "simd.h" nogil:
     vf at_least(vf x, float low)
     vf at_most(vf x, float high)
     void prefetch(const float *p)
+    void prefetch_far(const float *p)
     void clear_vectors(vf *to, int n)
     void load_vectors(vf *to, const float *p, int n)
     void store_vectors(float *p, const vf *source, int n)
@@ -117,6 +118,7 @@ cdef struct Part:               # a part of the terms of a product, for one tile
     const float *const *x       # a pointer a row; two rows for each row of the result where `doubled`
     bint doubled
     Py_ssize_t block_size       # weights from a block to the next
+    Py_ssize_t next_block       # and to the block that comes after this tile's, which may be the one before
     const float *head           # of quads: (2, gates, VL), what sums start from and the weights' steps
     const float *start          # (blocks, gates, VL): what the sums are added to, or NULL for `to` itself
     float *to                   # (rows, blocks, gates, VL), rows `stride` floats apart
@@ -132,6 +134,7 @@ cdef struct Rows:               # the rows of one call
     float *const *y             # n pointers to H floats, or NULL
     float *z                    # (n, width), only where reset is before
     Ahead *ahead                # or NULL
+    bint backward               # whether the blocks are walked from the last to the first
 
 
 cdef inline vf activated(const int activation, vf x) noexcept nogil:
@@ -167,10 +170,12 @@ cdef inline void keep(const Layer *layer, Rows *rows, Py_ssize_t i, Py_ssize_t b
 
 cdef inline void multiply_all(int rows, int blocks, int gates, Py_ssize_t terms, const float *const *x,
                               const Weight *weights, Py_ssize_t block_bytes, const float *start, float *to,
-                              Py_ssize_t stride, const Layer *layer, Ahead *ahead, bint doubled) noexcept nogil:
+                              Py_ssize_t stride, const Layer *layer, Ahead *ahead, bint doubled,
+                              bint backward) noexcept nogil:
     """to[row, block, gate, :] = start[block, gate, :] + x[row] . weights[block, :, gate, :], part by part."""
-    cdef Part part = Part(0, 0, layer.part, x, doubled, block_bytes // <Py_ssize_t>sizeof(Weight), <const float *>weights, start,
-                          to, stride)
+    cdef Py_ssize_t block_size = block_bytes // <Py_ssize_t>sizeof(Weight)
+    cdef Part part = Part(0, 0, layer.part, x, doubled, block_size, -block_size if backward else block_size,
+                          <const float *>weights, start, to, stride)
     weights += head_of(weights, gates)
     if Weight is quad:
         terms = (terms + 3) // 4
@@ -211,7 +216,7 @@ cdef inline void tile(const int kind, int rows, int blocks, const Layer *layer, 
     if kind == PROJECT:
         multiply_all(rows, blocks, 3, layer.inputs, given.x + (row << doubled), w_ih, layer.ih_block,
                      layer.b_ih + block * size, given.out + (row * layer.blocks + block) * size, stride, layer, NULL,
-                     doubled)
+                     doubled, False)
         return
     if kind == GATES_BEFORE:
         gates = 2
@@ -223,14 +228,14 @@ cdef inline void tile(const int kind, int rows, int blocks, const Layer *layer, 
         xp = <float *>projected
         stride = blocks * size
         multiply_all(rows, blocks, 3, layer.inputs, given.inputs + (row << doubled), w_ih, layer.ih_block,
-                     layer.b_ih + block * size, <float *>projected, stride, layer, NULL, doubled)
+                     layer.b_ih + block * size, <float *>projected, stride, layer, NULL, doubled, given.backward)
     elif rows > 2:
         for i in range(rows):
             for g in range(gates):      # to be there at the end of the tile
                 prefetch(xp + i * stride + g * VL)
     multiply_all(rows, blocks, gates, layer.hidden, given.x + row, weights, block_bytes,
                  layer.b_hh + (block * size if gates == 3 else 0), <float *>done, blocks * gates * VL, layer,
-                 given.ahead if kind == STEP_AFTER and rows == 1 else NULL, False)
+                 given.ahead if kind == STEP_AFTER and rows == 1 else NULL, False, given.backward)
     gate_arithmetic(kind, rows, blocks, layer, given, row, block, xp, stride, done)
 
 
@@ -313,7 +318,7 @@ cdef void project_kept(const Layer *layer, Py_ssize_t n, const float *const *x, 
                        const Weight *kept_in) noexcept nogil:
     cdef const float *pointers[GROUP]
     cdef Py_ssize_t first = 0
-    cdef Rows rows = Rows(n, x, NULL, NULL, xp, xp, NULL, NULL, NULL)
+    cdef Rows rows = Rows(n, x, NULL, NULL, xp, xp, NULL, NULL, NULL, False)
     if changes_rows(kept_in):
         rows.x = pointers
         while first < n:
@@ -369,6 +374,7 @@ cdef void step_kept(const Layer *layer, Py_ssize_t n, const float *const *x, con
     given.x = pointers
     given.inputs = NULL
     given.ahead = NULL
+    given.backward = backward
     given.z = scratch
     given.y = y
     if not layer.reset_after:
@@ -402,6 +408,7 @@ cdef void step_kept(const Layer *layer, Py_ssize_t n, const float *const *x, con
         gates_before(layer, &given, backward, kept_in)
         multiplied_rows(reset_states, given.n, layer, bytes, pointers, kept_in)
         given.out = h_next + first * width
+        given.backward = not backward
         candidate_before(layer, &given, not backward, kept_in)
 
 
@@ -420,7 +427,7 @@ cdef void step(const Layer *layer, Py_ssize_t n, const float *const *x, const fl
 cdef void step_ahead_kept(const Layer *layer, const float *h, float *h_next, const float *xp, float *y, bint backward,
                           Ahead *ahead, const Weight *kept_in) noexcept nogil:
     cdef const float *state = h
-    cdef Rows rows = Rows(1, &state, h, NULL, xp, h_next, &y, NULL, ahead)
+    cdef Rows rows = Rows(1, &state, h, NULL, xp, h_next, &y, NULL, ahead, backward)
     if y == NULL:
         rows.y = NULL
     multiplied_rows(h, 1, layer, ahead.scratch, &state, kept_in)

@@ -42,34 +42,41 @@ cdef inline vf multiply_add(const Weight *kept_in, vf sum, vf weights, vf x) noe
         return sum + weights * x
 
 
-cdef inline void accumulate(vf *sums, const int rows, const int blocks, const int gates, Py_ssize_t terms,
-                            const float *const *x, Py_ssize_t first, const Weight *weights,
-                            Py_ssize_t block_size) noexcept nogil:
-    """sums[row, block, gate, :] += sum over k < terms of x[row][first + k] * weights[block, k, gate, :], k in order."""
+cdef inline void accumulate(vf *sums, const int rows, const int blocks, const int gates, const Part *part,
+                            const Weight *weights) noexcept nogil:
+    """sums[row, block, gate, :] += sum over the part's k of x[row][first + k] * weights[block, k, gate, :], k in order.
+    """
     cdef const float *row_x[8]
     cdef int i, j, together = terms_of(weights)
-    cdef Py_ssize_t k, turn, turns = terms // 4, whole = terms // together
+    cdef Py_ssize_t k, turn, turns = part.terms // 4, whole = part.terms // together
     for i in range(rows):
-        row_x[i] = x[i] + first
+        row_x[i] = part.x[i] + part.first
     for turn in range(turns):
         for j in range(4 // together):
-            accumulate_one(sums, rows, blocks, gates, 4 // together * turn + j, together, row_x, weights, block_size)
+            accumulate_one(sums, rows, blocks, gates, 4 // together * turn + j, together, row_x, weights,
+                           part.block_size, part.next_block)
     for k in range(4 // together * turns, whole):
-        accumulate_one(sums, rows, blocks, gates, k, together, row_x, weights, block_size)
-    if together == 2 and terms & 1:
-        accumulate_one(sums, rows, blocks, gates, whole, 1, row_x, weights, block_size)
+        accumulate_one(sums, rows, blocks, gates, k, together, row_x, weights, part.block_size, part.next_block)
+    if together == 2 and part.terms & 1:
+        accumulate_one(sums, rows, blocks, gates, whole, 1, row_x, weights, part.block_size, part.next_block)
 
 
 cdef inline void accumulate_one(vf *sums, const int rows, const int blocks, const int gates, Py_ssize_t k,
                                 const int terms, const float *const *row_x, const Weight *weights,
-                                Py_ssize_t block_size) noexcept nogil:
-    """The `terms` inputs that the weights at k are for."""
+                                Py_ssize_t block_size, Py_ssize_t next_block) noexcept nogil:
+    """The `terms` inputs that the weights at k are for.
+
+    Several rows have time to bring the next block of weights into L2 beside: 1 to 4 % with 256 or 512 units, where W_hh
+    does not fit there beside the rest (Zen 4, 1 MB of L2). Bytes do fit, and nothing is won.
+    """
     cdef vf w[12]                   # (blocks, gates)
     cdef vf value
     cdef int i, b, g, place
     for b in range(blocks):
         for g in range(gates):
             w[b * gates + g] = vector_at(weights + b * block_size + (k * gates + g) * VL)
+            if rows >= 4 and Weight is not quad:
+                prefetch_far(<const float *>(weights + next_block + (k * gates + g) * VL))
     for place in range(terms):
         for i in range(rows):
             value = input_at(weights, row_x[i] + k * terms_of(weights) + place)
@@ -134,7 +141,7 @@ cdef inline void product(const int rows, const int blocks, const int gates, Py_s
     while part.first < terms:
         part.terms = min(part.most, terms - part.first)
         begin_sums(sums, rows, blocks, gates, part, weights)
-        accumulate(sums, rows, blocks, gates, part.terms, part.x, part.first, weights, part.block_size)
+        accumulate(sums, rows, blocks, gates, part, weights)
         finish_sums(sums, rows, blocks, gates, part, weights)
         weights += part.terms // terms_of(weights) * gates * VL
         part.first += part.terms

@@ -141,11 +141,13 @@ FASTGRU_STATIC vf at_least(vf x, float low) { return x < low ? low : x; }
 FASTGRU_STATIC vf at_most(vf x, float high) { return x > high ? high : x; }
 #endif
 
-/* A hint that the 64 bytes at p are read soon. */
+/* Hints that the 64 bytes at p are read soon, or later, so that the second-level cache will do. */
 #if defined(__GNUC__)
 #define prefetch(p) __builtin_prefetch(p)
+#define prefetch_far(p) __builtin_prefetch(p, 0, 2)
 #else
 #define prefetch(p) ((void)(p))
+#define prefetch_far(p) ((void)(p))
 #endif
 
 /* exp(x) = 2^n e^r with n = round(x / ln 2) and |r| <= ln(2) / 2. The polynomial is the near-minimax fit of

@@ -1,12 +1,13 @@
 """``import fastgru`` costs little more than ``import numpy`` and brings in nothing optional; so does loading a file.
 
 1.2 times is what is promised of the import, and 1.35 of the import, a load and a call, of medians on a quiet machine;
-1.5 and 1.7 are asked for here, of the fastest of several runs, because a test may share its machine.
+1.5 and 1.7 are asked for here, because a test may share its machine.
 """
 
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from safetensors.numpy import save_file
 
 HEAVY = ("scipy", "h5py", "safetensors", "threadpoolctl", "rich", "torch", "keras", "tensorflow", "onnx", "onnxruntime")
 BOUND, BOUND_OF_LOADING = 1.5, 1.7
-RUNS = 6
+RUNS = 7
 
 
 def python(code: str) -> str:
@@ -78,14 +79,16 @@ def test_loading_imports_only_what_that_kind_of_file_needs(gru_file) -> None:
 @pytest.mark.parametrize("what", ["import", "load"])
 def test_it_costs_little_more_than_numpy(what, gru_file) -> None:
     measured, bound = ("import fastgru", BOUND) if what == "import" else (loading(gru_file), BOUND_OF_LOADING)
-    times: dict[str, list[float]] = {"import numpy": [], measured: []}
+    ratios = []
     for run in range(RUNS + 1):
-        for code, taken in times.items():
+        times = []
+        for code in ("import numpy", measured):
             start = time.perf_counter()
             python(code)
-            if run:  # the first writes the bytecode
-                taken.append(time.perf_counter() - start)
-    assert min(times[measured]) <= bound * min(times["import numpy"])
+            times.append(time.perf_counter() - start)
+        if run:  # the first writes the bytecode
+            ratios.append(times[1] / times[0])
+    assert statistics.median(ratios) <= bound
 
 
 def test_every_public_name_is_there_all_the_same() -> None:
