@@ -1,0 +1,170 @@
+# The equation of a GRU, tile by tile: products, gate arithmetic, and the order of the tiles. Part of kernels.pxi.
+
+cdef inline vf activated(const int activation, vf x) noexcept nogil:
+    if activation == TANH:
+        return hyperbolic_tangent(x)
+    if activation == SIGMOID:
+        return sigmoid(x)
+    if activation == RELU:
+        return at_least(x, 0)
+    if activation == HARD_SIGMOID:
+        return at_most(at_least(x * broadcast(<float>(1.0 / 6.0)) + broadcast(<float>0.5), 0), 1)
+    if activation == HARD_SIGMOID_KERAS2:
+        return at_most(at_least(x * broadcast(<float>0.2) + broadcast(<float>0.5), 0), 1)
+    return x
+
+
+cdef inline void keep(const Layer *layer, Rows *rows, Py_ssize_t i, Py_ssize_t block, vf value) noexcept nogil:
+    """A new state goes to the state buffer, and to the output as far as its H units reach."""
+    cdef Py_ssize_t first = (layer.first + block) * VL
+    store(rows.out + i * layer.width + first, value)
+    if rows.y != NULL:
+        if first + VL <= layer.hidden:
+            store_unaligned(rows.y[i] + first, value)
+        else:
+            store_part(rows.y[i] + first, value, <int>(layer.hidden - first))
+
+
+cdef inline void multiply_all(int rows, int blocks, int gates, Py_ssize_t terms, const float *const *x,
+                              const Weight *weights, Py_ssize_t block_bytes, const float *start, float *to,
+                              Py_ssize_t stride, const Layer *layer, Ahead *ahead, bint doubled,
+                              bint backward) noexcept nogil:
+    """to[row, block, gate, :] = start[block, gate, :] + x[row] . weights[block, :, gate, :], part by part."""
+    cdef Py_ssize_t block_size = block_bytes // <Py_ssize_t>sizeof(Weight)
+    cdef Part part = Part(0, 0, layer.part, x, doubled, block_size, -block_size if backward else block_size,
+                          <const float *>weights, start, to, stride)
+    weights += head_of(weights, gates)
+    if Weight is quad:
+        terms = (terms + 3) // 4
+    if doubled:
+        rows = 2 * rows
+    if in_tiles(rows, weights):
+        multiply_in_tiles(rows, gates, (terms + terms_of(weights) - 1) // terms_of(weights), &part, weights)
+        return
+    while AHEAD_ROWS and blocks == 2 and ahead != NULL and ahead.block < layer.blocks and part.first < terms:
+        part.terms = min(part.most, terms - part.first)
+        multiply_both(&part, weights, layer, ahead)
+        weights += part.terms // terms_of(weights) * gates * VL
+        part.first += part.terms
+        part.start = NULL
+    if part.first < terms:
+        multiply(rows, blocks, gates, terms, &part, weights)
+
+
+cdef inline void tile(const int kind, int rows, int blocks, const Layer *layer, Rows *given, Py_ssize_t row,
+                      Py_ssize_t block, const Weight *kept_in) noexcept nogil:
+    """The equation of `kind` for `rows` rows from `row` and `blocks` blocks of VL units from `block`.
+
+    PROJECT             xp = x W_ih + b_ih
+    STEP_AFTER          r = act_r(xp_r + h U_r);  z = act_r(xp_z + h U_z)
+                        n = act(xp_n + r * (h U_n + b_hn));  h' = n + z * (h - n)
+    GATES_BEFORE        r = act_r(xp_r + h U_r);  z = act_r(xp_z + h U_z);  out = r * h
+    CANDIDATE_BEFORE    n = act(xp_n + (r * h) U_n);  h' = n + z * (h - n)
+    """
+    cdef vf done[MOST_SUMS]         # (rows, blocks, gates)
+    cdef vf projected[MOST_SUMS]
+    cdef Py_ssize_t size = 3 * VL, stride = layer.blocks * size, block_bytes = layer.hh_block
+    cdef int i, g, gates = 3, doubled = 0
+    cdef const Weight *w_ih = <const Weight *>(layer.w_ih + block * layer.ih_block)
+    cdef const Weight *weights = <const Weight *>(layer.w_hh + block * layer.hh_block)
+    cdef const float *xp = given.xp + (row * layer.blocks + block) * size
+    if changes_rows(kept_in):
+        doubled = 1
+    if kind == PROJECT:
+        multiply_all(rows, blocks, 3, layer.inputs, given.x + (row << doubled), w_ih, layer.ih_block,
+                     layer.b_ih + block * size, given.out + (row * layer.blocks + block) * size, stride, layer, NULL,
+                     doubled, False)
+        return
+    if kind == GATES_BEFORE:
+        gates = 2
+    elif kind == CANDIDATE_BEFORE:
+        gates = 1
+        block_bytes = layer.hn_block
+        weights = <const Weight *>(layer.w_hn + block * block_bytes)
+    if given.inputs != NULL:
+        xp = <float *>projected
+        stride = blocks * size
+        multiply_all(rows, blocks, 3, layer.inputs, given.inputs + (row << doubled), w_ih, layer.ih_block,
+                     layer.b_ih + block * size, <float *>projected, stride, layer, NULL, doubled, given.backward)
+    elif rows > 2:
+        for i in range(rows):
+            for g in range(gates):      # to be there at the end of the tile
+                prefetch(xp + i * stride + g * VL)
+    multiply_all(rows, blocks, gates, layer.hidden, given.x + row, weights, block_bytes,
+                 layer.b_hh + (block * size if gates == 3 else 0), <float *>done, blocks * gates * VL, layer,
+                 given.ahead if kind == STEP_AFTER and rows == 1 else NULL, False, given.backward)
+    gate_arithmetic(kind, rows, blocks, layer, given, row, block, xp, stride, done)
+
+
+cdef inline void gate_arithmetic(const int kind, int rows, int blocks, const Layer *layer, Rows *given, Py_ssize_t row,
+                                 Py_ssize_t block, const float *xp, Py_ssize_t stride, const vf *done) noexcept nogil:
+    """What `tile` does with its products: `done`, (rows, blocks, gates), and `xp`, whose rows are `stride` apart."""
+    cdef Py_ssize_t unit
+    cdef int i, b, activation = TANH, recurrent = SIGMOID
+    cdef const float *projected
+    cdef vf r, z, n, h
+    if kind != STEP_AFTER:
+        activation = layer.activation
+        recurrent = layer.recurrent_activation
+    for i in range(rows):
+        for b in range(blocks):
+            projected = xp + i * stride + b * 3 * VL
+            unit = (row + i) * layer.width + (layer.first + block + b) * VL
+            h = load(given.h + unit)
+            if kind == GATES_BEFORE:
+                r = activated(recurrent, load(projected) + done[(i * blocks + b) * 2])
+                z = activated(recurrent, load(projected + VL) + done[(i * blocks + b) * 2 + 1])
+                store(given.z + unit, z)
+                store(given.out + unit, r * h)
+            elif kind == CANDIDATE_BEFORE:
+                n = activated(activation, load(projected + 2 * VL) + done[i * blocks + b])
+                z = load(given.z + unit)
+                keep(layer, given, row + i, block + b, n + z * (h - n))
+            else:
+                r = activated(recurrent, load(projected) + done[(i * blocks + b) * 3])
+                z = activated(recurrent, load(projected + VL) + done[(i * blocks + b) * 3 + 1])
+                n = activated(activation, load(projected + 2 * VL) + r * done[(i * blocks + b) * 3 + 2])
+                keep(layer, given, row + i, block + b, n + z * (h - n))
+
+
+cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, const Weight *kept_in) noexcept nogil:
+    """Blocks outside, rows inside, so that a block's weights come from far memory once for all rows.
+
+    One or two rows take two blocks at a time, to keep enough sums in flight: 6 % faster than four, whose gate
+    arithmetic is too long to overlap with the next tile's loads. `backward` walks from the last block to the first:
+    taking turns from step to step, what the last tile left in L1 (or L2) is used before it goes. For one row with a
+    block that fits L1 where two do not, single blocks are 4 % faster for that reason. Rows are dealt to tiles evenly
+    (9 rows are 5 and 4, not 8 and 1), but fill tile registers as far as they go.
+    """
+    cdef Py_ssize_t block = 0, at, row, left, tiles
+    cdef Py_ssize_t bytes = layer.ih_block if kind == PROJECT else layer.hh_block
+    cdef bint narrow = VL == 16 and given.n == 1 and given.ahead == NULL and bytes <= L1_BYTES < 2 * bytes
+    cdef int rows, most = TILE_ROWS, pairs = 2
+    if changes_rows(kept_in):
+        if kind == PROJECT:         # where a row of inputs is two rows
+            most = TILE_ROWS // 2
+            pairs = 1
+    if in_tiles(given.n * TILE_ROWS // most, kept_in):
+        most = most * (2 * ROWS_OF_TILE) // TILE_ROWS
+        pairs = 0
+    while block < layer.blocks:
+        left = layer.blocks - block
+        if given.n <= pairs and left >= 2 and not narrow:
+            at = left - 2 if given.backward else block
+            if kind != STEP_AFTER:      # one size for all: the compiler has enough to do
+                tile(kind, <int>given.n, 2, layer, given, 0, at, kept_in)
+            elif given.n == 1:
+                tile(kind, 1, 2, layer, given, 0, at, kept_in)
+            else:
+                tile(kind, 2, 2, layer, given, 0, at, kept_in)
+            block += 2
+            continue
+        at = left - 1 if given.backward else block
+        row = 0
+        tiles = (given.n + most - 1) // most
+        while tiles > 0:
+            rows = <int>((given.n - row + tiles - 1) // tiles) if most <= TILE_ROWS else min(<int>(given.n - row), most)
+            tile(kind, rows, 1, layer, given, row, at, kept_in)
+            row += rows
+            tiles -= 1
+        block += 1
