@@ -1,8 +1,9 @@
 """The command ``fastgru``: demo, inspect, run, convert, verify, bench and config.
 
 Owns the arguments, what is printed, and the exit codes: 0, 1 for an error of the package or the system and where
-``verify`` finds a precision beyond its tolerance or not to be had, 2 for a wrong command line, 130 after Ctrl-C, 141
-where the reader of the output has gone, 129 and 143 where a signal asked it to end.
+``verify`` finds a precision beyond its tolerance, or one not to be had that was asked for by its name or with a
+tolerance, 2 for a wrong command line, 130 after Ctrl-C, 141 where the reader of the output has gone, 129 and 143 where
+a signal asked it to end.
 Computes nothing itself, and imports what is heavy only in the command that needs it.
 """
 
@@ -179,7 +180,8 @@ def _add_verify(verify: argparse.ArgumentParser) -> None:
         type=_precisions,
         action="extend",
         metavar="P[,P...]",
-        help="of float64,float32,float16,bfloat16,int8; may be repeated; without it, all",
+        help="of float64,float32,float16,bfloat16,int8; may be repeated; exit code 1 where one of these is not "
+        "possible; without it, all",
     )
     verify.add_argument(
         "--tolerance", type=_tolerance, metavar="T", help="the largest difference from float64 that is no failure"
@@ -357,7 +359,8 @@ def _verify(arguments: argparse.Namespace) -> int:
         print(json.dumps({"path": arguments.model, **found}, indent=2))
     else:
         print_verification(arguments.model, found)
-    return 0 if found["passed"] else 1
+    refused = arguments.precisions and any(each["problem"] is not None for each in found["precisions"])
+    return 0 if found["passed"] and not refused else 1
 
 
 def _bench(arguments: argparse.Namespace) -> int:

@@ -282,7 +282,18 @@ def test_exit_codes_follow_the_tolerance(gru_file: str, tmp_path: Path, capsys: 
     assert figures(capsys, gru_file, "--tolerance", "0", "--precision", "float64")["passed"]
     GRU(overflowing()).save(tmp_path / "large.safetensors")
     figures(capsys, str(tmp_path / "large.safetensors"), "--tolerance", "9", "--precision", "float16", code=1)
-    figures(capsys, str(tmp_path / "large.safetensors"), "--precision", "float16")
+
+
+def test_a_precision_asked_for_that_is_not_possible_is_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a word about precisions it is a row that says so, as any figure is."""
+    path = str(tmp_path / "large.safetensors")
+    GRU(overflowing()).save(path)
+    assert by_precision(figures(capsys, path))["float16"]["problem"]
+    figures(capsys, path, "--precision", "float32,float16", code=1)
+    figures(capsys, path, "--precision", "float32,int8")
+    figures(capsys, path, "--tolerance", "9", code=1)
 
 
 def test_precisions_are_given_together_or_one_by_one(gru_file: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -370,7 +381,7 @@ def test_the_table_fits_80_columns_and_says_all(
     for words in (*ORDER, "8 rows of 100 steps", "1 row ", "largest of 10 outputs", "tolerance of 0.0001: float16"):
         assert words in printed.out, words
     GRU(overflowing()).save(tmp_path / "large.safetensors")
-    assert main(["verify", str(tmp_path / "large.safetensors"), "--precision", "float16"]) == 0
+    assert main(["verify", str(tmp_path / "large.safetensors"), "--precision", "float16"]) == 1
     out = capsys.readouterr().out
     assert "not possible" in out and "weight_ih_l0" in out
 
