@@ -3,8 +3,7 @@
 Owns the arguments, what is printed, and the exit codes: 0, 1 for an error of the package or the system and where
 ``verify`` finds a precision beyond its tolerance, or one not to be had that was asked for by its name or with a
 tolerance, 2 for a wrong command line, 130 after Ctrl-C, 141 where the reader of the output has gone, 129 and 143 where
-a signal asked it to end.
-Computes nothing itself, and imports what is heavy only in the command that needs it.
+a signal asked it to end. Computes nothing itself, and imports what is heavy only in the command that needs it.
 """
 
 from __future__ import annotations
@@ -23,6 +22,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from .errors import FastGRUError
+from .gru import PRECISIONS
+from .stored import CHOICES
 from .terminal import printable, progress
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a name in a file may not fit the terminal's encoding
     try:
         with _ended_by_signals():
-            arguments = _parser().parse_args(argv)
+            arguments = _parsed(argv)
             status: int = arguments.command(arguments)
             sys.stdout.flush()
             return status
@@ -95,6 +96,17 @@ def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
     return str(error) or type(error).__name__
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments; of words that belong to none, those that are precisions have an error of their own."""
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest:
+        how = "separate several with a comma" if "precisions" in arguments else "this command takes one"
+        advice = f"; --precision: {how}" if set(rest) <= set(PRECISIONS) else ""
+        parser.error(f"unrecognized arguments: {' '.join(rest)}{advice}")
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -193,9 +205,11 @@ def _add_verify(verify: argparse.ArgumentParser) -> None:
 
 def _add_bench(bench: argparse.ArgumentParser) -> None:
     from .bench.arguments import add_arguments
+    from .bench.peers import OWN
 
     bench.add_argument("model", metavar="MODEL", help="a model file of any kind")
     _add_layers(bench)
+    _add_precision(bench, "float32", "of fastgru's GRUs (default float32, as the others')", list(OWN))
     add_arguments(bench, _at_least_one)
     bench.set_defaults(command=_bench)
 
@@ -212,10 +226,16 @@ def _add_layers(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_precision(command: argparse.ArgumentParser, default: str | None, text: str) -> None:
-    from .stored import CHOICES
+def _add_precision(
+    command: argparse.ArgumentParser, default: str | None, text: str, choices: Sequence[str] = CHOICES
+) -> None:
+    command.add_argument("--precision", type=_one, choices=choices, default=default, help=text)
 
-    command.add_argument("--precision", choices=CHOICES, default=default, help=text)
+
+def _one(text: str) -> str:
+    if "," in text:
+        raise argparse.ArgumentTypeError(f"{text!r} are several, and this command takes one")
+    return text
 
 
 def _at_least_one(text: str) -> int:
@@ -226,8 +246,6 @@ def _at_least_one(text: str) -> int:
 
 
 def _precisions(text: str) -> list[str]:
-    from .gru import PRECISIONS
-
     names = [name.strip() for name in text.split(",")]
     wrong = [name for name in names if name not in PRECISIONS]
     if wrong:

@@ -116,6 +116,26 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], capsys: pytes
     assert "usage: fastgru" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("verify M --precision float16 int8", "arguments: int8; --precision: separate several with a comma"),
+        ("verify M --precision float16 M2", "unrecognized arguments: M2\n"),
+        ("bench M --precision float16 int8", "arguments: int8; --precision: this command takes one"),
+        ("bench M --precision int8,float16", "--precision: 'int8,float16' are several, and this command takes one"),
+        ("run M X -o Y --precision int8,float16", "'int8,float16' are several, and this command takes one"),
+        ("convert M Y --precision float8", "invalid choice: 'float8'"),
+    ],
+)
+def test_precisions_that_are_given_otherwise_say_how_to_give_them(
+    arguments: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_code:
+        main(arguments.split())
+    assert exit_code.value.code == 2
+    assert words in capsys.readouterr().err
+
+
 def test_config_prints_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config"]) == 0
     assert "kernels" in capsys.readouterr().out
