@@ -292,11 +292,10 @@ def _inspect(arguments: argparse.Namespace) -> int:
     from .checkpoint import read
     from .description_text import print_description
     from .importers import described
-    from .packed_size import grus_of, packed_sizes
+    from .packed_size import packed_sizes
 
     found, models = described(read(arguments.file))
-    grus = [gru for model in models for gru in grus_of(model)]
-    found["packed_gru_weights"] = packed_sizes(grus) if grus else {}
+    found["packed_gru_weights"] = packed_sizes(models)
     if arguments.json:
         print(json.dumps(found, indent=2))
     else:
