@@ -11,18 +11,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from io import TextIOWrapper
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from .errors import FastGRUError
 from .gru import PRECISIONS
+from .signals import ended_by_signals
 from .stored import CHOICES
 from .terminal import printable, progress
 
@@ -49,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name in a file may not fit the terminal's encoding
     try:
-        with _ended_by_signals():
+        with ended_by_signals():
             arguments = _parsed(argv)
             status: int = arguments.command(arguments)
             sys.stdout.flush()
@@ -72,24 +69,6 @@ def _open_closed_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for the rest of the process
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the process as an exception does, so that no file is left half written."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {}
-    if threading.current_thread() is threading.main_thread():  # Python lets no other set a handler
-        wanted = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-        before = {number: signal.signal(number, end) for number in wanted if signal.getsignal(number) == signal.SIG_DFL}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _message(error: BaseException) -> str:
