@@ -113,14 +113,18 @@ def _verification_notes(found: dict[str, Any]) -> Iterator[str]:
 
 def _print_layers(layers: Sequence[dict[str, Any]]) -> None:
     """The table of layers, without the columns that have nothing to say."""
-    every = _rows(layers, graph=not _is_chain(layers))
-    rows = list(islice(every, ROWS_SHOWN))
+    rows = list(islice(_rows(layers, graph=not _is_chain(layers)), ROWS_SHOWN))
     kept = [name for name in _COLUMNS if name in _ALWAYS or any(row[name] for row in rows)]
     if rows:
         print_table(kept, [[_cut(row[name], LONGEST_CELL) for name in kept] for row in rows], right=("parameters",))
-    more = sum(1 for _ in every)
+    more = _count(layers) - len(rows)
     if more:
         print(f"... and {more:,} more, which --json lists")
+
+
+def _count(layers: Sequence[dict[str, Any]]) -> int:
+    """The layers, and those of the models inside them."""
+    return sum(1 + _count(layer["layers"]) for layer in layers)
 
 
 _COLUMNS = ("layer", "kind", "takes", "sizes", "gives", "options", "parameters")

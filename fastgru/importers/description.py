@@ -101,7 +101,7 @@ def described(checkpoint: Checkpoint) -> tuple[dict[str, Any], list[GRUSpec | Mo
             for key, value in metadata.items()
             if isinstance(value, (str, int, float))
         },
-        "stored": dict(Counter(checkpoint.stored.get(name, str(array.dtype)) for name, array in checkpoint.items())),
+        "stored": _stored(checkpoint),
         "loads_as": None if spec is None or problem else "GRU" if isinstance(spec, GRUSpec) else "Model",
         "problem": problem,
         "suggested_layers": suggestion if spec is None else None,
@@ -115,6 +115,14 @@ def described(checkpoint: Checkpoint) -> tuple[dict[str, Any], list[GRUSpec | Mo
         "skipped": [str(name) for name in metadata.get("skipped", ())],
     }
     return found, models
+
+
+def _stored(checkpoint: Checkpoint) -> dict[str, int]:
+    """How many tensors there are of each type; its name is asked for once, as that of 30,000 takes 0.1 s."""
+    counts: Counter[str] = Counter()
+    for kind, count in Counter(checkpoint.stored.get(name, array.dtype) for name, array in checkpoint.items()).items():
+        counts[str(kind)] += count
+    return dict(counts)
 
 
 def _outcome(checkpoint: Checkpoint) -> tuple[GRUSpec | ModelSpec | None, list[str], str | None, list[str]]:
