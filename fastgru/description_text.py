@@ -210,7 +210,7 @@ def _facts(found: dict[str, Any]) -> list[str]:
         f"  loads as    {_loads_as(found)}",
     ]
     if any(kind != "float32" for kind in found["stored"]):
-        lines.append(f"  stored as   {_stored(found['stored'])}")
+        lines.append(f"  stored as   {_stored(found)}")
     if found.get("packed_gru_weights"):
         lines.append(f"  packed GRU weights: {_packed(found['packed_gru_weights'])}")
     if found["inputs"]:
@@ -219,10 +219,17 @@ def _facts(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _stored(counts: dict[str, int]) -> str:
+def _stored(found: dict[str, Any]) -> str:
     """``int8 (2 tensors), float32 (2 tensors)``; where a type is not computed in, what becomes of it."""
-    words = [f"{kind} ({count} tensor{'s' if count != 1 else ''})" for kind, count in counts.items()]
-    return ", ".join(words) + ("; read as float32" if counts.keys() & _REDUCED else "")
+    counts, kept = found["stored"], found["stored_precision"]
+    words = ", ".join(f"{kind} ({count} tensor{'s' if count != 1 else ''})" for kind, count in counts.items())
+    if not counts.keys() & _REDUCED:
+        return words
+    if kept is None or not found.get("packed_gru_weights"):
+        return f"{words}; read as float32"
+    if kept in _REDUCED:
+        return f'{words}; read as float32, or as {kept} with precision="stored"'
+    return f'{words}; read as float32, also with precision="stored": none of these keeps all weights of the GRUs'
 
 
 def _packed(sizes: dict[str, int | str]) -> str:
