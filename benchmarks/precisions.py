@@ -9,22 +9,18 @@ each costs in exactness, and what is wanted of all that on one thread.
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from table import name_of, systems_of
+from comparison import case_of, compare, exit_if_skipped, name_of
 
-from fastgru.bench.cases import Case, random_gru
+from fastgru.bench.cases import Case
 from fastgru.bench.markdown import Rows, cases_of, difference, latency, surroundings, tables
 from fastgru.bench.peers import BEST_OF, OWN, PEERS
 from fastgru.bench.results import ratio
-from fastgru.bench.runner import parts, run
-from fastgru.terminal import progress
 
 HIDDEN = (256, 512, 1024)  # float32 weights of 0.8, 3.1 and 12.6 MB
 SIZES = [*((100, 1, hidden) for hidden in HIDDEN), *((1, 1, hidden) for hidden in HIDDEN), (100, 32, 512)]
@@ -139,33 +135,14 @@ def markdown(results: Mapping[str, Any], amx: bool) -> str:
 
 
 def cases() -> list[Case]:
-    return [
-        Case("Offline" if batch > 1 else "SingleStream", name_of((steps, batch, hidden)), f"h{hidden}", steps, batch)
-        for steps, batch, hidden in SIZES
-    ]
+    return [case_of(sizes) for sizes in SIZES]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="fastgru in every precision, as tables in Markdown.")
-    parser.add_argument("--seconds", type=float, default=1.0, help="for each system and case (default %(default)s)")
-    parser.add_argument("--threads", default="1", help="numbers of threads, as 1,2 (default %(default)s)")
-    parser.add_argument("--cases", nargs="+", metavar="TEXT", help="only those with such a text in their names")
-    parser.add_argument("--systems", help=f"of {','.join(SYSTEMS)}; without it, those that are installed")
-    parser.add_argument("--json", metavar="FILE", help="also write every figure as JSON, which plots.py draws")
-    arguments = parser.parse_args(argv)
-    chosen = [case for case in cases() if any(text in case.name for text in arguments.cases or [""])]
-    if not chosen:
-        names = "\n".join(case.name for case in cases())
-        raise SystemExit(f"--cases: none has {' or '.join(arguments.cases)} in its name; they are\n{names}")
-    systems, threads = systems_of(arguments.systems, SYSTEMS), [int(count) for count in arguments.threads.split(",")]
-    models = {case.model: random_gru(int(case.model[1:]), int(case.model[1:])) for case in chosen}
-    with progress(parts(chosen, systems, threads), "checks and timings") as advance:
-        results = run(chosen, models, systems, threads, arguments.seconds, advance)
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(results, indent=2) + "\n")
+    about = "fastgru in every precision, as tables in Markdown."
+    results = compare(argv, about, cases(), SYSTEMS, seconds=1.0, threads="1")
     print(markdown(results, has_amx()))
-    if any(row["skipped"] for row in results["results"]):
-        raise SystemExit("a system did not compute a case, or not rightly; the table says which")
+    exit_if_skipped(results)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,9 @@ and SciPy and optional libraries, is imported when it is first asked for.
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING
 
+from .as_command import end_at_once_on_interrupts, is_command
 from .errors import (
     CheckpointError,
     DTypeError,
@@ -21,12 +20,14 @@ from .errors import (
 )
 from .lazy import attach
 
+if is_command():  # which imports this before its own module
+    end_at_once_on_interrupts()
+
 try:
     from .gru import GRU
     from .load import from_keras, from_torch, load
 except ImportError as error:  # a FASTGRU_ISA that cannot be had, or a library that is missing
-    # The installed command imports this before its own module, which shows errors as one line.
-    if os.path.basename(getattr(sys, "argv", [""])[0]) in ("fastgru", "fastgru.exe"):
+    if is_command():  # and shows errors as one line
         raise SystemExit(f"fastgru: error: {error}") from None
     raise
 

@@ -1,9 +1,9 @@
 """The command ``fastgru``: demo, inspect, run, convert, verify, bench and config.
 
 Owns the arguments, what is printed, and the exit codes: 0, 1 for an error of the package or the system and where
-``verify`` finds a precision beyond its tolerance or not to be had, 2 for a wrong command line, 130 after Ctrl-C, 141
-where the reader of the output has gone, 129 and 143 where a signal asked it to end.
-Computes nothing itself, and imports what is heavy only in the command that needs it.
+``verify`` finds a precision beyond its tolerance, or one not to be had that was asked for by its name or with a
+tolerance, 2 for a wrong command line, 130 after Ctrl-C, 141 where the reader of the output has gone, 129 and 143 where
+a signal asked it to end. Computes nothing itself, and imports what is heavy only in the command that needs it.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from io import TextIOWrapper
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from .errors import FastGRUError
+from .gru import PRECISIONS
+from .signals import ended_by_signals
+from .stored import CHOICES
 from .terminal import printable, progress
 
 if TYPE_CHECKING:
@@ -47,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name in a file may not fit the terminal's encoding
     try:
-        with _ended_by_signals():
-            arguments = _parser().parse_args(argv)
+        with ended_by_signals():
+            arguments = _parsed(argv)
             status: int = arguments.command(arguments)
             sys.stdout.flush()
             return status
@@ -72,28 +71,21 @@ def _open_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for the rest of the process
 
 
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the process as an exception does, so that no file is left half written."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {}
-    if threading.current_thread() is threading.main_thread():  # Python lets no other set a handler
-        wanted = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-        before = {number: signal.signal(number, end) for number in wanted if signal.getsignal(number) == signal.SIG_DFL}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
     return str(error) or type(error).__name__
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments; of words that belong to none, those that are precisions have an error of their own."""
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest:
+        how = "separate several with a comma" if "precisions" in arguments else "this command takes one"
+        advice = f"; --precision: {how}" if set(rest) <= set(PRECISIONS) else ""
+        parser.error(f"unrecognized arguments: {' '.join(rest)}{advice}")
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -179,7 +171,8 @@ def _add_verify(verify: argparse.ArgumentParser) -> None:
         type=_precisions,
         action="extend",
         metavar="P[,P...]",
-        help="of float64,float32,float16,bfloat16,int8; may be repeated; without it, all",
+        help="of float64,float32,float16,bfloat16,int8; may be repeated; exit code 1 where one of these is not "
+        "possible; without it, all",
     )
     verify.add_argument(
         "--tolerance", type=_tolerance, metavar="T", help="the largest difference from float64 that is no failure"
@@ -191,9 +184,11 @@ def _add_verify(verify: argparse.ArgumentParser) -> None:
 
 def _add_bench(bench: argparse.ArgumentParser) -> None:
     from .bench.arguments import add_arguments
+    from .bench.peers import OWN
 
     bench.add_argument("model", metavar="MODEL", help="a model file of any kind")
     _add_layers(bench)
+    _add_precision(bench, "float32", "of fastgru's GRUs (default float32, as the others')", list(OWN))
     add_arguments(bench, _at_least_one)
     bench.set_defaults(command=_bench)
 
@@ -210,10 +205,16 @@ def _add_layers(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_precision(command: argparse.ArgumentParser, default: str | None, text: str) -> None:
-    from .stored import CHOICES
+def _add_precision(
+    command: argparse.ArgumentParser, default: str | None, text: str, choices: Sequence[str] = CHOICES
+) -> None:
+    command.add_argument("--precision", type=_one, choices=choices, default=default, help=text)
 
-    command.add_argument("--precision", choices=CHOICES, default=default, help=text)
+
+def _one(text: str) -> str:
+    if "," in text:
+        raise argparse.ArgumentTypeError(f"{text!r} are several, and this command takes one")
+    return text
 
 
 def _at_least_one(text: str) -> int:
@@ -224,8 +225,6 @@ def _at_least_one(text: str) -> int:
 
 
 def _precisions(text: str) -> list[str]:
-    from .gru import PRECISIONS
-
     names = [name.strip() for name in text.split(",")]
     wrong = [name for name in names if name not in PRECISIONS]
     if wrong:
@@ -272,11 +271,10 @@ def _inspect(arguments: argparse.Namespace) -> int:
     from .checkpoint import read
     from .description_text import print_description
     from .importers import described
-    from .packed_size import grus_of, packed_sizes
+    from .packed_size import packed_sizes
 
     found, models = described(read(arguments.file))
-    grus = [gru for model in models for gru in grus_of(model)]
-    found["packed_gru_weights"] = packed_sizes(grus) if grus else {}
+    found["packed_gru_weights"] = packed_sizes(models)
     if arguments.json:
         print(json.dumps(found, indent=2))
     else:
@@ -357,7 +355,8 @@ def _verify(arguments: argparse.Namespace) -> int:
         print(json.dumps({"path": arguments.model, **found}, indent=2))
     else:
         print_verification(arguments.model, found)
-    return 0 if found["passed"] else 1
+    refused = arguments.precisions and any(each["problem"] is not None for each in found["precisions"])
+    return 0 if found["passed"] and not refused else 1
 
 
 def _bench(arguments: argparse.Namespace) -> int:

@@ -52,7 +52,8 @@ def print_verification(path: str, found: dict[str, Any]) -> None:
     print(printable(path))
     inputs = "the data given" if found["seed"] is None else f"noise of seed {found['seed']}"
     print(f"  on       {inputs}: {rows}")
-    print(f"  outputs  up to {found['largest_output']:.3g}; differences are from those in float64")
+    largest = "none is a number" if found["largest_output"] is None else f"up to {found['largest_output']:.3g}"
+    print(f"  outputs  {largest}; differences are from those in float64")
     print("  time     the median of a call on so many rows\n")
     each_timed = [each["timings"] for each in found["precisions"] if each["timings"]]
     timed = [f"{timing['rows']:,} row{'s' if timing['rows'] != 1 else ''}" for timing in (each_timed or [[]])[0]]
@@ -66,12 +67,12 @@ def print_verification(path: str, found: dict[str, Any]) -> None:
 def _precision_cells(each: dict[str, Any], headings: Sequence[str]) -> list[str]:
     if each["problem"] is not None:
         return [each["precision"], "not possible", *[""] * (len(headings) - 2)]
-    share = [] if each["same_class"] is None else [_percent(each["same_class"])]
+    share = "" if each["same_class"] is None else _percent(each["same_class"])
     differences = [each["largest_difference"], each["mean_difference"]]
     return [
         each["precision"],
         *("no number" if value is None else f"{value:.1e}" if value else "0" for value in differences),
-        *share,
+        *([share] if "same class" in headings else []),
         _bytes(each["packed_bytes"]),
         *(_time(timing["seconds"]) for timing in each["timings"]),
     ]
@@ -95,8 +96,13 @@ def _verification_notes(found: dict[str, Any]) -> Iterator[str]:
         if each["problem"] is not None:
             yield f"{each['precision']} is not possible: {each['problem']}"
         elif each["lost"]:
-            count = f"{each['lost']:,} output{'s' if each['lost'] != 1 else ''}"
-            yield f"{each['precision']}: in {count} either it or float64 has a number, and the other has not"
+            count = f"{each['lost']:,} output{'s are' if each['lost'] != 1 else ' is'}"
+            yield f"{each['precision']}: {count} NaN or infinite where float64 has a number"
+    total = f"{found['compared'] + found['left_out'] + found['broken']:,} outputs"
+    if found["left_out"]:
+        yield f"Left out: {found['left_out']:,} of {total}, which NaN or infinity in the data reaches."
+    if found["broken"]:
+        yield f"Within no tolerance: {found['broken']:,} of {total}, NaN or infinite in float64 too."
     if found["classes"]:
         yield f"Same class: the largest of {found['classes']} outputs is the one that is largest in float64."
     if found["tolerance"] is not None:
@@ -107,14 +113,18 @@ def _verification_notes(found: dict[str, Any]) -> Iterator[str]:
 
 def _print_layers(layers: Sequence[dict[str, Any]]) -> None:
     """The table of layers, without the columns that have nothing to say."""
-    every = _rows(layers, graph=not _is_chain(layers))
-    rows = list(islice(every, ROWS_SHOWN))
+    rows = list(islice(_rows(layers, graph=not _is_chain(layers)), ROWS_SHOWN))
     kept = [name for name in _COLUMNS if name in _ALWAYS or any(row[name] for row in rows)]
     if rows:
         print_table(kept, [[_cut(row[name], LONGEST_CELL) for name in kept] for row in rows], right=("parameters",))
-    more = sum(1 for _ in every)
+    more = _count(layers) - len(rows)
     if more:
         print(f"... and {more:,} more, which --json lists")
+
+
+def _count(layers: Sequence[dict[str, Any]]) -> int:
+    """The layers, and those of the models inside them."""
+    return sum(1 + _count(layer["layers"]) for layer in layers)
 
 
 _COLUMNS = ("layer", "kind", "takes", "sizes", "gives", "options", "parameters")
@@ -200,7 +210,7 @@ def _facts(found: dict[str, Any]) -> list[str]:
         f"  loads as    {_loads_as(found)}",
     ]
     if any(kind != "float32" for kind in found["stored"]):
-        lines.append(f"  stored as   {_stored(found['stored'])}")
+        lines.append(f"  stored as   {_stored(found)}")
     if found.get("packed_gru_weights"):
         lines.append(f"  packed GRU weights: {_packed(found['packed_gru_weights'])}")
     if found["inputs"]:
@@ -209,10 +219,17 @@ def _facts(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _stored(counts: dict[str, int]) -> str:
+def _stored(found: dict[str, Any]) -> str:
     """``int8 (2 tensors), float32 (2 tensors)``; where a type is not computed in, what becomes of it."""
-    words = [f"{kind} ({count} tensor{'s' if count != 1 else ''})" for kind, count in counts.items()]
-    return ", ".join(words) + ("; read as float32" if counts.keys() & _REDUCED else "")
+    counts, kept = found["stored"], found["stored_precision"]
+    words = ", ".join(f"{kind} ({count} tensor{'s' if count != 1 else ''})" for kind, count in counts.items())
+    if not counts.keys() & _REDUCED:
+        return words
+    if kept is None or not found.get("packed_gru_weights"):
+        return f"{words}; read as float32"
+    if kept in _REDUCED:
+        return f'{words}; read as float32, or as {kept} with precision="stored"'
+    return f'{words}; read as float32, also with precision="stored": none of these keeps all weights of the GRUs'
 
 
 def _packed(sizes: dict[str, int | str]) -> str:

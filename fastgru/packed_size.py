@@ -6,7 +6,7 @@ this none; a test compares the two.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -14,20 +14,24 @@ from .activations import GATE_ACTIVATIONS, resolved
 from .engine.reduced import widened
 from .errors import UnsupportedModelError
 from .gru import PRECISIONS, check_options, kernel_table
-from .spec import GRULayer, GRUSpec, ModelSpec, TimeDistributed
+from .spec import GRULayer, GRUSpec, ModelSpec, Node, TimeDistributed
 
-__all__ = ["grus_of", "packed_bytes", "packed_sizes"]
+__all__ = ["packed_bytes", "packed_sizes"]
 
 LARGEST_FLOAT16 = 65504
 
 
-def packed_sizes(grus: Iterable[GRUSpec]) -> dict[str, int | str]:
-    """By every precision the bytes of some GRUs together, or a sentence on why they cannot be had in it."""
-    stacks = list(grus)
+def packed_sizes(specs: Sequence[GRUSpec | ModelSpec]) -> dict[str, int | str]:
+    """By every precision the bytes of some GRUs together, or a sentence on why they cannot be had in it.
+
+    Nothing where there are none.
+    """
     sizes: dict[str, int | str] = {}
+    if not [gru for spec in specs for gru in _stacks(spec)]:
+        return sizes
     for precision in PRECISIONS:
         try:
-            sizes[precision] = sum(packed_bytes(spec, precision) for spec in stacks)
+            sizes[precision] = sum(packed_bytes(spec, precision) for spec in specs)
         except UnsupportedModelError as error:
             sizes[precision] = str(error)
     return sizes
@@ -50,23 +54,29 @@ def packed_bytes(spec: GRUSpec | ModelSpec, precision: str) -> int:
     """
     check_options(precision, None, None)
     total = 0
-    for gru in grus_of(spec):
+    for where, gru in _stacks(spec):
         if precision in ("float16", "int8"):
-            _check_reducible(gru, precision)
+            _check_reducible(gru, precision, where)
         total += sum(_bytes(weights.input_size, gru, precision) for layer in gru.layers for weights in layer)
     return total
 
 
-def grus_of(spec: GRUSpec | ModelSpec) -> Iterator[GRUSpec]:
-    """Every stack of GRUs that is packed for a model; a layer that stands in several places is packed once."""
+def _stacks(spec: GRUSpec | ModelSpec) -> Iterator[tuple[str, GRUSpec]]:
+    """Every stack of GRUs that is packed for a model, after the words for its place in a message, if any.
+
+    A layer that stands in several places is packed once.
+    """
     if isinstance(spec, GRUSpec):
-        yield spec
+        yield "", spec
         return
-    for layer in {id(node.layer): node.layer for node in spec.nodes}.values():
-        if isinstance(layer, GRULayer):
-            yield from (layer.gru, *layer.above)
-        elif isinstance(layer, TimeDistributed):
-            yield from grus_of(layer.model)
+    first: dict[int, Node] = {}
+    for node in spec.nodes:
+        first.setdefault(id(node.layer), node)
+    for node in first.values():
+        if isinstance(node.layer, GRULayer):
+            yield from node.layer.stacks(f"layer {node.name!r}")
+        elif isinstance(node.layer, TimeDistributed):
+            yield from _stacks(node.layer.model)
 
 
 def _bytes(inputs: int, gru: GRUSpec, precision: str) -> int:
@@ -97,11 +107,11 @@ def _has_kernels(gru: GRUSpec) -> bool:
     return all(name in GATE_ACTIVATIONS and not options for name, options in named)
 
 
-def _check_reducible(gru: GRUSpec, precision: str) -> None:
+def _check_reducible(gru: GRUSpec, precision: str, where: str) -> None:
     """Raise what rounding the weights would; it is only tried where the largest of a matrix gives a reason."""
     for index, layer in enumerate(gru.layers):
         for suffix, weights in zip(("", "_reverse"), layer, strict=False):
             for name, matrix in (("weight_ih", weights.w_ih), ("weight_hh", weights.w_hh)):
                 least, most = np.min(matrix, initial=0), np.max(matrix, initial=0)
                 if not (least >= -LARGEST_FLOAT16 and most <= LARGEST_FLOAT16):  # or NaN
-                    widened(matrix, precision, f"{name}_l{index}{suffix}")
+                    widened(matrix, precision, f"{where}{': ' if where else ''}{name}_l{index}{suffix}")

@@ -93,16 +93,19 @@ def verify(
     dict
         * ``inputs``, ``"given"`` or ``"noise"``, with their ``rows`` and ``steps``, None where no input has steps;
           ``seed`` of the noise, or None;
-        * ``largest_output``, of the finite ones in float64; ``classes``, how many scores the model ends in, or None
-          where it does not end in a Dense or a softmax of several outputs;
+        * ``compared``, how many outputs are, a GRU's states too: those that are finite in float64; ``left_out``, how
+          many are NaN or infinite because the inputs are; ``broken``, how many are so whatever the inputs, which is
+          within no tolerance; ``largest_output``, of those compared, or None;
+        * ``classes``, how many scores the model ends in, or None where it does not end in a Dense or a softmax of
+          several outputs;
         * ``tolerance``, and ``passed``, whether every precision is within it;
         * ``precisions``, each with ``precision`` and ``problem``, why it cannot be had, or None;
-          ``largest_difference`` and ``mean_difference`` over all outputs, a GRU's states too; ``lost``, how many
-          outputs are NaN or infinite in one of the two and not the same in the other, and where there are any both
-          differences are None; ``same_class``, the share of outputs with their largest score at the same place as in
-          float64, or None; ``packed_bytes`` of the weights of GRUs; ``timings``, of calls on the first row alone, and
-          where there are more on as many as run together, each with ``rows``, ``seconds`` (the median) and ``calls``;
-          ``within``, whether it is within the tolerance. Of a precision that cannot be had the figures are None.
+          ``largest_difference`` and ``mean_difference``; ``lost``, how many of the outputs compared are NaN or infinite
+          in it, and where there are any both differences are None; ``same_class``, the share of outputs with their
+          largest score at the same place as in float64, or None; ``packed_bytes`` of the weights of GRUs;
+          ``timings``, of calls on the first row alone, and where there are more on as many as run together, each with
+          ``rows``, ``seconds`` (the median) and ``calls``; ``within``, whether it is within the tolerance. Of a
+          precision that cannot be had the figures are None.
 
     Raises
     ------
@@ -111,7 +114,7 @@ def verify(
     UnsupportedModelError
         There is no such precision, or lengths are given to a layer that mixes the steps of a row.
     FastGRUError
-        No random inputs fit the model.
+        No random inputs fit the model, or the inputs given leave no output finite.
     """
     for precision in precisions:
         check_options(precision, None, None)
@@ -123,22 +126,67 @@ def verify(
         raise ShapeError(f"x: got {_shapes(given)}, that is no rows; wanted at least one")
     size = rows_at_once(model, given) if rows.batched else 1
     classes = _classes(model)
-    compared, largest = _compare(model, precisions, rows, size, classes is not None, advance)
+    exact, compared = _compare(model, precisions, rows, size, classes is not None, advance)
+    if exact.left_out and not exact.compared and not exact.broken:
+        raise FastGRUError(
+            "x: NaN or infinite numbers in it leave no output that is finite in float64, so there is nothing to "
+            "compare; give data without them"
+        )
     for each in compared:
         each.time(rows, min(size, rows.count), SECONDS if seconds is None else seconds)
         advance(1)
-    found = [each.found(classes is not None, tolerance) for each in compared]
+    found = [each.found(exact, tolerance) for each in compared]
     return {
         "inputs": "noise" if x is None else "given",
         "rows": rows.count,
         "steps": _steps(model, given, rows.batched),
         "seed": SEED if x is None else None,
-        "largest_output": largest,
+        "compared": exact.compared,
+        "left_out": exact.left_out,
+        "broken": exact.broken,
+        "largest_output": exact.largest if exact.compared else None,
         "classes": classes,
         "tolerance": tolerance,
         "passed": all(each["within"] for each in found),
         "precisions": found,
     }
+
+
+class _Exact:
+    """A model in float64, and what its outputs so far were."""
+
+    def __init__(self, model: GRU | Model) -> None:
+        self.model = model.astype("float64")
+        self.compared, self.left_out, self.broken, self.largest = 0, 0, 0, 0.0
+
+    def outputs(self, x: Any, lengths: Any) -> list[Array]:
+        """The outputs, all of which are counted.
+
+        One that is not finite counts as left out where it is finite with zeros in place of what is not in x.
+        """
+        made = _outputs(self.model, x, lengths)
+        wrong = [~np.isfinite(array) for array in made]
+        total, count = sum(array.size for array in made), sum(int(each.sum()) for each in wrong)
+        broken = count
+        if count and not _is_finite(x):
+            again = _outputs(self.model, _zero_filled(x), lengths)
+            broken = sum(int((each & ~np.isfinite(other)).sum()) for each, other in zip(wrong, again, strict=True))
+        self.compared += total - count
+        self.left_out += count - broken
+        self.broken += broken
+        finite = (np.abs(array[~each]).max(initial=0) for array, each in zip(made, wrong, strict=True))
+        self.largest = max(self.largest, *map(float, finite))
+        return made
+
+
+def _is_finite(x: Any) -> bool:
+    return all(bool(np.isfinite(array).all()) for array in (x.values() if isinstance(x, dict) else (x,)))
+
+
+def _zero_filled(x: Any) -> Any:
+    if isinstance(x, dict):
+        return {name: _zero_filled(array) for name, array in x.items()}
+    return np.where(np.isfinite(x), x, np.zeros((), x.dtype))
 
 
 class _Compared:
@@ -148,7 +196,7 @@ class _Compared:
         self.precision = precision
         self.model: GRU | Model | None = None
         self.problem: str | None = None
-        self._largest, self._sum, self._count, self._lost = 0.0, 0.0, 0, 0
+        self._largest, self._sum, self._lost = 0.0, 0.0, 0
         self._same, self._scored = 0, 0
         self._timings: list[dict[str, Any]] = []
         try:
@@ -158,15 +206,18 @@ class _Compared:
             self.problem = str(error)
 
     def compare(self, got: Sequence[Array], wanted: Sequence[Array], scores: bool) -> None:
+        """Where float64 has a number; of scores, where it has all of them."""
         for one, other in zip(got, wanted, strict=True):
-            differences = _differences(one, other)
+            known = np.isfinite(other)
+            with np.errstate(over="ignore"):
+                differences = np.abs(one[known] - other[known])
             numbers = differences[np.isfinite(differences)]
             self._largest = max(self._largest, float(numbers.max(initial=0)))
             self._sum += float(numbers.sum())
-            self._count += differences.size
             self._lost += differences.size - numbers.size
         if scores:
-            same = got[0].argmax(axis=-1) == wanted[0].argmax(axis=-1)
+            whole = np.asarray(np.isfinite(wanted[0]).all(axis=-1))
+            same = got[0][whole].argmax(axis=-1) == wanted[0][whole].argmax(axis=-1)
             self._same += int(same.sum())
             self._scored += same.size
 
@@ -179,41 +230,39 @@ class _Compared:
             median, calls = _timed(self.model, x, lengths, seconds / len(sizes))
             self._timings.append({"rows": size, "seconds": median, "calls": calls})
 
-    def found(self, scores: bool, tolerance: float | None) -> dict[str, Any]:
+    def found(self, exact: _Exact, tolerance: float | None) -> dict[str, Any]:
         had = self.model is not None
-        differs = had and not self._lost
+        differs = had and not self._lost and exact.compared > 0
         return {
             "precision": self.precision,
             "problem": self.problem,
             "largest_difference": self._largest if differs else None,
-            "mean_difference": self._sum / max(self._count, 1) if differs else None,
+            "mean_difference": self._sum / exact.compared if differs else None,
             "lost": self._lost if had else None,
-            "same_class": self._same / max(self._scored, 1) if had and scores else None,
+            "same_class": self._same / self._scored if self._scored else None,
             "packed_bytes": None if self.model is None else self.model.nbytes,
             "timings": self._timings,
-            "within": tolerance is None or (differs and self._largest <= tolerance),
+            "within": tolerance is None or (differs and not exact.broken and self._largest <= tolerance),
         }
 
 
 def _compare(
     model: GRU | Model, precisions: Sequence[Precision], rows: Rows, size: int, scores: bool, advance: Advance
-) -> tuple[list[_Compared], float]:
-    """Run all rows in every precision, ``size`` at a time; gives what came of it, and the largest output in float64."""
-    exact = model.astype("float64")
+) -> tuple[_Exact, list[_Compared]]:
+    """Run all rows in float64 and in every precision, ``size`` at a time."""
+    exact = _Exact(model)
     compared: list[_Compared] = []
-    largest = 0.0
     for first in range(0, rows.count, size):
-        wanted = rows.taken(first, first + size, lambda x, lengths: _outputs(exact, x, lengths))
-        finite = [np.abs(array[np.isfinite(array)]).max(initial=0) for array in wanted]
-        largest = max(largest, *map(float, finite))
+        wanted = rows.taken(first, first + size, exact.outputs)
         advance(1)
-        compared = compared or [_Compared(precision, (model, exact)) for precision in precisions]  # the rows are right
+        compared = compared or [_Compared(each, (model, exact.model)) for each in precisions]  # the rows are right
         for each in compared:
             if each.model is not None:
-                got = wanted if each.model is exact else _outputs(each.model, *rows.cut(first, first + size))
+                same = each.model is exact.model
+                got = wanted if same else _outputs(each.model, *rows.cut(first, first + size))
                 each.compare(got, wanted, scores)
             advance(1)
-    return compared, largest
+    return exact, compared
 
 
 def _outputs(model: GRU | Model, x: Any, lengths: Any) -> list[Array]:
@@ -228,14 +277,6 @@ def _outputs(model: GRU | Model, x: Any, lengths: Any) -> list[Array]:
         values, _ = model._run(x, lengths)
         made = [value.array if value.lengths is None else value.array[value.within()] for value in values]
     return [array.astype(np.float64, copy=False) for array in made]
-
-
-def _differences(got: Array, wanted: Array) -> Array:
-    """|got - wanted|: 0 where both are NaN or the same infinity, and no number where only one of them is."""
-    with np.errstate(all="ignore"):
-        differences = np.abs(got - wanted)
-    same = (got == wanted) | (np.isnan(got) & np.isnan(wanted))
-    return np.asarray(np.where(same, 0, differences))
 
 
 def _classes(model: GRU | Model) -> int | None:

@@ -116,6 +116,26 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], capsys: pytes
     assert "usage: fastgru" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("verify M --precision float16 int8", "arguments: int8; --precision: separate several with a comma"),
+        ("verify M --precision float16 M2", "unrecognized arguments: M2\n"),
+        ("bench M --precision float16 int8", "arguments: int8; --precision: this command takes one"),
+        ("bench M --precision int8,float16", "--precision: 'int8,float16' are several, and this command takes one"),
+        ("run M X -o Y --precision int8,float16", "'int8,float16' are several, and this command takes one"),
+        ("convert M Y --precision float8", "invalid choice: 'float8'"),
+    ],
+)
+def test_precisions_that_are_given_otherwise_say_how_to_give_them(
+    arguments: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_code:
+        main(arguments.split())
+    assert exit_code.value.code == 2
+    assert words in capsys.readouterr().err
+
+
 def test_config_prints_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config"]) == 0
     assert "kernels" in capsys.readouterr().out
@@ -814,6 +834,55 @@ def test_a_kernel_level_that_cannot_be_had_is_one_line(way: str, tmp_path: Path)
     )
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1 and "FASTGRU_ISA='sse9' is not a kernel level" in done.stderr
+
+
+# A module that is Ctrl-C while it is imported, and what NumPy's C code makes of that now and then.
+INTERRUPTED = """import os, signal
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt as error:
+    raise KeyboardInterrupt if {again} else ImportError("no module datetime") from error
+"""
+
+
+def interrupted(arguments: list[str], module: str, again: bool, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What becomes of a program for which ``module`` is interrupted."""
+    (folder / f"{module}.py").write_text(INTERRUPTED.format(again=again))
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, sys.path)])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there a signal sent to a process ends it")
+@pytest.mark.parametrize("again", [True, False])
+@pytest.mark.parametrize("module", ["numpy", "argparse"])
+@pytest.mark.parametrize("way", ["module", "command"])
+def test_ctrl_c_while_the_command_is_imported_is_exit_code_130(
+    way: str, module: str, again: bool, tmp_path: Path
+) -> None:
+    script = tmp_path / "fastgru"
+    script.write_text(SCRIPT)
+    done = interrupted(["-m", "fastgru", "config"] if way == "module" else [str(script)], module, again, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there a signal sent to a process ends it")
+@pytest.mark.parametrize("way", ["program", "module"])
+def test_ctrl_c_stays_an_exception_in_programs_that_import_the_package(way: str, tmp_path: Path) -> None:
+    """Also in one whose package does so while Python looks for it, and that has the name as an argument."""
+    (tmp_path / "own").mkdir()
+    own = "try:\n    import fastgru\nexcept KeyboardInterrupt:\n    print('held')\n"
+    (tmp_path / "own" / "__init__.py").write_text(own)
+    (tmp_path / "own" / "__main__.py").write_text("")
+    arguments = ["-m", "own", "fastgru", "-m"] if way == "module" else ["-c", own, "fastgru"]
+    done = interrupted(arguments, "numpy", True, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "held\n", "")
 
 
 @pytest.mark.parametrize("text", ["abc", "0", "-1", "2.5", "9999"])

@@ -92,6 +92,21 @@ def test_a_weight_that_cannot_be_reduced_is_named_as_packing_names_it(value: flo
         assert "weight_hh_l0" in sizes[precision]
 
 
+@pytest.mark.parametrize("place", ["layer 'second': ", "layer 'cells': cell 1: "])
+def test_such_a_weight_of_a_model_is_named_with_its_layer(place: str) -> None:
+    """By what packs it and by what tells the sizes, the first of several in both."""
+    large, sound = with_weight(network(4, 4), 7e4), network(4, 4)
+    second = GRULayer(large if "second" in place else sound)
+    cells = GRULayer(sound, above=(large,))
+    nodes = [Node("first", GRULayer(sound), ("x",)), Node("second", second, ("first",))]
+    nodes += [Node("cells", cells, ("second",)), Node("again", second, ("cells",))]
+    model = Model(ModelSpec((Input("x", (None, 4)),), tuple(nodes), ("again",)))
+    with pytest.raises(UnsupportedModelError) as error:
+        model.astype("float16")
+    assert str(error.value).startswith(f"{place}weight_hh_l0: got 1 weights beyond float16")
+    assert packed_sizes([model.spec])["float16"] == str(error.value)
+
+
 def test_reduced_weights_take_their_share_of_the_memory() -> None:
     whole = GRU(GRU_256).nbytes
     has_half = kernel_table().kept_in("float16", 256) == "float16"  # what no kernel converts is widened when packed

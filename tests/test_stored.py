@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from networks import network, numbers, rounded, same_bits
 import fastgru
 from fastgru import GRU, FastGRUError, Model, UnsupportedModelError
 from fastgru.checkpoint.contents import Checkpoint
+from fastgru.cli import main
 from fastgru.engine.reduced import int8, widened
 from fastgru.importers import spec_of
 from fastgru.spec import Dense, GRULayer, GRUSpec, GRUWeights, TimeDistributed
@@ -195,3 +197,33 @@ def test_whole_numbers_of_a_file_are_those_of_the_engine() -> None:
     steps = np.random.default_rng(1).uniform(1e-4, 1e-2, (30, 1)).astype(np.float32)
     for each in (steps, steps[:1]):
         assert (int8(ints * each, "")[0] == ints).all()
+
+
+def halved(path: Path) -> None:
+    """Take half of every whole number of a saved file of int8: rows that do not reach 127 steps any more."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    data = bytearray(content[8 + length :])
+    for entry in json.loads(content[8 : 8 + length]).values():
+        if entry.get("dtype") == "I8":
+            start, end = entry["data_offsets"]
+            data[start:end] = (np.frombuffer(data[start:end], np.int8) // 2).tobytes()
+    path.write_bytes(content[: 8 + length] + data)
+
+
+def test_inspect_says_what_stored_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "gru.safetensors"
+    GRU(network(3, 20)).save(path, precision="int8")
+    for change, precision, words in (
+        (lambda path: None, "int8", 'read as float32, or as int8 with precision="stored"'),
+        (halved, "float32", 'read as float32, also with precision="stored": none of these keeps all weights'),
+    ):
+        change(path)
+        assert fastgru.load(path, precision="stored").precision == precision
+        assert main(["inspect", str(path)]) == 0
+        assert words in capsys.readouterr().out
+        assert main(["inspect", str(path), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["stored_precision"] == precision
+    (tmp_path / "several").write_bytes(safetensors.numpy.save({"a.weight": numbers(2, 3), "b.weight": numbers(2, 2)}))
+    assert main(["inspect", str(tmp_path / "several"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["stored_precision"] is None

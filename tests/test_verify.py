@@ -185,19 +185,67 @@ def test_a_precision_that_cannot_be_had_is_a_row_that_says_so() -> None:
 
 
 def test_nan_and_infinity_in_place_of_a_number_are_beyond_every_tolerance() -> None:
-    weight, bias = np.full((2, 4), 1e38, np.float32), np.array([0, np.nan], np.float32)
-    model = Model(chain(Dense(weight, bias)))
+    model = Model(chain(Dense(np.full((2, 4), 1e38, np.float32))))
     x = {"input": np.full((2, 3, 4), 50, np.float32)}  # 4 * 50 * 1e38 is a number in float64 alone
     found = by_precision(verify(model, x, tolerance=1e300, seconds=BRIEF))
     assert (found["float64"]["largest_difference"], found["float64"]["lost"]) == (0, 0)
-    assert (found["float32"]["largest_difference"], found["float32"]["lost"]) == (None, 6)
+    assert (found["float32"]["largest_difference"], found["float32"]["lost"]) == (None, 12)
     assert found["float64"]["within"] and not found["float32"]["within"]
 
 
-def test_nan_in_both_is_no_difference() -> None:
-    found = verify(GRU(SPEC), {"x": np.full((2, 3, 3), np.nan)}, tolerance=0.0, seconds=BRIEF)
-    assert found["passed"] and found["largest_output"] == 0
-    assert all(each["lost"] == 0 for each in found["precisions"])
+def broken(bias: list[float]) -> Model:
+    """A model whose bias is given, and whose scores are otherwise as they should be."""
+    return Model(chain(GRULayer(network(4, 6)), Last(), Dense(numbers(2, 6), np.array(bias, np.float32))))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+@pytest.mark.parametrize("given", [None, numbers(8, 5, 4)])
+def test_outputs_that_are_no_numbers_in_float64_either_are_within_no_tolerance(given: Any, wrong: float) -> None:
+    x = None if given is None else {"input": given}
+    found = verify(broken([0, wrong]), x, precisions=["float64", "int8"], tolerance=1e300, seconds=BRIEF)
+    assert (found["compared"], found["left_out"], found["broken"]) == (8, 0, 8)
+    assert not found["passed"] and not any(each["within"] for each in found["precisions"])
+    assert [each["same_class"] for each in found["precisions"]] == [None, None]  # no row has all its scores
+    assert found["precisions"][0]["largest_difference"] == 0 < found["precisions"][1]["largest_difference"]
+    assert verify(broken([0, wrong]), x, precisions=["int8"], seconds=BRIEF)["passed"]
+
+
+def test_a_model_without_any_number_in_its_outputs_is_compared_in_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "broken.safetensors")
+    broken([np.nan, np.nan]).save(path)
+    found = figures(capsys, path, "--tolerance", "9", code=1)
+    assert (found["compared"], found["broken"], found["largest_output"]) == (0, 16, None)
+    assert {each["largest_difference"] for each in found["precisions"]} == {None}
+    assert main(["verify", path]) == 0
+    out = capsys.readouterr().out
+    assert "none is a number" in out and "Within no tolerance: 16 of 16 outputs" in out
+
+
+def test_what_nan_in_the_data_reaches_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Steps before it and other rows are compared; what is wrong in these all the same is not laid to the data."""
+    x = numbers(4, 6, 3)
+    x[1, 2, 0] = x[3, 4, 1] = np.nan
+    GRU(SPEC).save(tmp_path / "gru.safetensors")
+    path, data = str(tmp_path / "gru.safetensors"), array_file(tmp_path / "x.npy", x)
+    found = figures(capsys, path, "--data", data, "--precision", "float32", "--tolerance", "1e-5")
+    y, h = GRU(SPEC, precision="float64")(x)
+    lost = int(np.isnan(y).sum() + np.isnan(h).sum())
+    assert lost > 0 and found["compared"] == y.size + h.size - lost
+    assert (found["left_out"], found["broken"], found["precisions"][0]["lost"]) == (lost, 0, 0)
+    assert main(["verify", path, "--data", data, "--precision", "float32"]) == 0
+    assert f"Left out: {lost} of {y.size + h.size} outputs" in capsys.readouterr().out
+    both = verify(broken([0, np.nan]), {"input": np.pad(x, [(0, 0)] * 2 + [(0, 1)])}, tolerance=1e300, seconds=BRIEF)
+    assert (both["compared"], both["left_out"], both["broken"]) == (2, 2, 4) and not both["passed"]
+
+
+def test_data_that_leaves_no_output_finite_is_an_error(
+    gru_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = array_file(tmp_path / "x.npy", np.full((2, 3, 3), np.nan))
+    assert main(["verify", gru_file, "--data", data]) == 1
+    assert "NaN or infinite numbers in it leave no output that is finite" in error_line(capsys)
 
 
 @pytest.mark.parametrize("tolerance", [-1e-9, math.nan, math.inf])
@@ -234,7 +282,18 @@ def test_exit_codes_follow_the_tolerance(gru_file: str, tmp_path: Path, capsys: 
     assert figures(capsys, gru_file, "--tolerance", "0", "--precision", "float64")["passed"]
     GRU(overflowing()).save(tmp_path / "large.safetensors")
     figures(capsys, str(tmp_path / "large.safetensors"), "--tolerance", "9", "--precision", "float16", code=1)
-    figures(capsys, str(tmp_path / "large.safetensors"), "--precision", "float16")
+
+
+def test_a_precision_asked_for_that_is_not_possible_is_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a word about precisions it is a row that says so, as any figure is."""
+    path = str(tmp_path / "large.safetensors")
+    GRU(overflowing()).save(path)
+    assert by_precision(figures(capsys, path))["float16"]["problem"]
+    figures(capsys, path, "--precision", "float32,float16", code=1)
+    figures(capsys, path, "--precision", "float32,int8")
+    figures(capsys, path, "--tolerance", "9", code=1)
 
 
 def test_precisions_are_given_together_or_one_by_one(gru_file: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -322,7 +381,7 @@ def test_the_table_fits_80_columns_and_says_all(
     for words in (*ORDER, "8 rows of 100 steps", "1 row ", "largest of 10 outputs", "tolerance of 0.0001: float16"):
         assert words in printed.out, words
     GRU(overflowing()).save(tmp_path / "large.safetensors")
-    assert main(["verify", str(tmp_path / "large.safetensors"), "--precision", "float16"]) == 0
+    assert main(["verify", str(tmp_path / "large.safetensors"), "--precision", "float16"]) == 1
     out = capsys.readouterr().out
     assert "not possible" in out and "weight_ih_l0" in out
 

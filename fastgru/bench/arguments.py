@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Collection
 
-from .peers import OWN, PEERS, engine
+from .peers import PEERS, engine
 from .scenarios import SCENARIOS
 
 __all__ = ["add_arguments"]
@@ -15,7 +15,7 @@ USUAL = ["SingleStream", "MultiStream", "Offline"]
 
 
 def add_arguments(bench: argparse.ArgumentParser, at_least_one: Callable[[str], int]) -> None:
-    """Add all options but the model's own.
+    """Add all options but those of the model, its layers and its precision.
 
     ``at_least_one`` reads a whole number of at least 1.
     """
@@ -24,9 +24,6 @@ def add_arguments(bench: argparse.ArgumentParser, at_least_one: Callable[[str], 
         type=lambda text: _listed(text, OTHERS),
         metavar="ENGINES",
         help=f"of {','.join(OTHERS)}; without it, all in float32 that are installed, and for int8 torch-int8",
-    )
-    bench.add_argument(
-        "--precision", choices=list(OWN), default="float32", help="of fastgru's GRUs (default float32, as the others')"
     )
     bench.add_argument(
         "--scenario",

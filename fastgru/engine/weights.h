@@ -66,26 +66,20 @@ FASTGRU_STATIC vf dot(vf sums, vf weights, vf inputs)
     __m256i twos = _mm256_maddubs_epi16(sizes, _mm256_sign_epi8((__m256i)inputs, (__m256i)weights));
     return (vf)_mm256_add_epi32((__m256i)sums, _mm256_madd_epi16(twos, _mm256_set1_epi16(1)));
 }
-#elif FASTGRU_VECTORS && VL == 16
+#elif FASTGRU_VECTORS && (VL == 16 || (VL == 4 && defined(__SSE2__)))
 #define INPUT_ZERO 0
-FASTGRU_STATIC __m512i even_bytes(vf x) { return _mm512_srai_epi16(_mm512_slli_epi16((__m512i)x, 8), 8); }
-FASTGRU_STATIC __m512i odd_bytes(vf x) { return _mm512_srai_epi16((__m512i)x, 8); }
-FASTGRU_STATIC vf dot(vf sums, vf weights, vf inputs)
-{
-    __m512i even = _mm512_madd_epi16(even_bytes(weights), even_bytes(inputs));
-    __m512i odd = _mm512_madd_epi16(odd_bytes(weights), odd_bytes(inputs));
-    return (vf)_mm512_add_epi32((__m512i)sums, _mm512_add_epi32(even, odd));
-}
-#elif FASTGRU_VECTORS && VL == 4 && defined(__SSE2__)
+typedef short two_bytes __attribute__((vector_size(4 * VL)));
+#if VL == 16
+FASTGRU_STATIC vi sums_of_two(two_bytes a, two_bytes b) { return (vi)_mm512_madd_epi16((__m512i)a, (__m512i)b); }
+#else
 #include <emmintrin.h>
-#define INPUT_ZERO 0
-FASTGRU_STATIC __m128i even_bytes(vf x) { return _mm_srai_epi16(_mm_slli_epi16((__m128i)x, 8), 8); }
-FASTGRU_STATIC __m128i odd_bytes(vf x) { return _mm_srai_epi16((__m128i)x, 8); }
+FASTGRU_STATIC vi sums_of_two(two_bytes a, two_bytes b) { return (vi)_mm_madd_epi16((__m128i)a, (__m128i)b); }
+#endif
 FASTGRU_STATIC vf dot(vf sums, vf weights, vf inputs)
 {
-    __m128i even = _mm_madd_epi16(even_bytes(weights), even_bytes(inputs));
-    __m128i odd = _mm_madd_epi16(odd_bytes(weights), odd_bytes(inputs));
-    return (vf)_mm_add_epi32((__m128i)sums, _mm_add_epi32(even, odd));
+    two_bytes w = (two_bytes)weights, x = (two_bytes)inputs;
+    vi even = sums_of_two((w << 8) >> 8, (x << 8) >> 8), odd = sums_of_two(w >> 8, x >> 8);
+    return floats(bits(sums) + (even + odd));
 }
 #elif FASTGRU_VECTORS && defined(__ARM_FEATURE_DOTPROD)
 #define INPUT_ZERO 0

@@ -59,12 +59,15 @@ class _Made:
 
     def __init__(self, tensors: Mapping[str, np.ndarray]) -> None:
         self._by_parts: dict[tuple[int, ...], tuple[np.ndarray, list[np.ndarray]]] = {}
-        self._left = _bytes_held(tensors.values())
+        self._tensors = tensors
+        self._left: int | None = None  # looked for when there is something to make, which in most files there is not
 
     def make(self, rule: _Rule, parts: list[np.ndarray]) -> np.ndarray | None:
         """None where a file names its tensors so often that there would be more numbers than it holds."""
         key = (id(rule), *map(id, parts))
         if key not in self._by_parts:
+            if self._left is None:
+                self._left = _bytes_held(self._tensors.values())
             size = max(part.nbytes for part in parts)
             if size > self._left:
                 return None
@@ -104,6 +107,8 @@ def _fold_once(
 
 def _whole_of(name: str, tensors: Mapping[str, np.ndarray]) -> tuple[str, _Rule, tuple[str, ...]] | None:
     """What a tensor is a part of, and all the parts; None of one that is whole."""
+    if not name.endswith(_ENDS):
+        return None
     for rules, split in ((_HOOKS, _hook_names), (_PARAMETRIZED, _parametrized_names)):
         for rule in rules:
             for end in rule.ends:
@@ -211,3 +216,4 @@ _PARAMETRIZED = (
     _Rule(("original0", "original1"), _fits_weight_norm, _weight_norm),
     _Rule(("original", "0._u", "0._v"), _fits_spectral_norm, _spectral_norm),
 )
+_ENDS = tuple(end for rule in (*_HOOKS, *_PARAMETRIZED) for end in rule.ends)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import UnsupportedModelError
 from ..gru import GRU
-from ..spec import GRULayer, Reverse
+from ..spec import GRULayer, GRUSpec, Reverse
 from .value import Array, Context, Runner, Value
 
 __all__ = ["gru_layer", "reverse"]
@@ -18,7 +19,7 @@ __all__ = ["gru_layer", "reverse"]
 
 def gru_layer(layer: GRULayer, context: Context) -> Runner:
     """The stack, or several one on top of the other."""
-    stacks = [GRU(spec, **context.options) for spec in (layer.gru, *layer.above)]
+    stacks = [_made(spec, place, context) for place, spec in layer.stacks(context.where)]
     directions = layer.gru.directions
 
     def run(values: list[Value]) -> list[Value]:
@@ -53,6 +54,13 @@ def gru_layer(layer: GRULayer, context: Context) -> Runner:
     causal = directions == 1 and not layer.go_backwards and len(stacks) == 1 and not layer.return_state
     nbytes = sum(gru.nbytes for gru in stacks)
     return Runner(run, (lambda inputs: inputs[0]) if causal else None, stacks[0] if causal else None, nbytes)
+
+
+def _made(spec: GRUSpec, place: str, context: Context) -> GRU:
+    try:
+        return GRU(spec, **context.options)
+    except UnsupportedModelError as error:  # a weight that the precision has not, by its name in the stack
+        raise UnsupportedModelError(f"{place}: {error}") from error
 
 
 class Steps:

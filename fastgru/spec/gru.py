@@ -92,14 +92,18 @@ class GRULayer(Layer):
         stacks = (self.gru, *self.above)
         return tuple(spec.hidden_size for spec in stacks for _ in range(spec.num_layers * spec.directions))
 
+    def stacks(self, where: str) -> list[tuple[str, GRUSpec]]:
+        """Every stack from the bottom up, after the words for its place in a message."""
+        return [(where, self.gru), *((f"{where}: cell {index + 1}", spec) for index, spec in enumerate(self.above))]
+
     def outputs(self, inputs: Sequence[Signal], where: str) -> list[Signal]:
         check_gru(self.gru, where)
         check_choice(self.merge, MERGES, f"{where}: merge")
         top = self.gru
-        for index, spec in enumerate(self.above):
-            check_gru(spec, f"{where}: cell {index + 1}")
+        for cell, spec in self.stacks(where)[1:]:
+            check_gru(spec, cell)
             if spec.input_size != top.output_size:
-                raise ShapeError(f"{where}: cell {index + 1} takes {spec.input_size} features, got {top.output_size}")
+                raise ShapeError(f"{cell} takes {spec.input_size} features, got {top.output_size}")
             top = spec
         if any(spec.directions != 1 for spec in (self.gru, *self.above)) and (self.above or self.go_backwards):
             raise UnsupportedModelError(f"{where}: go_backwards and cells on top need one direction")

@@ -94,12 +94,13 @@ def test_the_script_measures_and_prints_what_is_asked_for(tmp_path, capsys):
     assert "| case | fastgru " in printed and "Largest difference from float64" in printed
 
 
+@pytest.mark.parametrize("module", [precisions, script("table")])
 @pytest.mark.parametrize(
-    ("arguments", "said"), [(["--cases", "H 3"], "100 steps, batch 32, H 512"), (["--systems", "tensorrt"], "tensorrt")]
+    ("arguments", "said"), [(["--cases", "H 99"], "batch 32, H 512"), (["--systems", "tensorrt"], "tensorrt")]
 )
-def test_what_there_is_not_is_named(arguments, said):
+def test_what_there_is_not_is_named(module, arguments, said):
     with pytest.raises(SystemExit, match=said):
-        precisions.main(arguments)
+        module.main(arguments)
 
 
 def test_all_systems_are_those_of_the_issue():

@@ -30,7 +30,7 @@ from fastgru.topology import to_data
 
 KEYS = {
     "schema", "path", "format", "writer", "version", "metadata", "loads_as", "problem", "suggested_layers", "advice",
-    "inputs", "outputs", "layers", "parameters", "used", "unused", "beside", "skipped", "stored",
+    "inputs", "outputs", "layers", "parameters", "used", "unused", "beside", "skipped", "stored", "stored_precision",
 }  # fmt: skip
 LAYER_KEYS = {
     "name", "kind", "sizes", "options", "parameters", "inputs", "mask", "outputs", "shared_with", "layers", "problem",
@@ -126,6 +126,7 @@ def test_a_gru_is_described_in_full():
         "beside": [],
         "skipped": ["epoch"],
         "stored": {"float32": 4},
+        "stored_precision": "float32",
     }
 
 
