@@ -130,7 +130,9 @@ def points(rng) -> np.ndarray:
     return np.concatenate([size, -size]).astype(np.float32)
 
 
-@pytest.mark.parametrize(("name", "options", "textbook", "within"), TEXTBOOK, ids=[f"{row[0]}-{row[1]}" for row in TEXTBOOK])
+@pytest.mark.parametrize(
+    ("name", "options", "textbook", "within"), TEXTBOOK, ids=[f"{name}-{options}" for name, options, *_ in TEXTBOOK]
+)
 def test_each_is_its_formula(name, options, textbook, within, rng):
     x = points(rng)
     if within:

@@ -32,7 +32,7 @@ def test_set_up_is_two_commands_of_one_line_each() -> None:
     commands = blocks("sh", section("Set-up"))
     assert [len(command.splitlines()) for command in commands] == [1, 1]
     assert "fastgru demo" in commands[0]
-    assert commands[1].endswith("pytest\n")
+    assert commands[1].endswith("pytest -n auto\n")
     assert blocks("sh") == commands
 
 
