@@ -16,9 +16,11 @@ cdef inline void accumulate_both(vf *sums, Py_ssize_t terms, const float *h, con
     multipliers idle; a projection of several rows is bound by the multipliers. One sequence of 100 steps with
     I = H = 128 took 241 us this way and 283 us one after the other, with I = H = 256 it was 987 and 1118 us; with 512
     int8 units 1.49 and 2.14 ms (Zen 4, AVX-512). AHEAD_ROWS is 6, between 4, which reads the weights more often, and 8,
-    which runs out of registers: both took 254 us. No faster: one k for every three, going through a block's weights for
-    12 or 24 rows before the next block, prefetching the row's own weights into L2 (7 to 13 % slower), prefetching the
-    projection's past L2 (1 to 3 % slower).
+    which runs out of registers: both took 254 us; 7 took 0.4 % longer with 128 units and 2.7 % less with 512. No
+    faster: one k for every three, going through a block's weights for 12 or 24 rows before the next block, prefetching
+    the row's own weights, into L2 (7 to 13 % slower) or 8 k ahead into L1, or those of the next tile during the gate
+    arithmetic, prefetching the projection's past L2 (1 to 3 % slower), all gate arithmetic of a step after all its
+    products (2 to 10 % slower).
     """
     cdef vf projected[24]           # (AHEAD_ROWS, gates)
     cdef const float *x
