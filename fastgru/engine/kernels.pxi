@@ -6,7 +6,7 @@
 # * A sum over k is taken in parts of 128 or fewer (256 where there are more than 256 units), each from zero and in
 #   order, and the parts are added up: a float sum of n numbers errs by about n, and here by about the part and the
 #   number of parts. With 256 inputs and units the largest error of 100 steps is 4.4e-7, and 5.6e-7 in one part; parts
-#   of 64 would give 2.9e-7 and cost 4 % more time.
+#   of 64 would give 2.9e-7 and take 3 % longer.
 #   Biases come last, and the projection after the recurrent sum: started at the larger number, every addition would
 #   round as coarsely as the last. So a row's bits depend neither on the tile it falls into nor, given FMA, on the
 #   vector length. With bfloat16 on AMX the processor sums in an order of its own: see `tiles.pxi`.
