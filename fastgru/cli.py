@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
@@ -46,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name in a file may not fit the terminal's encoding
     try:
-        with ended_by_signals():
+        with ended_by_signals(), warnings.catch_warnings():
+            warnings.showwarning = _show_warning
             arguments = _parsed(argv)
             status: int = arguments.command(arguments)
             sys.stdout.flush()
@@ -59,6 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (FastGRUError, ImportError, MemoryError, OSError) as error:
         print(f"fastgru: error: {printable(_message(error))}", file=sys.stderr)
         return 1
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """In place of Python's, which names a line of this package."""
+    print(f"fastgru: warning: {printable(str(message))}", file=sys.stderr)
 
 
 def _open_closed_streams() -> None:

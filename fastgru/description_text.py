@@ -7,6 +7,7 @@ Owns the words and the tables; what is in a file is found out by ``importers.des
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -268,7 +269,9 @@ def _notes(found: dict[str, Any]) -> list[str]:
     lines += _names(found["skipped"], "object that is not a tensor", "objects that are not tensors")
     if found["suggested_layers"]:
         call = f"  fastgru.load({json.dumps(found['path'])}, {found['suggested_layers']})"
+        option = f"  --layers {shlex.quote(found['suggested_layers'].removeprefix('layers='))}"
         lines += ["", "The file does not say in which order its layers run. If this is it, load it by", call]
+        lines += ["and on the command line by", option]
     elif found["advice"]:
         lines += [""]
     return [*lines, *found["advice"]]

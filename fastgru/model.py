@@ -245,9 +245,10 @@ class ModelStream:
             edges = [edge_of(edge) for edge in node.inputs]
             stateful = runner.gru is not None and len(edges) > 1
             if runner.step is None or stateful or node.mask is not None or any(index for _, index in edges):
+                kind = type(node.layer).__name__.removesuffix("Layer")
                 raise UnsupportedModelError(
-                    f"layer {node.name!r} ({type(node.layer).__name__}) needs more than the steps so far, so this "
-                    "model cannot be streamed; call it on sequences instead"
+                    f"layer {node.name!r} ({kind}) is not computed one step at a time: it looks at later steps, masks "
+                    "them, or has no single step here; call the model on sequences instead"
                 )
             step = runner.step
             if runner.gru is not None:

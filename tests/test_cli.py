@@ -198,6 +198,13 @@ def test_inspect_says_why_a_keras_file_is_refused_once(
     assert "LSTM" in out and "rnn" in out
 
 
+def test_what_inspect_suggests_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["inspect", DIGITS])
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  --layers ")]
+    np.save(tmp_path / "x.npy", np.zeros((2, 3, 8), np.float32))
+    assert main(["run", DIGITS, str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy"), *shlex.split(line)]) == 0
+
+
 def test_inspect_explains_the_layer_it_suggests(capsys: pytest.CaptureFixture[str]) -> None:
     main(["inspect", DIGITS])
     assert "FinalState() the final states of both directions; leave it out for" in capsys.readouterr().out
@@ -702,12 +709,14 @@ def test_convert_says_how_large_the_difference_is(tmp_path: Path, capsys: pytest
     assert same_bits(fastgru.load(out)(x), fastgru.load(DIGITS, layers=["gru", Last(), "fc"])(x))
 
 
-@pytest.mark.filterwarnings("ignore:.*no layer uses")
+@pytest.mark.filterwarnings("always:.*no layer uses")
 def test_what_no_layer_uses_can_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "gru.safetensors")
     assert main(["convert", DIGITS, out, "--layers", "gru"]) == 1 and not os.path.exists(out)
     assert "fc" in capsys.readouterr().err
     assert main(["convert", DIGITS, out, "--layers", "gru", "--no-strict"]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("fastgru: warning: ") and "no layer uses" in said and "cli.py" not in said
     np.save(tmp_path / "x.npy", np.zeros((2, 3, 8), np.float32))
     run = ["run", DIGITS, str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy"), "--layers", "gru", "--no-strict"]
     assert main(run) == 0 and np.load(tmp_path / "y.npy").shape[:2] == (2, 3)

@@ -72,10 +72,10 @@ def int8(weights: Array, name: str) -> tuple[NDArray[np.int8], NDArray[np.float3
     """
     wide = weights.astype(np.float64)
     largest = np.abs(wide).max(axis=1, initial=0)
+    if not np.isfinite(largest).all():
+        raise UnsupportedModelError(f"{name}: got weights that are NaN or infinite, which have no int8; use float32")
     if not (largest <= np.finfo(np.float32).max).all():
-        raise UnsupportedModelError(
-            f"{name}: got weights that are not finite or beyond float32, which have no int8; use float64"
-        )
+        raise UnsupportedModelError(f"{name}: got weights beyond float32, which have no int8; use float64")
     steps = _grid(wide, largest)
     steps = _recovered(np.where(np.isnan(steps), largest / LEVELS, steps).astype(np.float32))
     steps[steps < np.finfo(np.float32).tiny] = 0  # rows of zeros, or so small that they count as such

@@ -43,5 +43,5 @@ def test_the_ends_of_float32(value: float) -> None:
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e39, -1e300])
 def test_weights_without_int8_are_named(value: float) -> None:
-    with pytest.raises(UnsupportedModelError, match="weight_hh_l0: got weights that are not finite or beyond float32"):
+    with pytest.raises(UnsupportedModelError, match=r"weight_hh_l0: .*(NaN or infinite|beyond float32)"):
         int8(np.array([[1.0, value]]), "weight_hh_l0")
