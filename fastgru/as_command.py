@@ -14,15 +14,20 @@ __all__ = ["end_at_once", "end_at_once_on_interrupts", "is_command"]
 
 def is_command() -> bool:
     """Whether this process is ``fastgru`` or ``python -m fastgru``."""
-    arguments = getattr(sys, "argv", None) or [""]
+    arguments = [str(argument) for argument in getattr(sys, "argv", None) or [""]]
     name = os.path.basename(arguments[0])  # "-m" for as long as the module is looked for
-    return name in ("fastgru", "fastgru.exe") or (name == "-m" and sys.orig_argv[-len(arguments)] == "fastgru")
+    return name in ("fastgru", "fastgru.exe") or (
+        name == "-m" and sys.orig_argv[-len(arguments) :][:1] == ["fastgru"] and len(arguments) <= len(sys.orig_argv)
+    )
 
 
 def end_at_once_on_interrupts() -> None:
     """Take Ctrl-C until the command does, unless whoever started the process has it ignored."""
     import signal
+    from threading import current_thread, main_thread
 
+    if current_thread() is not main_thread():  # Python lets no other set a handler
+        return
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, end_at_once)
 

@@ -39,6 +39,7 @@ OPENMP = bool(FASTGRU_OPENMP)
 KEPT_IN = ("float32", "float16", "bfloat16", "int8")    # in the order of kernels.pxd
 
 cdef enum:
+    MOST_SHARES = 1024          # of a batch, each of which has a thread
     MOST_BYTES = 65536          # inputs of a product of bytes: its sums stay below 2^31
 
 
@@ -269,7 +270,7 @@ cpdef int check_rows(rows, lengths, shares, Py_ssize_t batch, Py_ssize_t steps) 
     cdef bint fits = cnp.PyArray_DIM(rows, 0) == batch and cnp.PyArray_DIM(lengths, 0) == batch
     cdef bytearray marks
     cdef char *seen
-    if fits and batch >= 1 and 2 <= cuts <= batch + 1:
+    if fits and batch >= 1 and 2 <= cuts <= min(batch, <Py_ssize_t>MOST_SHARES) + 1:
         marks = bytearray(batch)
         seen = marks
         fits = share[0] == 0 and share[cuts - 1] == batch

@@ -107,12 +107,12 @@ cdef int compute(const Stack *stack, Call *call, const Py_ssize_t *shares, int c
             else:
                 in_parallel(count * run.team, thread_of_run, &run)
     finally:
-        free(memory)
         if run.team > 1:
             stalled = False
             for share in range(count * (1 + stack.directions)):
                 stalled = stalled or (run.meetings.teams != NULL and run.meetings.teams[share].stalled)
             leave_team(stalled)
+        free(memory)
     return 0
 
 

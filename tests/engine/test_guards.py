@@ -92,6 +92,9 @@ BOTH = {  # calls that both kinds of plan take
     "no shares": "run(shares=ints())",
     "one share": "run(shares=ints(0))",
     "shares beyond the batch": "run(shares=ints(0, 3))",
+    "more shares than there can be threads": (
+        "run(x=zeros(2000, 4, 3), rows=np.arange(2000), lengths=np.full(2000, 4), shares=np.arange(2001))"
+    ),
     "shares short of the batch": "run(shares=ints(0, 1))",
     "shares from below zero": "run(shares=ints(-1, 2))",
     "shares that fall": "run(shares=ints(0, 2, 1, 2))",

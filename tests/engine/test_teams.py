@@ -71,6 +71,23 @@ def test_a_gru_of_one_row_uses_a_team(monkeypatch):
         assert all(same_bits(one, other) for one, other in zip(got, wanted, strict=True)), shape
 
 
+def test_nothing_is_read_after_its_memory_is_given_back():
+    """Where every workspace is a mapping of its own, which is gone when it is freed."""
+    program = """
+import numpy as np, fastgru
+from fastgru import threads
+threads.available = lambda: 4
+for hidden, directions in ((160, 1), (64, 1), (48, 2)):
+    names = [f"weight_{kind}_l0{end}" for kind in ("ih", "hh") for end in ("", "_reverse")[:directions]]
+    gru = fastgru.from_torch({name: np.full((3 * hidden, hidden), 0.01, np.float32) for name in names}, n_threads=4)
+    for batch in (1, 2, 3, 9):
+        y, _ = gru(np.ones((batch, 100, hidden), np.float32))
+        assert np.isfinite(y).all()
+"""
+    ended = run_python(program, MALLOC_MMAP_THRESHOLD_="4096")
+    assert ended.returncode == 0, ended.stderr
+
+
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_many_callers_and_one_team(precision):
     gru = GRU(network(128, 128, 1, 2), precision=precision, backend="packed", n_threads=4)
