@@ -16,9 +16,8 @@ def is_command() -> bool:
     """Whether this process is ``fastgru`` or ``python -m fastgru``."""
     arguments = [str(argument) for argument in getattr(sys, "argv", None) or [""]]
     name = os.path.basename(arguments[0])  # "-m" for as long as the module is looked for
-    return name in ("fastgru", "fastgru.exe") or (
-        name == "-m" and sys.orig_argv[-len(arguments) :][:1] == ["fastgru"] and len(arguments) <= len(sys.orig_argv)
-    )
+    as_module = name == "-m" and sys.orig_argv[-len(arguments) :][:1] == ["fastgru"]
+    return as_module or name in ("fastgru", "fastgru.exe")
 
 
 def end_at_once_on_interrupts() -> None:

@@ -868,6 +868,16 @@ def interrupted(arguments: list[str], module: str, again: bool, folder: Path) ->
     )
 
 
+@pytest.mark.parametrize("arguments", ["['fastgru']", "['-m'] + ['a'] * 50", "[None]", "[]"])
+def test_the_package_is_imported_under_any_name_and_in_any_thread(arguments: str) -> None:
+    program = (
+        f"import sys, threading; sys.argv = {arguments}; done = []\n"
+        "thread = threading.Thread(target=lambda: (__import__('fastgru'), done.append(1)))\n"
+        "thread.start(); thread.join(); assert done"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="there a signal sent to a process ends it")
 @pytest.mark.parametrize("again", [True, False])
 @pytest.mark.parametrize("module", ["numpy", "argparse"])
