@@ -36,6 +36,8 @@ from fastgru.spec import (
     ModelSpec,
     Node,
     Reshape,
+    TimeDistributed,
+    UpSampling1D,
 )
 
 DEMO = resources.files("fastgru.demo")
@@ -695,6 +697,26 @@ def test_a_wide_model_runs_few_rows_at_once(tmp_path: Path) -> None:
     narrow, wide = chain(Dense(numbers(4, 4))), chain(Dense(numbers(2**14, 4)), Mean())
     assert run_file.rows_at_once(fastgru.Model(narrow), x) == run_file.MOST_ROWS
     assert run_file.rows_at_once(fastgru.Model(wide), x) == 2**25 // (10 * 2**14)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_grus_inside_models_inside_count_among_the_widest_as_any(nested: bool) -> None:
+    """Every step of the outer sequence is a row of the inner one, and all of them run together."""
+    inner = chain(GRULayer(network(4, 512), return_sequences=False), Dense(numbers(2, 512)), shape=(None, 4))
+    model = chain(TimeDistributed(inner), shape=(None, None, 4))
+    if nested:
+        model = chain(TimeDistributed(model), shape=(None, None, None, 4))
+    shape = (2, 15, 20, 4) if nested else (30, 20, 4)
+    x = {"input": np.zeros((5000, *shape), np.float32)}
+    assert run_file.rows_at_once(fastgru.Model(model), x) == 2**25 // (30 * 20 * 3 * 512)
+
+
+def test_gru_layers_count_with_the_steps_that_reach_them_and_with_every_cell() -> None:
+    x = {"input": np.zeros((5000, 10, 4), np.float32)}
+    longer = chain(UpSampling1D(50), GRULayer(network(4, 256)), Last())
+    assert run_file.rows_at_once(fastgru.Model(longer), x) == 2**25 // (500 * 3 * 256)
+    cells = chain(GRULayer(network(4, 8), (network(8, 2048),), return_sequences=False))
+    assert run_file.rows_at_once(fastgru.Model(cells), x) == 2**25 // (10 * 3 * 2048)
 
 
 def test_convert_says_how_large_the_difference_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
