@@ -163,7 +163,7 @@ def _widest(spec: ModelSpec, given: dict[str, Signal]) -> int:
 
 
 def _widest_inside(layer: Layer, given: Signal) -> int:
-    """The same of one layer that has more inside than it gives: the gates of GRUs, and models that run on every step."""
+    """The same inside a layer that has more there than it gives: the gates of GRUs, models that run on every step."""
     if isinstance(layer, GRULayer):
         return (given.shape[0] or 1) * max(3 * gru.output_size for gru in (layer.gru, *layer.above))
     if isinstance(layer, TimeDistributed):
