@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from .checking import problem_of
 from .terminal import print_table, printable
 
 __all__ = ["print_conversion", "print_description", "print_verification"]
@@ -106,6 +107,11 @@ def _verification_notes(found: dict[str, Any]) -> Iterator[str]:
         yield f"Within no tolerance: {found['broken']:,} of {total}, NaN or infinite in float64 too."
     if found["classes"]:
         yield f"Same class: the largest of {found['classes']} outputs is the one that is largest in float64."
+    for each in found["expected"]:
+        if each["within"]:
+            yield f"As expected: {each['name']}, within {each['largest_difference']:.1e} of the outputs given"
+        else:
+            yield f"Not as expected: {problem_of(each)}"
     if found["tolerance"] is not None:
         beyond = [each["precision"] for each in found["precisions"] if not each["within"]]
         bar = f"the tolerance of {found['tolerance']:g}"

@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 
 import fastgru
 from fastgru import cli, conversion, run_file, terminal
+from fastgru.argument_types import layer_chain
 from fastgru.checkpoint import Checkpoint
 from fastgru.cli import main
 from fastgru.spec import (
@@ -294,11 +295,11 @@ def test_float64_is_written_as_float64(gru_file: str, tmp_path: Path) -> None:
     ],
 )
 def test_a_chain_is_read_as_it_is_written(text: str, wanted: list[str]) -> None:
-    assert [item if isinstance(item, str) else repr(item) for item in cli._layers(text)] == wanted
+    assert [item if isinstance(item, str) else repr(item) for item in layer_chain(text)] == wanted
 
 
 def test_a_chain_s_activation_is_the_layer() -> None:
-    assert cli._layers("Activation(relu)") == [Activation("relu")]
+    assert layer_chain("Activation(relu)") == [Activation("relu")]
 
 
 @pytest.mark.parametrize(
@@ -312,7 +313,7 @@ def test_a_chain_s_activation_is_the_layer() -> None:
 )  # fmt: skip
 def test_a_chain_that_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(cli.argparse.ArgumentTypeError):
-        cli._layers(text)
+        layer_chain(text)
 
 
 def test_wrong_arrays_leave_no_file_and_keep_the_old_one(
