@@ -43,10 +43,16 @@ def begins_as_torch_legacy(head: bytes) -> bool:
 
 
 def begins_as_shard_map(head: bytes) -> bool:
-    """Whether it is JSON whose map of weights is near its beginning; Keras writes only their total size before it."""
-    return head.lstrip().startswith(b"{") and b'"weight_map"' in head
+    """Whether it is JSON whose map of weights is near its beginning; Keras writes only their total size before it.
+
+    Maps of other frameworks name files of other kinds.
+    """
+    others = (b'.safetensors"', b'.bin"')
+    return head.lstrip().startswith(b"{") and b'"weight_map"' in head and not any(each in head for each in others)
 
 
 def begins_as_rtneural(head: bytes) -> bool:
     """JSON that begins with the shape of an input, or says before its first weights what type a layer has."""
-    return head.lstrip().startswith(b"{") and (b'"in_shape"' in head or (b'"layers"' in head and b'"weights"' in head))
+    if not head.lstrip().startswith(b"{") or b'"modelTopology"' in head:  # TensorFlow.js has layers and weights too
+        return False
+    return b'"in_shape"' in head or (b'"layers"' in head and b'"weights"' in head)
