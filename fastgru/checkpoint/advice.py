@@ -27,12 +27,12 @@ __all__ = [
 SAVE_STATE_DICT = 'load it where it was made and save the weights: torch.save(model.state_dict(), "model.pt")'
 SAVE_KERAS = 'save the Keras model that it was made from: model.save("model.keras")'
 SAVE_PICKLED_KERAS = 'load it where it was pickled and save the model: model.save("model.keras")'
-SAVE_ARRAYS = 'load it where it was pickled and save the arrays by name: numpy.savez("model.npz", **arrays)'
+SAVE_ARRAYS = 'load it where it was pickled and save the arrays by name: np.savez("model.npz", **arrays)'
 SAVE_PICKLE = (
     "load it where it was pickled and save the weights that are in it, of a PyTorch model by "
-    'torch.save(model.state_dict(), "model.pt"), arrays by numpy.savez("model.npz", **arrays)'
+    'torch.save(model.state_dict(), "model.pt"), arrays by np.savez("model.npz", **arrays)'
 )
-ONE_ARRAY = "one array has no name; save all of them by name: numpy.savez(path, **arrays)"
+ONE_ARRAY = "one array has no name; save all of them by name: np.savez(path, **arrays)"
 
 
 def saved_model(folder: str) -> str:
@@ -78,7 +78,7 @@ def packed(folder: str) -> str:
 def guitarml(path: str) -> str:
     """For the JSON of GuitarML's trainers, whose model is a GRU and a Linear, and where it skips the input beside."""
     return (
-        'write its weights as .npz: numpy.savez("model.npz", **{name: numpy.float32(rows) for name, rows in '
+        'write its weights as .npz: np.savez("model.npz", **{name: np.float32(rows) for name, rows in '
         f'json.loads(pathlib.Path({path!r}).read_text())["state_dict"].items()}}), and load that with '
         'layers=["rec", "lin"]; if its "skip" is 1, the model adds its input to what this gives'
     )

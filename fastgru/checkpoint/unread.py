@@ -14,7 +14,7 @@ from ..errors import CheckpointError, FastGRUError, UnsupportedModelError
 from ..fields import Fields
 from . import advice
 from .opened import OpenedFile
-from .signatures import KERAS_CONFIG, KERAS_METADATA, KERAS_WEIGHTS, NPY
+from .signatures import KERAS_CONFIG, KERAS_METADATA, KERAS_WEIGHTS, NPY, PARTS
 from .text import shown
 
 __all__ = ["refusal"]
@@ -210,9 +210,8 @@ UNREAD: tuple[Unread, ...] = (
     Unread("a compressed pickle, as joblib writes it", _begins(*ZLIB), advice.SAVE_PICKLE),
     Unread("a Git LFS pointer and not the file", _begins(b"version https://git-lfs"), "fetch it: git lfs pull"),
     Unread("a web page and not the file", _begins(b"<!DOCTYPE", b"<!doctype", b"<html"), "download it again"),
-    Unread("a list of weights in several safetensors files", _json_with(b'"weight_map"', b'.safetensors"'),
-           _of_path(advice.joined)),
-    Unread("a list of weights in several PyTorch files", _json_with(b'"weight_map"', b'.bin"'),
+    Unread("a list of weights in several files",
+           lambda opened: _json_with(b'"weight_map"')(opened) and PARTS.search(opened.head) is not None,
            _of_path(advice.joined)),
     Unread("a GuitarML model", _json_with(b'"unit_type"', b'"model_data"'), _of_path(advice.guitarml)),
     Unread("a TensorFlow.js model", _json_with(b'"modelTopology"'), _of_path(advice.tensorflow_js)),

@@ -74,8 +74,8 @@ OTHERS = {
     "GuitarML": b'{"model_data": {"model": "SimpleRNN", "unit_type": "GRU", "skip": 1}, "state_dict": {}}',
     "TensorFlow.js": b'{"modelTopology": {"layers": []}, "weightsManifest": [{"weights": []}]}',
     "Keras architecture": b'{"class_name": "Sequential", "config": {"layers": []}}',
-    "several safetensors": b'{"metadata": {}, "weight_map": {"a": "model-00001-of-00002.safetensors"}}',
-    "several PyTorch files": b'{"metadata": {}, "weight_map": {"a": "pytorch_model-00001-of-00002.bin"}}',
+    "weights in several files": b'{"metadata": {}, "weight_map": {"a": "model-00001-of-00002.safetensors"}}',
+    "list of weights in several files": b'{"metadata": {}, "weight_map": {"a": "pytorch_model-00001-of-00002.bin"}}',
     "joblib": zlib.compress(b"x"),
     "compressed": gzip.compress(b"x"),
     "Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
@@ -268,7 +268,7 @@ def test_a_guitarml_model_converted_as_advised_gives_what_it_computes(tmp_path, 
     )
     line = advised(path).partition("write its weights as .npz: ")[2].partition(", and load that with ")
     monkeypatch.chdir(tmp_path)
-    eval(line[0], {"numpy": np, "json": json, "pathlib": pathlib})
+    eval(line[0], {"np": np, "json": json, "pathlib": pathlib})
     layers = eval(line[2].partition(";")[0].removeprefix("layers="))
     x = random.normal(size=(2, 9, 1)).astype("f4")
     wanted = fastgru.from_torch(weights, layers=["rec", "lin"], check=(x, fastgru.load("model.npz", layers=layers)(x)))
