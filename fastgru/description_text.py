@@ -280,7 +280,11 @@ def _notes(found: dict[str, Any]) -> list[str]:
         lines += ["and on the command line by", option]
     elif found["advice"]:
         lines += [""]
-    return [*lines, *found["advice"]]
+    compare = [_COMPARE] if found["suggested_layers"] or found["advice"] else []
+    return [*lines, *found["advice"], *compare]
+
+
+_COMPARE = "fastgru verify with --layers, --data x.npy and --expected y.npy tells whether that gives what it should."
 
 
 def _loads_as(found: dict[str, Any]) -> str:

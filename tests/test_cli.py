@@ -210,7 +210,9 @@ def test_what_inspect_suggests_can_be_pasted(tmp_path: Path, capsys: pytest.Capt
 
 def test_inspect_explains_the_layer_it_suggests(capsys: pytest.CaptureFixture[str]) -> None:
     main(["inspect", DIGITS])
-    assert "FinalState() the final states of both directions; leave it out for" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "FinalState() the final states of both directions; leave it out for" in out
+    assert "fastgru verify with --layers, --data x.npy and --expected y.npy tells whether that gives" in out
 
 
 def test_a_name_in_a_file_cannot_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
