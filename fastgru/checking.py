@@ -176,8 +176,8 @@ def advice_for(layers_named: bool) -> str:
         )
     return (
         "If the framework computed it in eval mode of just these inputs, the layers named are not what the model's "
-        "code does: look for an activation between two layers (Activation('relu')), for FinalState() in place of "
-        "Last() where it takes h[-2] and h[-1], and for an option that Named(...) must say"
+        "code does: look for an activation between two layers or at the end (Activation('relu')), for FinalState() in "
+        "place of Last() if it takes h[-2] and h[-1], and for an option that Named(...) must say"
     )
 
 

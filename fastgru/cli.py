@@ -160,6 +160,8 @@ def _add_convert(convert: argparse.ArgumentParser) -> None:
 
 
 def _add_verify(verify: argparse.ArgumentParser) -> None:
+    # MODEL first, for --data and --expected take every word after them.
+    verify.usage = "fastgru verify MODEL [--data DATA [DATA ...]] [--expected EXPECTED [EXPECTED ...]] [options]"
     verify.add_argument("model", metavar="MODEL", help="a model file of any kind")
     verify.add_argument(
         "--data",

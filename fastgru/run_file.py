@@ -27,6 +27,7 @@ __all__ = ["Rows", "inputs_of", "outputs_of", "rows_at_once", "run_file"]
 
 NUMBERS_AT_ONCE = 2**25  # of the widest layer in one batch of rows: 128 MB of float32
 FEWEST_ROWS, MOST_ROWS = 16, 4096  # a tile of rows for each of two threads; a small step of a progress bar
+WORTH = 4  # times as many numbers, where a batch has its fewest rows only so
 
 Array = np.ndarray[Any, Any]
 Lengths = Union[Array, Mapping[str, Array], None]
@@ -152,7 +153,8 @@ def rows_at_once(model: GRU | Model, x: Mapping[str, Array]) -> int:
         given = {name: Signal(x[name].shape[1:], kind) for name, kind in kinds.items()}
         with suppress(ShapeError):  # what does not fit is said when it runs
             width = max(width, _widest(model.spec, given))
-    return int(min(max(NUMBERS_AT_ONCE // max(width, 1), FEWEST_ROWS), MOST_ROWS))
+    rows = NUMBERS_AT_ONCE // max(width, 1)
+    return int(min(max(rows, min(FEWEST_ROWS, WORTH * rows), 1), MOST_ROWS))
 
 
 def _widest(spec: ModelSpec, given: dict[str, Signal]) -> int:

@@ -124,6 +124,7 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], capsys: pytes
     [
         ("verify M --precision float16 int8", "arguments: int8; --precision: separate several with a comma"),
         ("verify M --precision float16 M2", "unrecognized arguments: M2\n"),
+        ("verify --data X M", "usage: fastgru verify MODEL [--data DATA"),
         ("bench M --precision float16 int8", "arguments: int8; --precision: this command takes one"),
         ("bench M --precision int8,float16", "--precision: 'int8,float16' are several, and this command takes one"),
         ("run M X -o Y --precision int8,float16", "'int8,float16' are several, and this command takes one"),
@@ -700,6 +701,9 @@ def test_a_wide_model_runs_few_rows_at_once(tmp_path: Path) -> None:
     narrow, wide = chain(Dense(numbers(4, 4))), chain(Dense(numbers(2**14, 4)), Mean())
     assert run_file.rows_at_once(fastgru.Model(narrow), x) == run_file.MOST_ROWS
     assert run_file.rows_at_once(fastgru.Model(wide), x) == 2**25 // (10 * 2**14)
+    for steps, rows in ((2**10, 8), (2**11, 4), (2**13, 1)):  # of 16, 32 and 128 million numbers
+        x = {"input": np.zeros((20, steps, 4), np.float32)}
+        assert run_file.rows_at_once(fastgru.Model(wide), x) == rows
 
 
 @pytest.mark.parametrize("nested", [False, True])

@@ -42,6 +42,7 @@ _PICKLE = re.compile(
 _PICKLED_DICT = re.compile(
     rb"(?:\x80[\x02-\x05](?:\x95.{8})?)?(?:\}|\(d|ccollections\r?\nOrderedDict|\x8c\x0bcollections)", re.DOTALL
 )
+_OTHER_UNIT = re.compile(rb'"unit_type"\s*:\s*"(?!GRU")')
 _LISTED = re.compile(rb'model_checkpoint_path: "([^"\n]*)"')
 _DATA_SUFFIX = re.compile(r"\.data-\d+-of-\d+$")
 _CHECKPOINT_SUFFIX = re.compile(r"\.(index|meta|data-\d+-of-\d+)$")
@@ -213,6 +214,9 @@ UNREAD: tuple[Unread, ...] = (
     Unread("a list of weights in several files",
            lambda opened: _json_with(b'"weight_map"')(opened) and PARTS.search(opened.head) is not None,
            _of_path(advice.joined)),
+    Unread("a GuitarML model of another unit than a GRU",
+           lambda opened: _json_with(b'"model_data"')(opened) and _OTHER_UNIT.search(opened.head) is not None,
+           "fastgru runs only GRUs"),
     Unread("a GuitarML model", _json_with(b'"unit_type"', b'"model_data"'), _of_path(advice.guitarml)),
     Unread("a TensorFlow.js model", _json_with(b'"modelTopology"'), _of_path(advice.tensorflow_js)),
     Unread("a Keras architecture without weights", _json_with(b'"class_name"', b'"config"'),

@@ -72,6 +72,7 @@ OTHERS = {
     "zip of a TensorFlow SavedModel": zip_of("m/saved_model.pb", "m/variables/variables.index"),
     "Stable-Baselines3": zip_of("data", "policy.pth", "policy.optimizer.pth", "pytorch_variables.pth"),
     "GuitarML": b'{"model_data": {"model": "SimpleRNN", "unit_type": "GRU", "skip": 1}, "state_dict": {}}',
+    "GuitarML model of another unit": b'{"model_data": {"unit_type": "LSTM", "skip": 1}, "state_dict": {}}',
     "TensorFlow.js": b'{"modelTopology": {"layers": []}, "weightsManifest": [{"weights": []}]}',
     "Keras architecture": b'{"class_name": "Sequential", "config": {"layers": []}}',
     "weights in several files": b'{"metadata": {}, "weight_map": {"a": "model-00001-of-00002.safetensors"}}',
