@@ -5,7 +5,12 @@ Nothing in a file is unpickled. Which inputs and outputs there are is for the ca
 
 from __future__ import annotations
 
+import errno
 import os
+import struct
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +21,12 @@ from .errors import CheckpointError, FastGRUError
 __all__ = ["paths_in", "read_array", "read_expected", "read_inputs", "read_lengths"]
 
 Array = np.ndarray[Any, Any]
+
+# What NumPy's reader of headers and Python's of zips let through of their parsing; what is not theirs goes on its way.
+_DAMAGED = (
+    ValueError, EOFError, LookupError, TypeError, SyntaxError, RuntimeError, OverflowError, tokenize.TokenError,
+    struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def read_inputs(given: Sequence[str], names: Sequence[str]) -> dict[str, Array]:
@@ -92,17 +103,38 @@ def read_array(path: str) -> Array:
 
 def _read(path: str) -> Array | dict[str, Array]:
     """The one array of a ``.npy`` file, or those of an ``.npz`` by name."""
-    try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return found
-        with found:
-            return dict(found)
-    except OSError:
-        raise
-    except Exception as error:  # the readers of headers and zips let through whatever their parsing raises
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"{path}: not a .npy file of numbers ({reason}); write one with numpy.save") from error
+    with open(path, "rb") as file:
+        head = file.read(16)
+        file.seek(0)
+        try:
+            if not head.startswith(b"PK"):
+                found: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+                return found
+            arrays = dict(np.load(file, allow_pickle=False))
+        except (*_DAMAGED, OSError) as error:
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # of a zip that leads to before its beginning
+                raise
+            reason = _reason(head, str(error))
+            raise CheckpointError(
+                f"{path}: not a .npy file of numbers ({reason}); write one with numpy.save"
+            ) from error
+    others = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
+    if others:
+        raise CheckpointError(
+            f"{path}: a zip with {others[0]!r} in it, not an .npz of arrays; write one with numpy.savez"
+        )
+    return arrays
+
+
+def _reason(head: bytes, error: str) -> str:
+    """Why a file cannot be read: NumPy takes what it does not know for a pickle, and advises to load that."""
+    if not head:
+        return "it is empty"
+    if not head.startswith((b"\x93NUMPY", b"PK")):
+        return f"it begins with {ascii(head)[1:]}"
+    if "allow_pickle" in error or "Python objects" in error:
+        return "it holds Python objects"
+    return error.partition("\n")[0]
 
 
 def _pair(text: str) -> tuple[str | None, str]:

@@ -21,7 +21,7 @@ from networks import network, numbers, same_bits
 from safetensors.numpy import save_file
 
 import fastgru
-from fastgru import cli, conversion, run_file, terminal
+from fastgru import cli, conversion, input_files, run_file, terminal
 from fastgru.argument_types import layer_chain
 from fastgru.checkpoint import Checkpoint
 from fastgru.cli import main
@@ -339,13 +339,42 @@ def test_wrong_arrays_leave_no_file_and_keep_the_old_one(
     assert not hidden_files(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"\x93NUMPY\x01\x00\xff\xff{"])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "(it is empty)"),
+        (b"1,2\n3,4", "(it begins with '1,2\\n3,4')"),
+        (b"\x80\x04N.", "(it begins with '\\x80\\x04N.')"),
+        (b"\x93NUMPY\x01\x00\xff\xff{", "EOF"),
+        (b"PK\x03\x04", "zip"),
+    ],
+)
 def test_an_input_that_is_no_array_is_one_error(
-    content: bytes, gru_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    content: bytes, reason: str, gru_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "x.npy").write_bytes(content)
     assert main(["run", gru_file, str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy")]) == 1
-    assert "not a .npy file of numbers" in error_line(capsys)
+    error = error_line(capsys)
+    assert "not a .npy file of numbers" in error and reason in error
+    assert "allow_pickle" not in error  # NumPy's own advice is to load it unsafely
+
+
+@pytest.mark.parametrize("error", [MemoryError, TimeoutError, InterruptedError])
+def test_reading_an_array_swallows_nothing_that_is_not_about_the_file(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise error
+
+    np.save(tmp_path / "x.npy", np.ones(3))
+    monkeypatch.setattr(np, "load", interrupted)
+    with pytest.raises(error):
+        input_files.read_array(str(tmp_path / "x.npy"))
+
+
+def test_a_zip_that_is_no_npz_is_named(gru_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", gru_file, DIGITS, "-o", str(tmp_path / "y.npy")]) == 1
+    assert "a zip with 'digits/data.pkl' in it, not an .npz of arrays" in error_line(capsys)
 
 
 def test_python_objects_and_several_arrays_are_refused(

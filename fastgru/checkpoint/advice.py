@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 __all__ = [
+    "NAME_SOURCE",
     "ONE_ARRAY",
     "SAVE_ARRAYS",
     "SAVE_KERAS",
@@ -26,6 +27,7 @@ __all__ = [
 
 SAVE_STATE_DICT = 'load it where it was made and save the weights: torch.save(model.state_dict(), "model.pt")'
 SAVE_KERAS = 'save the Keras model that it was made from: model.save("model.keras")'
+NAME_SOURCE = "name the PyTorch or Keras file that it was made from"
 SAVE_PICKLED_KERAS = 'load it where it was pickled and save the model: model.save("model.keras")'
 SAVE_ARRAYS = 'load it where it was pickled and save the arrays by name: np.savez("model.npz", **arrays)'
 SAVE_PICKLE = (

@@ -54,6 +54,8 @@ def _known(path: str, names: list[str], models: list[str]) -> tuple[str, str] | 
         return "an unpacked PyTorch file", advice.packed(path)
     if {KERAS_CONFIG, KERAS_METADATA, KERAS_WEIGHTS} <= set(names):
         return "an unpacked Keras file", f'pack it again, as model.zip: shutil.make_archive("model", "zip", {path!r})'
+    if {"Manifest.json", "Data"} <= set(names):
+        return "a Core ML model", advice.NAME_SOURCE
     tables = [name for name in names if _DATA_SUFFIX.search(name)]
     if tables and not models:
         prefix = os.path.join(path, _DATA_SUFFIX.sub("", tables[-1]))

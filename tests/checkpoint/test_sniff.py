@@ -64,6 +64,8 @@ OTHERS = {
     "ONNX": b"\x08\x08\x12\x07pytorch" + bytes(40),
     "ONNX file": b"\x08\x09:\x10" + bytes(40),
     "Core ML": b"\x08\x04\x12\x83\x01\n\x10\n\x05input" + bytes(40),
+    "OpenVINO": b'<?xml version="1.0"?>\n<net name="gru" version="11">',
+    "ExecuTorch": b"\x1c\0\0\0ET12" + bytes(40),
     "TensorFlow SavedModel": b"\x08\x01\x12\xa0\x8d!\n\xb5\x1c\x12\x85\x1c\nD\n\x05AddV2" + bytes(40),
     "TensorFlow checkpoint": b"\x00\x00\x06\x08\x01\x1a\x02\x08\x01\x00" + bytes(40) + b"W\xfb\x80\x8b$uG\xdb",
     "part of a TensorFlow checkpoint": b"\n\xa7\t\x12\x80\t\nD\n\x05AddV2\x12\x06\n\x01x",
@@ -198,6 +200,12 @@ def test_a_folder_names_the_files_in_it_that_are_read(tmp_path):
         CheckpointError, match=r"got a folder, wanted one file; name one that is read: 'weights\.pt', 'data"
     ):
         read(folder_of(tmp_path, files))
+
+
+def test_a_package_of_core_ml_is_named(tmp_path):
+    folder_of(tmp_path, {"Manifest.json": b"{}", "Data/model.mlmodel": OTHERS["Core ML"]})
+    with pytest.raises(UnsupportedModelError, match="it is a folder with a Core ML model, which is not read; name the"):
+        read(tmp_path)
 
 
 def test_a_folder_around_a_known_one_names_that(tmp_path):
