@@ -112,7 +112,7 @@ def _read(path: str) -> Array | dict[str, Array]:
                 return found
             arrays = dict(np.load(file, allow_pickle=False))
         except (*_DAMAGED, OSError) as error:
-            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # of a zip that leads to before its beginning
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # of a zip that leads before its start
                 raise
             reason = _reason(head, str(error))
             raise CheckpointError(

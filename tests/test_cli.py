@@ -372,6 +372,21 @@ def test_reading_an_array_swallows_nothing_that_is_not_about_the_file(
         input_files.read_array(str(tmp_path / "x.npy"))
 
 
+@pytest.mark.filterwarnings("ignore")  # of the header: an invalid escape, a deprecated type
+def test_a_damaged_npz_is_said_to_be_no_array(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.ones(3))
+    sound, wrong = (tmp_path / "x.npz").read_bytes(), 0
+    for place in range(len(sound)):
+        for value in (0, 0x80, 0xFF):
+            (tmp_path / "x.npz").write_bytes(sound[:place] + bytes([value]) + sound[place + 1 :])
+            try:
+                input_files.read_lengths(str(tmp_path / "x.npz"))
+            except fastgru.CheckpointError as error:
+                assert "x.npz: " in str(error)  # noqa: PT017 - many damages make no difference
+                wrong += 1
+    assert wrong > 100
+
+
 def test_a_zip_that_is_no_npz_is_named(gru_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", gru_file, DIGITS, "-o", str(tmp_path / "y.npy")]) == 1
     assert "a zip with 'digits/data.pkl' in it, not an .npz of arrays" in error_line(capsys)
