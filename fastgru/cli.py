@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_run(commands.add_parser("run", help="run a model on the sequences of a .npy file"))
     _add_convert(commands.add_parser("convert", help="write a model as one safetensors file that describes itself"))
-    _add_verify(commands.add_parser("verify", help="what each precision costs a model, and what it gives"))
+    _add_verify(commands.add_parser("verify", help="is it the model that was trained, and what precisions cost"))
     _add_bench(commands.add_parser("bench", help="how fast a model is here, beside the engines that are installed"))
     config = commands.add_parser("config", help="version, kernels, threads and BLAS of this machine")
     config.add_argument("--json", action="store_true", help="print it as JSON")

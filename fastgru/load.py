@@ -106,6 +106,7 @@ def load(
         in order, or a dict of some by name; of a GRU y, or y and h. The model is run on these inputs in float32, or
         float64 with that precision, and must give these outputs within 1e-4 of the largest number of each. A chain
         of ``layers`` fits the weights' shapes whatever activations stand in it: this tells whether it is the right one.
+        Give data like that of the training: on noise a trained GRU may make much of a rounding, in every framework.
 
     Returns
     -------
@@ -130,7 +131,9 @@ def load(
     Files of ``torch.ao.quantization.quantize_dynamic`` store int8, and ``"stored"`` keeps its whole numbers; the steps
     between these may change by a rounding of float32. A matrix is kept where it is 127 or 128 steps away from zero, as
     symmetric quantising makes it. One with a zero point beside zero or of uint8 is in general not, and then the next
-    precision is taken that the file has and that keeps it, in most files float32.
+    precision is taken that the file has and that keeps it, in most files float32. PyTorch
+    rounds what meets such weights too, so its own outputs are up to a few percent off: beyond what ``check`` lets pass,
+    and a case for ``fastgru verify --expected`` with ``--tolerance``.
 
     In a file of Keras weights alone ``layers`` has Keras's names of layers (``.h5``) or their groups (``.weights.h5``:
     ``"gru"`` for ``layers/gru``), and a GRU gives the output of every step, whatever its ``return_sequences`` was. The
