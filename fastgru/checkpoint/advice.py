@@ -50,8 +50,8 @@ def saved_model(folder: str) -> str:
 def tensorflow_checkpoint(prefix: str) -> str:
     """For a checkpoint of which all files begin with ``prefix``: it has no layers, and its names are of attributes."""
     return (
-        f"load it into the model that it is of, and save that whole: model.load_weights({prefix!r}), then "
-        'model.save("model.h5")'
+        "load it with tf_keras into the model that it is of, and save that whole: "
+        f'model.load_weights({prefix!r}), then model.save("model.h5")'
     )
 
 
