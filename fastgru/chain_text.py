@@ -65,6 +65,8 @@ def _item(match: re.Match[str]) -> LayerItem:
             return str(json.loads(match["json"]))
         except ValueError:
             raise ValueError(f"cannot read the name {match['json']}") from None
+    if match["name"] == "...":
+        return ...
     return str(match["name"] or match["quoted"] or "")
 
 

@@ -1,8 +1,8 @@
 """Where the weights are in what a PyTorch file holds, and what each is called once nesting and wrappers are gone.
 
-Owns the choice among the usual places of a state dict or a whole module; it is a choice only where exactly one place
-fits, and where several do, all are taken by their full names. Every walk is iterative and bounded, because a file may
-nest and share its values without end.
+Owns the choice among the usual places of a state dict or a whole module; it is a choice only if exactly one place
+fits. If several do, all are taken by their full names, unless ``part`` says which. Every walk is iterative and bounded,
+because a file may nest and share its values without end.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import CheckpointError
 from ..fields import Fields
 from .inert import Stub, entries_of
+from .parts import listed_parts, part_of
 from .text import shown
 from .torch_modules import MAX_DEPTH, as_module, class_of, module_entries, module_tree
 from .torch_packed import packed_entries
@@ -27,7 +28,7 @@ CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "module", "gener
 NOT_WEIGHTS = frozenset(
     ("optimizer", "optimizers", "optimizer_state_dict", "optimizer_states", "optim", "optim_state_dict", "scheduler",
      "schedulers", "scheduler_state_dict", "lr_scheduler", "lr_schedulers", "scaler", "grad_scaler", "rng_state",
-     "callbacks", "loops")
+     "callbacks", "loops", "hyper_parameters", "datamodule_hyper_parameters")
 )  # fmt: skip
 PARAMETER = r"(weight|bias)(_(ih|hh|g|v|orig|mask)(_l\d+)?(_reverse)?)?$"
 WRAPPERS = ("module.", "_orig_mod.")  # DataParallel, torch.compile
@@ -54,19 +55,26 @@ class StateDict(Fields):
     several: Sequence[str] = ()
 
 
-def find_state_dict(root: Any, where: str) -> StateDict:
+def find_state_dict(root: Any, where: str, part: str | None = None) -> StateDict:
     """The one state dict, or the one whole module, in the tree ``root``; or several, by names that begin with theirs.
+
+    ``part`` is the dotted name of the one that is meant, from the top or from the container that is entered.
 
     Raises
     ------
     CheckpointError
-        There is none.
+        There is none, or no such part.
     """
     path: list[str] = []
     skipped: list[str] = []
     several: list[str] = []
-    node = root
-    while (module := as_module(node)) is None:
+    node, wanted = root, part
+    while True:
+        found = None if wanted is None else part_of(node, wanted, lambda value: _below(value, where))
+        if found is not None:
+            path, node, wanted = [*path, str(wanted)], found, None
+        if (module := as_module(node)) is not None:
+            break
         entries = entries_of(node)
         if entries is None:
             raise _not_a_state_dict(node, ".".join(path) or TOP, where)
@@ -83,6 +91,10 @@ def find_state_dict(root: Any, where: str) -> StateDict:
         node = entries[path[-1]]
         if len(path) > MAX_CONTAINERS:
             raise CheckpointError(f"{where}: its containers are nested deeper than {MAX_CONTAINERS}")
+    if wanted is not None:
+        raise CheckpointError(
+            f"{where}: holds no part {shown(wanted)}; it holds {listed_parts(_below(node, where) or {})}"
+        )
     tensors = _flatten(node, at_top=not path, skipped=skipped, where=where)
     if not tensors:
         raise CheckpointError(f"{where}: it holds no tensors; wanted a state dict, as model.state_dict() gives")
@@ -95,12 +107,30 @@ def find_state_dict(root: Any, where: str) -> StateDict:
 
 
 def _places(entries: dict[Any, Any]) -> list[str | None]:
-    """Where the weights may be: keys of containers to go into, and None for ``entries`` themselves."""
-    containers: list[str | None] = [key for key in CONTAINERS if _holds_weights(entries.get(key))]
+    """Where the weights may be: keys of containers to go into, and None for ``entries`` themselves.
+
+    Beside a container every other dictionary of parameters, and every other module, may be meant as well: the average
+    of the weights, say, or the other network of a pair.
+    """
+    containers = {key for key in CONTAINERS if _holds_weights(entries.get(key))}
     # A tensor at the top makes it a state dict where it is called as parameters are; beside a container there may be
     # others: a best loss, a generator's state, the weights of classes.
     own = any(isinstance(value, TensorRecord) and _names_a_parameter(key) for key, value in entries.items())
-    return [None, *containers] if own or not containers else containers
+    if not containers:
+        return [None]
+    places = [
+        key
+        for key, value in entries.items()
+        if isinstance(key, str)
+        and (key in containers or (key not in NOT_WEIGHTS and _holds_weights(value, as_parameters=True)))
+    ]
+    return [None, *places] if own else list(places)
+
+
+def _below(value: Any, where: str) -> dict[Any, Any] | None:
+    """What is within a module or a dictionary by name; None of anything else."""
+    module = as_module(value)
+    return entries_of(value) if module is None else module_entries(module, where)
 
 
 def _names_a_parameter(key: Any) -> bool:
@@ -108,8 +138,11 @@ def _names_a_parameter(key: Any) -> bool:
     return isinstance(key, str) and ("." in key or re.match(PARAMETER, key) is not None)
 
 
-def _holds_weights(value: Any) -> bool:
-    """A pickled module, or a dictionary with a tensor or a module anywhere in its dictionaries."""
+def _holds_weights(value: Any, as_parameters: bool = False) -> bool:
+    """A pickled module, or a dictionary with a tensor or a module anywhere in its dictionaries.
+
+    ``as_parameters`` counts only tensors that are called as parameters are, and none of an optimizer.
+    """
     seen: set[int] = set()
     waiting = [value]
     while waiting:
@@ -120,12 +153,20 @@ def _holds_weights(value: Any) -> bool:
         if entries is None or id(entries) in seen or len(seen) > MAX_ENTRIES:
             continue
         seen.add(id(entries))
-        for entry in entries.values():
+        if as_parameters and _is_optimizer(entries):
+            continue
+        for key, entry in entries.items():
             if isinstance(entry, TensorRecord):
-                return True
-            if isinstance(entry, (dict, Stub)):
+                if not as_parameters or _names_a_parameter(key):
+                    return True
+            elif isinstance(entry, (dict, Stub)):
                 waiting.append(entry)
     return False
+
+
+def _is_optimizer(entries: dict[Any, Any]) -> bool:
+    """Whether it is the state dict of one of PyTorch's optimizers, whatever it is called."""
+    return "state" in entries and "param_groups" in entries
 
 
 def _not_a_state_dict(node: Any, place: str, where: str) -> CheckpointError:
@@ -159,7 +200,7 @@ def _flatten(root: Any, *, at_top: bool, skipped: list[str], where: str) -> dict
             if name in found:
                 raise CheckpointError(f"{where}: two tensors are called {shown(name)} once nested names are joined")
             found[name] = value
-        elif (at_top and not prefix and key in NOT_WEIGHTS) or (below := inside.of(key, value)) is None:
+        elif (at_top and not prefix and _is_beside(key, value)) or (below := inside.of(key, value)) is None:
             if entries_of(value) is None and re.match(PARAMETER, name.rpartition(".")[2]):
                 raise CheckpointError(
                     f"{where}: {shown(name)} is called as a parameter is, but is not a plain tensor (sparse, on the "
@@ -171,6 +212,11 @@ def _flatten(root: Any, *, at_top: bool, skipped: list[str], where: str) -> dict
         else:
             levels.append((name + ".", iter(below.items())))
     return found
+
+
+def _is_beside(key: Any, value: Any) -> bool:
+    """Whether an entry at the top is not weights but what training keeps beside them."""
+    return key in NOT_WEIGHTS or _is_optimizer(entries_of(value) or {})
 
 
 class _Inside:

@@ -16,7 +16,7 @@ import numpy as np
 from ..checkpoint.contents import Checkpoint
 from ..errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
 from ..spec import FinalState, GRUSpec, Last, Layer, ModelSpec, sequential, validate
-from .chain import CHOICE, LayerItem
+from .chain import CHOICE, LayerItem, question
 from .keras_config import Entry, number_of, snake_case
 from .keras_layers import make
 from .keras_modules import Module, modules_of
@@ -157,6 +157,8 @@ class _Chain:
     def _check(self, items: Sequence[object], place: int) -> None:
         """Raise unless an element of ``layers=`` is a layer or names one that can be loaded."""
         item = items[place]
+        if item is ...:
+            raise CheckpointError(f"{self.where}: {question(items, place)}")
         if isinstance(item, Layer):
             return
         if not isinstance(item, (str, Named)):
@@ -190,7 +192,7 @@ class _Chain:
         assert isinstance(item, (str, Named))
         module = self._module(item)
         assert module is not None
-        if isinstance(item, Named) and item.kind:
+        if isinstance(item, Named) and isinstance(item.kind, str):
             return _OF_TORCH.get(item.kind, item.kind)
         if module.kind != "Matrix":
             return module.kind

@@ -7,7 +7,7 @@ of such a module only the weights and the options can be used; that is for ``cha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,13 @@ from .pytorch import Known
 from .pytorch_layers import checked_gru
 from .pytorch_sequence import TorchSequence, handler_of
 
-__all__ = ["Tree", "known_of", "model_of"]
+__all__ = ["Tree", "known_of", "model_of", "own_classes", "owner_of", "without_weights"]
 
 Tree = Mapping[str, Any]  # class_name, options, hooks and children, as checkpoint.torch_modules makes it
 
 SEQUENTIAL = "torch.nn.modules.container.Sequential"
-_CONTAINERS = (SEQUENTIAL, "torch.nn.modules.container.ModuleList", "torch.nn.modules.container.ModuleDict")
+_WITHOUT_FORWARD = ("", "torch.nn.modules.container.ModuleList", "torch.nn.modules.container.ModuleDict")
+_CONTAINERS = (SEQUENTIAL, *_WITHOUT_FORWARD)
 _DYNAMIC = ("torch.ao.nn.quantized.dynamic.modules.", "torch.nn.quantized.dynamic.modules.")
 GRUS = frozenset(f"{package}rnn.{name}" for package in ("torch.nn.modules.", *_DYNAMIC) for name in ("GRU", "GRUCell"))
 _KINDS = {
@@ -33,10 +34,12 @@ _KINDS = {
     "torch.nn.modules.linear.NonDynamicallyQuantizableLinear": "linear",
     "torch.nn.modules.sparse.Embedding": "embedding",
     "torch.nn.modules.conv.Conv1d": "conv",
+    "torch.nn.modules.normalization.GroupNorm": "group_norm",
     "torch.nn.modules.normalization.LayerNorm": "layer_norm",
     "torch.nn.modules.normalization.RMSNorm": "rms_norm",
     "torch.nn.modules.batchnorm.BatchNorm1d": "batch_norm",
     "torch.nn.modules.batchnorm.SyncBatchNorm": "batch_norm",
+    "torch.nn.modules.instancenorm.InstanceNorm1d": "instance_norm",
     "torch.nn.modules.activation.PReLU": "prelu",
     "torch.nn.modules.rnn.LSTM": "lstm",
     "torch.nn.modules.rnn.LSTMCell": "lstm",
@@ -47,16 +50,59 @@ _KINDS = {
 _FOLDED_HOOKS = ("torch.nn.utils.weight_norm.", "torch.nn.utils.spectral_norm.", "torch.nn.utils.prune.")
 
 
-def known_of(tree: Tree) -> dict[str, Known]:
-    """What the tree says of each module by its prefix; nothing of those of a class of their own."""
+def known_of(tree: Tree, scripted: bool = False) -> dict[str, Known]:
+    """What the tree says of each module by its prefix; of one of a class of its own, only which class that is.
+
+    Nothing of the latter where its code is in the file.
+    """
     known = {}
     for path, node in _walk(tree, into=None):
         name = node["class_name"]
         if name in _KINDS:
             known[path] = Known(_KINDS[name], _class(name), node["options"])
-        elif name.startswith("torch.") and name not in _CONTAINERS:
+        elif _is_own(name):
+            if not scripted:
+                known[path] = Known("own", name[:80], {})
+        elif name not in _CONTAINERS:
             known[path] = Known("other", _class(name), node["options"])
     return known
+
+
+def own_classes(tree: Tree) -> dict[str, str]:
+    """The classes that are not PyTorch's, by the path of the module, in the order of the file."""
+    return {path: node["class_name"] for path, node in _walk(tree, into=None) if _is_own(node["class_name"])}
+
+
+def without_weights(tree: Tree, prefixes: Iterable[str]) -> dict[str, str]:
+    """The modules at the ends of the tree that hold none of these, such as activations: path and class."""
+    weighted = tuple(f"{prefix}." for prefix in prefixes if prefix)
+    return {
+        path: _class(node["class_name"])
+        for path, node in _walk(tree, into=None)
+        if path
+        and not node["children"]
+        and not f"{path}.".startswith(weighted)
+        and node["class_name"] not in _WITHOUT_FORWARD
+    }
+
+
+def owner_of(tree: Tree, prefix: str) -> tuple[str, str]:
+    """The path and the class of the first module on the way to one that is more than a dictionary or a list."""
+    path, node = "", tree
+    while node["class_name"] in _WITHOUT_FORWARD:
+        within = [
+            (f"{path}.{name}" if path else name, child)
+            for name, child in node["children"].items()
+            if f"{prefix}.".startswith(f"{path}.{name}." if path else f"{name}.")
+        ]
+        if not within:
+            return "", ""
+        path, node = within[0]
+    return path, node["class_name"]
+
+
+def _is_own(name: str) -> bool:
+    return bool(name) and not name.startswith("torch.")
 
 
 def model_of(tree: Tree, tensors: Mapping[str, np.ndarray], where: str) -> GRUSpec | ModelSpec | None:
