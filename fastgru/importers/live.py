@@ -52,7 +52,7 @@ def checkpoint_of(module_or_state_dict: object, part: str | None = None) -> Chec
         module_or_state_dict = found
     if any((kind.__module__, kind.__name__) == _SCRIPTED for kind in type(module_or_state_dict).__mro__):
         return _saved(module_or_state_dict).replace(path=name)
-    tensors, modules, stored = contents_of(module_or_state_dict)
+    tensors, modules, stored = contents_of(module_or_state_dict, part)
     return Checkpoint(name, "pytorch-live", tensors, modules, stored=stored)
 
 
@@ -77,11 +77,11 @@ def _saved(module: Any) -> Checkpoint:
 
 
 def contents_of(
-    module_or_state_dict: object,
+    module_or_state_dict: object, part: str | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any] | None, dict[str, str]]:
     """The tensors by name, for a module the tree of classes and options, and the types of tensors that were widened.
 
-    All three are as they are read from a file.
+    All three are as they are read from a file. ``part`` is what led to the object, for messages.
 
     Raises
     ------
@@ -104,6 +104,12 @@ def contents_of(
     for name, value in state.items():
         if not isinstance(name, str):
             raise DTypeError(f"a state dict has names as keys, got {name!r} ({type(name).__name__})")
+        if isinstance(value, Mapping) and not name.endswith("_extra_state"):
+            deeper = name if part is None else f"{part}.{name}"
+            raise DTypeError(
+                f"{name!r} is a dict, wanted a tensor; is the state dict one level deeper, under [{name!r}]? Then pass "
+                f"part={deeper!r}"
+            )
         if not name.endswith("_extra_state"):  # anything a torch module likes to keep beside its tensors
             tensors[name] = _array(name, value, stored)
     return tensors, None, stored
@@ -184,11 +190,6 @@ def _class_of(kind: type) -> str:
 
 def _array(name: str, value: Any, stored: dict[str, str]) -> np.ndarray:
     """A tensor or an array as an ndarray of its own; of one that is widened or dequantised ``stored`` gets the type."""
-    if isinstance(value, Mapping):
-        raise DTypeError(
-            f"{name!r} is a dict, wanted a tensor; is the state dict one level deeper, under [{name!r}]? Then pass "
-            f"part={name!r}"
-        )
     try:
         kind = str(getattr(value, "dtype", "")).rpartition(".")[2]
         if callable(getattr(value, "detach", None)):

@@ -76,13 +76,11 @@ def own_classes(tree: Tree) -> dict[str, str]:
 def without_weights(tree: Tree, prefixes: Iterable[str]) -> dict[str, str]:
     """The modules at the ends of the tree that hold none of these, such as activations: path and class."""
     weighted = tuple(f"{prefix}." for prefix in prefixes if prefix)
+    ends = [(path, node["class_name"]) for path, node in _walk(tree, into=None) if path and not node["children"]]
     return {
-        path: _class(node["class_name"])
-        for path, node in _walk(tree, into=None)
-        if path
-        and not node["children"]
-        and not f"{path}.".startswith(weighted)
-        and node["class_name"] not in _WITHOUT_FORWARD
+        path: _class(name)
+        for path, name in ends
+        if name not in _WITHOUT_FORWARD and not f"{path}.".startswith(weighted)
     }
 
 
