@@ -120,8 +120,10 @@ def open_question(module: Module, place: str) -> str:
     if not classes:
         return ""
     if module.kind == "own":
-        found = f"is of class {module.looks_like!r}, which is not PyTorch's own, so that its code may do anything; if "
-        found += "it computes what one of PyTorch's does, say which"
+        found = (
+            f"runs code that is not PyTorch's own ({module.looks_like}); if it computes what one of PyTorch's classes "
+        )
+        found += "does, say which"
     else:
         found = f"may be {' or '.join((', '.join(classes[:-1]), classes[-1]))}, whose tensors look alike; say which"
     recurrent = any("weight_hh" in name for name in module.names)

@@ -51,18 +51,20 @@ _FOLDED_HOOKS = ("torch.nn.utils.weight_norm.", "torch.nn.utils.spectral_norm.",
 
 
 def known_of(tree: Tree, scripted: bool = False) -> dict[str, Known]:
-    """What the tree says of each module by its prefix; of one of a class of its own, only which class that is.
+    """What the tree says of each module by its prefix; of one that runs code of its own, only which that is.
 
     Nothing of the latter where its code is in the file.
     """
     known = {}
     for path, node in _walk(tree, into=None):
         name = node["class_name"]
-        if name in _KINDS:
-            known[path] = Known(_KINDS[name], _class(name), node["options"])
-        elif _is_own(name):
+        if _is_own(name):
             if not scripted:
                 known[path] = Known("own", name[:80], {})
+        elif hooks := _foreign_hooks(node):
+            known[path] = Known("own", f"{_class(name)} with the hook {hooks[0][:80]}", {})
+        elif name in _KINDS:
+            known[path] = Known(_KINDS[name], _class(name), node["options"])
         elif name not in _CONTAINERS:
             known[path] = Known("other", _class(name), node["options"])
     return known
@@ -149,11 +151,16 @@ def _refuse_foreign(path: str, node: Tree, where: str) -> None:
             f"{place} is not supported{own}; its weights can be read by fastgru.read(path), and what runs without it "
             "can be named by layers=[...] with strict=False"
         )
-    hooks = [hook for hook in node["hooks"] if not hook.startswith(_FOLDED_HOOKS)]
+    hooks = _foreign_hooks(node)
     if hooks:
         raise UnsupportedModelError(
             f"{place}: {short(hooks[0])} is registered to run with it, which is code; remove the hook and save it again"
         )
+
+
+def _foreign_hooks(node: Tree) -> list[str]:
+    """What is registered to run with a module, but for what is folded into its weights."""
+    return [hook for hook in node["hooks"] if not hook.startswith(_FOLDED_HOOKS)]
 
 
 def _class(name: str) -> str:
