@@ -65,6 +65,30 @@ def find_state_dict(root: Any, where: str, part: str | None = None) -> StateDict
     CheckpointError
         There is none, or no such part.
     """
+    found = _descend(root, where, part)
+    node, path, skipped, several = found.node, found.path, found.skipped, found.several
+    tensors = _flatten(node, at_top=not path, skipped=skipped, where=where)
+    if not tensors:
+        raise CheckpointError(f"{where}: it holds no tensors; wanted a state dict, as model.state_dict() gives")
+    container, module = ".".join(path), as_module(node)
+    if module is not None:
+        return StateDict(container, tensors, skipped, module_tree(module, where), class_of(module))
+    if any(as_module(value) for value in (entries_of(node) or {}).values()):
+        return StateDict(container, tensors, skipped, module_tree(node, where), several=several)
+    return StateDict(container, _without_wrappers(tensors, where), skipped, several=several)
+
+
+class _Place(Fields):
+    """Where the weights are: the value that holds them, the way to it, and what was passed by."""
+
+    node: Any
+    path: list[str]
+    skipped: list[str]
+    several: list[str]
+
+
+def _descend(root: Any, where: str, part: str | None) -> _Place:
+    """The way into the tree: to the part that is asked for, and through containers that stand alone."""
     path: list[str] = []
     skipped: list[str] = []
     several: list[str] = []
@@ -73,12 +97,12 @@ def find_state_dict(root: Any, where: str, part: str | None = None) -> StateDict
         found = None if wanted is None else part_of(node, wanted, lambda value: _below(value, where))
         if found is not None:
             path, node, wanted = [*path, str(wanted)], found, None
-        if (module := as_module(node)) is not None:
+        if as_module(node) is not None:
             break
         entries = entries_of(node)
         if entries is None:
             raise _not_a_state_dict(node, ".".join(path) or TOP, where)
-        places = _places(entries)
+        places = _places(entries, where)
         several = [place or ".".join(path) or TOP for place in places] if len(places) > 1 else []
         if None in places:
             break
@@ -95,18 +119,10 @@ def find_state_dict(root: Any, where: str, part: str | None = None) -> StateDict
         raise CheckpointError(
             f"{where}: holds no part {shown(wanted)}; it holds {listed_parts(_below(node, where) or {})}"
         )
-    tensors = _flatten(node, at_top=not path, skipped=skipped, where=where)
-    if not tensors:
-        raise CheckpointError(f"{where}: it holds no tensors; wanted a state dict, as model.state_dict() gives")
-    container = ".".join(path)
-    if module is not None:
-        return StateDict(container, tensors, skipped, module_tree(module, where), class_of(module))
-    if any(as_module(value) for value in (entries_of(node) or {}).values()):
-        return StateDict(container, tensors, skipped, module_tree(node, where), several=several)
-    return StateDict(container, _without_wrappers(tensors, where), skipped, several=several)
+    return _Place(node, path, skipped, several)
 
 
-def _places(entries: dict[Any, Any]) -> list[str | None]:
+def _places(entries: dict[Any, Any], where: str) -> list[str | None]:
     """Where the weights may be: keys of containers to go into, and None for ``entries`` themselves.
 
     Beside a container every other dictionary of parameters, and every other module, may be meant as well: the average
@@ -118,13 +134,18 @@ def _places(entries: dict[Any, Any]) -> list[str | None]:
     own = any(isinstance(value, TensorRecord) and _names_a_parameter(key) for key, value in entries.items())
     if not containers:
         return [None]
-    places = [
-        key
-        for key, value in entries.items()
-        if isinstance(key, str)
-        and (key in containers or (key not in NOT_WEIGHTS and _holds_weights(value, as_parameters=True)))
-    ]
-    return [None, *places] if own else list(places)
+    places: list[str | None] = [None] if own else []
+    total = 0  # entries read over all keys: a file may share one dictionary under thousands
+    for key, value in entries.items():
+        if not isinstance(key, str) or key in NOT_WEIGHTS:
+            continue
+        is_one, count = (True, 0) if key in containers else _search(value, as_parameters=True)
+        total += count
+        if total > MAX_ENTRIES:
+            raise CheckpointError(f"{where}: beside its weights it has too many dictionaries ({total} entries read)")
+        if is_one:
+            places.append(key)
+    return places
 
 
 def _below(value: Any, where: str) -> dict[Any, Any] | None:
@@ -138,17 +159,22 @@ def _names_a_parameter(key: Any) -> bool:
     return isinstance(key, str) and ("." in key or re.match(PARAMETER, key) is not None)
 
 
-def _holds_weights(value: Any, as_parameters: bool = False) -> bool:
-    """A pickled module, or a dictionary with a tensor or a module anywhere in its dictionaries.
+def _holds_weights(value: Any) -> bool:
+    """A pickled module, or a dictionary with a tensor or a module anywhere in its dictionaries."""
+    return _search(value)[0]
+
+
+def _search(value: Any, as_parameters: bool = False) -> tuple[bool, int]:
+    """Whether there is a tensor or a module in a dictionary, and how many entries were read until that was clear.
 
     ``as_parameters`` counts only tensors that are called as parameters are, and none of an optimizer.
     """
     seen: set[int] = set()
-    waiting = [value]
+    waiting, count = [value], 0
     while waiting:
         value = waiting.pop()
         if as_module(value):
-            return True
+            return True, count
         entries = entries_of(value)
         if entries is None or id(entries) in seen or len(seen) > MAX_ENTRIES:
             continue
@@ -156,12 +182,13 @@ def _holds_weights(value: Any, as_parameters: bool = False) -> bool:
         if as_parameters and _is_optimizer(entries):
             continue
         for key, entry in entries.items():
+            count += 1
             if isinstance(entry, TensorRecord):
                 if not as_parameters or _names_a_parameter(key):
-                    return True
+                    return True, count
             elif isinstance(entry, (dict, Stub)):
                 waiting.append(entry)
-    return False
+    return False, count
 
 
 def _is_optimizer(entries: dict[Any, Any]) -> bool:

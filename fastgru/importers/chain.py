@@ -34,6 +34,7 @@ __all__ = [
     "model_spec",
     "open_question",
     "question",
+    "refuse_blank",
 ]
 
 LayerItem = Union[str, Layer, Named, EllipsisType]
@@ -132,6 +133,17 @@ def open_question(module: Module, place: str) -> str:
     return f"{place} {found}: fastgru.Named({module.prefix!r}, kind={example!r}{more})"
 
 
+def refuse_blank(item: str | Named, where: str) -> None:
+    """Raise for a ``...`` in a ``Named``."""
+    options = {"kind": item.kind, **item.options} if isinstance(item, Named) else {}
+    blank = next((name for name, value in options.items() if value is ...), "")
+    if blank:
+        raise CheckpointError(
+            f"{where}: layers= holds {item!r}: the file does not say the {blank} of {_prefix_of(item)!r}; put there "
+            "what the code of the model has, or leave it out for the framework's default"
+        )
+
+
 def question(items: Sequence[object], place: int) -> str:
     """What a ``...`` in a list asks for."""
     before, behind = (items[at] if 0 <= at < len(items) else None for at in (place - 1, place + 1))
@@ -168,12 +180,7 @@ def _check_item(item: object, modules: Modules, where: str) -> None:
             f"{listed(module.names)}), which is not supported; supported are "
             + ", ".join(["GRUCell", *(name for name, kind in KINDS.items() if kind in ORDER)])
         )
-    blank = [name for name, value in item.options.items() if value is ...] if isinstance(item, Named) else []
-    if blank:
-        raise CheckpointError(
-            f"{where}: layers= holds {item!r}: the file does not say the {blank[0]} of {prefix!r}; put there what the "
-            "code of the model has, or leave it out for PyTorch's default"
-        )
+    refuse_blank(item, where)
     allowed = OPTION_NAMES.get(module.kind, ())
     wrong = [name for name in item.options if name not in allowed] if isinstance(item, Named) else []
     if wrong:
