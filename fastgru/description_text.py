@@ -285,7 +285,7 @@ def _loads_as(found: dict[str, Any]) -> str:
     if found["suggested_layers"]:
         return "Model, once its layers are named"
     if found["advice"]:
-        return f"Model, once its layers are named: {_without_path(found['problem'], found)}"
+        return f"nothing by itself: {_without_path(found['problem'], found)}"
     return f"nothing: {_without_path(found['problem'], found)}"
 
 

@@ -78,8 +78,8 @@ def _refuse_several(checkpoint: Checkpoint) -> None:
         raise CheckpointError(
             f"{checkpoint.path}: the weights may be at {', '.join(map(shown, several))}; wanted one state dict. Choose "
             f"it by part={part!r} (on the command line --part {part}). For a model whose parts are in several of them, "
-            f"name its layers by layers=, and pass strict=False to leave out the rest. {chain.CHOICE}; "
-            "fastgru.read(path) has the names of all"
+            "name its layers by layers=, and pass strict=False to leave out the rest; fastgru.read(path) has all their "
+            f"names\n{chain.CHOICE}"
         )
 
 

@@ -38,7 +38,9 @@ def places(spec):
     """Where in the list the arrays of each layer came from."""
     found = {}
     for node in spec.nodes:
-        values = {name: int(each.flat[0]) for name, each in node.layer.fields().items() if isinstance(each, np.ndarray)}
+        values = {
+            name: int(each.flat[0]) for name, each in node.layer.fields().items() if isinstance(each, np.ndarray)
+        }
         found[node.name.rpartition("/")[2]] = [values[name] for name in ORDER if name in values]
     return found
 
