@@ -40,6 +40,7 @@ def convert(
     advance: Callable[[int], None] = lambda parts: None,
     strict: bool = True,
     precision: FilePrecision | None = None,
+    part: str | None = None,
 ) -> dict[str, Any]:
     """Load a model, write it as one safetensors file, load that, and run both on the same seeded random inputs.
 
@@ -58,6 +59,8 @@ def convert(
         As in ``load``.
     precision : {"float32", "float64", "float16", "bfloat16", "int8", "stored"}, optional
         What the matrices of GRUs are written in; None for what they have, and ``"stored"`` for what the source stores.
+    part : str, optional
+        As in ``load``.
 
     Returns
     -------
@@ -72,7 +75,7 @@ def convert(
         check_precision(precision, CHOICES)
     # not loaded in any other precision: a weight that has no float16 is named in full by save
     options: dict[str, Any] = {"precision": "stored"} if precision == "stored" else {}
-    before = load(source, layers=layers, strict=strict, **options)
+    before = load(source, layers=layers, strict=strict, part=part, **options)
     written: Precision | None = before.precision if precision == "stored" else precision
     advance(1)
     before.save(target, precision=written)

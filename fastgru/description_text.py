@@ -216,6 +216,8 @@ def _facts(found: dict[str, Any]) -> list[str]:
         *([f"  parameters  {found['parameters']:,} in {count} layer{'s' if count != 1 else ''}"] if count else []),
         f"  loads as    {_loads_as(found)}",
     ]
+    if found["classes"]:
+        lines.append(f"  classes     {_some([f'{path} {name}'.strip() for path, name in found['classes'].items()])}")
     if any(kind != "float32" for kind in found["stored"]):
         lines.append(f"  stored as   {_stored(found)}")
     if found.get("packed_gru_weights"):
@@ -276,8 +278,8 @@ def _notes(found: dict[str, Any]) -> list[str]:
     if found["suggested_layers"]:
         call = f"  fastgru.load({json.dumps(found['path'])}, {found['suggested_layers']})"
         option = f"  --layers {shlex.quote(found['suggested_layers'].removeprefix('layers='))}"
-        lines += ["", "The file does not say in which order its layers run. If this is it, load it by", call]
-        lines += ["and on the command line by", option]
+        lines += ["", "The file does not say in which order its layers run, nor what runs at each ...; say it in", call]
+        lines += ["and on the command line in", option]
     elif found["advice"]:
         lines += [""]
     compare = [_COMPARE] if found["suggested_layers"] or found["advice"] else []
@@ -293,7 +295,7 @@ def _loads_as(found: dict[str, Any]) -> str:
     if found["suggested_layers"]:
         return "Model, once its layers are named"
     if found["advice"]:
-        return f"Model, once its layers are named: {_without_path(found['problem'], found)}"
+        return f"nothing by itself: {_without_path(found['problem'], found)}"
     return f"nothing: {_without_path(found['problem'], found)}"
 
 

@@ -150,7 +150,7 @@ def test_config_prints_the_configuration(capsys: pytest.CaptureFixture[str]) -> 
 def test_inspect_says_what_is_there_and_how_to_load_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", DIGITS]) == 0
     out = capsys.readouterr().out
-    for words in ("PyTorch", "14,858 in 2 layers", "8 -> 64", "reset after", 'layers=["gru", fastgru.Last(), "fc"]'):
+    for words in ("PyTorch", "14,858 in 2 layers", "8 -> 64", "reset after", 'layers=["gru", ..., "fc", ...]'):
         assert words in out
 
 
@@ -194,7 +194,7 @@ def test_inspect_says_why_a_keras_file_is_refused_once(
     config = {"class_name": model_class, "config": {"layers": [layer]}}
     tensors = {"layers/lstm/cell/vars/0": np.zeros((4, 12), "f4")}
     given = Checkpoint("some.keras", "keras", tensors, config, {"keras_version": "3.15.1"})
-    monkeypatch.setattr("fastgru.checkpoint.read", lambda path: given)
+    monkeypatch.setattr("fastgru.checkpoint.read", lambda path, part=None: given)
     assert main(["inspect", "some.keras"]) == 0
     out = capsys.readouterr().out
     assert out.count("supported are") == 1
@@ -206,14 +206,23 @@ def test_what_inspect_suggests_can_be_pasted(tmp_path: Path, capsys: pytest.Capt
     main(["inspect", DIGITS])
     [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  --layers ")]
     np.save(tmp_path / "x.npy", np.zeros((2, 3, 8), np.float32))
-    assert main(["run", DIGITS, str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy"), *shlex.split(line)]) == 0
+    run = ["run", DIGITS, str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy")]
+    assert main([*run, *shlex.split(line)]) == 1  # and asks for what the file does not say
+    assert "layers= has ... behind 'gru' and before 'fc'" in capsys.readouterr().err
+    filled = line.replace("...", "fastgru.Last()", 1).replace(", ...", "")
+    assert main([*run, *shlex.split(filled)]) == 0
 
 
 def test_inspect_explains_the_layer_it_suggests(capsys: pytest.CaptureFixture[str]) -> None:
     main(["inspect", DIGITS])
     out = capsys.readouterr().out
-    assert "FinalState() the final states of both directions; leave it out for" in out
-    assert "fastgru verify with --layers, --data x.npy and --expected y.npy tells whether that gives" in out
+    for words in (
+        "Replace each ... by",
+        "fastgru.FinalState() the final states of both directions",
+        "Activation('relu')",
+        "fastgru verify with --layers, --data x.npy and --expected y.npy tells whether that gives",
+    ):
+        assert words in out
 
 
 def test_a_name_in_a_file_cannot_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -853,7 +862,7 @@ def test_a_difference_is_seen_and_is_exit_code_1(
     assert conversion.largest_difference(one, one, x) == 0
     assert conversion.largest_difference(one, other, x) > 0.01
     models = iter([one, other])
-    monkeypatch.setattr(conversion, "load", lambda path, layers=None, strict=True: next(models))
+    monkeypatch.setattr(conversion, "load", lambda path, layers=None, strict=True, part=None: next(models))
     assert main(["convert", gru_file, str(tmp_path / "out.safetensors")]) == 1
     assert "Largest difference" in capsys.readouterr().out
 

@@ -29,6 +29,7 @@ class OpenedFile(Fields):
     file: BufferedReader
     size: int
     head: bytes
+    part: str | None = None  # which of several state dicts is asked for
 
     @property
     def is_zip(self) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..spec import (
     Activation,
+    BatchNormalization,
     Conv1D,
     Dense,
     Edge,
@@ -69,8 +70,16 @@ def facts_of(layer: Layer) -> dict[str, Any]:
         options = {"activation": layer.name, **_options_of(layer)}
     sizes = _SIZES[type(layer)](layer) if type(layer) in _SIZES else _own_sizes(layer)
     kind = "RMSNormalization" if isinstance(layer, LayerNormalization) and layer.rms else type(layer).__name__
-    parameters = sum(array.size for array in arrays.values())
+    parameters = sum(array.size for array in _not_made(layer, arrays))
     return {"kind": kind, "sizes": sizes, "options": options, "parameters": int(parameters)}
+
+
+def _not_made(layer: Layer, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """The arrays that are parameters: of a scale and an offset in the model's code not its numbers, nor 0 and 1."""
+    made = isinstance(layer, BatchNormalization) and layer.epsilon == 0 and not layer.mean.any()
+    if made and (arrays["variance"] == 1).all():
+        return [arrays[name] for name in ("gamma", "beta") if name in arrays and np.ptp(arrays[name])]
+    return list(arrays.values())
 
 
 def _nodes(spec: ModelSpec, signals: Mapping[tuple[str, int], Signal], met: dict[int, str]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from ..spec.gru import check_gru
 from ..stored import precision_of
 from . import keras
 from .described_layers import facts_of, flow_of, layers_of, plain
-from .outline import outlined
+from .outline import classes_of, outlined
 from .part import FilePart
 from .resolve import examined
 from .tensors import listed
@@ -57,8 +57,9 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         * ``stored``: how many tensors the file has of each type, such as ``{"int8": 2, "float32": 2}``;
           ``stored_precision``: what ``load(path, precision="stored")`` computes in, or None where that needs more;
         * ``loads_as``: ``"GRU"``, ``"Model"`` or None; ``problem``: the first line of why ``load(path)`` would fail, or
-          None; ``suggested_layers``: a ``layers=[...]`` to paste, that loads a file without an order, or None;
-          ``advice``: sentences on what such a file does not say, and how to say it;
+          None; ``suggested_layers``: a ``layers=[...]`` to start from, with ``...`` where the file does not say what
+          runs, or None; ``advice``: sentences on what such a file does not say, and how to say it;
+        * ``classes``: of a whole module, those that are not PyTorch's, by the path of the module in it;
         * ``inputs``: ``name``, ``shape`` without the batch axis and None for any size, ``integers``; ``outputs``:
           ``from``, a layer or an input, ``index``, which of its outputs, and ``shape``; both empty where it cannot be
           loaded;
@@ -85,7 +86,7 @@ def described(checkpoint: Checkpoint) -> tuple[dict[str, Any], list[GRUSpec | Mo
         if isinstance(spec, GRUSpec) and [part.kind for part in parts] not in (["GRU"], ["GRUCell"]):
             parts = [FilePart("", "GRU", GRULayer(spec))]
         if spec is None:
-            taken = {name for part in parts if part.problem is None for name in part.tensors}
+            taken = {name for part in parts if part.problem is None or part.is_open for name in part.tensors}
             unused = [name for name in checkpoint if name not in taken]
         layers = [_layer(part) for part in parts]
         models = [gru for part in parts for gru in _grus(part)]
@@ -109,6 +110,7 @@ def described(checkpoint: Checkpoint) -> tuple[dict[str, Any], list[GRUSpec | Mo
         "problem": problem,
         "suggested_layers": suggestion if spec is None else None,
         "advice": advice,
+        "classes": classes_of(checkpoint),
         **({"inputs": [], "outputs": []} if spec is None else flow_of(spec)),
         "layers": layers,
         "parameters": sum(layer["parameters"] for layer in layers),
@@ -140,7 +142,7 @@ def _outcome(checkpoint: Checkpoint) -> tuple[GRUSpec | ModelSpec | None, list[s
 
 
 # By the list of layers and by the suggestion.
-_SAID_ELSEWHERE = ("It holds:", "  ", "Name the layers in the order in which they run, for")
+_SAID_ELSEWHERE = ("It holds:", "  ", "Name the layers in the order in which they run, for", "If it is a chain, name")
 
 
 def _layer(part: FilePart) -> dict[str, Any]:

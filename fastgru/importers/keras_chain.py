@@ -15,8 +15,8 @@ import numpy as np
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
-from ..spec import FinalState, GRUSpec, Last, Layer, ModelSpec, sequential, validate
-from .chain import CHOICE, LayerItem
+from ..spec import GRUSpec, Layer, ModelSpec, sequential, validate
+from .chain import CHOICE, LayerItem, question, refuse_blank
 from .keras_config import Entry, number_of, snake_case
 from .keras_layers import make
 from .keras_modules import Module, modules_of
@@ -71,29 +71,26 @@ def spec_from(
     if not grus:
         raise CheckpointError(f"{where}: holds no GRU that can be told by its weights' shapes\n{found}")
     line = suggest(checkpoint, tensors)
-    example = f", for example\n  {line}\n{CHOICE}.\n" if line else ". "
+    blanks = "Replace each ... by what the model runs there, or take it out if that is nothing"
+    example = f", for example\n  {line}\n{blanks}.\n" if line else ". "
     raise CheckpointError(
         f"{where}: holds weights and not the order of its layers: {listed(modules, 8)}\n{found}\n"
         f"Name the layers in the order in which they run{example}"
-        "Layers without weights and activations are not in the file: add them, as fastgru.Activation('relu') or "
-        "fastgru.Named('dense', activation='relu'); check=(x, y) compares the result with what Keras gave"
+        "Layers without weights and activations are not in the file: add them, also as "
+        f"fastgru.Named('dense', activation='relu'). {CHOICE}"
     )
 
 
 def suggest(checkpoint: Checkpoint, tensors: Mapping[str, np.ndarray]) -> str:
-    """The ``layers=[...]`` to start from; empty where no order of the layers runs."""
+    """The ``layers=[...]`` to start from, with ``...`` wherever the file says nothing; empty where no order runs."""
     modules = modules_of(checkpoint, tensors)
     if any(not module.kind for module in modules.values()):
         return ""
     by_kind = sorted(modules.values(), key=lambda module: _ORDER.index(module.kind))
     for order in (list(modules.values()), by_kind):
         items: list[LayerItem] = [module.name for module in order]
-        last = max((place for place, module in enumerate(order) if module.kind in _GRUS), default=len(order))
-        if any(module.kind in ("Dense", "Matrix") for module in order[last + 1 :]):
-            items.insert(last + 1, FinalState() if order[last].kind == "Bidirectional" else Last())
         if len(items) > _MOST_TRIED or _runs(checkpoint, tensors, items):
-            written = (f"fastgru.{item}" if isinstance(item, Layer) else json.dumps(item) for item in items)
-            return f"layers=[{', '.join(written)}]"
+            return f"layers=[{', '.join(f'{json.dumps(item)}, ...' for item in items)}]"
     return ""
 
 
@@ -157,8 +154,12 @@ class _Chain:
     def _check(self, items: Sequence[object], place: int) -> None:
         """Raise unless an element of ``layers=`` is a layer or names one that can be loaded."""
         item = items[place]
+        if item is ...:
+            raise CheckpointError(f"{self.where}: {question(items, place)}")
         if isinstance(item, Layer):
             return
+        if isinstance(item, Named):
+            refuse_blank(item, self.where)
         if not isinstance(item, (str, Named)):
             hint = f"; write {item.__name__}()" if isinstance(item, type) and issubclass(item, Layer) else ""
             raise DTypeError(f"layers= holds {item!r}, wanted layer names and layers such as fastgru.Last(){hint}")
@@ -190,7 +191,7 @@ class _Chain:
         assert isinstance(item, (str, Named))
         module = self._module(item)
         assert module is not None
-        if isinstance(item, Named) and item.kind:
+        if isinstance(item, Named) and isinstance(item.kind, str):
             return _OF_TORCH.get(item.kind, item.kind)
         if module.kind != "Matrix":
             return module.kind

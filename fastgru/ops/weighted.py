@@ -9,14 +9,22 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..engine.affine import Affine
-from ..errors import ShapeError
+from ..errors import ShapeError, UnsupportedModelError
 from ..gru import kernel_table
-from ..spec import BatchNormalization, Conv1D, Dense, Embedding, LayerNormalization, PReLU
+from ..spec import BatchNormalization, Conv1D, Dense, Embedding, GroupNormalization, LayerNormalization, PReLU
 from ..spec.windows import padding_of, windows
 from .elementwise import activate
 from .value import Array, Context, Runner, Value, each_step
 
-__all__ = ["batch_normalization", "conv1d", "dense", "embedding", "layer_normalization", "prelu"]
+__all__ = [
+    "batch_normalization",
+    "conv1d",
+    "dense",
+    "embedding",
+    "group_normalization",
+    "layer_normalization",
+    "prelu",
+]
 
 WINDOWS_BYTES = 8 << 20  # of windows copied at a time
 
@@ -175,3 +183,31 @@ def layer_normalization(layer: LayerNormalization, context: Context) -> Runner:
         return [made]
 
     return Runner(run, (lambda inputs: function(inputs[0])) if layer.axes == (-1,) else None)
+
+
+def group_normalization(layer: GroupNormalization, context: Context) -> Runner:
+    """(x - mean) / sqrt(variance + epsilon) gamma + beta, with mean and variance in float64 over a row's group.
+
+    A group's numbers lie in one piece when they are summed, so that a row's bits do not depend on the batch it is in.
+    """
+    gamma, beta = layer.gamma.astype(np.float64), layer.beta.astype(np.float64)
+
+    def function(x: Array) -> Array:
+        if x.shape[-1] != len(gamma):
+            raise ShapeError(f"{context.where}: got {x.shape[-1]} features, wanted {len(gamma)}")
+        batch, steps, size = len(x), x.shape[1] if x.ndim > 2 else 1, len(gamma) // layer.groups
+        grouped = x.astype(np.float64).reshape(batch, steps, layer.groups, size).transpose(0, 2, 1, 3)
+        wide = np.ascontiguousarray(grouped).reshape(batch, layer.groups, steps * size)
+        wide = wide - wide.mean(axis=-1, keepdims=True)
+        wide = wide / np.sqrt(np.mean(wide * wide, axis=-1, keepdims=True) + layer.epsilon)
+        back = wide.reshape(batch, layer.groups, steps, size).transpose(0, 2, 1, 3).reshape(x.shape)
+        return np.asarray(back * gamma + beta, context.dtype)
+
+    def run(values: list[Value]) -> list[Value]:
+        value = values[0]
+        if value.array.ndim > 2 and value.mask is not None:
+            raise UnsupportedModelError(f"{context.where}: it normalises over all steps, and some of them are masked")
+        x = value.without_lengths(context.where) if value.array.ndim > 2 else value.array
+        return [value.of(function(x))]
+
+    return Runner(run)

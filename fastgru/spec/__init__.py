@@ -45,12 +45,21 @@ if TYPE_CHECKING:
     )
     from .record import Record, owned
     from .signal import Signal
-    from .weighted import BatchNormalization, Conv1D, Dense, Embedding, LayerNormalization, PReLU
+    from .weighted import (
+        BatchNormalization,
+        Conv1D,
+        Dense,
+        Embedding,
+        GroupNormalization,
+        LayerNormalization,
+        PReLU,
+    )
 
 __all__ = [
     "ACTIVATIONS", "GATE_ACTIVATIONS", "MERGES", "Activation", "Add", "Average", "AveragePooling1D",
     "BatchNormalization", "Concatenate", "Conv1D", "Cropping1D", "Dense", "Dropout", "Edge", "Embedding", "FinalState",
-    "Flatten", "GRULayer", "GRUSpec", "GRUWeights", "Input", "Last", "Layer", "LayerNormalization", "MaskOf", "Masking",
+    "Flatten", "GRULayer", "GRUSpec", "GRUWeights", "GroupNormalization", "Input", "Last", "Layer",
+    "LayerNormalization", "MaskOf", "Masking",
     "Max", "MaxPooling1D", "Maximum", "Mean", "Minimum", "ModelSpec", "Multiply", "Node", "NotEqual", "PReLU",
     "Permute", "Record", "RepeatVector", "Reshape", "Reverse", "Select", "Signal", "Slice", "Subtract", "Sum",
     "TimeDistributed", "Unmasked", "UpSampling1D", "ZeroPadding1D", "edge_of", "owned", "sequential", "signals_of",
@@ -66,7 +75,7 @@ _PLACES = {
     "Sum Unmasked UpSampling1D ZeroPadding1D",
     ".record": "Record owned",
     ".signal": "Signal",
-    ".weighted": "BatchNormalization Conv1D Dense Embedding LayerNormalization PReLU",
+    ".weighted": "BatchNormalization Conv1D Dense Embedding GroupNormalization LayerNormalization PReLU",
 }
 
 if not TYPE_CHECKING:

@@ -236,12 +236,19 @@ def test_a_layer_that_is_not_supported_is_named_with_what_it_looks_like():
 def test_a_file_of_several_layers_shows_the_line_to_paste():
     with pytest.raises(CheckpointError) as caught:
         spec_of(chain())
-    line = 'layers=["embedding", "gru", fastgru.Last(), "dense"]'
+    line = 'layers=["embedding", ..., "gru", ..., "dense", ...]'
     assert line in str(caught.value) and '"gru": GRU (4, 9), (3, 9), (2, 9)' in str(caught.value)
-    assert spec_of(chain(), layers=eval(line.removeprefix("layers="))).nodes
+    pasted = eval(line.removeprefix("layers="))
+    while ... in pasted:
+        with pytest.raises(CheckpointError, match=r"layers= has \.\.\. behind .*the file does not say what runs there"):
+            spec_of(chain(), layers=pasted)
+        pasted.remove(...)
+    assert spec_of(chain(), layers=pasted).nodes
+    with pytest.raises(CheckpointError, match=r"activation=\.\.\.\): the file does not say the activation of 'dense'"):
+        spec_of(chain(), layers=["embedding", "gru", fastgru.Named("dense", activation=...)])
     assert describe(chain())["suggested_layers"] == line
     two = groups(bidirectional__forward_layer__cell=GRU, bidirectional__backward_layer__cell=GRU, dense=[array(6, 2)])
-    assert describe(two)["suggested_layers"] == 'layers=["bidirectional", fastgru.FinalState(), "dense"]'
+    assert describe(two)["suggested_layers"] == 'layers=["bidirectional", ..., "dense", ...]'
 
 
 def test_nothing_is_suggested_that_does_not_run():

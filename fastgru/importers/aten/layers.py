@@ -269,6 +269,11 @@ def batch_norm(b: Builder, input: Any, weight: Any, bias: Any, running_mean: Any
                training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
                cudnn_enabled: bool = True) -> Array:  # fmt: skip
     """Along PyTorch's axis 1, with the statistics of the training."""
+    if training and running_mean is None:
+        raise b.error(
+            "has no running_mean (track_running_stats=False), so what it computes for one row depends on the other "
+            "rows of the batch; give it statistics (track_running_stats=True, and the training data once in train mode)"
+        )
     if training:
         raise b.error("is in training mode; call model.eval() before the model is exported")
     x = b.array(input)
