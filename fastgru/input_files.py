@@ -85,7 +85,7 @@ def _read(path: str) -> Array | dict[str, Array]:
             return found
         with found:
             return dict(found)
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except Exception as error:  # the readers of headers and zips let through whatever their parsing raises
         reason = str(error).partition("\n")[0]

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DTypeError, ShapeError
+from .origin import raised_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +79,9 @@ def _cgroup_quota(root: Path | None = None, own: Path | None = None) -> float | 
     own = own or Path("/proc/self/cgroup")
     try:
         lines = own.read_text().splitlines()
-    except OSError:
+    except OSError as error:
+        if not raised_in(error, "pathlib"):
+            raise
         return None
     quotas = []
     for line in lines:
@@ -109,7 +112,9 @@ def _quota_of(folder: Path) -> float | None:
             quota = (folder / "cpu.cfs_quota_us").read_text()
             period = (folder / "cpu.cfs_period_us").read_text()
         return None if quota == "max" or int(quota) <= 0 else int(quota) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):
+    except (OSError, ValueError, ZeroDivisionError) as error:
+        if not raised_in(error, "fastgru", "pathlib", "codecs"):
+            raise
         return None
 
 

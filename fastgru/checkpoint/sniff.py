@@ -64,8 +64,6 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         There is no such file, or it is damaged, hostile or not a checkpoint.
     UnsupportedModelError
         It is a known kind of model file that is not read; the message says what to do.
-    MissingDependencyError
-        A library that this format needs is not installed.
 
     Examples
     --------

@@ -85,6 +85,18 @@ cdef void thread_of_run(void *what, int thread, int threads) noexcept nogil:
         share += threads
 
 
+cdef int enter_with(int threads) except -1:
+    """``enter`` with as many threads as BLAS has buffers for: all, or one."""
+    if threads > 1:
+        try:
+            enter(threads)
+            return threads
+        except MemoryError:
+            pass
+    enter(1)
+    return 1
+
+
 cdef inline real activated(int activation, real x) noexcept nogil:
     if activation == TANH:
         return tanhf(x) if real is float else tanh(x)
@@ -167,7 +179,7 @@ cdef class BlasPlan:
         cdef const Py_ssize_t[::1] row_order, row_lengths
         cdef Py_ssize_t threads = shares.shape[0] - 1, thread, rows_of_share = 0, space_size
         cdef char[::1] space, weights
-        cdef int came
+        cdef int entered, came
         cdef Call call
         cdef Run run
         x = np.asarray(x)
@@ -209,12 +221,12 @@ cdef class BlasPlan:
         weights = self.pointers()
         single_threaded_blas.wait_for_fork()
         run = Run(<void *>self, &call, <const Weights *>&weights[0], &shares[0], threads, &space[0], space_size)
-        enter(<int>threads)
+        entered = enter_with(<int>threads)
         try:
             with nogil:
-                came = in_parallel(<int>threads, thread_of_run, &run)
+                came = in_parallel(entered, thread_of_run, &run)
         finally:
-            leave(<int>threads)
+            leave(entered)
         check_came(came, <int>threads)
         return y, h
 
