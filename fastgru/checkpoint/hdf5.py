@@ -29,7 +29,7 @@ LAYOUT_BITS = 0xFFFFFF & ~0x0E  # all but how a float is padded, which has no pa
 # A type by its size in bytes and its first bit, its bits, the place and the bits of its exponent and of its mantissa,
 # and its bias. bfloat16 is read as whole numbers, which are the upper halves of float32.
 BFLOAT16 = "u2"
-FLOATS = {
+FLOATS: dict[tuple[int, ...], str] = {
     (2, 0, 16, 10, 5, 0, 10, 15): "f2",
     (4, 0, 32, 23, 8, 0, 23, 127): "f4",
     (8, 0, 64, 52, 11, 0, 52, 1023): "f8",
