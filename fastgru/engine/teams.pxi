@@ -20,7 +20,7 @@ cdef int in_parallel(int threads, Work work, void *what) noexcept nogil:
 
 
 cdef int check_came(int came, int wanted) except -1:
-    if came < wanted:
+    if came < wanted and THREADS != "none":
         from fastgru.threads import warn_of_few
 
         warn_of_few(came, wanted)
