@@ -101,16 +101,24 @@ cdef void *address(library, str name) except NULL:
 
 
 cdef int reserve(int threads) except -1:
-    """A buffer for each of ``threads`` more threads, in every library: made, and given back to it for them."""
-    cdef Py_ssize_t total = using + threads, count
+    """A buffer for each of ``threads`` more threads, in every library: made, and given back to it for them.
+
+    None is made if there is no room for all: a library keeps what it has.
+    """
+    cdef Py_ssize_t total = using + threads, missing = 0, count
     cdef int i
+    for i in range(libraries):
+        if allocates[i] != NULL and buffers[i] < total:
+            missing += total - max(buffers[i] - using, 0)       # those inside may have all that there are
+    if missing == 0:
+        return 0
+    if total > MAX_BUFFERS or not has_room(missing * (BUFFER_MIB << 20)):
+        raise no_room(total)
     for i in range(libraries):
         if allocates[i] == NULL or buffers[i] >= total:
             continue
         count = 0
-        while count < min(total, <Py_ssize_t>MAX_BUFFERS):
-            if count >= buffers[i] - using and not has_room(BUFFER_MIB << 20):  # those inside may have all that there are
-                break
+        while count < total:
             held[count] = allocates[i](0)
             if held[count] == NULL:
                 break
@@ -120,9 +128,13 @@ cdef int reserve(int threads) except -1:
             count -= 1
             releases[i](held[count])
         if buffers[i] < total:
-            raise MemoryError(f"BLAS needs {BUFFER_MIB} MiB for each of {total} threads; there is too little "
-                              "memory or address space")
+            raise no_room(total)
     return 0
+
+
+cdef no_room(Py_ssize_t threads):
+    return MemoryError(f"BLAS needs {BUFFER_MIB} MiB for each of {threads} threads; there is too little memory or "
+                       "address space")
 
 
 def wait_for_fork():
