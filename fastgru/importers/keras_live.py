@@ -74,7 +74,8 @@ def _described(model: Any, kind: str) -> dict[str, Any]:
     try:
         config = json.loads(model.to_json())
     except Exception as error:
-        if not raised_in(error, "keras", "tf_keras", "tensorflow", "json"):  # but in a class of the user's own
+        known = raised_in(error, "keras", "tf_keras", "tensorflow", "json")
+        if not known and type(error) is not NotImplementedError:  # which is how a class of the user's own says it
             raise
         raise UnsupportedModelError(
             f"{kind}: the model cannot describe itself ({str(error)[:200]}); supported are Sequential and functional "
