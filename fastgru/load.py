@@ -132,8 +132,6 @@ def load(
     UnsupportedModelError
         A layer or an option is not supported; the message names it and where it is. So is a weight that has no float16
         or no int8.
-    MissingDependencyError
-        A Keras file and no h5py.
 
     Notes
     -----

@@ -904,7 +904,7 @@ def test_closed_outputs_are_no_error(images: str, tmp_path: Path) -> None:
 
 # What an installer writes for the command that pyproject.toml names.
 SCRIPT = """import sys
-from fastgru.cli import main
+from fastgru_command import main
 if __name__ == "__main__":
     sys.exit(main())
 """
@@ -983,6 +983,31 @@ def test_ctrl_c_stays_an_exception_in_programs_that_import_the_package(way: str,
     (tmp_path / "own" / "__main__.py").write_text("")
     arguments = ["-m", "own", "fastgru", "-m"] if way == "module" else ["-c", own, "fastgru"]
     done = interrupted(arguments, "numpy", True, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "held\n", "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there a signal sent to a process ends it")
+@pytest.mark.parametrize("name", ["fastgru", "fastgru.exe", "other"])
+def test_a_users_own_program_of_any_name_keeps_its_signals(name: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()  # or the program itself would be what it imports
+    script = tmp_path / "folder" / name
+    script.write_text(
+        "import os, signal\n"
+        "before = {number: signal.getsignal(number) for number in signal.valid_signals()}\n"
+        "import fastgru\n"
+        "assert before == {number: signal.getsignal(number) for number in signal.valid_signals()}\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt:\n    print('held')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "held\n", "")
 
 

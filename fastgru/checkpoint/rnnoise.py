@@ -11,6 +11,7 @@ import re
 import numpy as np
 
 from ..errors import CheckpointError, UnsupportedModelError
+from ..origin import raised_in
 from .contents import Checkpoint
 from .opened import OpenedFile
 from .signatures import RNNOISE
@@ -102,7 +103,9 @@ class _Numbers:
         self._place += count
         try:
             values = [int(word) if len(word) <= 4 else 1 << 30 for word in words]
-        except ValueError:
+        except ValueError as error:
+            if not raised_in(error, "fastgru"):
+                raise
             raise CheckpointError(f"{self._where}: {what} is not made of whole numbers; the file is damaged") from None
         if min(values) < -128 or max(values) > 127:
             raise CheckpointError(f"{self._where}: {what} has numbers outside of -128 to 127; the file is damaged")

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import CheckpointError
 from ..fields import Fields
+from ..origin import raised_in
 from .contents import Checkpoint
 from .int8_rows import STEPS, check_form, check_steps, multiplied
 from .opened import OpenedFile
@@ -164,4 +165,6 @@ def _reshaped(flat: np.ndarray, shape: tuple[int, ...], place: str) -> np.ndarra
     try:
         return flat.reshape(shape)
     except (ValueError, OverflowError) as error:  # an empty tensor with sizes that NumPy cannot hold
+        if not raised_in(error, "fastgru"):
+            raise
         raise CheckpointError(f"{place}: NumPy cannot hold the shape {str(shape)[:80]} ({error})") from None

@@ -65,8 +65,6 @@ def read(path: str | os.PathLike[str], part: str | None = None) -> Checkpoint:
         There is no such file or no such part, or the file is damaged, hostile or not a checkpoint.
     UnsupportedModelError
         It is a known kind of model file or folder that is not read; the message says what to do.
-    MissingDependencyError
-        A library that this format needs is not installed.
 
     Examples
     --------

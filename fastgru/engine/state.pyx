@@ -3,7 +3,7 @@
 Everything a step needs is allocated with the ``State``, so that a step itself allocates nothing but its output, and
 not even that with ``out``. A state belongs to one caller at a time.
 
-Where a step has much work, a team of threads computes it, each a slice of the units. OpenMP's threads stay awake for a
+Where a step has much work, a team of threads computes it, each a slice of the units. The threads stay awake for a
 while after a step, and are with the next within 1 us; asleep they would take 30 to 60 us to come, longer than a step of
 256 units takes one thread. So the first step after a pause is always computed alone.
 """

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import DTypeError, UnsupportedModelError
+from ..origin import raised_in
 from ..spec import GRUSpec, ModelSpec
 from .lone_gru import lone_gru
 
@@ -72,7 +73,10 @@ def only_gru(model: object, spec: GRUSpec | ModelSpec) -> GRUSpec | None:
 def _described(model: Any, kind: str) -> dict[str, Any]:
     try:
         config = json.loads(model.to_json())
-    except Exception as error:  # a class of the user's own raises what it likes
+    except Exception as error:
+        known = raised_in(error, "keras", "tf_keras", "tensorflow", "json")
+        if not known and type(error) is not NotImplementedError:  # which is how a class of the user's own says it
+            raise
         raise UnsupportedModelError(
             f"{kind}: the model cannot describe itself ({str(error)[:200]}); supported are Sequential and functional "
             "models"

@@ -17,6 +17,7 @@ from ..checkpoint.contents import Checkpoint
 from ..checkpoint.parts import check_part, listed_parts, part_of
 from ..checkpoint.torch_modules import COMPILED, HOOKS, MAX_DEPTH, MAX_MODULES, WRAPPERS, plain_options
 from ..errors import CheckpointError, DTypeError
+from ..origin import raised_in
 
 __all__ = ["checkpoint_of", "contents_of"]
 
@@ -72,6 +73,8 @@ def _saved(module: Any) -> Checkpoint:
         try:
             module.save(path)
         except Exception as error:  # as for one that was deleted in part
+            if isinstance(error, MemoryError) or not raised_in(error, "fastgru", "torch"):
+                raise
             raise DTypeError(f"{type(module).__name__}: it cannot save itself: {error}") from error
         return read(path)
 
@@ -207,4 +210,6 @@ def _array(name: str, value: Any, stored: dict[str, str]) -> np.ndarray:
             stored[name] = _QUANTISED.get(kind, kind)
         return array.astype(np.float32) if array.dtype.name in _NARROW else array
     except _CONVERSION_ERRORS as error:
+        if not raised_in(error, "fastgru", "torch", "numpy"):
+            raise
         raise DTypeError(f"{name!r} is {type(value).__name__}, wanted a tensor or an array: {error}") from error

@@ -11,6 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ..errors import ShapeError
+from ..origin import raised_in
 from ..spec import (
     Concatenate,
     Cropping1D,
@@ -236,7 +237,9 @@ def merging(
         def fitting(function: Callable[[list[Array]], Array], arrays: list[Array]) -> Array:
             try:
                 return function(arrays)
-            except ValueError:
+            except ValueError as error:
+                if not raised_in(error, "fastgru", "numpy"):
+                    raise
                 shapes = ", ".join(str(array.shape) for array in arrays)
                 raise ShapeError(f"{context.where}: its inputs have shapes {shapes}, which do not fit") from None
 
@@ -296,7 +299,9 @@ def concatenate(layer: Concatenate, context: Context) -> Runner:
     def joined(arrays: list[Array]) -> Array:
         try:
             return np.concatenate(arrays, axis=layer.axis)
-        except ValueError:
+        except ValueError as error:
+            if not raised_in(error, "fastgru", "numpy"):
+                raise
             shapes = ", ".join(str(array.shape) for array in arrays)
             raise ShapeError(f"{context.where}: its inputs have shapes {shapes}, which do not fit") from None
 

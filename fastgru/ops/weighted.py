@@ -9,6 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..engine.affine import Affine
+from ..engine.single_threaded_blas import product as blas_product
 from ..errors import ShapeError, UnsupportedModelError
 from ..gru import kernel_table
 from ..spec import BatchNormalization, Conv1D, Dense, Embedding, GroupNormalization, LayerNormalization, PReLU
@@ -49,7 +50,7 @@ def affine(weight: Array, bias: Array | None, context: Context) -> Callable[[Arr
         if x.shape[-1] != inputs:
             raise ShapeError(f"{where}: got {x.shape[-1]} features, wanted {inputs}")
         if packed is None:
-            return np.asarray(x @ matrix.T + offset, dtype)
+            return np.asarray(blas_product(x, matrix.T) + offset, dtype)
         flat = np.ascontiguousarray(x, dtype=np.float32).reshape(-1, inputs)
         return np.asarray(packed(flat)).reshape(*x.shape[:-1], outputs)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+from ...origin import raised_in
 from ...spec import Max, Mean
 from . import elementwise, joins, layers, shapes
 from .builder import Builder
@@ -231,6 +232,8 @@ def _operands(builder: Builder, row: Row, args: Sequence[Any], named: Mapping[st
     values = {row.parameters[key]: value for key, value in {**operands, **given}.items()}
     try:
         _signature(row.function).bind(builder, **values)
-    except TypeError:
+    except TypeError as error:
+        if not raised_in(error, "fastgru", "inspect"):
+            raise
         raise builder.error(f"it lacks one of its operands {', '.join(row.parameters)}") from None
     return values
