@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError, FastGRUError, MissingDependencyError
+from ..sealed import sealed
 from .hdf5_structure import Node, Structure
 from .text import shown
 
@@ -116,9 +117,7 @@ class _Reader:
         elif not array.dtype.isnative:  # in place, to need no second copy
             array = array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
         wide = np.float64 if array.dtype.itemsize == 8 else np.float32
-        array = array.astype(wide, order="C", copy=False)
-        array.flags.writeable = False
-        return array
+        return sealed(array.astype(wide, order="C", copy=False))
 
     def checked_shape(self, path: str, dataset: Any, size: int) -> tuple[int, ...]:
         """The shape, once all of its bytes are known to lie in this file as they are."""

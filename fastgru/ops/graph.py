@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..spec import ModelSpec, edge_of
-from .value import Context, Runner, Value
+from .value import Context, Runner, Value, same_lengths
 
 __all__ = ["Graph"]
 
@@ -44,13 +44,18 @@ class Graph:
         for node, runner, done in zip(self.spec.nodes, self.runners, self.done, strict=True):
             given = [values[edge_of(edge)] for edge in node.inputs]
             if node.mask is not None:
-                mask = values[edge_of(node.mask)]
-                got, wanted = mask.array.shape, given[0].array.shape[:2]
-                if got != wanted:
-                    raise ShapeError(f"layer {node.name!r}: got a mask of shape {got}, wanted {wanted}")
-                given[0] = Value(given[0].array, given[0].lengths, mask.array.astype(bool))
+                given[0] = _masked(given[0], values[edge_of(node.mask)], f"layer {node.name!r}")
             for index, made in enumerate(runner.run(given)):
                 values[node.name, index] = made
             for edge in done:
                 del values[edge]
         return [values[edge_of(edge)] for edge in self.spec.outputs]
+
+
+def _masked(value: Value, mask: Value, where: str) -> Value:
+    """The same value under another mask."""
+    got, wanted = mask.array.shape, value.array.shape[:2]
+    if got != wanted:
+        raise ShapeError(f"{where}: got a mask of shape {got}, wanted {wanted}")
+    lengths = same_lengths([value, mask], f"{where}: its mask")
+    return Value(value.array, lengths, mask.array.astype(bool), value.final)

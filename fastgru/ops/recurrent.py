@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UnsupportedModelError
+from ..errors import ShapeError, UnsupportedModelError
 from ..gru import GRU
 from ..spec import GRULayer, GRUSpec, Reverse
 from .value import Array, Context, Runner, Value
@@ -30,7 +30,7 @@ def gru_layer(layer: GRULayer, context: Context) -> Runner:
         states: list[Array] = []
         for place, gru in enumerate(stacks):
             count = gru.num_layers * directions
-            h0 = np.stack([each.array for each in values[1 + first : 1 + first + count]]) if len(values) > 1 else None
+            h0 = first_states(values[1 + first : 1 + first + count], gru, context.where)
             sequences = layer.return_sequences or place < len(stacks) - 1
             y, h = gru._run(x, h0, steps.lengths, sequences=sequences)
             if steps.empty is not None:
@@ -54,6 +54,17 @@ def gru_layer(layer: GRULayer, context: Context) -> Runner:
     causal = directions == 1 and not layer.go_backwards and len(stacks) == 1 and not layer.return_state
     nbytes = sum(gru.nbytes for gru in stacks)
     return Runner(run, (lambda inputs: inputs[0]) if causal else None, stacks[0] if causal else None, nbytes)
+
+
+def first_states(values: list[Value], gru: GRU, where: str) -> Array | None:
+    """(layers * directions, batch, hidden), or None where no states are given."""
+    if not values:
+        return None
+    arrays = [value.without_lengths(where) for value in values]
+    for array in arrays:
+        if array.shape[1:] != (gru.hidden_size,):
+            raise ShapeError(f"{where}: got an initial state {array.shape[1:]} a row, wanted ({gru.hidden_size},)")
+    return np.stack(arrays)
 
 
 def _made(spec: GRUSpec, place: str, context: Context) -> GRU:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial, reduce
 from typing import Any
@@ -156,26 +157,27 @@ def up_sampling(layer: UpSampling1D, context: Context) -> Runner:
 
 
 def repeat_vector(layer: RepeatVector, context: Context) -> Runner:
-    return Runner(lambda values: [Value(np.repeat(values[0].array[:, None], layer.n, axis=1))])
+    return Runner(lambda values: [Value(np.repeat(values[0].without_lengths(context.where)[:, None], layer.n, axis=1))])
 
 
 def flatten(layer: Flatten, context: Context) -> Runner:
-    def run(values: list[Value]) -> list[Value]:
-        array = values[0].without_lengths(context.where)
-        return [Value(np.ascontiguousarray(array).reshape(len(array), int(np.prod(array.shape[1:]))))]
-
-    return Runner(run)
+    return reshape(Reshape((-1,)), context)
 
 
 def reshape(layer: Reshape, context: Context) -> Runner:
+    known = math.prod(size for size in layer.shape if size != -1)
+    within = math.prod(layer.shape[1:])  # of a step, unless a later size is -1
+
     def run(values: list[Value]) -> list[Value]:
-        array = values[0].without_lengths(context.where)
-        known = int(np.prod([size for size in layer.shape if size != -1]))
-        total = int(np.prod(array.shape[1:]))
+        value = values[0]
+        total, of_a_step = (math.prod(value.array.shape[first:]) for first in (1, 2))
         if total % known or (-1 not in layer.shape and total != known):
-            raise ShapeError(f"{context.where}: got {array.shape[1:]} a row, which cannot become {layer.shape}")
+            raise ShapeError(f"{context.where}: got {value.array.shape[1:]} a row, which cannot become {layer.shape}")
         shape = [total // known if size == -1 else size for size in layer.shape]
-        return [Value(np.ascontiguousarray(array).reshape(len(array), *shape))]
+        steps_stay = within == of_a_step
+        array = value.array if steps_stay else value.without_lengths(context.where)
+        made = np.ascontiguousarray(array).reshape(len(array), *shape)
+        return [Value(made, value.lengths if steps_stay else None)]
 
     return Runner(run)
 
@@ -241,13 +243,15 @@ def merging(
                 raise ShapeError(f"{context.where}: its inputs have shapes {shapes}, which do not fit") from None
 
         def run(values: list[Value]) -> list[Value]:
-            masks = [value.mask for value in values]
+            rank = max(value.array.ndim for value in values)
+            masks = [value.mask if value.array.ndim == rank else None for value in values]  # whose steps are the result's
+            lengths = common_lengths(values, context.where)
             function = joined
             if masked is not None and any(each is not None for each in masks) and _of_one_rank(values):
                 function = partial(masked, join, masks)
             array = fitting(function, [value.array for value in values])
             mask = None if any(each is None for each in masks) else reduce(np.logical_or, masks)  # type: ignore[arg-type]
-            return [Value(array, common_lengths(values, context.where), mask)]
+            return [Value(array, lengths, mask)]
 
         return Runner(run, partial(fitting, joined))
 
@@ -302,7 +306,7 @@ def concatenate(layer: Concatenate, context: Context) -> Runner:
 
     def run(values: list[Value]) -> list[Value]:
         rank = values[0].array.ndim
-        if layer.axis % rank == 1 and rank > 2:
+        if layer.axis % rank == 1:
             array = joined([value.without_lengths(context.where) for value in values])
             masks = [np.ones(value.array.shape[:2], bool) if value.mask is None else value.mask for value in values]
             return [Value(array, None, np.concatenate(masks, 1) if any(v.mask is not None for v in values) else None)]

@@ -25,7 +25,7 @@ def dense(layer: Dense, context: Context) -> Runner:
     """activation(x weight^T + bias)."""
     product = affine(layer.weight, layer.bias, context)
     activation = activate(layer.activation, context)
-    return each_step(lambda x: activation(product(x)))
+    return each_step(lambda x: activation(product(x)), context)
 
 
 def affine(weight: Array, bias: Array | None, context: Context) -> Callable[[Array], Array]:
@@ -121,13 +121,16 @@ def conv1d(layer: Conv1D, context: Context) -> Runner:
 
 def prelu(layer: PReLU, context: Context) -> Runner:
     weight = np.ascontiguousarray(layer.weight, dtype=context.dtype)
+    axes = [axis for axis in range(-weight.ndim, 0) if weight.shape[axis] > 1]  # along which places have their own
 
     def function(x: Array) -> Array:
+        if any(x.ndim <= -axis or x.shape[axis] != weight.shape[axis] for axis in axes):
+            raise ShapeError(f"{context.where}: got {x.shape[1:]} a row, which does not fit its weight {weight.shape}")
         return np.where(x > 0, x, x * weight)
 
     if weight.ndim == 1:
-        return each_step(function)
-    return Runner(lambda values: [values[0].of(function(values[0].array))])
+        return each_step(function, context)
+    return Runner(lambda values: [values[0].of(function(values[0].without_lengths(context.where, axes)))])
 
 
 def batch_normalization(layer: BatchNormalization, context: Context) -> Runner:
@@ -145,8 +148,8 @@ def batch_normalization(layer: BatchNormalization, context: Context) -> Runner:
         return np.asarray((x - mean.reshape(shape)) * scale.reshape(shape) + beta.reshape(shape), context.dtype)
 
     if layer.axis == -1:
-        return each_step(function)
-    return Runner(lambda values: [values[0].of(function(values[0].array))])
+        return each_step(function, context)
+    return Runner(lambda values: [values[0].of(function(values[0].without_lengths(context.where, (layer.axis,))))])
 
 
 def layer_normalization(layer: LayerNormalization, context: Context) -> Runner:
@@ -167,9 +170,7 @@ def layer_normalization(layer: LayerNormalization, context: Context) -> Runner:
         return np.asarray(wide, context.dtype)
 
     def run(values: list[Value]) -> list[Value]:
-        over_steps = any(axis % values[0].array.ndim == 1 for axis in layer.axes)
-        x = values[0].without_lengths(context.where) if over_steps else values[0].array
-        made = values[0].of(function(x))
+        made = values[0].of(function(values[0].without_lengths(context.where, layer.axes)))
         if layer.rms:
             made.mask = None  # Keras's RMSNormalization does not hand it on
         return [made]
