@@ -150,12 +150,12 @@ class Model:
 
     def _set_lengths(self, values: dict[str, Value], lengths: Any, single: bool) -> None:
         """Give the lengths to the inputs that have steps."""
-        sources = {source.name: source for source in self._spec.inputs}
-        stepped = [name for name, source in sources.items() if len(source.shape) >= (1 if source.integers else 2)]
+        stepped = [source.name for source in self._spec.inputs if source.has_steps]
         given = dict(lengths) if isinstance(lengths, Mapping) else dict.fromkeys(stepped, lengths)
         wrong = [str(name) for name in given if name not in stepped]
         if wrong or not stepped:
-            raise ShapeError(f"lengths: got {', '.join(wrong) or 'lengths'}, but the inputs with steps are {stepped}")
+            named = f"the inputs with steps on their first axis are {stepped}" if stepped else "no input has steps first"
+            raise ShapeError(f"lengths: got {', '.join(wrong) or 'lengths'}, but {named}")
         for name, ends in given.items():
             batch, steps = values[name].array.shape[:2]
             values[name].lengths = as_lengths(ends, batch, steps, single)

@@ -25,7 +25,8 @@ class Graph:
         for node in spec.nodes:
             key = id(node.layer)
             if key not in made:
-                made[key] = runner(node.layer, Context(f"layer {node.name!r}", dtype, options))
+                with np.errstate(all="ignore"):  # a variance below zero, a weight beyond float32
+                    made[key] = runner(node.layer, Context(f"layer {node.name!r}", dtype, options))
             self.runners.append(made[key])
         self.nbytes = sum(each.nbytes for each in made.values())
         last_use: dict[tuple[str, int], int] = {}
@@ -40,7 +41,10 @@ class Graph:
 
     def run(self, inputs: dict[str, Value]) -> list[Value]:
         """The model's outputs, in order."""
-        values = {(name, 0): value for name, value in inputs.items()}
+        with np.errstate(all="ignore"):  # NaN and overflows are results like others
+            return self._run({(name, 0): value for name, value in inputs.items()})
+
+    def _run(self, values: dict[tuple[str, int], Value]) -> list[Value]:
         for node, runner, done in zip(self.spec.nodes, self.runners, self.done, strict=True):
             given = [values[edge_of(edge)] for edge in node.inputs]
             if node.mask is not None:
