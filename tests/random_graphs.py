@@ -1,4 +1,4 @@
-"""Random graphs over every layer of ``spec``, of which each fits the signals that it is given: for what must hold for all.
+"""Random graphs over every layer of ``spec``, each of which fits what it is given: for what must hold for all.
 
 Nothing here asserts a promise of the package. A graph follows from its seed alone.
 """

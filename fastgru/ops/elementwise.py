@@ -16,6 +16,9 @@ from .value import Array, Context, Runner, Value, same_lengths
 __all__ = ["activate", "activation", "dropout", "mask_of", "masking", "not_equal", "unmasked"]
 
 
+OTHER_AXES = "it works along another axis than -1, which alone is known to lie within a step"
+
+
 def activate(given: Any, context: Context) -> Callable[[Array], Array]:
     """An activation as a function of arrays of the model's dtype."""
     name, options = activations.resolved(given)
@@ -44,7 +47,8 @@ def activation(layer: Activation, context: Context) -> Runner:
             return [Value(function(value.without_lengths(context.where)))]
         return [value.of(value.by_length(function))]
 
-    return Runner(run, (lambda inputs: function(inputs[0])) if axes in ((), (-1,)) else None)
+    stepwise = (lambda inputs: function(inputs[0])) if axes in ((), (-1,)) else None
+    return Runner(run, stepwise, whole=OTHER_AXES)
 
 
 def dropout(layer: Dropout, context: Context) -> Runner:
@@ -70,7 +74,7 @@ def masking(layer: Masking, context: Context) -> Runner:
 
 
 def not_equal(layer: NotEqual, context: Context) -> Runner:
-    return Runner(lambda values: [values[0].of(values[0].array != layer.value)])
+    return Runner(lambda values: [values[0].of(values[0].array != layer.value)], whole="it makes a mask of steps")
 
 
 def mask_of(layer: MaskOf, context: Context) -> Runner:
@@ -84,7 +88,7 @@ def mask_of(layer: MaskOf, context: Context) -> Runner:
             mask = mask if value.mask is None else mask & value.mask
         return [Value(mask, lengths)]
 
-    return Runner(run)
+    return Runner(run, whole="it makes a mask of steps")
 
 
 def unmasked(layer: Unmasked, context: Context) -> Runner:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from ..errors import ShapeError
+from ..errors import ShapeError, UnsupportedModelError
 from ..spec import (
     Concatenate,
     Cropping1D,
@@ -31,12 +31,17 @@ from ..spec import (
     ZeroPadding1D,
 )
 from ..spec.windows import padding_of, windows
+from .elementwise import OTHER_AXES
 from .value import Array, Context, Runner, Value, common_lengths
 
 __all__ = [
     "concatenate", "cropping", "final_state", "flatten", "last", "maximum", "mean", "merging", "permute", "pooling",
     "repeat_vector", "reshape", "select", "slice_of", "up_sampling", "zero_padding",
 ]  # fmt: skip
+
+
+ALL_AT_ONCE = "it needs all steps at once"
+OTHER_STEPS = "it gives other steps than it takes"
 
 
 def last(layer: Last, context: Context) -> Runner:
@@ -49,7 +54,8 @@ def last(layer: Last, context: Context) -> Runner:
 
 def final_state(layer: FinalState, context: Context) -> Runner:
     def run(values: list[Value]) -> list[Value]:
-        assert values[0].final is not None
+        if values[0].final is None:
+            raise UnsupportedModelError(f"{context.where}: FinalState must come directly after a GRU")
         return [Value(values[0].final)]
 
     return Runner(run, lambda inputs: inputs[0])
@@ -73,7 +79,7 @@ def mean(layer: Mean | Sum, context: Context) -> Runner:
             result = (total / counts[:, None] if isinstance(layer, Mean) else total).astype(value.array.dtype)
         return [Value(result[:, None] if layer.keepdims else result)]
 
-    return Runner(run)
+    return Runner(run, whole=ALL_AT_ONCE)
 
 
 def maximum(layer: Max, context: Context) -> Runner:
@@ -87,7 +93,7 @@ def maximum(layer: Max, context: Context) -> Runner:
             array = np.where(real[..., None], array, -np.inf)
         return [Value(array.max(axis=1, keepdims=layer.keepdims).astype(value.array.dtype))]
 
-    return Runner(run)
+    return Runner(run, whole=ALL_AT_ONCE)
 
 
 def pooling(reduction: str) -> Callable[[Any, Context], Runner]:
@@ -116,7 +122,7 @@ def pooling(reduction: str) -> Callable[[Any, Context], Runner]:
             total = np.cumsum(view, axis=-1, dtype=np.float64)[..., -1]
             return [Value((total / counts[:, None]).astype(context.dtype), lengths)]
 
-        return Runner(run)
+        return Runner(run, whole="it joins several steps")
 
     return maker
 
@@ -127,7 +133,7 @@ def zero_padding(layer: ZeroPadding1D, context: Context) -> Runner:
         padded = np.pad(value.zero_beyond(), ((0, 0), (layer.before, layer.after), (0, 0)))
         return [Value(padded, _moved(value.lengths, layer.before + layer.after))]
 
-    return Runner(run)
+    return Runner(run, whole=OTHER_STEPS)
 
 
 def cropping(layer: Cropping1D, context: Context) -> Runner:
@@ -140,7 +146,7 @@ def cropping(layer: Cropping1D, context: Context) -> Runner:
             raise ShapeError(f"{context.where}: got a row of which it leaves no step")
         return [Value(value.array[:, layer.before : steps - layer.after], lengths)]
 
-    return Runner(run)
+    return Runner(run, whole=OTHER_STEPS)
 
 
 def _moved(lengths: NDArray[np.intp] | None, by: int) -> NDArray[np.intp] | None:
@@ -153,11 +159,14 @@ def up_sampling(layer: UpSampling1D, context: Context) -> Runner:
         longer = None if lengths is None else lengths * layer.size
         return [Value(np.repeat(values[0].array, layer.size, axis=1), longer)]
 
-    return Runner(run)
+    return Runner(run, whole=OTHER_STEPS)
 
 
 def repeat_vector(layer: RepeatVector, context: Context) -> Runner:
-    return Runner(lambda values: [Value(np.repeat(values[0].without_lengths(context.where)[:, None], layer.n, axis=1))])
+    def run(values: list[Value]) -> list[Value]:
+        return [Value(np.repeat(values[0].without_lengths(context.where)[:, None], layer.n, axis=1))]
+
+    return Runner(run, whole="it makes steps of its own")
 
 
 def flatten(layer: Flatten, context: Context) -> Runner:
@@ -179,7 +188,7 @@ def reshape(layer: Reshape, context: Context) -> Runner:
         made = np.ascontiguousarray(array).reshape(len(array), *shape)
         return [Value(made, value.lengths if steps_stay else None)]
 
-    return Runner(run)
+    return Runner(run, whole="it may move numbers from one step to another")
 
 
 def permute(layer: Permute, context: Context) -> Runner:
@@ -188,7 +197,7 @@ def permute(layer: Permute, context: Context) -> Runner:
             return [Value(values[0].array.transpose(0, *layer.order), values[0].lengths)]
         return [Value(values[0].without_lengths(context.where).transpose(0, *layer.order))]
 
-    return Runner(run)
+    return Runner(run, whole="it moves the axes, and the steps with them")
 
 
 def select(layer: Select, context: Context) -> Runner:
@@ -206,7 +215,7 @@ def select(layer: Select, context: Context) -> Runner:
             raise ShapeError(f"{context.where}: a row is too short for step {layer.index}")
         return [Value(value.array[np.arange(len(value.array)), places])]
 
-    return Runner(run)
+    return Runner(run, whole="it picks places of a whole sequence")
 
 
 def slice_of(layer: Slice, context: Context) -> Runner:
@@ -219,7 +228,7 @@ def slice_of(layer: Slice, context: Context) -> Runner:
             raise ShapeError(f"{context.where}: got {array.shape[axis]} places, none of them from {layer.start} on")
         return [Value(part) if axis == 1 else value.of(part)]
 
-    return Runner(run)
+    return Runner(run, whole="it picks places of a whole sequence")
 
 
 def merging(
@@ -244,7 +253,8 @@ def merging(
 
         def run(values: list[Value]) -> list[Value]:
             rank = max(value.array.ndim for value in values)
-            masks = [value.mask if value.array.ndim == rank else None for value in values]  # whose steps are the result's
+            # one of fewer axes has its steps at another place than the result
+            masks = [value.mask if value.array.ndim == rank else None for value in values]
             lengths = common_lengths(values, context.where)
             function = joined
             if masked is not None and any(each is not None for each in masks) and _of_one_rank(values):
@@ -316,4 +326,4 @@ def concatenate(layer: Concatenate, context: Context) -> Runner:
         mask = reduce(np.logical_or, masks) if masks and len(masks) == len(values) else None
         return [Value(array, common_lengths(values, context.where), mask)]
 
-    return Runner(run, joined if layer.axis == -1 else None)
+    return Runner(run, joined if layer.axis == -1 else None, whole=OTHER_AXES)

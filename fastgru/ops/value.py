@@ -20,8 +20,8 @@ class Value:
     """An array with the batch in front, and its steps, if it has any, on axis 1.
 
     ``lengths`` are the caller's: how many steps of each row there are; what lies beyond does not exist and is zero in
-    results. A value with lengths has its steps on axis 1: a layer that moves them elsewhere, or takes them for features,
-    refuses the lengths. ``mask`` is the model's own: which steps the layers leave out; it may have gaps.
+    results. A value with lengths has its steps on axis 1: a layer that moves them elsewhere, or takes them for
+    features, refuses the lengths. ``mask`` is the model's own: which steps the layers leave out; it may have gaps.
     """
 
     def __init__(
@@ -82,11 +82,14 @@ Step = Callable[[list[Array]], Array]
 
 
 class Runner:
-    """A layer ready to run: on whole sequences, and on one step where it needs no more."""
+    """A layer ready to run: on whole sequences, and on one step, or ``whole`` says why it has none."""
 
-    def __init__(self, run: Run, step: Step | None = None, gru: GRU | None = None, nbytes: int = 0) -> None:
+    def __init__(
+        self, run: Run, step: Step | None = None, gru: GRU | None = None, nbytes: int = 0, *, whole: str = ""
+    ) -> None:
         self.run = run
         self.step = step
+        self.whole = whole
         self.gru = gru  # a layer with a state, which every stream keeps for itself
         self.nbytes = nbytes  # of the packed weights of all GRUs in it
 

@@ -13,7 +13,7 @@ from ..errors import ShapeError
 from ..gru import kernel_table
 from ..spec import BatchNormalization, Conv1D, Dense, Embedding, LayerNormalization, PReLU
 from ..spec.windows import padding_of, windows
-from .elementwise import activate
+from .elementwise import OTHER_AXES, activate
 from .value import Array, Context, Runner, Value, each_step
 
 __all__ = ["batch_normalization", "conv1d", "dense", "embedding", "layer_normalization", "prelu"]
@@ -116,7 +116,8 @@ def conv1d(layer: Conv1D, context: Context) -> Runner:
             lengths = (lengths - reach) // layer.strides + 1
         return [Value(activation(y), lengths)]
 
-    return Runner(run)
+    later = layer.padding == "same" and reach > 1 and layer.strides == 1
+    return Runner(run, whole="it looks at later steps" if later else "it looks at several steps at once")
 
 
 def prelu(layer: PReLU, context: Context) -> Runner:
@@ -130,7 +131,10 @@ def prelu(layer: PReLU, context: Context) -> Runner:
 
     if weight.ndim == 1:
         return each_step(function, context)
-    return Runner(lambda values: [values[0].of(function(values[0].without_lengths(context.where, axes)))])
+    return Runner(
+        lambda values: [values[0].of(function(values[0].without_lengths(context.where, axes)))],
+        whole="its weight has several axes, which may be those of the steps",
+    )
 
 
 def batch_normalization(layer: BatchNormalization, context: Context) -> Runner:
@@ -149,7 +153,10 @@ def batch_normalization(layer: BatchNormalization, context: Context) -> Runner:
 
     if layer.axis == -1:
         return each_step(function, context)
-    return Runner(lambda values: [values[0].of(function(values[0].without_lengths(context.where, (layer.axis,))))])
+    return Runner(
+        lambda values: [values[0].of(function(values[0].without_lengths(context.where, (layer.axis,))))],
+        whole=OTHER_AXES,
+    )
 
 
 def layer_normalization(layer: LayerNormalization, context: Context) -> Runner:
@@ -175,4 +182,5 @@ def layer_normalization(layer: LayerNormalization, context: Context) -> Runner:
             made.mask = None  # Keras's RMSNormalization does not hand it on
         return [made]
 
-    return Runner(run, (lambda inputs: function(inputs[0])) if layer.axes == (-1,) else None)
+    stepwise = (lambda inputs: function(inputs[0])) if layer.axes == (-1,) else None
+    return Runner(run, stepwise, whole=OTHER_AXES)
