@@ -6,6 +6,7 @@ before it was closed still write. So what may be kept without a copy is what was
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from weakref import ref
 
@@ -21,10 +22,13 @@ def sealed(array: np.ndarray) -> np.ndarray:
     part: Any = array
     while isinstance(part, np.ndarray):
         part.flags.writeable = False
-        key = id(part)
-        _sealed[key] = ref(part, lambda _, key=key: _sealed.pop(key, None))  # type: ignore[misc]
+        _sealed[id(part)] = ref(part, partial(_forget, _sealed, id(part)))
         part = part.base
     return array
+
+
+def _forget(known: dict[int, Any], key: int, _: object) -> None:
+    known.pop(key, None)
 
 
 def is_sealed(array: np.ndarray) -> bool:
