@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from .errors import DTypeError, ShapeError
 from .origin import raised_in
 
-__all__ = ["as_integers", "as_lengths", "as_numbers", "as_sequences"]
+__all__ = ["as_integers", "as_lengths", "as_numbers", "as_rows", "as_sequences"]
 
 
 def as_numbers(array: Any, name: str, dtype: DTypeLike) -> NDArray[Any]:
@@ -92,4 +92,21 @@ def as_lengths(lengths: Any, batch: int, steps: int, single: bool = False) -> ND
     if batch and (array.min() < 1 or array.max() > steps):
         wrong = int(np.argmax((array < 1) | (array > steps)))
         raise ShapeError(f"lengths: row {wrong} has length {array[wrong]}, wanted 1 to {steps}, the steps of x")
+    return array
+
+
+def as_rows(rows: Any, batch: int) -> NDArray[np.intp]:
+    """Which of ``batch`` rows are meant: by their numbers from 0, or by a truth for each."""
+    listed = isinstance(rows, (list, tuple)) and any(type(row) is bool for row in rows)
+    if listed or str(getattr(rows, "dtype", "")).endswith("bool"):
+        truths = np.asarray(rows)
+        if truths.dtype != bool or truths.shape != (batch,):
+            raise ShapeError(f"rows: got {truths.dtype} of shape {truths.shape}, wanted ({batch},): a truth for each")
+        return np.flatnonzero(truths)
+    array = np.atleast_1d(as_integers(rows, "rows"))
+    if array.ndim != 1:
+        raise ShapeError(f"rows: got shape {array.shape}, wanted one row or a list of rows")
+    if array.size and (array.min() < 0 or array.max() >= batch):
+        wrong = int(array[np.argmax((array < 0) | (array >= batch))])
+        raise ShapeError(f"rows: got {wrong}, wanted 0 to {batch - 1}")
     return array

@@ -90,7 +90,8 @@ def _layer(name: str, arguments: str, text: str) -> LayerItem:
 def _arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
     """What stands between the brackets of a call: numbers, words, True, False, None and tuples of numbers."""
     call = ast.parse(f"f({text})", mode="eval").body
-    assert isinstance(call, ast.Call)
+    if not isinstance(call, ast.Call):
+        raise ValueError("it is more than the arguments of one call")
     named = {keyword.arg: _value(keyword.value) for keyword in call.keywords if keyword.arg is not None}
     if len(named) != len(call.keywords):
         raise ValueError("** cannot be read")

@@ -1,6 +1,6 @@
-"""The public classes ``Model`` and ``ModelStream``: layers around GRUs, run in the order of their graph.
+"""The public class ``Model``: layers around GRUs, run in the order of their graph.
 
-They check what they are given and hand it to the layers in ``ops``.
+It checks what it is given and hands it to the layers in ``ops``.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arrays import as_integers, as_lengths, as_numbers
-from .errors import ShapeError, UnsupportedModelError
+from .errors import ShapeError
 from .gru import Backend, Precision, check_options, dtype_of
+from .model_stream import ModelStream
 from .ops.graph import Graph
-from .ops.value import Step, Value
-from .spec import Input, ModelSpec, edge_of, owned, validate
-from .stream import Stream
+from .ops.value import Value
+from .spec import Input, ModelSpec, owned, validate
 
 __all__ = ["Model", "ModelStream"]
 
@@ -150,12 +150,12 @@ class Model:
 
     def _set_lengths(self, values: dict[str, Value], lengths: Any, single: bool) -> None:
         """Give the lengths to the inputs that have steps."""
-        sources = {source.name: source for source in self._spec.inputs}
-        stepped = [name for name, source in sources.items() if len(source.shape) >= (1 if source.integers else 2)]
+        stepped = [source.name for source in self._spec.inputs if source.has_steps]
         given = dict(lengths) if isinstance(lengths, Mapping) else dict.fromkeys(stepped, lengths)
         wrong = [str(name) for name in given if name not in stepped]
         if wrong or not stepped:
-            raise ShapeError(f"lengths: got {', '.join(wrong) or 'lengths'}, but the inputs with steps are {stepped}")
+            got = ", ".join(wrong) or "lengths"
+            raise ShapeError(f"lengths: got {got}, but the inputs with steps on their first axis are {stepped}")
         for name, ends in given.items():
             batch, steps = values[name].array.shape[:2]
             values[name].lengths = as_lengths(ends, batch, steps, single)
@@ -212,7 +212,7 @@ class Model:
         Raises
         ------
         UnsupportedModelError
-            A layer needs steps to come, or all steps at once; the message names it.
+            A layer has no single step; the message names it and says why.
         """
         return ModelStream(self, batch)
 
@@ -228,118 +228,6 @@ class Model:
 
 def _rebuild(spec: ModelSpec, options: dict[str, Any]) -> Model:
     return Model(spec, **options)
-
-
-class ModelStream:
-    """Single steps through a model; made by ``model.stream()``. It belongs to one caller at a time."""
-
-    def __init__(self, model: Model, batch: int = 1) -> None:
-        if as_integers(batch, "batch").ndim != 0 or batch < 1:
-            raise ShapeError(f"batch: got {batch}, wanted a whole number of at least 1")
-        self._model = model
-        self.batch = int(batch)
-        self._steps: list[tuple[str, list[str], Step]] = []
-        self._streams: list[Stream] = []
-        spec = model.spec
-        for node, runner in zip(spec.nodes, model._graph.runners, strict=True):
-            edges = [edge_of(edge) for edge in node.inputs]
-            stateful = runner.gru is not None and len(edges) > 1
-            if runner.step is None or stateful or node.mask is not None or any(index for _, index in edges):
-                kind = type(node.layer).__name__.removesuffix("Layer")
-                raise UnsupportedModelError(
-                    f"layer {node.name!r} ({kind}) is not computed one step at a time: it looks at later steps, masks "
-                    "them, or has no single step here; call the model on sequences instead"
-                )
-            step = runner.step
-            if runner.gru is not None:
-                stream = runner.gru.stream(self.batch)
-                self._streams.append(stream)
-                step = _of_stream(stream)
-            self._steps.append((node.name, [name for name, _ in edges], step))
-        if len(spec.inputs) > 1 or len(spec.outputs) > 1:
-            raise UnsupportedModelError(
-                f"a model of {len(spec.inputs)} inputs and {len(spec.outputs)} outputs cannot be streamed; call it on "
-                "sequences instead"
-            )
-
-    def step(self, x: ArrayLike) -> Array:
-        """Take one step and keep the new states.
-
-        Parameters
-        ----------
-        x : array_like, (batch, features), or (features,) for one stream
-            Where the first layer is an Embedding, (batch,) integers, or one integer.
-
-        Returns
-        -------
-        ndarray, (batch, outputs) or (outputs,)
-
-        Raises
-        ------
-        ShapeError, DTypeError
-            The argument does not fit. The states are as they were.
-        """
-        source = self._model.spec.inputs[0]
-        value: Array = as_integers(x, "x") if source.integers else as_numbers(x, "x", self._model._dtype)
-        single = value.ndim == len(source.shape) - 1
-        if single and self.batch == 1:
-            value = value[None]
-        wanted = (self.batch, *source.shape[1:])
-        if value.ndim != len(wanted) or any(w is not None and g != w for g, w in zip(value.shape, wanted, strict=True)):
-            raise ShapeError(f"x: got shape {np.shape(x)}, wanted {wanted}: one step of every stream")
-        values = {source.name: value}
-        for name, inputs, run in self._steps:
-            values[name] = run([values[each] for each in inputs])
-        made = values[edge_of(self._model.spec.outputs[0])[0]]
-        return made[0] if single else made
-
-    @property
-    def state(self) -> list[Array]:
-        """The states of every GRU of the model, in order: copies, which can be set again later."""
-        return [stream.state for stream in self._streams]
-
-    @state.setter
-    def state(self, states: list[Array]) -> None:
-        if not isinstance(states, (list, tuple)) or len(states) != len(self._streams):
-            raise ShapeError(f"state: wanted a list of {len(self._streams)} arrays, one for every GRU of the model")
-        before = self.state
-        try:
-            for stream, state in zip(self._streams, states, strict=True):
-                stream.state = state
-        except Exception:
-            for stream, state in zip(self._streams, before, strict=True):
-                stream.state = state
-            raise
-
-    def reset(self) -> None:
-        """Set every state to zero, as at the start."""
-        for stream in self._streams:
-            stream.reset()
-
-    def copy(self) -> ModelStream:
-        """A stream of its own that goes on from the same states."""
-        return _rebuild_stream(self._model, self.batch, self.state)
-
-    __copy__ = copy
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> ModelStream:
-        return self.copy()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_stream, (self._model, self.batch, self.state)
-
-    def __repr__(self) -> str:
-        return f"ModelStream({self._model!r}, batch={self.batch})"
-
-
-def _rebuild_stream(model: Model, batch: int, state: list[Array]) -> ModelStream:
-    stream = ModelStream(model, batch)
-    stream.state = state
-    return stream
-
-
-def _of_stream(stream: Stream) -> Step:
-    return lambda inputs: stream.step(inputs[0])
 
 
 def _ready(x: Any, source: Input, named: bool, dtype: np.dtype[Any]) -> tuple[Array, bool]:

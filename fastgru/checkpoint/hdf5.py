@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable
 import numpy as np
 
 from ..errors import CheckpointError
+from ..sealed import sealed
 from .hdf5_blocks import UNDEFINED
 from .hdf5_structure import COMPACT, DATATYPE, FLOAT, LAYOUT, Node, Structure
 
@@ -104,9 +105,7 @@ class _Reader:
             bits <<= 16
             flat = bits.view(np.float32)
         wide = np.float64 if dtype.itemsize == 8 else np.float32
-        array = flat.astype(wide).reshape(shape)  # a copy: the whole file need not stay for it
-        array.flags.writeable = False
-        return array
+        return sealed(flat.astype(wide).reshape(shape))  # a copy: the whole file need not stay for it
 
     def _dtype(self, node: Node) -> np.dtype[np.generic]:
         """What NumPy calls the type, once every bit is known to be where that has it."""

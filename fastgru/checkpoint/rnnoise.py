@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import CheckpointError, UnsupportedModelError
 from ..origin import raised_in
+from ..sealed import sealed
 from .contents import Checkpoint
 from .opened import OpenedFile
 from .signatures import RNNOISE
@@ -91,8 +92,7 @@ class _Numbers:
         """The next numbers in C order, scaled."""
         values = np.array(self._take(math.prod(shape), what), np.float32)
         array: np.ndarray = (values * SCALE).reshape(shape)
-        array.flags.writeable = False
-        return array
+        return sealed(array)
 
     def _take(self, count: int, what: str) -> list[int]:
         if count > self.left():

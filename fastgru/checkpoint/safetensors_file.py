@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import CheckpointError
 from ..fields import Fields
 from ..origin import raised_in
+from ..sealed import sealed
 from .contents import Checkpoint
 from .int8_rows import STEPS, check_form, check_steps, multiplied
 from .opened import OpenedFile
@@ -146,9 +147,7 @@ def _array(opened: OpenedFile, begin: int, entry: _Entry, place: str, steps: np.
         flat = flat != 0
     else:
         flat = flat.astype(np.float32 if entry.kind == "F16" else flat.dtype.newbyteorder("="), copy=False)
-    array = _reshaped(flat, entry.shape, place)
-    array.flags.writeable = False
-    return array
+    return sealed(_reshaped(flat, entry.shape, place))
 
 
 def _steps(opened: OpenedFile, begin: int, entries: dict[str, _Entry], name: str) -> np.ndarray:

@@ -14,7 +14,7 @@ from ..errors import ShapeError, UnsupportedModelError
 from ..gru import kernel_table
 from ..spec import BatchNormalization, Conv1D, Dense, Embedding, GroupNormalization, LayerNormalization, PReLU
 from ..spec.windows import padding_of, windows
-from .elementwise import activate
+from .elementwise import OTHER_AXES, activate
 from .value import Array, Context, Runner, Value, each_step
 
 __all__ = [
@@ -34,7 +34,7 @@ def dense(layer: Dense, context: Context) -> Runner:
     """activation(x weight^T + bias)."""
     product = affine(layer.weight, layer.bias, context)
     activation = activate(layer.activation, context)
-    return each_step(lambda x: activation(product(x)))
+    return each_step(lambda x: activation(product(x)), context)
 
 
 def affine(weight: Array, bias: Array | None, context: Context) -> Callable[[Array], Array]:
@@ -125,18 +125,25 @@ def conv1d(layer: Conv1D, context: Context) -> Runner:
             lengths = (lengths - reach) // layer.strides + 1
         return [Value(activation(y), lengths)]
 
-    return Runner(run)
+    later = layer.padding == "same" and reach > 1 and layer.strides == 1
+    return Runner(run, whole="it looks at later steps" if later else "it looks at several steps at once")
 
 
 def prelu(layer: PReLU, context: Context) -> Runner:
     weight = np.ascontiguousarray(layer.weight, dtype=context.dtype)
+    axes = [axis for axis in range(-weight.ndim, 0) if weight.shape[axis] > 1]  # along which places have their own
 
     def function(x: Array) -> Array:
+        if any(x.ndim <= -axis or x.shape[axis] != weight.shape[axis] for axis in axes):
+            raise ShapeError(f"{context.where}: got {x.shape[1:]} a row, which does not fit its weight {weight.shape}")
         return np.where(x > 0, x, x * weight)
 
     if weight.ndim == 1:
-        return each_step(function)
-    return Runner(lambda values: [values[0].of(function(values[0].array))])
+        return each_step(function, context)
+    return Runner(
+        lambda values: [values[0].of(function(values[0].without_lengths(context.where, axes)))],
+        whole="its weight has several axes, which may be those of the steps",
+    )
 
 
 def batch_normalization(layer: BatchNormalization, context: Context) -> Runner:
@@ -154,8 +161,11 @@ def batch_normalization(layer: BatchNormalization, context: Context) -> Runner:
         return np.asarray((x - mean.reshape(shape)) * scale.reshape(shape) + beta.reshape(shape), context.dtype)
 
     if layer.axis == -1:
-        return each_step(function)
-    return Runner(lambda values: [values[0].of(function(values[0].array))])
+        return each_step(function, context)
+    return Runner(
+        lambda values: [values[0].of(function(values[0].without_lengths(context.where, (layer.axis,))))],
+        whole=OTHER_AXES,
+    )
 
 
 def layer_normalization(layer: LayerNormalization, context: Context) -> Runner:
@@ -176,14 +186,13 @@ def layer_normalization(layer: LayerNormalization, context: Context) -> Runner:
         return np.asarray(wide, context.dtype)
 
     def run(values: list[Value]) -> list[Value]:
-        over_steps = any(axis % values[0].array.ndim == 1 for axis in layer.axes)
-        x = values[0].without_lengths(context.where) if over_steps else values[0].array
-        made = values[0].of(function(x))
+        made = values[0].of(function(values[0].without_lengths(context.where, layer.axes)))
         if layer.rms:
             made.mask = None  # Keras's RMSNormalization does not hand it on
         return [made]
 
-    return Runner(run, (lambda inputs: function(inputs[0])) if layer.axes == (-1,) else None)
+    stepwise = (lambda inputs: function(inputs[0])) if layer.axes == (-1,) else None
+    return Runner(run, stepwise, whole=OTHER_AXES)
 
 
 def group_normalization(layer: GroupNormalization, context: Context) -> Runner:
@@ -208,7 +217,6 @@ def group_normalization(layer: GroupNormalization, context: Context) -> Runner:
         value = values[0]
         if value.array.ndim > 2 and value.mask is not None:
             raise UnsupportedModelError(f"{context.where}: it normalises over all steps, and some of them are masked")
-        x = value.without_lengths(context.where) if value.array.ndim > 2 else value.array
-        return [value.of(function(x))]
+        return [value.of(function(value.without_lengths(context.where, range(1, value.array.ndim))))]
 
-    return Runner(run)
+    return Runner(run, whole="it normalises over all steps")

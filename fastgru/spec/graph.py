@@ -27,6 +27,12 @@ class Input(Record):
     shape: Shape  # (None, features) for sequences, (None,) of integers for an Embedding
     integers: bool = False
 
+    @property
+    def has_steps(self) -> bool:
+        """Whether its first axis can be the steps: there are features behind it, and no other axis is the open one."""
+        enough = len(self.shape) >= (1 if self.integers else 2)
+        return enough and (self.shape[0] is None or None not in self.shape)
+
 
 class Node(Record):
     """One layer in a graph. ``inputs`` are outputs of earlier nodes or inputs of the model.

@@ -122,7 +122,7 @@ class GRULayer(Layer):
         if self.merge == "none" and top.directions == 2:
             return [Signal((*steps, top.hidden_size)), Signal((*steps, top.hidden_size)), *states]
         features = top.output_size if self.merge == "concat" else top.hidden_size
-        return [Signal((*steps, features), states=self.return_sequences), *states]
+        return [Signal((*steps, features), states=top.output_size if self.return_sequences else 0), *states]
 
     def described(self) -> str:
         gru = self.gru
