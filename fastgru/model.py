@@ -17,7 +17,7 @@ from .errors import ShapeError, UnsupportedModelError
 from .gru import Backend, Precision, check_options, dtype_of
 from .ops.graph import Graph
 from .ops.value import Step, Value
-from .spec import Input, ModelSpec, edge_of, owned, validate
+from .spec import Input, ModelSpec, edge_of, owned, validate, with_any_size
 from .stream import Stream
 
 __all__ = ["Model", "ModelStream"]
@@ -158,12 +158,27 @@ class Model:
             raise ShapeError(f"lengths: got {', '.join(wrong) or 'lengths'}, but the inputs with steps are {stepped}")
         for name, ends in given.items():
             batch, steps = values[name].array.shape[:2]
-            values[name].lengths = as_lengths(ends, batch, steps, single)
+            values[name].lengths = own = as_lengths(ends, batch, steps, single)
+            for length in {int(own.min()), int(own.max())} if own.size else ():
+                sources[name].check_sizes((length,), "lengths", 1)
 
     def astype(self, precision: Precision) -> Model:
         """The same layers with weights of another precision, rounded from those that were given; see ``GRU.astype``."""
         backend = None if precision == "float64" else self._options["backend"]
         return _rebuild(self._spec, {**self._options, "precision": precision, "backend": backend})
+
+    def with_any_size(self) -> Model:
+        """The same model for any batch and any number of steps, where a torch.export file was written for one.
+
+        Such a file fixes the sizes of its example. No number in the graph of this model was computed from them; that no
+        ``if``, no loop and no cut in the code it was made of depends on them, the file cannot say and you must know.
+
+        Raises
+        ------
+        UnsupportedModelError
+            The model may have numbers that were computed from a size, or its sizes are open already.
+        """
+        return _rebuild(with_any_size(self._spec), self._options)
 
     def save(self, path: str | os.PathLike[str], *, precision: Precision | None = None) -> None:
         """Write the model as one safetensors file that describes itself, for ``fastgru.load`` to read.
@@ -241,6 +256,8 @@ class ModelStream:
         self._steps: list[tuple[str, list[str], Step]] = []
         self._streams: list[Stream] = []
         spec = model.spec
+        for source in spec.inputs:
+            source.check_stream(self.batch)
         for node, runner in zip(spec.nodes, model._graph.runners, strict=True):
             edges = [edge_of(edge) for edge in node.inputs]
             stateful = runner.gru is not None and len(edges) > 1
@@ -351,6 +368,8 @@ def _ready(x: Any, source: Input, named: bool, dtype: np.dtype[Any]) -> tuple[Ar
     fits = array.ndim == len(source.shape) + 1 and all(
         wanted is None or got == wanted for got, wanted in zip(array.shape[1:], source.shape, strict=True)
     )
+    if array.ndim == len(source.shape) + 1:
+        source.check_sizes(array.shape, name)
     kind = " integers" if source.integers else ""
     names = ("batch", *_axes(source))
     if not fits:
