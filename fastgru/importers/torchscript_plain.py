@@ -14,7 +14,7 @@ from .aten import Unknown, Weight, described, known, same_size
 
 __all__ = ["OPAQUE", "PLAIN", "Opaque", "PlainError"]
 
-MAX_ITEMS = 10_000  # of one list
+MAX_ITEMS = 2000  # of one list
 
 
 class Opaque:

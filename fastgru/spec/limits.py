@@ -52,6 +52,10 @@ class Limits(Record):
         """Whether an axis may have any size."""
         return axis >= len(self.least) or (self.least[axis] <= 1 and self.most[axis] is None)
 
+    def nearest(self, size: int, axis: int) -> int:
+        """The size that is allowed and nearest to this one."""
+        return max(self.least[axis], min(size, self.most[axis] or size))
+
     def opened(self) -> Limits | None:
         """Those that are left where the axes of which nothing knows the size are opened."""
         axes = range(len(self.least))

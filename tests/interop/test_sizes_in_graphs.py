@@ -208,8 +208,11 @@ def check(name, model, computes, random):
     return right, asked
 
 
-@pytest.mark.parametrize("way", ["export", "export auto", "script", "trace"])
-@pytest.mark.parametrize("name", FORWARDS)
+AUTO_TOO = ("last step", "states reshaped", "by the batch", "average by hand", "a fixed crop", "loop over cells")
+CASES = [(name, way) for way in ("export", "script", "trace") for name in FORWARDS]
+
+
+@pytest.mark.parametrize(("name", "way"), [*CASES, *((name, "export auto") for name in AUTO_TOO)])
 def test_what_was_written_for_one_size_is_right_for_others_or_refused(modules, tmp_path, name, way):
     module, x = net(modules, name), torch.randn(BATCH, STEPS, 6)
     model, computes = written(module, way, tmp_path / "file", x)
