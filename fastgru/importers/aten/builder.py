@@ -134,6 +134,10 @@ class Builder:
         elif not batch.opened:
             batch.opened, self.evidence.batch = True, batch
 
+    def is_input_size(self, size: Size) -> bool:
+        """Whether it is the size of an input, so that what is demanded of it can be checked."""
+        return size is self.batch or any(size is each for _, shape, _ in self._inputs for each in shape)
+
     def has_steps(self) -> bool:
         return any(len(shape) >= (1 if integers else 2) for _, shape, integers in self._inputs)
 

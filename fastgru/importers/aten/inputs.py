@@ -11,6 +11,9 @@ from .values import Size, Unknown, known
 __all__ = ["Reasons", "input_of"]
 
 
+_WRITTEN = "torch.export wrote the model for this size, and "
+
+
 class Reasons(NamedTuple):
     """Why sizes are fixed, as sentences; empty or None for what is not so."""
 
@@ -27,7 +30,7 @@ def input_of(name: str, sizes: Sequence[Size], integers: bool, reasons: Reasons)
         limit: tuple[int, int | None, str] = (1, None, "")
         if isinstance(size, Unknown) and not size.required:
             limit = _limits(size, reasons, is_batch=axis == 0)
-            if limit[2] == reasons.unseen != "":
+            if reasons.unseen and limit[2] == _WRITTEN + reasons.unseen:
                 unseen.append(axis)
         limits.append(limit)
     shape = tuple(
@@ -36,17 +39,16 @@ def input_of(name: str, sizes: Sequence[Size], integers: bool, reasons: Reasons)
     if all(limit[:2] == (1, None) for limit in limits):
         return Input(name, shape, integers)
     least, most, why = zip(*limits, strict=True)
-    said = tuple(f"torch.export wrote the model for this size, and {reason}" if reason else "" for reason in why)
-    return Input(name, shape, integers, Limits(least, most, said, tuple(unseen)))
+    return Input(name, shape, integers, Limits(least, most, why, tuple(unseen)))
 
 
 def _limits(size: Unknown, reasons: Reasons, is_batch: bool) -> tuple[int, int | None, str]:
     """The least and the most of a size, and why."""
     if not size.opened:
         is_open = (size.least, size.most) == (1, None)
-        return size.least, size.most, "" if is_open else "no other is said to work"
+        return size.least, size.most, size.why or ("" if is_open else f"{_WRITTEN}no other is said to work")
     settled = size.value is not None and reasons.fixed is not None
     reason = reasons.fixed if settled else reasons.found if is_batch else ""
     reason = reason or (reasons.unseen if size.value is None or settled else "")
     example = size.example or 1
-    return (example, example, reason) if reason else (1, None, "")
+    return (example, example, _WRITTEN + reason) if reason else (1, None, "")

@@ -221,13 +221,19 @@ def squeeze(b: Builder, self: Any, dim: Any = None) -> Any:
     for place in places:
         if known(sizes[place]) == 1:
             self = selected(b, self, place, 0)
-        elif _may_be_one(sizes[place]) and (dim is not None or sizes[place].example == 1):
-            raise b.layout_error(f"axis {place} may be the batch, or have more than one place")
+        elif known(sizes[place]) is None:
+            _keep(b, sizes[place], place, certain=dim is not None)
     return self
 
 
-def _may_be_one(size: Any) -> bool:
-    return isinstance(size, Unknown) and size.value is None and size.example in (None, 1)
+def _keep(b: Builder, size: Any, place: int, certain: bool) -> None:
+    """An axis of unknown size stays where it has two places or more, as it had in the example."""
+    if size.example == 1 or (certain and size.example is None) or not b.is_input_size(size):
+        raise b.layout_error(f"axis {place} may be the batch, or have more than one place")
+    if size.opened:
+        b.note("drops axes of one place")
+    size.least = max(size.least, 2)
+    size.why = f"{b.operation.partition(' ')[0]} drops an axis of one place, so that one alone is another model"
 
 
 def unsqueeze(b: Builder, self: Any, dim: int) -> Any:

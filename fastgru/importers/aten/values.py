@@ -47,6 +47,7 @@ class Unknown:
         self.example, self.opened, self.least, self.most = example, opened, least, most
         self.value: int | None = None
         self.required = False
+        self.why = ""  # it has limits that the file does not say, as a sentence
 
     def fix(self) -> None:
         """Make it what it was in the example, and nothing else."""
@@ -122,7 +123,7 @@ def known(size: Any) -> int | None:
 
 
 def same_size(one: Any, other: Any) -> bool:
-    """Whether two sizes are certainly the same, a number from the example the model was exported with counting."""
+    """Whether two sizes are certainly the same; where the file has a number for a size, that number is the size."""
     if one is other:
         return True
     numbers = [size if known(size) is None else known(size) for size in (one, other)]
@@ -130,5 +131,5 @@ def same_size(one: Any, other: Any) -> bool:
     if len(unknown) == 2 or not all(isinstance(size, (int, Unknown)) for size in numbers):
         return False
     if unknown:
-        return unknown[0].example is not None and unknown[0].example in numbers
+        return unknown[0].opened and unknown[0].example in numbers
     return numbers[0] == numbers[1]
