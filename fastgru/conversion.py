@@ -112,6 +112,7 @@ def random_inputs(model: GRU | Model, steps: int, rows: int = ROWS) -> list[np.n
     known = min(_vocabularies(model.spec), default=2)
     arrays = []
     for source in inputs_of(model):
+        rows = rows if source.limits is None else source.limits.nearest(rows, 0)
         shape = (rows, *(steps if size is None else size for size in source.shape))
         if math.prod(shape) > MOST_NUMBERS:
             raise ShapeError(f"its input {source.name!r} is too large to try: {math.prod(shape):,} numbers")

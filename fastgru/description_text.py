@@ -259,7 +259,8 @@ def _bytes(count: int) -> str:
 
 def _flow(name: str, each: dict[str, Any]) -> str:
     number = f"[{each['index']}]" if each.get("index") else ""
-    return f"{name}{number} {_shape(each['shape'])}{' of integers' if each.get('integers') else ''}"
+    rows = f", {each['batch']} at once" if each.get("batch") else ""
+    return f"{name}{number} {_shape(each['shape'])}{' of integers' if each.get('integers') else ''}{rows}"
 
 
 def _notes(found: dict[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ from .gru import Backend, Precision, check_options, dtype_of
 from .model_stream import ModelStream
 from .ops.graph import Graph
 from .ops.value import Value
-from .spec import Input, ModelSpec, owned, validate
+from .spec import Input, ModelSpec, owned, validate, with_any_size
 
 __all__ = ["Model", "ModelStream"]
 
@@ -158,12 +158,27 @@ class Model:
             raise ShapeError(f"lengths: got {got}, but the inputs with steps on their first axis are {stepped}")
         for name, ends in given.items():
             batch, steps = values[name].array.shape[:2]
-            values[name].lengths = as_lengths(ends, batch, steps, single)
+            values[name].lengths = own = as_lengths(ends, batch, steps, single)
+            for length in {int(own.min()), int(own.max())} if own.size else ():
+                sources[name].check_sizes((length,), "lengths", 1)
 
     def astype(self, precision: Precision) -> Model:
         """The same layers with weights of another precision, rounded from those that were given; see ``GRU.astype``."""
         backend = None if precision == "float64" else self._options["backend"]
         return _rebuild(self._spec, {**self._options, "precision": precision, "backend": backend})
+
+    def with_any_size(self) -> Model:
+        """The same model for any batch and any number of steps, where a torch.export file was written for one.
+
+        Such a file fixes the sizes of its example. No number in the graph of this model was computed from them; that no
+        ``if``, no loop and no cut in the code it was made of depends on them, the file cannot say and you must know.
+
+        Raises
+        ------
+        UnsupportedModelError
+            The model may have numbers that were computed from a size, or its sizes are open already.
+        """
+        return _rebuild(with_any_size(self._spec), self._options)
 
     def save(self, path: str | os.PathLike[str], *, precision: Precision | None = None) -> None:
         """Write the model as one safetensors file that describes itself, for ``fastgru.load`` to read.
@@ -239,6 +254,8 @@ def _ready(x: Any, source: Input, named: bool, dtype: np.dtype[Any]) -> tuple[Ar
     fits = array.ndim == len(source.shape) + 1 and all(
         wanted is None or got == wanted for got, wanted in zip(array.shape[1:], source.shape, strict=True)
     )
+    if array.ndim == len(source.shape) + 1:
+        source.check_sizes(array.shape, name)
     kind = " integers" if source.integers else ""
     names = ("batch", *_axes(source))
     if not fits:

@@ -33,6 +33,8 @@ class ModelStream:
         if as_integers(batch, "batch").ndim != 0 or batch < 1:
             raise ShapeError(f"batch: got {batch}, wanted a whole number of at least 1")
         _check_streams(model)
+        for source in model.spec.inputs:
+            source.check_stream(int(batch))
         self._model = model
         self._begin(int(batch))
 

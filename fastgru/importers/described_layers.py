@@ -45,13 +45,19 @@ def flow_of(spec: GRUSpec | ModelSpec) -> dict[str, Any]:
     """``inputs`` and ``outputs`` of the whole, with shapes without the batch axis, where None is any size."""
     if isinstance(spec, GRUSpec):
         return {
-            "inputs": [{"name": "x", "shape": [None, spec.input_size], "integers": False}],
+            "inputs": [{"name": "x", "shape": [None, spec.input_size], "integers": False, "batch": None}],
             "outputs": [{"from": "y", "index": 0, "shape": [None, spec.output_size]}],
         }
     signals = signals_of(spec)
     return {
         "inputs": [
-            {"name": source.name, "shape": list(source.shape), "integers": source.integers} for source in spec.inputs
+            {
+                "name": source.name,
+                "shape": list(source.shape),
+                "integers": source.integers,
+                "batch": None if (limits := source.limits) is None or limits.is_open(0) else limits.wanted(0),
+            }
+            for source in spec.inputs
         ],
         "outputs": [{**_source(edge), "shape": list(signals[edge_of(edge)].shape)} for edge in spec.outputs],
     }

@@ -7,6 +7,7 @@ be loaded is described by its specification, what cannot by the ``outline`` of t
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from ..checkpoint.contents import Checkpoint
@@ -60,7 +61,8 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
           None; ``suggested_layers``: a ``layers=[...]`` to start from, with ``...`` where the file does not say what
           runs, or None; ``advice``: sentences on what such a file does not say, and how to say it;
         * ``classes``: of a whole module, those that are not PyTorch's, by the path of the module in it;
-        * ``inputs``: ``name``, ``shape`` without the batch axis and None for any size, ``integers``; ``outputs``:
+        * ``inputs``: ``name``, ``shape`` without the batch axis and None for any size, ``integers``, and ``batch``, the
+          rows that it may have, such as ``"3"``, or None for any; ``outputs``:
           ``from``, a layer or an input, ``index``, which of its outputs, and ``shape``; both empty where it cannot be
           loaded;
         * ``layers``, in the order in which they run, or else of the file; each with ``name``, ``kind``, ``sizes``,
@@ -138,7 +140,18 @@ def _outcome(checkpoint: Checkpoint) -> tuple[GRUSpec | ModelSpec | None, list[s
         problem, *more = str(error).split("\n")
         advice = [line for line in more if not line.startswith(_SAID_ELSEWHERE)]
         return None, [], problem, advice
-    return spec, unused, f"{checkpoint.path}: no layer uses the tensors {listed(unused, 4)}" if unused else None, []
+    left = f"{checkpoint.path}: no layer uses the tensors {listed(unused, 4)}" if unused else None
+    return spec, unused, left, [] if isinstance(spec, GRUSpec) else list(_fixed_sizes(spec))
+
+
+def _fixed_sizes(spec: ModelSpec) -> Iterator[str]:
+    """Of each input the last size that the file fixes, and why."""
+    for source in spec.inputs:
+        limits = source.limits
+        axes = () if limits is None else [axis for axis in range(len(limits.least)) if not limits.is_open(axis)]
+        if limits is not None and axes:
+            name = {0: "batch", 1: "steps"}.get(axes[-1], f"axis {axes[-1]}")
+            yield f"{name} of {source.name!r}: {limits.wanted(axes[-1])}: {limits.why(axes[-1])}"
 
 
 # By the list of layers and by the suggestion.

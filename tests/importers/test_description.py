@@ -96,7 +96,7 @@ def test_a_gru_is_described_in_full():
         "suggested_layers": None,
         "advice": [],
         "classes": {},
-        "inputs": [{"name": "x", "shape": [None, 4], "integers": False}],
+        "inputs": [{"name": "x", "shape": [None, 4], "integers": False, "batch": None}],
         "outputs": [{"from": "y", "index": 0, "shape": [None, 3]}],
         "layers": [
             {
@@ -164,8 +164,8 @@ def test_a_graph_says_what_flows_where(capsys, monkeypatch):
     found = described(saved(spec))
     by_name = {layer["name"]: layer for layer in found["layers"]}
     assert found["inputs"] == [
-        {"name": "ids", "shape": [None], "integers": True},
-        {"name": "state", "shape": [5], "integers": False},
+        {"name": "ids", "shape": [None], "integers": True, "batch": None},
+        {"name": "state", "shape": [5], "integers": False, "batch": None},
     ]
     assert found["outputs"][1] == {"from": "gru", "index": 1, "shape": [5]}
     assert by_name["gru"]["inputs"] == [{"from": "mask", "index": 0}, {"from": "state", "index": 0}]
