@@ -40,8 +40,8 @@ class Tally:
         self.name = name
         self.seconds = 0.0
         self.kinds = dict.fromkeys(KINDS, 0)
-        self.refusals: Counter[str] = Counter()
-        self.defects: Counter[str] = Counter()
+        # what right ones were compared in, why others were refused or skipped, and the defects of wrong ones
+        self.reasons: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
         self.wrong: list[dict[str, Any]] = []
         self._lock = threading.Lock()
 
@@ -49,12 +49,14 @@ class Tally:
         """Count an outcome; whether it is one to shrink."""
         with self._lock:
             self.kinds[outcome.kind] += 1
-            if outcome.kind == "refused":
-                self.refusals[_reason(outcome.detail)] += 1
+            if outcome.kind in ("refused", "skipped"):
+                self.reasons[outcome.kind][_reason(outcome.detail)] += 1
+            elif outcome.kind == "right":
+                self.reasons["right"].update(outcome.detail.split())
             if outcome.kind != "wrong":
                 return False
-            self.defects[outcome.defect] += 1
-            return self.defects[outcome.defect] <= SHRUNK
+            self.reasons["wrong"][outcome.defect] += 1
+            return self.reasons["wrong"][outcome.defect] <= SHRUNK
 
     @property
     def models(self) -> int:
@@ -73,8 +75,8 @@ class Tally:
 
     def as_json(self) -> dict[str, Any]:
         names = ("seconds", "models", "kinds", "wrong")
-        counts = {"refusals": dict(self.refusals.most_common()), "defects": dict(self.defects.most_common())}
-        return {**{name: getattr(self, name) for name in names}, **counts}
+        reasons = {kind: dict(counter.most_common()) for kind, counter in self.reasons.items()}
+        return {**{name: getattr(self, name) for name in names}, "reasons": reasons}
 
 
 def _reason(message: str) -> str:
@@ -130,9 +132,9 @@ def show(tallies: list[Tally]) -> None:
         counts = "".join(f"{tally.kinds[kind]:9}" for kind in KINDS)
         print(f"{tally.name:16}{tally.models:9}{counts}{tally.models / max(tally.seconds, 1e-9):10.1f}")
     for tally in tallies:
-        for title, counter in (("refused", tally.refusals), ("wrong", tally.defects)):
+        for kind, counter in tally.reasons.items():
             if counter:
-                print(f"\n{tally.name}, {title}:")
+                print(f"\n{tally.name}, {kind}{', compared' * (kind == 'right')}:")
                 print("\n".join(f"{times:9} {reason}" for reason, times in counter.most_common(20)))
 
 
@@ -154,7 +156,8 @@ def main() -> int:
     tallies = [run(name, args, args.minutes / len(names)) for name in names]
     show(tallies)
     if args.json:
-        args.json.write_text(json.dumps({"seed": args.seed, "families": {t.name: t.as_json() for t in tallies}}, indent=1))
+        families = {tally.name: tally.as_json() for tally in tallies}
+        args.json.write_text(json.dumps({"seed": args.seed, "families": families}, indent=1))
     return 1 if any(tally.kinds["wrong"] for tally in tallies) else 0
 
 

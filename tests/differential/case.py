@@ -29,8 +29,9 @@ MODULES = {
 class Outcome(NamedTuple):
     """What one case ended in.
 
-    ``kind`` is "right", "refused" (a FastGRUError, whose message is the detail), "wrong" (anything else; the detail
-    says what), or "skipped" (the framework itself does not run the model). ``defect`` is a word or two for the kind of
+    ``kind`` is "right" (the detail names the ways in which it was compared, as words), "refused" (a
+    FastGRUError, whose message is the detail), "wrong" (anything else; the detail says what), or "skipped" (the
+    framework itself does not run the model). ``defect`` is a word or two for the kind of
     wrong, such as "stream" or "AssertionError": shrinking keeps it, and wrong cases are counted by it.
     """
 
