@@ -81,38 +81,37 @@ class Tally:
 
 def _reason(message: str) -> str:
     """A message without what differs from one model to the next."""
+    message = re.sub(r"\x1b\[\d*m|/\S+/", "", " ".join(message.split()))
     message = re.sub(r"'[^']*'|\"[^\"]*\"", "'...'", message)
     return re.sub(r"\d+", "N", re.sub(r"\([^()]*\)", "(...)", message))[:160]
 
 
-def run(name: str, args: argparse.Namespace, minutes: float) -> Tally:
-    """Try the cases of a family, one process for each processor that there is."""
-    tally, indices, began = Tally(name), count(args.first), time.monotonic()
+def run(name: str, args: argparse.Namespace, minutes: float, workers: list[Worker]) -> Tally:
+    """Try the cases of a family in some workers; the time begins when each has imported what the family needs."""
+    tally, indices = Tally(name), count(args.first)
     last = args.first + args.models if args.models else sys.maxsize
-    end = began + 60 * minutes
 
-    def work() -> None:
-        worker = Worker()
-        try:
-            for index in indices:
-                if index >= last or (not args.models and time.monotonic() > end):
-                    break
-                outcome = worker.ask(name, seed=args.seed, index=index)
-                if tally.add(outcome):
-                    tally.report(index, *_shrunk(worker, name, args.seed, index, outcome))
-        finally:
-            worker.close()
+    def work(worker: Worker) -> None:
+        worker.prepare(name)
+        began = time.monotonic()
+        while args.models or time.monotonic() < began + 60 * minutes:
+            index = next(indices)
+            if index >= last:
+                break
+            outcome = worker.ask(name, seed=args.seed, index=index)
+            if tally.add(outcome):
+                tally.report(index, *_shrunk(worker, name, args.seed, index, outcome))
+        tally.seconds = max(tally.seconds, time.monotonic() - began)
 
-    threads = [threading.Thread(target=work) for _ in range(args.jobs)]
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in workers]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        time.sleep(0.2)
+        threads[0].join(0.2)
         if sys.stderr.isatty():
             print(f"\r{name}: {tally.models} models, {tally.kinds['wrong']} wrong", end="", file=sys.stderr)
     if sys.stderr.isatty():
         print(file=sys.stderr)
-    tally.seconds = time.monotonic() - began
     return tally
 
 
@@ -153,7 +152,12 @@ def main() -> int:
     unknown = [name for name in names if name not in MODULES]
     if unknown:
         parser.error(f"no such family: {', '.join(unknown)}; there are {', '.join(MODULES)}")
-    tallies = [run(name, args, args.minutes / len(names)) for name in names]
+    workers = [Worker() for _ in range(args.jobs)]
+    try:
+        tallies = [run(name, args, args.minutes / len(names), workers) for name in names]
+    finally:
+        for worker in workers:
+            worker.close()
     show(tallies)
     if args.json:
         families = {tally.name: tally.as_json() for tally in tallies}

@@ -23,6 +23,7 @@ MODULES = {
     "torch traced": "torch_modules",
     "torch exported": "torch_modules",
     "torch live": "torch_modules",
+    "torch states": "torch_modules",
 }
 
 

@@ -5,6 +5,7 @@ A case is written as the Python text that builds the model, which is both what i
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import tempfile
@@ -35,7 +36,6 @@ FOLDER = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 PREAMBLE = """\
 import os
 os.environ["KERAS_BACKEND"] = "torch"
-import absl.logging
 import keras
 import numpy as np
 import fastgru
@@ -55,6 +55,7 @@ def randomised(model, seed):
 
 torch.set_num_threads(1)
 absl.logging.set_verbosity("error")  # that .h5 files are of an old kind is known
+gc.freeze()  # what the frameworks have made themselves is never garbage, and there are millions of it
 NAMES: dict[str, Any] = {}
 exec(PREAMBLE, NAMES)
 
@@ -262,7 +263,7 @@ def _edge_text(edge: Any) -> str:
 
 
 def _checked(case: Any) -> Outcome:
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)  # so that names begin at the same count
     try:
         model = _built(case)
     except Exception as error:

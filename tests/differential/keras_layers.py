@@ -30,7 +30,6 @@ MERGING = ("Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract", "Conc
 OPERATIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "{0}[:, -1]": (1, lambda one: one[1:] if len(one) == 2 else None),
     "{0}[:, 0]": (1, lambda one: one[1:] if len(one) == 2 else None),
-    "{0}[:, ::-1]": (1, lambda one: one if len(one) == 2 else None),
     "{0}[:, 1:]": (1, lambda one: (one[0] and one[0] - 1, one[1]) if len(one) == 2 and one[0] != 1 else None),
     "{0}[..., 0]": (1, lambda one: one[:1] if len(one) == 2 else None),
     "keras.ops.tanh({0})": (1, lambda one: one),
@@ -182,6 +181,16 @@ def _pooling(rng: random.Random, shape: Shape) -> Made:
     return _windowed(shape, size, options.get("strides", size), padding, shape[1], options)
 
 
+def _average(rng: random.Random, shape: Shape) -> Made:
+    """Padded alike on both sides, or not: otherwise Keras on PyTorch averages copies of the last step too."""
+    made = _pooling(rng, shape)
+    if made is not None and made[0]["padding"] == "same" and (made[0]["pool_size"] != 3 or made[0].get("strides") != 1):
+        made[0]["padding"] = "valid"
+        return _windowed(shape, made[0]["pool_size"], made[0].get("strides", made[0]["pool_size"]), "valid", shape[1],
+                         made[0])  # fmt: skip
+    return made
+
+
 def _windowed(shape: Shape, reach: int, strides: int, padding: str, features: int, options: dict[str, Any]) -> Made:
     steps = shape[0]
     if steps is not None:
@@ -270,7 +279,7 @@ _LAYERS: dict[str, tuple[int | None, Making, float]] = {
     "Dense": (None, _dense, 4),
     "Conv1D": (2, _conv1d, 1.5),
     "MaxPooling1D": (2, _pooling, 0.7),
-    "AveragePooling1D": (2, _pooling, 0.7),
+    "AveragePooling1D": (2, _average, 0.7),
     "GlobalAveragePooling1D": (2, _global_pooling, 0.7),
     "GlobalMaxPooling1D": (2, _global_pooling, 0.7),
     "Masking": (2, _masking, 2),

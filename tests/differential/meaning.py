@@ -89,6 +89,18 @@ def _each_step(function: Callable[[Any, Any], Any]) -> Callable[[Any, list[Row]]
     return lambda layer, given: Row(function(layer, given[0].array), given[0].mask)
 
 
+def _same_shape(function: Callable[[Any, Any], Any]) -> Callable[[Any, list[Row]], Row]:
+    """A layer whose weights may be of so many steps; rows that are cut have others."""
+
+    def run(layer: Any, given: list[Row]) -> Row:
+        made = function(layer, given[0].array)
+        if made.shape != given[0].array.shape:
+            raise Unfitting("it has weights for other steps")
+        return Row(made, given[0].mask)
+
+    return run
+
+
 def _all_steps(function: Callable[[Any, Any], Any]) -> Callable[[Any, list[Row]], Row]:
     """A layer behind which there are other steps or none: no mask."""
     return lambda layer, given: Row(function(layer, given[0].array))
@@ -145,7 +157,8 @@ def _normalised(layer: Any, x: Any) -> Any:
 
 
 def _layer_normalization(layer: Any, given: list[Row]) -> Row:
-    return Row(_normalised(layer, given[0].array), None if layer.rms else given[0].mask)
+    made = _same_shape(_normalised)(layer, given)
+    return Row(made.array, None if layer.rms else made.mask)
 
 
 def _batch_normalization(layer: Any, x: Any) -> Any:
@@ -328,6 +341,8 @@ def _reverse(layer: Any, given: list[Row]) -> Row:
 
 
 def _final_state(layer: Any, given: list[Row]) -> Row:
+    if given[0].final is None:
+        raise Undefined("a mask came between")
     return Row(given[0].final)
 
 
@@ -336,7 +351,7 @@ _LAYERS: dict[str, Callable[[Any, list[Row]], Any]] = {
     "Add": _merging(np.add),
     "Average": _merging(np.add, average=True),
     "AveragePooling1D": _all_steps(_pooling(np.mean)),
-    "BatchNormalization": _each_step(_batch_normalization),
+    "BatchNormalization": _same_shape(_batch_normalization),
     "Concatenate": _concatenate,
     "Conv1D": _all_steps(_conv1d),
     "Cropping1D": _all_steps(_cropping),
@@ -357,7 +372,7 @@ _LAYERS: dict[str, Callable[[Any, list[Row]], Any]] = {
     "Minimum": _merging(np.minimum),
     "Multiply": _merging(np.multiply),
     "NotEqual": _each_step(lambda layer, x: x != layer.value),
-    "PReLU": _each_step(lambda layer, x: np.where(x > 0, x, x * layer.weight)),
+    "PReLU": _same_shape(lambda layer, x: np.where(x > 0, x, x * layer.weight)),
     "Permute": _all_steps(lambda layer, x: x.transpose([place - 1 for place in layer.order])),
     "RepeatVector": _all_steps(lambda layer, x: np.repeat(x[None], layer.n, axis=0)),
     "Reshape": _all_steps(lambda layer, x: x.reshape(layer.shape)),

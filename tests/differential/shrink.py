@@ -16,7 +16,7 @@ def shrink(
     outcome: Outcome,
     smaller: Callable[[Any], Iterator[Any]],
     check: Callable[[Any], Outcome],
-    seconds: float = 60.0,
+    seconds: float = 30.0,
 ) -> tuple[Any, Outcome]:
     """The smallest wrong case that is reached by steps of ``smaller`` in the time, each wrong by the same defect."""
     end = time.monotonic() + seconds

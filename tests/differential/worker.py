@@ -24,7 +24,7 @@ from case import Outcome, case_of, family_of
 __all__ = ["Worker"]
 
 LIMIT = 20.0  # seconds of one case
-STARTING = 300.0  # seconds of a worker's first case of a family, which imports the framework
+STARTING = 300.0  # seconds of the import of a framework
 CASES = 4000  # of one worker: TorchScript keeps what it has compiled for ever
 
 
@@ -41,19 +41,25 @@ class Worker:
         """The outcome of a case, by ``seed=`` and ``index=`` or as ``case=``."""
         if self._cases >= CASES:
             self.close()
+        failed = self.prepare(family)
+        if failed is not None:
+            return failed
+        self._cases += 1
+        answer = self._answer({"family": family, **question}, LIMIT)
+        return self._end(LIMIT) if answer is None else Outcome(*json.loads(answer))
+
+    def prepare(self, family: str) -> Outcome | None:
+        """Start the process, and import what the family needs; what it has come to where that does not work."""
         if self._process is None:
             self._start()
-        assert self._process is not None and self._process.stdin is not None
-        limit = LIMIT if family in self._known else STARTING
-        self._cases += 1
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps({"family": family, **question}) + "\n")
-            self._process.stdin.flush()
-        answer = self._answer(limit)
+        if family in self._known:
+            return None
+        answer = self._answer({"family": family}, STARTING)
         if answer is None:
-            return self._end()
+            return self._end(STARTING)
         self._known.add(family)
-        return Outcome(*json.loads(answer))
+        outcome = Outcome(*json.loads(answer))
+        return None if outcome.kind == "right" else outcome
 
     def close(self) -> None:
         """End the process."""
@@ -73,13 +79,16 @@ class Worker:
         )
         self._known, self._cases = set(), 0
 
-    def _answer(self, limit: float) -> str | None:
+    def _answer(self, question: dict[str, Any], limit: float) -> str | None:
         """A line, or None where the process is late or has ended."""
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None and self._process.stdin is not None and self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
         ready, _, _ = select.select([self._process.stdout], [], [], limit)
         return (self._process.stdout.readline() or None) if ready else None
 
-    def _end(self) -> Outcome:
+    def _end(self, limit: float) -> Outcome:
         """What a process that does not answer has come to."""
         assert self._process is not None and self._errors is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -89,7 +98,7 @@ class Worker:
         said = self._errors.read()[-2000:]
         self.close()
         if code is None:
-            return Outcome("wrong", f"no answer after {LIMIT:g} s", "hang")
+            return Outcome("wrong", f"no answer after {limit:g} s", "hang")
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return Outcome("wrong", f"the process ended by {how}; its last words: {said}", "crash")
 
@@ -99,8 +108,12 @@ def _run(answers: TextIO) -> None:
         question = json.loads(line)
         try:
             family = family_of(question["family"])
-            case = question["case"] if "case" in question else case_of(family, question["seed"], question["index"])
-            outcome = family.check(case)
+            if "case" in question:
+                outcome = family.check(question["case"])
+            elif "index" in question:
+                outcome = family.check(case_of(family, question["seed"], question["index"]))
+            else:
+                outcome = Outcome("right")
         except Exception as error:  # of the family itself: it has to be mended, so it must not pass
             outcome = Outcome("wrong", traceback.format_exc(), f"fuzzer: {type(error).__name__}")
         answers.write(json.dumps(outcome) + "\n")
