@@ -121,22 +121,52 @@ def _graph(rng: random.Random, sources: int, chain: bool, causal: bool) -> dict[
         if call is not None:
             calls.append(call[0])
             values += call[1]
-    if len(calls) == first:
+    if len(calls) == first or (chain and isinstance(values[-1][0], list)):
         return None
-    outputs = [values[-1][0]]
-    while not chain and not causal and rng.random() < 0.25 and len(outputs) < 3:
-        other = rng.choice(values)[0]
-        if other not in outputs and other not in [source[0] for source in inputs]:
-            outputs.append(other)
-    last = calls[-1]
-    if chain and isinstance(values[-1][0], list):
-        return None
-    outputs[0] = outputs[0] if values[-1][0] != last[0] else last[0]
+    outputs = _outputs(rng, values, inputs, 1 if chain or causal else 3)
     return {"inputs": inputs, "calls": calls, "outputs": outputs, "dict": not chain and rng.random() < 0.1}
 
 
+def _outputs(rng: random.Random, values: list[Any], inputs: list[Any], most: int) -> list[Any]:
+    """The value that was made last, and perhaps others."""
+    outputs = [values[-1][0]]
+    while len(outputs) < most and rng.random() < 0.25:
+        other = rng.choice(values)[0]
+        if other not in outputs and other not in [source[0] for source in inputs]:
+            outputs.append(other)
+    return outputs
+
+
+def _nested(rng: random.Random, name: str, first: Any, values: list[Any]) -> tuple[list[Any], list[Any]] | None:
+    """A functional model of one input or two, called as a layer."""
+    chosen = [first, *rng.sample(values, min(rng.choice((0, 0, 1)), len(values)))]
+    inputs = [[f"{name}x{place}", list(shape), "float32"] for place, (_, shape) in enumerate(chosen)]
+    inner: list[Any] = [(source[0], tuple(source[1])) for source in inputs]
+    calls: list[Any] = []
+    for _ in range(rng.choice((1, 2, 3, 4))):
+        call = _call(rng, f"{name}v{len(calls)}", inner, calls, inputs, False, False, nests=False)
+        if call is not None:
+            calls.append(call[0])
+            inner += call[1]
+    if not calls:
+        return None
+    outputs = _outputs(rng, inner, inputs, 2)
+    graph = {"inputs": inputs, "calls": calls, "outputs": outputs, "dict": False}
+    shapes = [dict(_by_text(inner))[str(edge)] for edge in outputs]
+    names = [name] if len(shapes) == 1 else [[name, place] for place in range(len(shapes))]
+    call = [name, ["Graph", graph], [edge for edge, _ in chosen], [], None]
+    return call, list(zip(names, shapes, strict=True))
+
+
 def _call(
-    rng: random.Random, name: str, values: list[Any], calls: list[Any], inputs: list[Any], chain: bool, causal: bool
+    rng: random.Random,
+    name: str,
+    values: list[Any],
+    calls: list[Any],
+    inputs: list[Any],
+    chain: bool,
+    causal: bool,
+    nests: bool = True,
 ) -> tuple[list[Any], list[Any]] | None:
     """A call of a layer, of one that was called before, or of a function: and the values that it gives."""
     edge, shape = values[-1] if chain or causal or rng.random() < 0.6 else rng.choice(values)
@@ -145,8 +175,10 @@ def _call(
         return _merge(rng, name, (edge, shape), values)
     if kind < 0.27:
         return _operation(rng, name, (edge, shape), values)
+    if kind > 0.94 and nests and not chain and not causal:
+        return _nested(rng, name, (edge, shape), values)
     if kind < 0.33:
-        again = [call for call in calls if call[2] and dict(_by_text(values)).get(str(call[2][0])) == shape
+        again = [call for call in calls if len(call[2]) == 1 and dict(_by_text(values)).get(str(call[2][0])) == shape
                  and isinstance(call[1], list) and call[1][0] not in MERGING and not call[3]]  # fmt: skip
         if again:
             call = rng.choice(again)
@@ -229,18 +261,22 @@ def text(case: Any) -> str:
         layers = ", ".join(f"l_{call[0]}" for call in graph["calls"])
         lines.append(f"model = keras.Sequential([keras.Input({tuple(shape)}, dtype={dtype!r}), {layers}])")
     else:
-        lines = [f"{name} = keras.Input({tuple(shape)}, dtype={dtype!r}, name={name!r})"
-                 for name, shape, dtype in graph["inputs"]]  # fmt: skip
-        for call in graph["calls"]:
-            lines += _call_lines(*call)
-        inputs = ", ".join(name for name, _, _ in graph["inputs"])
-        outputs = [_edge_text(edge) for edge in graph["outputs"]]
-        made = "{" + ", ".join(f"'y{9 - at}': {each}" for at, each in enumerate(outputs)) + "}"
-        made = made if graph["dict"] else f"[{', '.join(outputs)}]"
-        lines.append(f"model = keras.Model([{inputs}], {made if graph['dict'] or len(outputs) > 1 else outputs[0]})")
+        lines = _graph_lines("model", graph)
     called = {call[0] for call in graph["calls"]}
     lines += [f"l_{name}.trainable = False" for name in case["frozen"] if name.split(".")[0] in called]
     return "\n".join([*lines, f"randomised(model, {case['seed']})"])
+
+
+def _graph_lines(name: str, graph: Any) -> list[str]:
+    lines = [f"{name} = keras.Input({tuple(shape)}, dtype={dtype!r}, name={name!r})"
+             for name, shape, dtype in graph["inputs"]]  # fmt: skip
+    for call in graph["calls"]:
+        lines += _call_lines(*call)
+    inputs = ", ".join(source[0] for source in graph["inputs"])
+    outputs = [_edge_text(edge) for edge in graph["outputs"]]
+    made = "{" + ", ".join(f"'y{9 - at}': {each}" for at, each in enumerate(outputs)) + "}"
+    made = made if graph["dict"] else f"[{', '.join(outputs)}]"
+    return [*lines, f"{name} = keras.Model([{inputs}], {made if graph['dict'] or len(outputs) > 1 else outputs[0]})"]
 
 
 def _layer_text(layer: Any) -> str:
@@ -251,8 +287,11 @@ def _call_lines(name: str, layer: Any, inputs: list[Any], states: list[Any], mas
     edges = [_edge_text(edge) for edge in inputs]
     if isinstance(layer, str):
         return [f"{name} = {layer.format(*edges)}"]
-    lines = [f"l_{name} = " + (f"l_{layer[1]}" if layer[0] == "again" else _layer_text(layer))]
-    given = f"[{', '.join(edges)}]" if layer[0] in MERGING else edges[0]
+    if layer[0] == "Graph":
+        lines = _graph_lines(f"l_{name}", layer[1])
+    else:
+        lines = [f"l_{name} = " + (f"l_{layer[1]}" if layer[0] == "again" else _layer_text(layer))]
+    given = f"[{', '.join(edges)}]" if layer[0] in MERGING or len(edges) > 1 else edges[0]
     given += f", initial_state=[{', '.join(map(_edge_text, states))}]" if states else ""
     given += f", mask=keras.ops.not_equal({mask}, 0)" if mask else ""
     return [*lines, f"{name} = l_{name}({given})"]
@@ -591,6 +630,13 @@ def _simpler(layer: Any) -> Iterator[Any]:
     """The layer without an option, or with a simpler one within."""
     kind, options = layer
     if not isinstance(options, dict):
+        return
+    if kind == "Graph":
+        for place, call in enumerate(options["calls"]):
+            for edge in call[2]:
+                yield [kind, _without(options, place, edge)]
+            for inner in _simpler(call[1]) if isinstance(call[1], list) else ():
+                yield [kind, {**options, "calls": replaced(options["calls"], place, [call[0], inner, *call[2:]])}]
         return
     for name, value in options.items():
         if name not in ("units", "layer", "cell", "filters", "kernel_size", "chain", "n", "target_shape", "dims"):
