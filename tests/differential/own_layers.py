@@ -13,7 +13,7 @@ from typing import Any, Union
 from fastgru.activations import IN_GRU, KNOWN
 from fastgru.spec import GATE_ACTIVATIONS, MERGES, Signal
 
-__all__ = ["NAMES", "PREAMBLE", "arguments", "expression", "node_text"]
+__all__ = ["JOINING", "NAMES", "ONE_INPUT", "PREAMBLE", "arguments", "expression", "node_text"]
 
 PREAMBLE = '''\
 import numpy as np
@@ -86,9 +86,9 @@ Arguments = Union[tuple[dict[str, Any], list[Any]], None]
 
 def arguments(kind: str, rng: random.Random, edges: Edges) -> Arguments:
     """Fields for a layer of a kind, and its inputs; None where the values so far have none that fits it."""
-    if kind in _JOINING:
-        return _JOINING[kind](rng, edges)
-    ranks, make = _ONE_INPUT[kind]
+    if kind in JOINING:
+        return JOINING[kind](rng, edges)
+    ranks, make = ONE_INPUT[kind]
     kinds = _KINDS.get(kind, ("numbers",))
     fitting = [(edge, each) for edge, each in edges if len(each.shape) in ranks and each.kind in kinds]
     if kind == "FinalState":
@@ -324,7 +324,7 @@ _KINDS = {
     **dict.fromkeys(("Dropout", "MaskOf", "NotEqual", "Unmasked"), ("numbers", "integers", "booleans")),
 }
 _Joining = Callable[[random.Random, Edges], Arguments]
-_JOINING: dict[str, _Joining] = {
+JOINING: dict[str, _Joining] = {
     **dict.fromkeys(("Add", "Average", "Maximum", "Minimum", "Multiply"), _merge),
     "Subtract": _subtract,
     "Concatenate": _concatenate,
@@ -332,7 +332,7 @@ _JOINING: dict[str, _Joining] = {
 
 _Making = Callable[[random.Random, Signal], "dict[str, Any] | None"]
 _STEPS, _ANY = (2,), (1, 2, 3, 4)
-_ONE_INPUT: dict[str, tuple[tuple[int, ...], _Making]] = {
+ONE_INPUT: dict[str, tuple[tuple[int, ...], _Making]] = {
     "Activation": (_ANY, lambda rng, s: _fields_of(activation(rng, len(s.shape)))),
     "AveragePooling1D": (_STEPS, _pooling),
     "BatchNormalization": (_ANY, _batch_normalization),
