@@ -5,9 +5,9 @@
 Each family of ``case.MODULES`` (all where none is named) writes models at random: with PyTorch, with Keras, or of
 fastgru's own layers. Every model is run by fastgru and by what it is compared with, alone, in a batch, at several step
 counts, with lengths, in a stream, saved and loaded, on two threads. An answer is right, or a FastGRUError; all else is
-wrong: other numbers, another exception, a crash, a hang of 20 s. A wrong case is shrunk and printed as a script that
-shows the difference by itself. At the end comes a table: models by family and kind, and refusals by reason, for a
-family that refuses everything finds nothing. The exit code is 1 where anything was wrong.
+wrong: other numbers, another exception, a crash, a hang (20 s, and then 60). A wrong case is shrunk and printed as a
+script that shows the difference by itself. At the end comes a table: models by family and kind, and refusals by reason,
+for a family that refuses everything finds nothing. The exit code is 1 where anything was wrong.
 
 A case depends on nothing but the family, the seed and its index: ``--first INDEX --models 1`` runs one again.
 """

@@ -38,15 +38,22 @@ class Worker:
         self._errors: TextIO | None = None
 
     def ask(self, family: str, **question: Any) -> Outcome:
-        """The outcome of a case, by ``seed=`` and ``index=`` or as ``case=``."""
+        """The outcome of a case, by ``seed=`` and ``index=`` or as ``case=``.
+
+        What does not answer in time is asked again with three times as long, for others may have used the processor.
+        """
+        outcome = self._asked(family, question, LIMIT)
+        return outcome if outcome.defect != "hang" else self._asked(family, question, 3 * LIMIT)
+
+    def _asked(self, family: str, question: dict[str, Any], limit: float) -> Outcome:
         if self._cases >= CASES:
             self.close()
         failed = self.prepare(family)
         if failed is not None:
             return failed
         self._cases += 1
-        answer = self._answer({"family": family, **question}, LIMIT)
-        return self._end(LIMIT) if answer is None else Outcome(*json.loads(answer))
+        answer = self._answer({"family": family, **question}, limit)
+        return self._end(limit) if answer is None else Outcome(*json.loads(answer))
 
     def prepare(self, family: str) -> Outcome | None:
         """Start the process, and import what the family needs; what it has come to where that does not work."""
