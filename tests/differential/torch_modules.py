@@ -13,10 +13,11 @@ from typing import Any
 import torch
 import torch_chains
 import torch_programs
+import torch_states
 from case import Family, Outcome
 from torch_check import Comparison, moved, reason
 from torch_script import written
-from torch_source import arrays_of, built, forget, tensors_of
+from torch_source import arrays_of, built, folder, forget, tensors_of
 
 import fastgru
 
@@ -75,8 +76,8 @@ class Programs:
         return torch_programs.generated(rng, self._ways)
 
     def check(self, case: dict[str, Any]) -> Outcome:
-        with tempfile.TemporaryDirectory(dir=_folder()) as folder:
-            path = os.path.join(folder, "model.pt2" if "exported" in case["way"] else "model.pt")
+        with tempfile.TemporaryDirectory(dir=folder()) as place:
+            path = os.path.join(place, "model.pt2" if "exported" in case["way"] else "model.pt")
             try:
                 module = built(case)
                 with torch.no_grad():
@@ -85,7 +86,7 @@ class Programs:
                 return Outcome("skipped", reason(error))
             finally:
                 forget()
-            return Comparison(case, run, lambda **options: fastgru.load(path, **options), folder, moved(module)).outcome()
+            return Comparison(case, run, lambda **options: fastgru.load(path, **options), place, moved(module)).outcome()
 
     def smaller(self, case: dict[str, Any]) -> Iterator[dict[str, Any]]:
         return torch_programs.smaller(case)
@@ -94,17 +95,13 @@ class Programs:
         return written(case)
 
 
-def _folder() -> str | None:
-    return "/dev/shm" if os.path.isdir("/dev/shm") else None
-
-
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
         Programs("torch scripted", ["scripted", "scripted", "frozen"], scripted),
         Programs("torch traced", ["traced", "traced", "frozen trace"], traced),
         Programs("torch exported", ["exported", "exported batch", "exported open"], exported),
-        torch_chains.Live("torch live"),
-        torch_chains.States("torch states"),
+        torch_chains.Live(),
+        torch_states.States(),
     )
 }

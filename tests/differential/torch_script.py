@@ -15,7 +15,6 @@ _SAVES = {
     "traced": "run = torch.jit.trace(module, example, check_trace=False, strict=False)\ntorch.jit.save(run, path)",
     "frozen trace": "run = torch.jit.freeze(torch.jit.trace(module, example, check_trace=False, strict=False))\n"
                     "torch.jit.save(run, path)",
-    "live": "",
     "whole": "torch.save(module, path)",
     "state": "torch.save(module.state_dict(), path)",
 }  # fmt: skip
@@ -92,7 +91,7 @@ def written(case: dict[str, Any], load: str = "fastgru.load(path)") -> str:
     helpers = "\n\n".join(inspect.getsource(each) for each in functions)
     helpers = helpers.replace("Sequence[Any]", "list").replace("Arrays", "dict")
     kept = {key: case[key] for key in ("way", "inputs", "time_first", "seed", "example", "sizes")}
-    save = _SAVES.get(case["way"]) or ("pass" if case["way"] == "live" else _export(case))
+    save = _SAVES.get(case["way"]) or ("pass" if case["way"].startswith("live") else _export(case))
     tail = _TAIL.format(save="\n".join(f"    {line}" for line in save.splitlines()), load=load)
     more = "".join(text for name, text in (("lengths", _LENGTHS), ("stream", _STREAM)) if name in case["checks"])
     return (

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import linecache
+import os
+import random
 import sys
 import types
 from collections.abc import Sequence
@@ -17,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["Arrays", "HEADER", "arrays_of", "built", "fill", "module_source", "tensors_of"]
+__all__ = ["Arrays", "HEADER", "arrays_of", "built", "fill", "flat", "folder", "forget", "module_source", "of_chain", "rows_of", "tensors_of"]
 
 Arrays = dict[str, np.ndarray]
 
@@ -33,7 +35,11 @@ _FILES = itertools.count()
 
 
 def module_source(case: dict[str, Any]) -> str:
-    """The class ``Net``."""
+    """The class ``Net``, or for a chain the function that makes it."""
+    if "chain" in case:
+        if case["alone"] and len(case["chain"]) == 1:
+            return f"def Net():\n    return {case['chain'][0]}\n"
+        return f"def Net():\n    return nn.Sequential(\n        {(',' + chr(10) + ' ' * 8).join(case['chain'])},\n    )\n"
     made = [f"        self.{name} = {text}\n" for name, text in case["modules"].items()]
     body = [f"        {line}\n" for statement in case["body"] for line in statement.splitlines()]
     names = ", ".join(name for name, *_ in case["inputs"])
@@ -66,6 +72,11 @@ def forget() -> None:
     """Free the sources of modules that are done with."""
     for file in [file for file in linecache.cache if file.startswith("<differential ")]:
         del linecache.cache[file]
+
+
+def folder() -> str | None:
+    """Where files lie that are read once."""
+    return "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 
 def fill(module: nn.Module) -> None:
@@ -123,3 +134,11 @@ def flat(value: Any) -> list[torch.Tensor]:
         return [value]
     items: Sequence[Any] = list(value.values()) if isinstance(value, dict) else value
     return [each for item in items for each in flat(item)]
+
+
+def of_chain(rng: random.Random, **parts: Any) -> dict[str, Any]:
+    """A case of a network that takes one input, with sizes and checks."""
+    sizes = [[rng.choice([1, 2, 5]), rng.choice([3, 7, 13])], [2, rng.choice([1, 2, 8])]]
+    checks = [name for name in ("lengths", "stream", "saved", "threads", "float64") if rng.random() < 0.4]
+    return {"time_first": False, "modules": {}, "body": [], "result": "", "seed": rng.randrange(1 << 30),
+            "example": [2, 5], "sizes": sizes, "checks": checks, "decomposed": False, **parts}  # fmt: skip
