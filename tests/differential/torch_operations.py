@@ -78,8 +78,10 @@ class Scope:
 
     def number(self) -> str:
         """A number for arithmetic: a literal, or one that the code works out."""
-        if self.numbers and self.rng.random() < 0.3:
+        if self.numbers and self.rng.random() < 0.7:
             return self.rng.choice(self.numbers)
+        if self.rng.random() < 0.15:
+            return self.rng.choice([text.removeprefix("~") for text in NUMBERS if "{" not in text])
         return self.rng.choice(["2", "0.5", "-1", "3.0", "1.5", "0.25", "1", "-2.0"])
 
 
@@ -175,7 +177,8 @@ def cell_steps(s: Scope) -> str | None:
         return None
     hidden = s.rng.randint(1, 4)
     cell, h, out, v = s.module(f"nn.GRUCell({s.size(x, 2)}, {hidden})"), s.new(), s.new("o"), s.new()
-    begin = s.rng.choice([f"torch.zeros({x}.size(0), {hidden})", f"{x}.new_zeros({x}.size(0), {hidden})"])
+    begin = s.choose([f"~torch.zeros({x}.size(0), {hidden})", f"~{x}.new_zeros({x}.size(0), {hidden})",
+                      f"torch.tanh({s.module(f'nn.Linear({s.size(x, 2)}, {hidden})')}({x}[:, 0]))"])  # fmt: skip
     count = s.rng.choice([f"{x}.size(1)", f"{x}.shape[1]", "3", "2", "min(4, {x}.size(1))".format(x=x)])
     end = s.rng.choice([f"torch.stack({out}, 1)", f"torch.stack({out}, dim=1)", f"torch.cat({out}, 1)", f"{out}[-1]",
                         f"torch.stack({out}, 0).transpose(0, 1)", f"torch.stack({out}, 0)"])  # fmt: skip
@@ -469,6 +472,8 @@ def part(s: Scope) -> str | None:
     x, v = s.pick(lambda v: v.dim() >= 2), s.new()
     if x is None:
         return None
+    if s.numbers and s.rng.random() < 0.3:
+        return f"{v} = {x}" + s.rng.choice(["[:, {n}]", "[:, {n}:]", "[:, :{n}]", "[..., :{n}]"]).format(n=s.number())
     axis, i, j = s.axis(x), s.rng.choice([0, 1, 2, -1, -2]), s.rng.choice([1, 2, 3, -1, -2])
     text = s.choose([
         "{x}[:, -1]", "{x}[:, {i}]", "{x}[..., {i}]", "{x}[:, {i}:]", "{x}[:, :{j}]", "{x}[:, {i}:{j}]", "{x}[..., :{j}]",

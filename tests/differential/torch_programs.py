@@ -166,9 +166,10 @@ def _outputs(rng: random.Random, scope: Scope) -> list[str]:
     made = [name for name, each in scope.values.items() if name.startswith("v") and each.is_floating_point()]
     if not made:
         return []
-    outputs = [made[-1]]
+    usual = [name for name in made if BATCH in scope.values[name].shape[: 1 if rng.random() < 0.8 else 3]]
+    outputs = [(usual or made)[-1]]
     while rng.random() < 0.3:
-        outputs.append(rng.choice(made))
+        outputs.append(rng.choice(usual or made))
     return list(dict.fromkeys(outputs))
 
 

@@ -102,6 +102,7 @@ def arrays_of(case: dict[str, Any], batch: int, steps: int) -> Arrays:
             continue
         shape = {
             "sequence": (batch, steps, *sizes),
+            "channels": (batch, *sizes, steps),
             "vector": (batch, *sizes),
             "states": (sizes[0], batch, sizes[-1]),
         }[kind]
