@@ -17,7 +17,8 @@ import torch_programs
 from case import Outcome
 from shrink import replaced, shortened
 from torch_check import Comparison, moved, reason
-from torch_operations import BATCH, MODULES, MOST, STEPS
+from torch_elements import MODULES
+from torch_scope import BATCH, MOST, STEPS
 from torch_script import written
 from torch_source import built, fill, folder, forget, of_chain
 
@@ -90,7 +91,8 @@ def _chain(rng: random.Random, way: str) -> dict[str, Any]:
     """An nn.Sequential whose modules fit each other, or one module alone."""
     kind = rng.choice(["sequence"] * 5 + ["channels"] * 2 + ["ids"] * 2 + ["vector"] * 2)
     size = 9 if kind == "ids" else rng.randint(1, 6)
-    shape = {"sequence": (BATCH, STEPS, size), "channels": (BATCH, size, STEPS), "ids": (BATCH, STEPS), "vector": (BATCH, size)}[kind]
+    shape = {"sequence": (BATCH, STEPS, size), "channels": (BATCH, size, STEPS), "ids": (BATCH, STEPS),
+             "vector": (BATCH, size)}[kind]
     value = torch.randint(0, 9, shape) if kind == "ids" else torch.randn(shape)
     chain: list[str] = []
     time_first = False
@@ -129,18 +131,25 @@ def _next(rng: random.Random, value: torch.Tensor) -> str:
     hidden, layers = rng.randint(1, 5), rng.choice([1, 1, 2, 3])
     gru = f"nn.GRU({n}, {hidden}, {layers}, bidirectional={rng.random() < 0.4}, bias={rng.random() < 0.8}"
     texts = [
-        f"nn.Linear({n}, {out})", f"nn.Linear({n}, {out}, bias=False)", f"{gru}, batch_first=True)", f"{gru})", f"{gru}, dropout=0.3)",
-        f"nn.GRUCell({n}, {out})", f"nn.LayerNorm({n})", f"nn.RMSNorm({n})", "nn.Dropout(0.5)", "nn.Identity()", "nn.Flatten()",
-        "nn.Flatten(2)", "nn.Flatten(0, 1)", "nn.PReLU()", "nn.MaxPool1d(2)", "nn.AvgPool1d(3, 1)", "nn.AdaptiveAvgPool1d(1)",
-        "nn.AdaptiveMaxPool1d(1)", "nn.Unflatten(1, (1, -1))", "nn.Softmax(1)", "nn.Softmax(-1)", "nn.LogSoftmax(2)", "nn.GLU()",
+        f"nn.Linear({n}, {out})", f"nn.Linear({n}, {out}, bias=False)", f"{gru}, batch_first=True)", f"{gru})",
+        f"{gru}, dropout=0.3)",
+        f"nn.GRUCell({n}, {out})", f"nn.LayerNorm({n})", f"nn.RMSNorm({n})", "nn.Dropout(0.5)", "nn.Identity()",
+        "nn.Flatten()",
+        "nn.Flatten(2)", "nn.Flatten(0, 1)", "nn.PReLU()", "nn.MaxPool1d(2)", "nn.AvgPool1d(3, 1)",
+        "nn.AdaptiveAvgPool1d(1)",
+        "nn.AdaptiveMaxPool1d(1)", "nn.Unflatten(1, (1, -1))", "nn.Softmax(1)", "nn.Softmax(-1)", "nn.LogSoftmax(2)",
+        "nn.GLU()",
         "nn.GLU(1)", "nn.Softmax()", "nn.Softmin(1)", f"nn.utils.parametrizations.weight_norm(nn.Linear({n}, {out}))",
-        f"nn.Sequential(nn.Linear({n}, {out}), nn.ReLU())", "nn.MaxPool1d(3, 2, padding=1)", "nn.ZeroPad1d(1)", "nn.Dropout1d(0.1)",
+        f"nn.Sequential(nn.Linear({n}, {out}), nn.ReLU())", "nn.MaxPool1d(3, 2, padding=1)", "nn.ZeroPad1d(1)",
+        "nn.Dropout1d(0.1)",
         *(rng.choice(MODULES).removeprefix("~") for _ in range(9)),
     ]  # fmt: skip
     if channels <= MOST or rng.random() < 0.02:
         texts += [
-            f"nn.LayerNorm([{channels}, {n}])", f"nn.BatchNorm1d({channels})", f"nn.BatchNorm1d({channels}, affine=False)",
-            f"nn.Conv1d({channels}, {out}, 3, padding=1)", f"nn.Conv1d({channels}, {out}, 2, stride=2)", f"nn.PReLU({channels})",
+            f"nn.LayerNorm([{channels}, {n}])", f"nn.BatchNorm1d({channels})",
+            f"nn.BatchNorm1d({channels}, affine=False)",
+            f"nn.Conv1d({channels}, {out}, 3, padding=1)", f"nn.Conv1d({channels}, {out}, 2, stride=2)",
+            f"nn.PReLU({channels})",
             f"nn.Conv1d({channels}, {channels}, 3, groups={channels}, padding='same')", f"nn.GroupNorm(1, {channels})",
             f"nn.InstanceNorm1d({channels}, affine=True)", f"nn.ConvTranspose1d({channels}, {out}, 2)",
             f"nn.BatchNorm1d({channels}, track_running_stats=False)", f"nn.BatchNorm1d({channels}, eps=0.1)",

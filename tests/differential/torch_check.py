@@ -1,8 +1,8 @@
-"""Whether what fastgru computes of a file is what PyTorch computes, at every size, with lengths, in streams, on threads.
+"""Whether fastgru computes of a file what PyTorch computes: at every size, with lengths, in streams, on threads.
 
 The reference is float32: within ``BOUND`` of the largest output it is right. Beyond it the weights are moved by their
-last bits; a difference of the size of what that makes is the model's own and no error (a threshold that a value meets, a
-normalisation of what hardly varies).
+last bits; a difference of the size of what that makes is the model's own and no error (a threshold that a value
+meets, a normalisation of what hardly varies).
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Comparison:
             with torch.no_grad():
                 return flat((run or self.run)(*tensors_of(self.case, arrays)))
         except Exception as error:
-            raise Refused(f"{type(error).__name__}: {str(error).splitlines()[-1][:100] if str(error) else ''}") from error
+            raise Refused(f"{type(error).__name__}: {str(error)[-100:]}") from error
 
     def _look_at_axes(self) -> None:
         """Which axis of each output is the batch's, and whether it has steps, by what other sizes change."""
@@ -206,20 +206,25 @@ class Comparison:
     def _compare_outputs(self, model: Any, got: Sequence[np.ndarray], expected: Wanted, where: str, arrays: Arrays,
                          kind: str, cut: bool, choice: int) -> None:  # fmt: skip
         for number, (mine, theirs) in enumerate(zip(got, expected, strict=True)):
+            if cut and mine.ndim == theirs.ndim + 1 and len(mine) == 1 and self._has_squeeze():
+                mine = mine[0]
             if cut and mine.ndim == theirs.ndim:
                 mine = mine[tuple(slice(0, size) for size in theirs.shape)]
             if mine.shape != theirs.shape and not self._squeezed(mine, theirs):
                 raise Wrong(f"{where}: output {number}: shape {mine.shape}, wanted {theirs.shape}", f"{kind}: shape")
             error = _difference(mine.ravel(), theirs.ravel())
-            if not error <= BOUND * max(1.0, _largest(theirs)):
-                if not error <= 30 * self._sensitivity(arrays, number, len(got), model, choice):
-                    problem = f"{where}: output {number}: {error:.3g} off, of {_largest(theirs):.3g}"
-                    raise Wrong(problem, kind)
+            if error <= BOUND * max(1.0, _largest(theirs)):
+                continue
+            if not error <= 30 * self._sensitivity(arrays, number, len(got), model, choice):
+                raise Wrong(f"{where}: output {number}: {error:.3g} off, of {_largest(theirs):.3g}", kind)
 
     def _squeezed(self, mine: np.ndarray, theirs: np.ndarray) -> bool:
-        """Whether only ``squeeze()`` without an axis, which takes a batch of one row away too, tells the shapes apart."""
+        """Whether only ``squeeze()`` without an axis tells the shapes apart: it takes a batch of one row away too."""
         sizes = [[size for size in shape if size != 1] for shape in (mine.shape, theirs.shape)]
-        return sizes[0] == sizes[1] and any(".squeeze()" in line or ".squeeze_()" in line for line in self.case["body"])
+        return sizes[0] == sizes[1] and self._has_squeeze()
+
+    def _has_squeeze(self) -> bool:
+        return any(".squeeze()" in line or ".squeeze_()" in line for line in self.case["body"])
 
     def _sensitivity(self, arrays: Arrays, number: int, count: int, model: Any, choice: int) -> float:
         """How much an output changes where the weights change by about 1e-6 of themselves."""
@@ -237,7 +242,7 @@ class Comparison:
         """PyTorch's outputs as a model of that many outputs may have them: states apart, or the batch first."""
         choices: list[list[Wanted]] = []
         for each, axis in zip(wanted, self.batch_axes, strict=True):
-            if axis is None or bare and axis == 1 and each is wanted[-1]:
+            if axis is None or (bare and axis == 1 and each is wanted[-1]):
                 choices.append([[each]])
             elif axis == 1 and each.ndim == 3:
                 choices.append([list(each), [np.moveaxis(each, axis, 0)]])
@@ -274,7 +279,8 @@ class Comparison:
                 wanted = self._torch(alone)
             except Refused:
                 continue
-            own = [each[:, row : row + 1] if bare and number else each[row : row + 1] for number, each in enumerate(got)]
+            own = [each[:, row : row + 1] if bare and number else each[row : row + 1] for number,
+                   each in enumerate(got)]
             self._compare(model, own, wanted, f"row {row} of lengths {list(lengths)}", alone, "lengths", cut=True)
 
     def _check_stream(self, model: Any) -> None:
@@ -314,7 +320,8 @@ class Comparison:
             model.save(path)
             again = fastgru.load(path)
         except Exception as error:
-            raise Wrong(f"saved and loaded: {type(error).__name__}: {error}", f"saved: {type(error).__name__}") from error
+            raise Wrong(f"saved and loaded: {type(error).__name__}: {error}",
+                        f"saved: {type(error).__name__}") from error
         arrays = arrays_of(self.case, *self.case["example"])
         self._bits(self._call(model, arrays), self._call(again, arrays), "saved and loaded")
 

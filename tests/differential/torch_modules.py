@@ -1,4 +1,4 @@
-"""The families of PyTorch's modules: scripted, traced, exported, live, and state dicts by the line that is suggested."""
+"""The families of PyTorch's modules: scripted, traced, exported, live, and state dicts by the suggested line."""
 
 from __future__ import annotations
 
@@ -86,7 +86,8 @@ class Programs:
                 return Outcome("skipped", reason(error))
             finally:
                 forget()
-            return Comparison(case, run, lambda **options: fastgru.load(path, **options), place, moved(module)).outcome()
+            return Comparison(case, run, lambda **options: fastgru.load(path, **options), place,
+                              moved(module)).outcome()
 
     def smaller(self, case: dict[str, Any]) -> Iterator[dict[str, Any]]:
         return torch_programs.smaller(case)

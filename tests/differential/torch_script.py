@@ -87,7 +87,8 @@ for step in range(5):
 
 
 def written(case: dict[str, Any], load: str = "fastgru.load(path)") -> str:
-    functions = [torch_source.fill, torch_source.arrays_of, torch_source.tensors_of, torch_source.rows_of, torch_source.flat]
+    functions = [torch_source.fill, torch_source.arrays_of, torch_source.tensors_of, torch_source.rows_of,
+                 torch_source.flat]
     helpers = "\n\n".join(inspect.getsource(each) for each in functions)
     helpers = helpers.replace("Sequence[Any]", "list").replace("Arrays", "dict")
     kept = {key: case[key] for key in ("way", "inputs", "time_first", "seed", "example", "sizes")}
@@ -95,8 +96,8 @@ def written(case: dict[str, Any], load: str = "fastgru.load(path)") -> str:
     tail = _TAIL.format(save="\n".join(f"    {line}" for line in save.splitlines()), load=load)
     more = "".join(text for name, text in (("lengths", _LENGTHS), ("stream", _STREAM)) if name in case["checks"])
     return (
-        f"{_HEAD}{torch_source.HEADER}from typing import Any\n\ncase = {kept!r}\n\n\n{torch_source.module_source(case)}\n\n"
-        f"{helpers}{tail}{more}"
+        f"{_HEAD}{torch_source.HEADER}from typing import Any\n\ncase = {kept!r}\n\n\n"
+        f"{torch_source.module_source(case)}\n\n{helpers}{tail}{more}"
     )
 
 
@@ -104,8 +105,11 @@ def _export(case: dict[str, Any]) -> str:
     dims = {"exported": [], "exported batch": [0], "exported open": [0, 1]}[case["way"]]
     if case["time_first"] and dims == [0]:
         dims = [1]
-    axes = [f"{{{', '.join(f'{d}: torch.export.Dim.AUTO' for d in ([1] if kind == 'states' else [0] if kind == 'vector' else dims))}}}"
-            for _, kind, *_ in case["inputs"]]  # fmt: skip
+    own = {"states": [1], "vector": [0]}
+    axes = []
+    for _, kind, *_ in case["inputs"]:
+        opened = [f"{dim}: torch.export.Dim.AUTO" for dim in (own.get(kind, dims) if dims else [])]
+        axes.append(f"{{{', '.join(opened)}}}")
     shapes = f"({', '.join(axes)},)" if dims else "None"
     decomposed = ".run_decompositions({})" if case["decomposed"] else ""
     return (

@@ -19,7 +19,20 @@ import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["Arrays", "HEADER", "arrays_of", "built", "fill", "flat", "folder", "forget", "module_source", "of_chain", "rows_of", "tensors_of"]
+__all__ = [
+    "HEADER",
+    "Arrays",
+    "arrays_of",
+    "built",
+    "fill",
+    "flat",
+    "folder",
+    "forget",
+    "module_source",
+    "of_chain",
+    "rows_of",
+    "tensors_of",
+]
 
 Arrays = dict[str, np.ndarray]
 
@@ -39,7 +52,8 @@ def module_source(case: dict[str, Any]) -> str:
     if "chain" in case:
         if case["alone"] and len(case["chain"]) == 1:
             return f"def Net():\n    return {case['chain'][0]}\n"
-        return f"def Net():\n    return nn.Sequential(\n        {(',' + chr(10) + ' ' * 8).join(case['chain'])},\n    )\n"
+        lines = "".join(f"        {text},\n" for text in case["chain"])
+        return f"def Net():\n    return nn.Sequential(\n{lines}    )\n"
     made = [f"        self.{name} = {text}\n" for name, text in case["modules"].items()]
     body = [f"        {line}\n" for statement in case["body"] for line in statement.splitlines()]
     names = ", ".join(name for name, *_ in case["inputs"])
@@ -113,7 +127,8 @@ def arrays_of(case: dict[str, Any], batch: int, steps: int) -> Arrays:
 def tensors_of(case: dict[str, Any], arrays: Arrays) -> list[torch.Tensor]:
     """The inputs as the module takes them."""
     return [
-        torch.tensor(arrays[name].swapaxes(0, 1) if case["time_first"] and kind in ("sequence", "ids") else arrays[name])
+        torch.tensor(arrays[name].swapaxes(0, 1) if case["time_first"] and kind in ("sequence",
+                                                                                    "ids") else arrays[name])
         for name, kind, *_ in case["inputs"]
     ]  # fmt: skip
 

@@ -51,7 +51,8 @@ class States:
                 outcomes += [found] if found is not None else []
         return outcomes[-1]
 
-    def _loaded(self, case: dict[str, Any], module: torch.nn.Module, path: str, place: str, line: str | None) -> Outcome:
+    def _loaded(self, case: dict[str, Any], module: torch.nn.Module, path: str, place: str,
+                line: str | None) -> Outcome:
         """What comes of the line; where there is none of the one that the error suggests."""
         if line is None:
             try:
@@ -79,7 +80,8 @@ class States:
             modules = {name: each for name, each in case["modules"].items() if f"self.{name}(" in text}
             first = next(iter(modules.values()), "")
             fits = re.findall(r"\d+", first.partition("(")[2])
-            inputs = [["x", "ids", 9]] if first.startswith("nn.Embedding") else [["x", "sequence", int(fits[0])]] if fits else None
+            inputs = [["x", "ids", 9]] if first.startswith("nn.Embedding") else [["x", "sequence",
+                                                                                  int(fits[0])]] if fits else None
             if inputs:
                 yield {**case, "body": body, "items": items, "modules": modules, "inputs": inputs}
         for key in ("sizes", "checks"):
@@ -89,7 +91,8 @@ class States:
     def script(self, case: dict[str, Any]) -> str:
         text = written(case, "fastgru.load(path, layers=layers)")
         told = (
-            f"right = {_line(case)!r}\ntry:\n    fastgru.load(path)\nexcept fastgru.FastGRUError as error:\n    print(error)\n"
+            f"right = {_line(case)!r}\ntry:\n    fastgru.load(path)\n"
+            "except fastgru.FastGRUError as error:\n    print(error)\n"
             '    line = re.search(r"layers=(\\[.*\\])", str(error))[1]  # as it is printed; or the right one\n'
             "layers = eval(line)\n"
         )
@@ -126,7 +129,8 @@ class _Network:
         self._recurrent()
         self._behind()
         inputs = [["x", "ids", 9] if self.ids else ["x", "sequence", self.first]]
-        return of_chain(self.rng, way="state", modules=self.modules, body=self.body, items=self.items, result="y", inputs=inputs)
+        return of_chain(self.rng, way="state", modules=self.modules, body=self.body, items=self.items, result="y",
+                        inputs=inputs)
 
     def _add(self, name: str, module: str, call: str, item: str | None = "name") -> None:
         self.modules[name] = module
@@ -138,7 +142,8 @@ class _Network:
 
     def _activation(self) -> None:
         statement, item = self.rng.choice([
-            ("torch.relu(y)", "relu"), ("torch.tanh(y)", "tanh"), ("F.gelu(y)", "gelu"), ("torch.sigmoid(y)", "sigmoid"),
+            ("torch.relu(y)", "relu"), ("torch.tanh(y)", "tanh"), ("F.gelu(y)", "gelu"),
+            ("torch.sigmoid(y)", "sigmoid"),
             ("F.log_softmax(y, -1)", "log_softmax"), ("F.silu(y)", "silu"), ("F.softplus(y)", "softplus"),
         ])  # fmt: skip
         self._do(f"y = {statement}", f"fastgru.Activation('{item}')")
@@ -150,7 +155,8 @@ class _Network:
             options = rng.choice(["", "padding=1", "stride=2", "padding=2, dilation=2", "groups=1", "padding='same'"])
             transposed = rng.random() < 0.1 and "same" not in options
             item = f'fastgru.Named("conv"{", " if options else ""}{options})'
-            self._add("conv", f"nn.Conv{'Transpose' * transposed}1d({self.features}, {out}, 3, {options})", turned, None if transposed else item)
+            self._add("conv", f"nn.Conv{'Transpose' * transposed}1d({self.features}, {out}, 3, {options})", turned,
+                      None if transposed else item)
             self.features = out
         elif kind < 0.4:
             self._add("proj", f"nn.Linear({self.features}, {out})", "self.{}(y)")
@@ -178,10 +184,12 @@ class _Network:
             self._do(f"y, h = self.{name}(y)", f'"{name}"')
             self.features = hidden * (1 + both)
         choices = [
-            ("", ""), ("", ""), ("y[:, -1]", "fastgru.Last()"), ("y.mean(1)", "fastgru.Mean()"), ("y.amax(1)", "fastgru.Max()"),
+            ("", ""), ("", ""), ("y[:, -1]", "fastgru.Last()"), ("y.mean(1)", "fastgru.Mean()"),
+            ("y.amax(1)", "fastgru.Max()"),
             ("y.sum(1)", "fastgru.Sum()"), ("y[:, 0]", "fastgru.Select(1, 0)"), ("y + 0.1", None),
         ]  # fmt: skip
-        choices += [("torch.cat([h[-2], h[-1]], -1)", "fastgru.FinalState()"), ("h[-1]", None)] * 2 if both else [("h[-1]", "fastgru.Last()")]
+        choices += [("torch.cat([h[-2], h[-1]], -1)", "fastgru.FinalState()"),
+                    ("h[-1]", None)] * 2 if both else [("h[-1]", "fastgru.Last()")]
         statement, item = rng.choice(choices)
         if statement == "h[-1]" and both:
             self.features //= 2
