@@ -194,10 +194,13 @@ def _result(rng: random.Random, outputs: list[str], way: str) -> str:
 
 def smaller(case: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Fewer statements, outputs, sizes and checks; a statement that is left out leaves its value to another."""
-    for key, least in (("sizes", 0), ("checks", 0)):
-        for items in shortened(case[key], least):
-            yield replaced(case, key, items)
     names = _names(case["result"])
+    needed = _needed(case["body"], names)
+    if len(needed) < len(case["body"]):
+        yield _trimmed(replaced(case, "body", needed))
+    for key in ("sizes", "checks"):
+        for items in shortened(case[key]):
+            yield replaced(case, key, items)
     if len(names) > 1 or case["result"] not in names:
         for name in names:
             yield replaced(case, "result", name)
