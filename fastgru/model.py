@@ -150,7 +150,8 @@ class Model:
 
     def _set_lengths(self, values: dict[str, Value], lengths: Any, single: bool) -> None:
         """Give the lengths to the inputs that have steps."""
-        stepped = [source.name for source in self._spec.inputs if source.has_steps]
+        sources = {source.name: source for source in self._spec.inputs}
+        stepped = [name for name, source in sources.items() if source.has_steps]
         given = dict(lengths) if isinstance(lengths, Mapping) else dict.fromkeys(stepped, lengths)
         wrong = [str(name) for name in given if name not in stepped]
         if wrong or not stepped:
