@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import CheckpointError
 from ..spec import Conv1D, Embedding, Flatten, GRULayer, Layer, ModelSpec, Permute, Reshape, TimeDistributed, sequential
 from ..spec.signal import Shape
-from .keras_config import Entry, short
+from .keras_config import Entry, number_of, short
 from .keras_graph import Call, Ref, references
 from .keras_layers import make
 from .keras_masks import Elements, Nowhere, Several, Steps, Truth, Wire, steps_of
@@ -113,7 +113,9 @@ class Builder:
         if is_operation(entry):
             ranks = {ref.rank for ref in references(call) if isinstance(ref, Ref) and ref.rank is not None}
             return operation(entry, inside, arguments, options, ranks)
-        return self.made(part).apply(inside, _given(part, inside, arguments, options))
+        given = _given(part, inside, arguments, options)
+        made = self.made(part).apply(inside, given)
+        return _handed_on(part, inside, given, made) if given.masked else made
 
 
 def _value(value: Any, values: Mapping[tuple[int, int], list[Any]], entry: Entry) -> Any:
@@ -166,7 +168,20 @@ def _given(part: Part, scope: Scope, arguments: list[Any], options: Mapping[str,
     if len(masks) > len(inputs):
         raise CheckpointError(f"{entry.where}: it is called with {len(masks)} masks for {len(inputs)} inputs")
     masked = [_masked(entry, scope, wire, each) for wire, each in zip(inputs, masks, strict=False)]
-    return Given(masked + inputs[len(masks) :], states, masked=True)
+    return Given(masked + inputs[len(masks) :], states, masked=True, before=inputs)
+
+
+def _handed_on(part: Part, scope: Scope, given: Given, made: list[Wire]) -> list[Wire]:
+    """The outputs of a layer that was called with a mask.
+
+    Keras 3.0 to 3.10 compute with that mask, and hand on the one that the input came with.
+    """
+    entry, came, named = part.entry, given.before[0].mask, given.inputs[0].mask
+    if not (3,) <= number_of(entry.version) < (3, 11) or part.graph is not None or came == named:
+        return made
+    if named is None:
+        raise entry.unsupported("it is called with a mask that leaves out nothing, in place of one that does")
+    return [wire if wire.mask is None else scope.masked(wire, came) for wire in made]
 
 
 def _by_name(part: Part, named: Mapping[str, Any]) -> tuple[Any, ...]:
