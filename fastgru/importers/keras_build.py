@@ -113,8 +113,9 @@ class Builder:
         if is_operation(entry):
             ranks = {ref.rank for ref in references(call) if isinstance(ref, Ref) and ref.rank is not None}
             return operation(entry, inside, arguments, options, ranks)
+        layer = self.made(part)
         given = _given(part, inside, arguments, options)
-        made = self.made(part).apply(inside, given)
+        made = layer.apply(inside, given)
         return _handed_on(part, inside, given, made) if given.masked else made
 
 

@@ -7,7 +7,8 @@ are copies, so that training on does not change a model that was made from them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -51,12 +52,13 @@ def checkpoint_of(model: object) -> Checkpoint:
     lists: dict[str, list[str]] = {}
     stored: dict[str, str] = {}
     for each in layers:
-        arrays = list(_arrays(each))
-        lists[each.name] = [f"{each.name}/{place}" for place in range(len(arrays))]
-        for name, (array, kind) in zip(lists[each.name], arrays, strict=True):
+        lists[each.name] = []
+        for called, array, was in _arrays(each):
+            name = _free(f"{each.name}/{called}", tensors)
+            lists[each.name].append(name)
             tensors[name] = array
-            if kind in _NARROW:
-                stored[name] = kind
+            if was in _NARROW:
+                stored[name] = was
     if not tensors and (layers == [live] or not getattr(live, "built", True)):
         raise DTypeError(f"the {kind} has no weights yet; build it, or call it once")
     version = config.get("keras_version") or ("2" if type(model).__module__.startswith("tf_keras") else "3")
@@ -80,12 +82,18 @@ def _described(model: Any, kind: str) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _arrays(layer: Any) -> Iterator[tuple[np.ndarray, str]]:
-    """What is trained, and then what is not, as Keras writes them to HDF5 files; and the type of each before."""
+def _arrays(layer: Any) -> Iterator[tuple[str, np.ndarray, str]]:
+    """What is trained, and then what is not, as Keras writes them to HDF5 files: name, array and its type before."""
     for variable in [*layer.trainable_weights, *layer.non_trainable_weights]:
         plain, kind = _plain(variable)
         array = np.array(plain, order="C", copy=True)
-        yield array.astype(np.float32) if array.dtype.itemsize == 2 else array, kind
+        called = str(getattr(variable, "path", None) or getattr(variable, "name", "")).removesuffix(":0")
+        yield called, array.astype(np.float32) if array.dtype.itemsize == 2 else array, kind
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, or with the first of :1, :2 ... that nothing has yet."""
+    return next(free for free in chain((name,), (f"{name}:{number}" for number in count(1))) if free not in taken)
 
 
 def _plain(variable: Any) -> tuple[Any, str]:

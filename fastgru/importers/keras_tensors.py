@@ -7,6 +7,7 @@ A layer asks for its weights by what Keras calls them, ``kernel`` or ``bias``, a
 * Lists (``.h5``): one list for each layer of the model, whatever is nested in it: first everything that is trained, in
   the order of the layers, then everything that is not, in the same order: moving statistics, and all weights of layers
   with ``trainable`` false. Keras 3.15 goes by each layer's own flag, Keras 2 by the flags of what is around it too.
+  Not every flag is in a config, so what the tensors are called comes first, where that tells them apart.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import CheckpointError
+from .keras_names import by_names, contradiction
 from .keras_tree import Part
 from .tensors import UsedTensors, listed, set_aside, take
 
@@ -126,9 +128,17 @@ class Lists:
                 f"{root.entry.where}: the file has {len(names)} tensors of it, wanted {len(wanted)}: "
                 f"{listed([slot for _, slot in wanted], 8)}; got {listed(names, 8)}"
             )
+        assigned = by_names(root, wanted, names) or wanted
+        odd = contradiction(root, assigned, names)
+        if odd is not None:
+            raise CheckpointError(
+                f"{root.entry.where}: its tensors are not in the order of its layers, and their names, such as "
+                f"{listed([odd])}, do not say whose each of them is; load the model in Keras, set trainable = True on "
+                "every layer and save it again"
+            )
         for leaf in root.leaves():
             self._names[id(leaf)] = {}
-        for (leaf, slot), name in zip(wanted, names, strict=True):
+        for (leaf, slot), name in zip(assigned, names, strict=True):
             self._names[id(leaf)][slot] = name
 
 
