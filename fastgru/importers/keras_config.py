@@ -193,7 +193,9 @@ def problem_of(layer: Mapping[str, Any]) -> str:
         module = module.removeprefix("tf_")
         if module == "keras" or module.startswith("keras."):
             return ""
-    return f"it is a class of its own, {short(registered)} of module {short(module)}, not Keras's; it is never loaded"
+    place = f" of module {short(module)}" if isinstance(module, str) and module else ""
+    called = registered if isinstance(registered, str) else layer.get("class_name")
+    return f"it is a class of its own, {short(called)}{place}, not Keras's; its code is not in the file"
 
 
 def _is_operation(layer: Mapping[str, Any], version: tuple[int, ...]) -> bool:

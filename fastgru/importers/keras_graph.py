@@ -43,12 +43,15 @@ class Call(NamedTuple):
 class Graph:
     """The calls of a model in an order in which they can be computed.
 
-    ``inputs`` are the places of its InputLayers, None for a model that has none and takes one input.
+    ``inputs`` are the places of its InputLayers, None for a model that has none and takes one input. What is given or
+    comes back as a dict has names; Keras goes through it in the order of its keys.
     """
 
     inputs: tuple[int | None, ...]
     calls: tuple[Call, ...]
     outputs: tuple[Ref, ...]
+    input_names: tuple[str, ...] | None = None
+    output_names: tuple[str, ...] | None = None
 
 
 def chain(model: Entry, layers: Sequence[Mapping[str, Any]], entries: Sequence[Entry]) -> Graph:
@@ -123,6 +126,8 @@ class _Functional:
             tuple(places),
             tuple(self._in_order(resolved)),
             tuple(self._resolved(name, begins, self.model) for name in outputs),
+            _names(config.get("input_layers")),
+            _names(config.get("output_layers")),
         )
 
     def _calls(self, place: int) -> Iterator[Call]:
@@ -160,7 +165,7 @@ class _Functional:
         if _is_leaf(value):
             yield _Named(value[0], value[1], value[2], True)
         elif isinstance(value, (list, dict)) and value and depth < MAX_NESTING and len(value) <= MAX_CALLS:
-            for each in value.values() if isinstance(value, dict) else value:
+            for each in [value[name] for name in sorted(value)] if isinstance(value, dict) else value:
                 yield from self._leaves(each, key, depth + 1)
         else:
             raise CheckpointError(f"{self.model.where}: {key} has {short(value)}, wanted [name, call, output]")
@@ -258,6 +263,12 @@ def _is_leaf(value: Any) -> bool:
         and type(value[1]) is int
         and type(value[2]) is int
     )
+
+
+def _names(value: Any) -> tuple[str, ...] | None:
+    """The names of a dict of references, in their order."""
+    named = isinstance(value, dict) and value.get("class_name") is None and all(map(_is_leaf, value.values()))
+    return tuple(sorted(value)) if named and value else None
 
 
 def _listed_arguments(node: list[Any]) -> tuple[list[Any], Any]:

@@ -47,9 +47,9 @@ from .keras_masks import Wire
 from .keras_recurrent import bidirectional, recurrent_layer
 from .keras_scope import Given, Made, Scope, Shop
 from .keras_tensors import Weights
-from .keras_tree import CONTAINERS, Part
+from .keras_tree import Part
 
-__all__ = ["SUPPORTED", "make"]
+__all__ = ["make"]
 
 _FORMATS = ("channels_last", "channels_first")
 _TURNED = Permute((2, 1))  # steps and features change places
@@ -70,10 +70,9 @@ def make(part: Part, shop: Shop) -> Made:
         raise entry.unsupported(entry.problem)
     maker = _LAYERS.get(entry.class_name)
     if maker is None or entry.operation:
-        kind = "operations" if entry.operation else "layers"
-        raise entry.unsupported(
-            f"{entry.class_name[:80]} {kind} are not supported; supported are {', '.join(SUPPORTED)}"
-        )
+        if entry.operation:
+            raise entry.unsupported(f"the function {entry.class_name[:80]} is not supported")
+        raise entry.unsupported(f"{entry.class_name[:80]} layers are not supported; the README lists those that are")
     dtype = entry.config.get("dtype")
     if isinstance(dtype, dict) and str(dtype.get("class_name")).startswith("Quantized"):
         raise entry.unsupported("its weights are quantised; save the model before quantize()")
@@ -356,5 +355,3 @@ _LAYERS: dict[str, Callable[[Part, Any], Made]] = {
     "UpSampling1D": _of(lambda entry, weights: UpSampling1D(entry.size("size", 2))),
     "ZeroPadding1D": _of(lambda entry, weights: _channels_last(entry, ZeroPadding1D(*entry.pair("padding", 1)))),
 }
-
-SUPPORTED = (*sorted(_LAYERS), *CONTAINERS)

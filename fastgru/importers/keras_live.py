@@ -16,6 +16,7 @@ import numpy as np
 from ..checkpoint.contents import Checkpoint
 from ..errors import DTypeError, UnsupportedModelError
 from ..spec import GRUSpec, ModelSpec
+from .keras_tree import lists_layers
 from .lone_gru import lone_gru
 
 __all__ = ["checkpoint_of", "only_gru"]
@@ -41,6 +42,12 @@ def checkpoint_of(model: object) -> Checkpoint:
         raise DTypeError(f"got {kind}, wanted a Keras model or layer; to read a file, use fastgru.load(path)")
     if isinstance(getattr(live, "layers", None), list) and callable(getattr(live, "to_json", None)):
         config = _described(live, kind)
+        if not lists_layers(config):
+            raise UnsupportedModelError(
+                f"{kind}: it is a class of its own, whose code is not followed; take one of its layers, as by "
+                "fastgru.from_keras(model.gru), or save its weights and name the layers in the order in which they "
+                "run: model.save_weights('model.weights.h5'), fastgru.load('model.weights.h5', layers=[...])"
+            )
         layers = live.layers
     elif kind in _LAYERS and type(model).__module__.split(".")[0] in ("keras", "tf_keras", "tensorflow"):
         layer = {"class_name": kind, "config": live.get_config()}
@@ -62,7 +69,7 @@ def checkpoint_of(model: object) -> Checkpoint:
     if not tensors and (layers == [live] or not getattr(live, "built", True)):
         raise DTypeError(f"the {kind} has no weights yet; build it, or call it once")
     version = config.get("keras_version") or ("2" if type(model).__module__.startswith("tf_keras") else "3")
-    metadata = {"keras_version": str(version), "weight_names": lists}
+    metadata = {"keras_version": str(version), "weight_names": lists, "live": True}
     return Checkpoint(kind, "keras-h5", tensors, config, metadata, stored)
 
 

@@ -103,4 +103,3 @@ def _slot_of(name: str, slots: Sequence[str]) -> str | None:
         if fitting:
             return max(fitting)[1]
     return None
-

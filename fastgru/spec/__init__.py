@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING
 from ..lazy import attach
 
 if TYPE_CHECKING:
-    from .graph import Edge, Input, ModelSpec, Node, TimeDistributed, edge_of, sequential, signals_of, validate
+    from .graph import (
+        Edge,
+        Input,
+        ModelSpec,
+        Node,
+        TimeDistributed,
+        edge_of,
+        sequential,
+        signals_of,
+        stateful_layers,
+        validate,
+    )
     from .gru import MERGES, GRULayer, GRUSpec, GRUWeights
     from .layer import ACTIVATIONS, GATE_ACTIVATIONS, Activation, Layer
     from .plain import (
@@ -54,11 +65,11 @@ __all__ = [
     "Max", "MaxPooling1D", "Maximum", "Mean", "Minimum", "ModelSpec", "Multiply", "Node", "NotEqual", "PReLU",
     "Permute", "Record", "RepeatVector", "Reshape", "Reverse", "Select", "Signal", "Slice", "Subtract", "Sum",
     "TimeDistributed", "Unmasked", "UpSampling1D", "ZeroPadding1D", "edge_of", "owned", "sequential", "signals_of",
-    "validate",
+    "stateful_layers", "validate",
 ]  # fmt: skip
 
 _PLACES = {
-    ".graph": "Edge Input ModelSpec Node TimeDistributed edge_of sequential signals_of validate",
+    ".graph": "Edge Input ModelSpec Node TimeDistributed edge_of sequential signals_of stateful_layers validate",
     ".gru": "MERGES GRULayer GRUSpec GRUWeights",
     ".layer": "ACTIVATIONS GATE_ACTIVATIONS Activation Layer",
     ".plain": "Add Average AveragePooling1D Concatenate Cropping1D Dropout FinalState Flatten Last MaskOf Masking Max "

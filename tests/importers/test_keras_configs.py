@@ -9,7 +9,7 @@ from keras_configs import array, checkpoint, endings_of_changes, gru, gru_tensor
 from fastgru import Model, reference
 from fastgru.errors import CheckpointError, FastGRUError, UnsupportedModelError
 from fastgru.importers import spec_of
-from fastgru.spec import Activation, Conv1D, Dense, Dropout, Embedding, GRULayer, Permute, validate
+from fastgru.spec import Activation, Conv1D, Dense, Dropout, Embedding, GRULayer, GRUSpec, Permute, validate
 
 
 @pytest.mark.parametrize("bias", ["after", "before", None])
@@ -255,7 +255,7 @@ def foreign(**changes):
     [
         (layer("Lambda", "trick", function={"class_name": "__lambda__"}), r"'trick' \(Lambda, layers\[2\]\)"),
         (layer("TFSMLayer", "saved", filepath="/etc/passwd"), "TFSMLayer layers are not supported"),
-        (layer("LSTM", "other", units=3), "LSTM layers are not supported; supported are Activation, .*, GRU, "),
+        (layer("LSTM", "other", units=3), "LSTM layers are not supported; the README lists those that are"),
         (layer("__reduce__", "os.system"), "__reduce__ layers are not supported"),
         (foreign(module="my.package", registered_name="my>GRU"), r"'mine' \(GRU, layers\[2\]\).*'my>GRU' of module"),
         (foreign(module=None, registered_name="GRU"), "it is a class of its own"),
@@ -289,14 +289,14 @@ def test_what_is_not_supported_is_refused_by_name_and_place(last, message):
 def test_a_model_that_is_not_sequential_or_functional_is_refused(class_name):
     given = one_gru()
     given.config["class_name"] = class_name
-    with pytest.raises(FastGRUError, match=r"Sequential and functional models; name its layers|describes no model"):
+    with pytest.raises(FastGRUError, match=r"of a class of its own, 'MyModel'.*name its layers|describes no model"):
         spec_of(given)
 
 
 def test_a_class_that_is_only_called_sequential_is_refused():
     given = one_gru()
     given.config.update(module="mine", registered_name="mine>Sequential")
-    with pytest.raises(UnsupportedModelError, match="of class 'Sequential' of module 'mine', supported"):
+    with pytest.raises(UnsupportedModelError, match="of a class of its own, 'Sequential'"):
         spec_of(given)
 
 
@@ -381,14 +381,14 @@ def test_a_model_is_no_function_whatever_its_module(module):
 def test_the_layers_of_a_class_of_the_users_own_can_be_named():
     given = one_gru()
     given.config.update(class_name="Mine", module=None, registered_name="Mine", config={"trainable": True})
-    with pytest.raises(UnsupportedModelError, match=r"of class 'Mine' of module None.*name its layers by layers="):
+    with pytest.raises(UnsupportedModelError, match=r"of a class of its own, 'Mine'.*name its layers .*layers="):
         spec_of(given)
     assert [node.name for node in spec_of(given, layers=["gru"]).nodes] == ["gru"]
 
 
-def test_naming_the_layers_of_a_file_that_describes_itself_is_an_error():
-    with pytest.raises(CheckpointError, match="describes its own layers; leave layers= out"):
-        spec_of(one_gru(), layers=["gru"])
+def test_the_layers_of_a_file_that_describes_itself_can_be_named():
+    assert [node.name for node in spec_of(one_gru(), layers=["gru"]).nodes] == ["gru"]
+    assert isinstance(spec_of(one_gru(), layers="gru"), GRUSpec)
 
 
 OPTIONS = {

@@ -72,7 +72,7 @@ def test_inputs_and_outputs_come_in_the_files_order():
     [
         (["b", 0, 0], ["own", 0, 0], None),
         ([["b", 0, 0], ["a", 0, 0]], [["sum", 0, 0]], ["b", "a"]),
-        ({"y": ["b", 0, 0], "x": ["a", 0, 0]}, {"q": ["sum", 0, 0], "p": ["own", 0, 0]}, ["b", "a"]),
+        ({"y": ["b", 0, 0], "x": ["a", 0, 0]}, {"q": ["sum", 0, 0], "p": ["own", 0, 0]}, ["x", "y"]),
         ([["a", 0, 0], [["b", 0, 0]]], [[["sum", 0, 0]], ["own", 0, 0]], ["a", "b"]),
     ],
 )
@@ -332,8 +332,8 @@ def set_call(place, call, *arguments):
         (set_call(4, 0, tensor("shared", 0, 1)), "it refers to output 1 of a layer that has 1"),
         (set_call(4, 0, tensor("shared", 0, -1)), "output -1 of call 0"),
         (set_call(4, 0, {"class_name": "__keras_tensor__", "config": {}}), "does not say whose output it is"),
-        (set_call(4, 0), r"'own' .*called with \[\], wanted outputs of layers"),
-        (set_call(4, 0, 3), r"'own' .*called with \[3\], wanted outputs of layers"),
+        (set_call(4, 0), r"'own' .*called with nothing, .* wanted outputs of layers"),
+        (set_call(4, 0, 3), r"'own' .*called with plain values, .* wanted outputs of layers"),
         (set_call(4, 0, tensor("b"), tensor("a")), "called with 'more than one argument'"),
         (lambda config: config["layers"][4].update(inbound_nodes=3), "inbound_nodes is 3, wanted a list"),
         (lambda config: config["layers"][4].update(inbound_nodes=[3]), r"inbound_nodes\[0\] is 3, wanted a call"),

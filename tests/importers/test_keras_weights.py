@@ -161,7 +161,8 @@ def test_a_named_layer_says_what_the_file_does_not():
     spec = spec_of(checkpoint, layers=[
         Named("conv1d", padding="causal", activation="relu", dilation_rate=2), "batch_normalization",
         Named("layer_normalization", epsilon=0.1), Named("bidirectional", merge_mode="sum"),
-        Named("gru", recurrent_activation="hard_sigmoid", reset_after=False, return_sequences=False, go_backwards=True),
+        Named("gru", recurrent_activation="hard_sigmoid_keras3", reset_after=False, return_sequences=False,
+              go_backwards=True),
         Named("dense", kind="Dense", activation="softmax"), "p_re_lu",
     ])  # fmt: skip
     conv, batch, norm, both, gru, dense, slopes = (node.layer for node in spec.nodes)
@@ -278,7 +279,12 @@ def test_any_shapes_in_any_lists_give_a_model_or_an_error_of_ours():
     assert refused and made
 
 
-def test_the_config_of_a_whole_file_is_not_looked_at_here():
-    whole = h5([{"class_name": "GRU", "config": {"name": "gru", "units": 3}}], {"gru": GRU})
-    with pytest.raises(CheckpointError, match="describes its own layers"):
-        spec_of(whole, layers=["gru"])
+def test_named_layers_of_a_whole_file_have_the_options_of_its_config():
+    config = {"name": "gru", "units": 3, "recurrent_activation": "hard_sigmoid"}
+    whole = h5([{"class_name": "GRU", "config": config}], {"gru": GRU})
+    (node,) = spec_of(whole, layers=["gru"]).nodes
+    assert not node.layer.return_sequences and node.layer.gru.recurrent_activation == "hard_sigmoid_keras2"
+    with pytest.raises(DTypeError, match="this file says what 'gru' is; write 'gru' alone"):
+        spec_of(whole, layers=[Named("gru", recurrent_activation="sigmoid")])
+    with pytest.raises(CheckpointError, match="names 'gur', which is not a layer of this file; it holds 'gru'"):
+        spec_of(whole, layers=["gur"])
