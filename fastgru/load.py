@@ -288,9 +288,9 @@ def _warn_of_state(where: str, spec: GRUSpec | ModelSpec) -> None:
 
     names = stateful_layers(spec)
     if names:
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        are = "is" if len(names) == 1 else f"and {len(names) - 1} more are"
         warnings.warn(
-            f"{where}: layer {names[0]!r}{more} is stateful: in Keras a call goes on from the states of the call "
+            f"{where}: layer {names[0]!r} {are} stateful: in Keras a call goes on from the states of the call "
             "before; here every call begins with zeros, and model.stream() goes on from step to step",
             UserWarning,
             stacklevel=3,

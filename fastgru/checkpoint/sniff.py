@@ -146,6 +146,16 @@ def _is_onnx(opened: OpenedFile) -> bool:
     return len(head) > 3 and head[0] == 0x08 and 0 < head[1] < 32 and head[2] in (0x12, 0x1A, 0x3A)
 
 
+def _is_pickled_keras(opened: OpenedFile) -> bool:
+    """A pickle that calls what Keras 2 or Keras 3 unpickles its models by, also within another object."""
+    if not opened.head.startswith(b"\x80"):
+        return False
+    calls = (b"deserialize_model_from_bytecode", b"_unpickle_model")
+    return any(call in opened.head for call in calls) or (
+        b"keras" in opened.head and any(call in opened.read_all() for call in calls)
+    )
+
+
 def _has(*wanted: str) -> Callable[[list[str]], bool]:
     return lambda names: set(wanted) <= set(names)
 
@@ -164,6 +174,7 @@ def _refuse_zip(opened: OpenedFile) -> Checkpoint:
 
 
 _SAVE_STATE_DICT = "load it where it was made and save the weights: torch.save(model.state_dict(), path)"
+_SAVE_PICKLED_KERAS = "load it where it was made and save it by Keras itself: model.save('model.keras')"
 _SAVE_KERAS = "open it with the Keras that wrote it and save it as a .keras file of Keras 3"
 
 KINDS: tuple[Kind, ...] = (
@@ -185,6 +196,7 @@ KINDS: tuple[Kind, ...] = (
          _reader("torch_legacy.read_torch_legacy")),
     # Before a pickle, because the length that it begins with may look like one.
     Kind("a safetensors file", _is_safetensors, _reader("safetensors_file.read_safetensors")),
+    Kind("a pickled Keras model", _is_pickled_keras, advice=_SAVE_PICKLED_KERAS),
     Kind("a pickle", _begins(*(bytes([0x80, protocol]) for protocol in range(2, 6))), advice=_SAVE_STATE_DICT),
     Kind("the tar container of PyTorch's first versions", _is_torch_tar, advice=_SAVE_STATE_DICT),
     Kind("a tar archive", _begins(b"ustar", at=257), advice="unpack it first"),

@@ -147,11 +147,13 @@ class _Functional:
                 arguments = node["args"]
             elif isinstance(node, list):
                 arguments, options = _listed_arguments(node)
+            elif _names(node) is not None:  # Keras 2 with a dict
+                arguments, options = [node], _own_options(next(iter(node.values())))
             else:
                 raise CheckpointError(f"{entry.where}: inbound_nodes[{number}] is {short(node)}, wanted a call")
             if not isinstance(options, dict):
                 raise CheckpointError(f"{entry.where}: inbound_nodes[{number}]: got {short(options)} as options")
-            listed = isinstance(node, list)
+            listed = isinstance(node, list) or arguments == [node]
             yield Call(
                 place,
                 number,
@@ -276,9 +278,14 @@ def _listed_arguments(node: list[Any]) -> tuple[list[Any], Any]:
     if len(node) == 4 and node[0] == "_CONSTANT_VALUE":
         return [node[2]], node[3]
     leaves = [node] if _is_leaf(node) else node
-    options = leaves[0][3] if leaves and _is_leaf(leaves[0]) and len(leaves[0]) == 4 else {}
+    options = _own_options(leaves[0]) if leaves else {}
     inputs = [leaf[:3] if _is_leaf(leaf) else leaf for leaf in leaves]
     return (inputs if len(inputs) == 1 else [inputs]), options
+
+
+def _own_options(leaf: Any) -> Any:
+    """What stands behind a reference: the options of the call."""
+    return leaf[3] if _is_leaf(leaf) and len(leaf) == 4 else {}
 
 
 def _argument(value: Any, listed: bool, where: str, depth: int = 0) -> Any:
