@@ -192,6 +192,7 @@ def _read_variables(structure: Structure, attributes: Attributes) -> Checkpoint:
             f"attribute model_config or layer_names, or floating-point arrays in groups called {VARIABLES}"
         )
     where = structure.blocks.where
-    tensors, stored = (with_slashes(each, where) for each in read_arrays(structure, found.arrays))
+    tensors, stored = read_arrays(structure, found.arrays)
     metadata = {"names": with_slashes(found.names, where), "skipped": found.skipped}
+    tensors, stored = with_slashes(tensors, where), with_slashes(stored, where)
     return Checkpoint(where, "keras-weights", tensors, None, metadata, stored)

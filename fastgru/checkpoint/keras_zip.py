@@ -28,5 +28,5 @@ def read_keras_zip(opened: OpenedFile) -> Checkpoint:
     if not content.startswith(HDF5):
         raise CheckpointError(f"{place}: it is not an HDF5 file; the file is damaged")
     tensors, stored, skipped = read_hdf5_floats(content, place, skip=("optimizer",))
-    tensors, stored = (with_slashes(found, place) for found in (tensors, stored))
+    tensors, stored = with_slashes(tensors, place), with_slashes(stored, place)
     return Checkpoint(where, "keras", tensors, config, {**metadata, "skipped": skipped}, stored)

@@ -207,7 +207,7 @@ class _Chain:
         else:
             options = item.options if isinstance(item, Named) else {}
             option = next((key for key, value in options.items() if _is_hard_sigmoid(value)), None)
-            said, how = options.get(option or ""), f"{option}={{!r}}".format
+            said, how = str(options.get(option or "")), f"{option}={{!r}}".format
         of_keras_3 = self.surely == 3
         if _is_hard_sigmoid(said) and not of_keras_3 and (isinstance(item, Activation) or self.surely is None):
             raise CheckpointError(

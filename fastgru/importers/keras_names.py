@@ -35,10 +35,10 @@ def by_names(root: Part, wanted: Sequence[Slot], names: Sequence[str]) -> list[S
         slots.setdefault(id(leaf), []).append(slot)
     found: list[Slot] = []
     for name, owner in zip(names, owners, strict=True):
-        slot = None if owner is None else _slot_of(name, slots.get(id(owner), []))
-        if owner is None or slot is None:
+        said = None if owner is None else _slot_of(name, slots.get(id(owner), []))
+        if owner is None or said is None:
             return None
-        found.append((owner, slot))
+        found.append((owner, said))
     every = {(id(leaf), slot) for leaf, slot in found}
     return found if len(every) == len(wanted) else None
 

@@ -336,6 +336,7 @@ def test_a_whole_text_model(check):
     check(model, words + np.eye(4, 12, dtype=int))
 
 
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict:UserWarning")
 @pytest.mark.parametrize("suffix", ["keras", "h5", "live"])
 def test_outputs_that_are_named_come_back_as_a_dict_in_kerass_order(tmp_path, suffix):
     inputs = {"z": keras.Input((5, 4), name="z"), "a": keras.Input((5, 4), name="a")}
