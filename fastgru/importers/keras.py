@@ -15,6 +15,7 @@ from ..spec import GRUSpec, ModelSpec
 from . import keras_chain, keras_named
 from .chain import LayerItem
 from .keras_build import Builder
+from .keras_config import LATEST
 from .keras_tensors import Groups, Lists, Source
 from .keras_tree import DEPENDENCIES, Part, lists_layers, read_tree
 from .tensors import UsedTensors
@@ -96,7 +97,7 @@ def builder_of(
 def version_of(checkpoint: Checkpoint) -> str:
     """The version of Keras that wrote the file: Keras 1 did not say, and only Keras 3 writes ``.keras``."""
     version = str(checkpoint.metadata.get("keras_version") or "")
-    return version if version or checkpoint.format == "keras-h5" else "3"
+    return version if version or checkpoint.format == "keras-h5" else LATEST
 
 
 def lists_of(checkpoint: Checkpoint) -> Mapping[str, Sequence[str]] | None:

@@ -18,7 +18,7 @@ from ..checkpoint.contents import Checkpoint
 from ..errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
 from ..spec import Activation, FinalState, GRUSpec, Last, Layer, ModelSpec, sequential, validate
 from .chain import CHOICE, LayerItem
-from .keras_config import Entry, number_of, snake_case
+from .keras_config import LATEST, Entry, number_of, snake_case
 from .keras_layers import make
 from .keras_modules import Module, modules_of
 from .keras_scope import Given, Scope
@@ -136,7 +136,7 @@ class _Chain:
         self.where, self.tensors, self.modules = checkpoint.path, tensors, modules
         said = str(checkpoint.metadata.get("keras_version") or "")
         self.surely = _surely(checkpoint, said)
-        self.version = said if said or checkpoint.format == "keras-h5" else {2: "2.15"}.get(self.surely or 3, "3")
+        self.version = said if said or checkpoint.format == "keras-h5" else {2: "2.15"}.get(self.surely or 3, LATEST)
         self._names: dict[int, Mapping[str, str]] = {}
         self._parts: list[Part] = []
         self._called = {other: module.name for module in modules.values() for other in module.also}

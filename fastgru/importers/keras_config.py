@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 from ..errors import CheckpointError, UnsupportedModelError
 from .keras_first import modern
 
-__all__ = ["Entry", "number_of", "plain", "problem_of", "read_entry", "short", "snake_case"]
+__all__ = ["LATEST", "Entry", "number_of", "plain", "problem_of", "read_entry", "short", "snake_case"]
+
+LATEST = "3.15"  # the newest Keras that was tried, for what does not say which it is of
 
 _LARGEST = 2**31 - 1  # of a size in a config; no layer comes near, and every product of sizes stays printable
 _LONGEST = 255  # characters of a name

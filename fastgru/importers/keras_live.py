@@ -7,6 +7,7 @@ are copies, so that training on does not change a model that was made from them.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Collection, Iterator
 from itertools import chain, count
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from ..checkpoint.contents import Checkpoint
 from ..errors import DTypeError, UnsupportedModelError
 from ..spec import GRUSpec, ModelSpec
+from .keras_config import LATEST
 from .keras_tree import lists_layers
 from .lone_gru import lone_gru
 
@@ -68,14 +70,20 @@ def checkpoint_of(model: object) -> Checkpoint:
                 stored[name] = was
     if not tensors and (layers == [live] or not getattr(live, "built", True)):
         raise DTypeError(f"the {kind} has no weights yet; build it, or call it once")
-    version = config.get("keras_version") or ("2" if type(model).__module__.startswith("tf_keras") else "3")
-    metadata = {"keras_version": str(version), "weight_names": lists, "live": True}
+    metadata = {"keras_version": str(config.get("keras_version") or _version_of(model)), "weight_names": lists, "live": True}
     return Checkpoint(kind, "keras-h5", tensors, config, metadata, stored)
 
 
 def only_gru(model: object, spec: GRUSpec | ModelSpec) -> GRUSpec | None:
     """The GRU that a layer by itself is; None for a model, and for a layer that does more than a GRU."""
     return None if isinstance(getattr(model, "layers", None), list) else lone_gru(spec)
+
+
+def _version_of(model: object) -> str:
+    """The version of the Keras that a model is of; it is imported, or there would be no model."""
+    name = type(model).__module__.split(".")[0]
+    usual = "2.15" if name in ("tensorflow", "tf_keras") else LATEST
+    return str(getattr(sys.modules.get(name), "__version__", usual)) if name in ("keras", "tf_keras") else usual
 
 
 def _described(model: Any, kind: str) -> dict[str, Any]:
