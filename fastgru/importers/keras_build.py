@@ -174,7 +174,11 @@ def _given(part: Part, scope: Scope, arguments: list[Any], options: Mapping[str,
         raise entry.unsupported("it is called with a mask that is written out, which is not supported")
     if len(masks) > len(inputs):
         raise CheckpointError(f"{entry.where}: it is called with {len(masks)} masks for {len(inputs)} inputs")
-    masked = [_masked(entry, scope, wire, each) for wire, each in zip(inputs, masks, strict=False)]
+    own = part.graph is not None and entry.era >= 3  # a model's input without a mask here keeps its own
+    masked = [
+        wire if own and each is None else _masked(entry, scope, wire, each)
+        for wire, each in zip(inputs, masks, strict=False)
+    ]
     return Given(masked + inputs[len(masks) :], states, masked=True, before=inputs)
 
 

@@ -70,7 +70,8 @@ def checkpoint_of(model: object) -> Checkpoint:
                 stored[name] = was
     if not tensors and (layers == [live] or not getattr(live, "built", True)):
         raise DTypeError(f"the {kind} has no weights yet; build it, or call it once")
-    metadata = {"keras_version": str(config.get("keras_version") or _version_of(model)), "weight_names": lists, "live": True}
+    version = str(config.get("keras_version") or _version_of(model))
+    metadata = {"keras_version": version, "weight_names": lists, "live": True}
     return Checkpoint(kind, "keras-h5", tensors, config, metadata, stored)
 
 
