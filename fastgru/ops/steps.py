@@ -208,7 +208,9 @@ def select(layer: Select, context: Context) -> Runner:
         if not -value.array.shape[axis] <= layer.index < value.array.shape[axis]:
             raise ShapeError(f"{context.where}: index {layer.index} of an axis with {value.array.shape[axis]} places")
         if axis != 1:
-            return [value.of(np.take(value.array, layer.index, axis=axis))]
+            made = np.take(value.array, layer.index, axis=axis)
+            # of two axes the last is the steps, or features to the next layer: no mask would fit both
+            return [value.of(made) if made.ndim > 2 else Value(made, value.lengths)]
         if value.lengths is None:
             return [Value(value.array[:, layer.index])]
         places = np.full(len(value.array), layer.index) + (value.lengths if layer.index < 0 else 0)

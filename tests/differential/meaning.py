@@ -61,7 +61,7 @@ def meaning(model: spec.ModelSpec, inputs: dict[str, Any], noise: Noise | None =
             mask = values[spec.edge_of(node.mask)].array
             if mask.shape != given[0].array.shape[:1]:
                 raise Unfitting("a mask of other steps")
-            given[0] = Row(given[0].array, mask)
+            given[0] = replace(given[0], mask=mask)
         try:
             with np.errstate(all="ignore"):
                 made = _LAYERS[type(node.layer).__name__](node.layer, given)
@@ -208,7 +208,7 @@ def _max(layer: Any, given: list[Row]) -> Row:
 def _select(layer: Any, given: list[Row]) -> Row:
     x = given[0].array
     axis = layer.axis % (x.ndim + 1) - 1
-    return Row(np.take(x, layer.index, axis), None if axis == 0 else given[0].mask)
+    return Row(np.take(x, layer.index, axis), None if axis == 0 or x.ndim < 3 else given[0].mask)
 
 
 def _slice(layer: Any, given: list[Row]) -> Row:

@@ -52,7 +52,7 @@ class OwnGraphs:
             node = {"name": f"n{len(nodes)}", "layer": kind, "fields": found[0], "inputs": found[1]}
             node["inputs"] += _states(rng, node, edges)
             masks = [edge for edge, signal in edges if signal.kind == "booleans" and len(signal.shape) == 1]
-            if masks and rng.random() < 0.3 and _has_steps(dict(_by_text(edges))[str(found[1][0])]):
+            if masks and rng.random() < 0.3:
                 node["mask"] = rng.choice(masks)
             made = _signals(node, dict(_by_text(edges)))
             if made is None and rng.random() > 0.003:
@@ -102,10 +102,6 @@ def _source(rng: random.Random, place: int) -> list[Any]:
 
 def _by_text(edges: list[Any]) -> list[tuple[str, Signal]]:
     return [(str(edge), signal) for edge, signal in edges]
-
-
-def _has_steps(signal: Signal) -> bool:
-    return len(signal.shape) > (signal.kind == "numbers")
 
 
 def _states(rng: random.Random, node: dict[str, Any], edges: list[Any]) -> list[Any]:

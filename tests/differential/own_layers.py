@@ -93,8 +93,6 @@ def arguments(kind: str, rng: random.Random, edges: Edges) -> Arguments:
     fitting = [(edge, each) for edge, each in edges if len(each.shape) in ranks and each.kind in kinds]
     if kind == "FinalState":
         fitting = [each for each in fitting if each[1].states]
-    if kind in ("MaskOf", "NotEqual"):  # a mask of features means nothing
-        fitting = [each for each in fitting if each[1].kind != "numbers" or len(each[1].shape) > 1]
     if not fitting:
         return None
     # what was made last comes first, so that graphs grow deep
