@@ -15,7 +15,7 @@ import numpy as np
 from .errors import FastGRUError, ShapeError
 from .gru import GRU, Precision, check_precision
 from .load import load
-from .model import Model
+from .model import Model, as_tuple
 from .run_file import inputs_of
 from .spec import Embedding, GRUSpec, ModelSpec, TimeDistributed
 from .stored import CHOICES
@@ -139,7 +139,7 @@ def largest_difference(one: GRU | Model, other: GRU | Model, inputs: Sequence[np
     """The largest difference between any two numbers of the results; the same bits have none, and NaN is beyond all."""
     given = inputs[0] if len(inputs) == 1 else list(inputs)
     largest = 0.0
-    for left, right in zip(_results(one(given)), _results(other(given)), strict=True):
+    for left, right in zip(as_tuple(one(given)), as_tuple(other(given)), strict=True):
         if left.shape != right.shape:
             return float("inf")
         if left.tobytes() != right.tobytes():
@@ -147,7 +147,3 @@ def largest_difference(one: GRU | Model, other: GRU | Model, inputs: Sequence[np
                 difference = np.abs(left.astype(np.float64) - right)
             largest = max(largest, float(np.max(np.where(np.isnan(difference), np.inf, difference), initial=0)))
     return largest
-
-
-def _results(made: np.ndarray | tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    return made if isinstance(made, tuple) else (made,)

@@ -224,7 +224,9 @@ def _facts(found: dict[str, Any]) -> list[str]:
         lines.append(f"  packed GRU weights: {_packed(found['packed_gru_weights'])}")
     if found["inputs"]:
         lines.append(f"  takes       {_some([_flow(each['name'], each) for each in found['inputs']])}")
-        lines.append(f"  gives       {_some([_flow(each['from'], each) for each in found['outputs']])}")
+        lines.append(
+            f"  gives       {_some([_flow(each.get('name', each['from']), each) for each in found['outputs']])}"
+        )
     return lines
 
 

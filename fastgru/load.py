@@ -7,6 +7,7 @@ are first called, because a program that was only started should not pay for the
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -166,6 +167,7 @@ def load(
     check_precision(precision, CHOICES)
     checkpoint = read(path, part)
     spec = spec_of(checkpoint, layers, strict)
+    _warn_of_state(checkpoint.path, spec)
     return _build(checkpoint, spec, precision, n_threads, backend, check, layers is not None)
 
 
@@ -312,7 +314,25 @@ def from_keras(
     check_precision(precision, CHOICES)
     checkpoint = checkpoint_of(model)
     spec = spec_of(checkpoint)
+    _warn_of_state(checkpoint.path, spec)
     return _build(checkpoint, only_gru(model, spec) or spec, precision, n_threads, backend, check)
+
+
+def _warn_of_state(where: str, spec: GRUSpec | ModelSpec) -> None:
+    """Say, at the caller of ``load``, that calls begin anew where Keras's go on."""
+    if isinstance(spec, GRUSpec):
+        return
+    from .spec import stateful_layers
+
+    names = stateful_layers(spec)
+    if names:
+        are = "is" if len(names) == 1 else f"and {len(names) - 1} more are"
+        warnings.warn(
+            f"{where}: layer {names[0]!r} {are} stateful: in Keras a call goes on from the states of the call "
+            "before; here every call begins with zeros, and model.stream() goes on from step to step",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _build(

@@ -98,7 +98,7 @@ class Model:
 
         Returns
         -------
-        ndarray, or tuple of ndarray where the model has several outputs
+        ndarray, or tuple of ndarray where the model has several outputs, or a dict of them where it names them
             (batch, steps, outputs), or (batch, outputs) where a layer such as ``Last()`` leaves one value a sequence.
             Steps beyond a row's length are zero.
 
@@ -112,6 +112,8 @@ class Model:
         values, single = self._run(x, lengths)
         results = [value.zero_beyond() for value in values]
         outputs = [result[0] if single else result for result in results]
+        if self._spec.output_names is not None:
+            return dict(zip(self._spec.output_names, outputs, strict=True))
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def _run(self, x: Any, lengths: ArrayLike | Mapping[str, ArrayLike] | None) -> tuple[list[Value], bool]:
@@ -234,12 +236,21 @@ class Model:
 
     def __repr__(self) -> str:
         lines = [f"  {node.name}: {node.layer.described()}" for node in self._spec.nodes]
+        if self._spec.output_names is not None:
+            lines.append(f"  outputs: {', '.join(map(repr, self._spec.output_names))}")
         if self.precision != "float32":
             lines.append(f"  precision={self.precision!r}")
         return "\n".join(["Model(", *lines, ")"])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self._spec, self._options)
+
+
+def as_tuple(made: Any) -> tuple[Array, ...]:
+    """What a model gave, one output or several, named or not, as a tuple."""
+    if isinstance(made, dict):
+        return tuple(made.values())
+    return made if isinstance(made, tuple) else (made,)
 
 
 def _rebuild(spec: ModelSpec, options: dict[str, Any]) -> Model:

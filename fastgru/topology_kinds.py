@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GRU", "MODEL", "Kind", "Of", "kinds_of", "layer_classes", "needs_tensors"]
 
+ADDED = {"output_names": None, "stateful": False}  # written only where they say more, for earlier versions to read
 LARGEST = 2**31 - 1  # of a whole number
 LONGEST = 10_000  # of a tuple: as many nodes as a model may have
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -224,7 +225,9 @@ class Of(Kind):
     def write(self, value: Any, path: str, writer: _Writer) -> dict[str, Any]:
         start = f"{path}." if path else ""
         kinds = kinds_of(self._record)
-        return {name: kind.write(getattr(value, name), start + name, writer) for name, kind in kinds.items()}
+        fields = {name: getattr(value, name) for name in kinds}
+        said = [name for name in kinds if name not in ADDED or fields[name] != ADDED[name]]
+        return {name: kinds[name].write(fields[name], start + name, writer) for name in said}
 
     def read(self, data: Any, where: str, reader: _Reader) -> Any:
         if not isinstance(data, dict):

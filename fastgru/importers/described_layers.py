@@ -59,8 +59,16 @@ def flow_of(spec: GRUSpec | ModelSpec) -> dict[str, Any]:
             }
             for source in spec.inputs
         ],
-        "outputs": [{**_source(edge), "shape": list(signals[edge_of(edge)].shape)} for edge in spec.outputs],
+        "outputs": [
+            {**_source(edge), **named, "shape": list(signals[edge_of(edge)].shape)}
+            for edge, named in zip(spec.outputs, _named(spec), strict=True)
+        ],
     }
+
+
+def _named(spec: ModelSpec) -> list[dict[str, str]]:
+    """The name of each output, where the model names them."""
+    return [{}] * len(spec.outputs) if spec.output_names is None else [{"name": name} for name in spec.output_names]
 
 
 def facts_of(layer: Layer) -> dict[str, Any]:
@@ -131,6 +139,8 @@ def _gru_facts(layer: GRULayer) -> dict[str, Any]:
     gru, stacks = layer.gru, (layer.gru, *layer.above)
     options = {name: plain(value) for name, value in gru.fields().items() if name != "layers"}
     options |= {name: plain(value) for name, value in layer.fields().items() if name not in ("gru", "above", "merge")}
+    if not layer.stateful:
+        del options["stateful"]
     sizes: dict[str, Any] = {
         "input_size": gru.input_size,
         "hidden_size": gru.hidden_size,

@@ -63,8 +63,8 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         * ``classes``: of a whole module, those that are not PyTorch's, by the path of the module in it;
         * ``inputs``: ``name``, ``shape`` without the batch axis and None for any size, ``integers``, and ``batch``, the
           rows that it may have, such as ``"3"``, or None for any; ``outputs``:
-          ``from``, a layer or an input, ``index``, which of its outputs, and ``shape``; both empty where it cannot be
-          loaded;
+          ``from``, a layer or an input, ``index``, which of its outputs, ``shape``, and ``name`` where the model names
+          its outputs; both empty where it cannot be loaded;
         * ``layers``, in the order in which they run, or else of the file; each with ``name``, ``kind``, ``sizes``,
           ``options``, ``parameters``, ``inputs`` and ``mask`` (``from`` and ``index``), ``outputs`` (shapes),
           ``shared_with``, an earlier layer with the same weights, or None, ``layers``, those of the model inside it,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         edge_of,
         sequential,
         signals_of,
+        stateful_layers,
         validate,
         with_any_size,
     )
@@ -75,11 +76,12 @@ __all__ = [
     "ModelSpec", "Multiply", "Node", "NotEqual", "PReLU", "Permute", "Record", "RepeatVector", "Reshape", "Reverse",
     "Select", "Signal", "Slice", "Subtract", "Sum",
     "TimeDistributed", "Unmasked", "UpSampling1D", "ZeroPadding1D", "edge_of", "owned", "sequential", "signals_of",
-    "validate", "with_any_size",
+    "stateful_layers", "validate", "with_any_size",
 ]  # fmt: skip
 
 _PLACES = {
-    ".graph": "Edge Input ModelSpec Node TimeDistributed edge_of sequential signals_of validate with_any_size",
+    ".graph": "Edge Input ModelSpec Node TimeDistributed edge_of sequential signals_of stateful_layers validate "
+    "with_any_size",
     ".gru": "MERGES GRULayer GRUSpec GRUWeights",
     ".layer": "ACTIVATIONS GATE_ACTIVATIONS Activation Layer",
     ".limits": "Limits",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Union
 
 from ..errors import ShapeError, UnsupportedModelError
-from .gru import GRUSpec, check_gru
+from .gru import GRULayer, GRUSpec, check_gru
 from .layer import Layer, only
 from .limits import Limits
 from .record import Record
@@ -14,17 +14,9 @@ from .signal import MAX_RANK, Shape, Signal, check_count, same, shape_text
 from .weighted import Embedding
 
 __all__ = [
-    "Edge",
-    "Input",
-    "ModelSpec",
-    "Node",
-    "TimeDistributed",
-    "edge_of",
-    "sequential",
-    "signals_of",
-    "validate",
-    "with_any_size",
-]
+    "Edge", "Input", "ModelSpec", "Node", "TimeDistributed", "edge_of", "sequential", "signals_of", "stateful_layers",
+    "validate", "with_any_size",
+]  # fmt: skip
 
 Edge = Union[str, tuple[str, int]]
 
@@ -91,6 +83,7 @@ class ModelSpec(Record):
     inputs: tuple[Input, ...]
     nodes: tuple[Node, ...]
     outputs: tuple[Edge, ...]
+    output_names: tuple[str, ...] | None = None  # where the outputs come back as a dict
 
 
 class TimeDistributed(Layer):
@@ -160,6 +153,17 @@ def _input_wanted(layers: Sequence[Layer]) -> tuple[bool, Shape]:
     raise ShapeError("a model needs at least one layer with weights, got none")
 
 
+def stateful_layers(spec: ModelSpec) -> list[str]:
+    """The names of the GRUs that were stateful, also of those in models within."""
+    names: list[str] = []
+    for node in spec.nodes:
+        if isinstance(node.layer, GRULayer) and node.layer.stateful:
+            names.append(node.name)
+        elif isinstance(node.layer, TimeDistributed):
+            names += stateful_layers(node.layer.model)
+    return names
+
+
 def validate(spec: GRUSpec | ModelSpec) -> None:
     """Raise unless every size fits every other, every array is a finite-ranked float array and every name is known.
 
@@ -223,7 +227,18 @@ def signals_of(
     unknown = [edge_of(edge) for edge in spec.outputs if edge_of(edge) not in signals]
     if unknown or not spec.outputs:
         raise ShapeError(f"the model's outputs {_edges_text(unknown)} are made by no layer")
+    _check_output_names(spec)
     return signals
+
+
+def _check_output_names(spec: ModelSpec) -> None:
+    names = spec.output_names
+    if names is None:
+        return
+    if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+        raise ShapeError(f"output_names is {names!r}, wanted a tuple of names or None")
+    if len({*names}) != len(spec.outputs) or len(names) != len(spec.outputs):
+        raise ShapeError(f"output_names has {names!r}, wanted {len(spec.outputs)} different names, one for each output")
 
 
 def _check_input(source: Input) -> None:

@@ -407,3 +407,9 @@ def test_the_real_model_of_rnnoise():
         for name, array in checkpoint.items():
             assert np.array_equal(array, file["model_weights"][name][()])
     assert checkpoint["denoise_gru/denoise_gru/kernel:0"].shape == (114, 288)
+
+
+def test_variables_in_groups_that_windows_named_are_read_by_slashes(file_of):
+    arrays = {name.replace("/", "\\").replace("\\vars\\", "/vars/"): each for name, each in VARIABLES.items()}
+    checkpoint = read(file_of(variables_bytes(arrays, {"layers\\gru/vars": "decoder"})))
+    assert checkpoint.keys() == VARIABLES.keys() and checkpoint.metadata["names"] == {"layers/gru": "decoder"}

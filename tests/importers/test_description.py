@@ -419,7 +419,7 @@ def test_a_keras_layer_that_is_not_supported_does_not_hide_the_others(nested):
 def test_a_model_that_is_code_still_has_a_description():
     given = keras_checkpoint(tensors={"layers/gru/cell/vars/0": zeros(4, 9)}, model="Mine")
     found = described(given)
-    assert "the model is of class 'Mine'" in found["problem"]
+    assert "the model is of a class of its own, 'Mine'" in found["problem"]
     assert found["layers"] == []
     assert found["unused"] == ["layers/gru/cell/vars/0"]
 
