@@ -10,7 +10,7 @@ from .gru import GRULayer, GRUSpec, check_gru
 from .layer import Layer, only
 from .limits import Limits
 from .record import Record
-from .signal import MAX_RANK, Shape, Signal, check_count, same, shape_text
+from .signal import MAX_RANK, Shape, Signal, check_count, same
 from .weighted import Embedding
 
 __all__ = [

@@ -21,7 +21,8 @@ from fastgru.spec import Signal, validate
 
 __all__ = ["FAMILIES", "OwnGraphs"]
 
-WAYS = {"rows": 0.4, "lengths": 0.5, "stream": 1.0, "saved": 0.15, "threads": 0.15, "float64": 0.3}  # and how often
+WAYS = {"rows": 0.4, "lengths": 0.5, "stream": 1.0, "saved": 0.15, "threads": 0.15, "float64": 0.3, "forms": 0.2,
+        "reduced": 0.0}  # and how often  # fmt: skip
 
 KINDS = (*ONE_INPUT, *JOINING, *["GRULayer"] * 10, *["Dense"] * 3, *["Activation"] * 2, *["Masking"] * 2)
 
@@ -71,6 +72,7 @@ class OwnGraphs:
         options = {}
         if rng.random() < 0.1:
             options = {"precision": rng.choice(("bfloat16", "float16", "int8"))}
+            ways.append("reduced")
         elif rng.random() < 0.05:
             options = {"backend": "blas"}
         steps = rng.sample((1, 2, 7, 13), rng.choice((1, 1, 2)))
@@ -189,6 +191,8 @@ model.save("/tmp/case.safetensors")
 print("saved and loaded", fastgru.load("/tmp/case.safetensors"{options})(x))""",
     "threads": """print("two threads", Model(spec, n_threads=2{options})(x))""",
     "float64": """print("float64", Model(spec, precision="float64")(x))""",
+    "forms": """print("lists", model({{name: array.tolist() for name, array in x.items()}}))""",
+    "reduced": "",
 }
 
 FAMILIES = {"own": OwnGraphs()}
