@@ -75,9 +75,10 @@ class OwnGraphs:
             ways.append("reduced")
         elif rng.random() < 0.05:
             options = {"backend": "blas"}
-        steps = rng.sample((1, 2, 7, 13), rng.choice((1, 1, 2)))
+        steps = rng.sample((1, 2, 7, 13, 40), rng.choice((1, 1, 2)))
         return {
-            "inputs": sources, "nodes": nodes, "outputs": outputs, "batch": rng.choice((1, 2, 5)), "steps": steps,
+            "inputs": sources, "nodes": nodes, "outputs": outputs, "named": rng.random() < 0.1,
+            "batch": rng.choice((1, 2, 5) if rng.random() < 0.9 else (9, 35)), "steps": steps,
             "seed": rng.randrange(100_000), "holes": rng.choice((0, 0, 0.3, 0.7)), "nan": rng.random() < 0.03,
             "ways": ways, "options": options,
         }  # fmt: skip
@@ -152,7 +153,7 @@ def _checked(case: Any) -> Outcome:
 
 
 def _built(case: Any) -> Any:
-    return eval(expression({name: case[name] for name in ("inputs", "nodes", "outputs")}), NAMES)
+    return eval(expression({name: case[name] for name in ("inputs", "nodes", "outputs", "named")}), NAMES)
 
 
 def _script(case: Any) -> str:
@@ -160,7 +161,7 @@ def _script(case: Any) -> str:
     x = inputs(case, case["steps"][0])
     arrays = ", ".join(f"{name!r}: np.array({array.tolist()}, np.{array.dtype})" for name, array in x.items())
     options = "".join(f", {name}={value!r}" for name, value in case["options"].items())
-    spec = expression({name: case[name] for name in ("inputs", "nodes", "outputs")})
+    spec = expression({name: case[name] for name in ("inputs", "nodes", "outputs", "named")})
     lines = [f"spec = {spec}", f"x = {{{arrays}}}", f"model = Model(spec{options})", 'print("it gives", model(x))']
     try:
         wanted = meanings(Model(eval(spec, NAMES)), x, case["batch"])

@@ -79,7 +79,10 @@ def _run(model: Model, x: Arrays, **options: Any) -> list[Any]:
     """The outputs, which are arrays of their own, of inputs that stay as they are."""
     before = {name: np.array(array) for name, array in x.items()}
     made = model(x, **options)
-    y = list(made) if isinstance(made, tuple) else [made]
+    names = model.spec.output_names
+    if names is not None and not (isinstance(made, dict) and tuple(made) == names):
+        raise Wrong("named", f"no dict of {names}")
+    y = list(made.values()) if isinstance(made, dict) else list(made) if isinstance(made, tuple) else [made]
     for place, one in enumerate(y):
         others = [*x.values(), *y[:place]]
         if any(isinstance(other, np.ndarray) and np.shares_memory(one, other) for other in others):
@@ -249,23 +252,24 @@ def _stream(model: Model, case: Any, x: Arrays, got: list[Any]) -> None:
             wanted = whole[:, -1] if whole.ndim == one.ndim + 1 else whole
             _same([one], [wanted], "stream", f"step {step}", _keeps_bits(case))
     for step in range(copied, array.shape[1]):
-        _same([copy.step(array[:, step])], [made[step]], "stream", f"step {step} of a copy", True)
+        _same([_step(copy, array[:, step])], [made[step]], "stream", f"step {step} of a copy", True)
     again = pickle.loads(pickle.dumps(copy))
     again.state = stream.state
     row = case["seed"] % case["batch"]
-    begun, went_on = model.stream(case["batch"]), stream.copy().step(array[:, 0])
+    begun, went_on = model.stream(case["batch"]), _step(stream.copy(), array[:, 0])
     again.reset(rows=row)
-    went_on[row] = begun.step(array[:, 0])[row]
-    _same([again.step(array[:, 0])], [went_on], "stream", f"a step after a reset of row {row}", _keeps_bits(case))
+    went_on[row] = _step(begun, array[:, 0])[row]
+    _same([_step(again, array[:, 0])], [went_on], "stream", f"a step after a reset of row {row}", _keeps_bits(case))
     stream.reset()
-    _same([stream.step(array[:, 0])], [made[0]], "stream", "the first step after a reset", True)
+    _same([_step(stream, array[:, 0])], [made[0]], "stream", "the first step after a reset", True)
 
 
 def _step(stream: Any, x: Any) -> Any:
     """One step; where it is refused, the states have to be as they were."""
     before = stream.state
     try:
-        return stream.step(x)
+        made = stream.step(x)
+        return next(iter(made.values())) if isinstance(made, dict) else made
     except FastGRUError as error:
         for one, other in zip(stream.state, before, strict=True):
             if not np.array_equal(one, other, equal_nan=True):
