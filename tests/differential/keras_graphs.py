@@ -10,7 +10,7 @@ import os
 import random
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import keras
 import numpy as np
 import torch
 from case import Outcome
+from keras_alone import both
 from keras_cases import frozen, graph_of, names_of
 from keras_smaller import smaller
 from keras_text import PREAMBLE, chain_text, model_text
@@ -140,12 +141,19 @@ def _compared(case: Any, model: Any, folder: Path) -> Outcome:
 
 
 def _opened(case: Any, way: str, folder: Path, model: Any) -> Any:
-    """The model as fastgru reads it, which says that a layer was stateful."""
+    """The model as fastgru reads it."""
+    if way == "weights":
+        return _OPENING[way](case, model, folder)
+    return _saying(model, lambda: _OPENING[way](case, model, folder))
+
+
+def _saying(model: Any, opening: Callable[[], Any]) -> Any:
+    """What is opened, with a warning where the model or layer is stateful and only there."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        ours = _OPENING[way](case, model, folder)
+        ours = opening()
     warned = any("stateful" in str(each.message) for each in said)
-    if way != "weights" and warned != bool(_stateful(model)):
+    if warned != bool(_stateful(model)):
         raise Wrong("stateful", "a warning of a state" if warned else "no word of a state that goes on")
     return ours
 
@@ -355,25 +363,10 @@ def _bare(case: Any, way: str, folder: Path, model: Any, ours: Any, x: Any, got:
         if type(layer).__name__ not in ("GRU", "Bidirectional", "RNN"):
             continue
         try:
-            alone = fastgru.from_keras(layer)
+            alone = _saying(layer, lambda layer=layer: fastgru.from_keras(layer))
         except FastGRUError:
             continue
-        features = layer.input.shape[-1] if not isinstance(layer.input, list) else layer.input[0].shape[-1]
-        array = np.random.default_rng(case["seed"]).standard_normal((case["batch"], 5, features)).astype(np.float32)
-        config = layer.get_config()
-        if isinstance(alone, fastgru.GRU):
-            inner = config["layer"]["config"] if "layer" in config else config
-            inner.update(return_sequences=True, return_state=True)
-            if "layer" in config and config.get("backward_layer"):
-                config["backward_layer"]["config"].update(return_sequences=True, return_state=True)
-        twin = type(layer).from_config(config)
-        twin.build((case["batch"], 5, features))
-        twin.set_weights(layer.get_weights())
-        wanted = [keras.ops.convert_to_numpy(each) for each in _listed(twin(array))]
-        mine = _listed(alone(array))
-        if isinstance(alone, fastgru.GRU):
-            mine = [mine[0], *mine[1]]
-        found = _difference(mine, wanted, 10 * FLOAT32)
+        found = _difference(*both(layer, alone, case["batch"], case["seed"]), 10 * FLOAT32)
         if found:
             raise Wrong("bare", f"{layer.name} by itself: {found}")
         compared = True

@@ -87,7 +87,7 @@ def chain_text(case: Any) -> str | None:
     counts: dict[str, int] = {}
     named = []
     for _, (kind, options), *_ in case["graph"]["calls"]:
-        if kind in _WITHOUT_WEIGHTS:
+        if kind in _WITHOUT_WEIGHTS and "data_format" not in options:
             named.append(_WITHOUT_WEIGHTS[kind].format(**options))
             continue
         if kind not in _OF_WEIGHTS or (kind == "Bidirectional" and options["layer"]["layer"][0] != "GRU"):
