@@ -72,7 +72,7 @@ def spec_from(
     if not grus:
         raise CheckpointError(f"{where}: holds no GRU that can be told by its weights' shapes\n{found}")
     line = suggest(checkpoint, tensors)
-    example = f", for example\n  {line}\n{CHOICE}.\n" if line else ". "
+    example = f", for example\n  {line}\nAt each ... is what weights do not say. {CHOICE}.\n" if line else ". "
     raise CheckpointError(
         f"{where}: holds weights and not the order of its layers: {listed(modules, 8)}\n{found}\n"
         f"Name the layers in the order in which they run{example}"
@@ -82,7 +82,10 @@ def spec_from(
 
 
 def suggest(checkpoint: Checkpoint, tensors: Mapping[str, np.ndarray]) -> str:
-    """The ``layers=[...]`` to start from; empty where no order of the layers runs."""
+    """The ``layers=[...]`` to start from; empty where no order of the layers runs.
+
+    It computes nothing as it stands: at each ``...`` is something that no file of weights says.
+    """
     modules = modules_of(checkpoint, tensors)
     if any(not module.kind for module in modules.values()):
         return ""
@@ -93,9 +96,16 @@ def suggest(checkpoint: Checkpoint, tensors: Mapping[str, np.ndarray]) -> str:
         if any(module.kind in ("Dense", "Matrix") for module in order[last + 1 :]):
             items.insert(last + 1, FinalState() if order[last].kind == "Bidirectional" else Last())
         if len(items) > _MOST_TRIED or _runs(checkpoint, tensors, items):
-            written = (f"fastgru.{item}" if isinstance(item, Layer) else json.dumps(item) for item in items)
-            return f"layers=[{', '.join(written)}]"
+            written = [_written(module, place) for place, module in enumerate(order)]
+            return f"layers=[{', '.join([*written[: last + 1], '...', *written[last + 1 :]])}]"
     return ""
+
+
+def _written(module: Module, place: int) -> str:
+    """A layer in the suggestion, with ``...`` for what its weights leave open."""
+    name = json.dumps(module.name)
+    open_ = module.kind in ("Dense", "Conv1D") or (module.kind == "Matrix" and place > 0)
+    return f"fastgru.Named({name}, activation=...)" if open_ else name
 
 
 def contents(modules: Modules, tensors: Mapping[str, np.ndarray], most: int = 40) -> str:
@@ -172,6 +182,7 @@ class _Chain:
     def _check(self, items: Sequence[object], place: int) -> None:
         """Raise unless an element of ``layers=`` is a layer or names one that can be loaded."""
         item = items[place]
+        self._check_open(items, place)
         self._check_hard_sigmoid(item)
         if isinstance(item, Layer):
             return
@@ -198,6 +209,24 @@ class _Chain:
                 f"layers= holds {item!r}, but {name!r} is {module.looks_like}"
                 + (f", and a {kind} has no option {wrong[0]!r}" if wrong else "")
                 + (f"; it has {', '.join(options)}" if wrong and options else "")
+            )
+
+    def _check_open(self, items: Sequence[object], place: int) -> None:
+        """Ask for what stands at a ``...`` of the suggestion."""
+        item = items[place]
+        options = item.options if isinstance(item, Named) else {}
+        asked = next((option for option, value in options.items() if value is ...), None)
+        if isinstance(item, Named) and asked:
+            raise CheckpointError(
+                f"{self.where}: layers= has {asked}=... for {item.prefix!r}, which the file does not say; write what "
+                "the model was made with, such as 'relu' or 'softmax', or 'linear' for none"
+            )
+        if item is ...:
+            after = f"after {items[place - 1]!r}" if place else "at its beginning"
+            raise CheckpointError(
+                f"{self.where}: layers= has ... {after}, which the file does not say; write fastgru.Last() if the GRU "
+                "before it gives its last output alone (return_sequences=False, of a Bidirectional "
+                "fastgru.FinalState()), the layers without weights that stand there, or nothing"
             )
 
     def _check_hard_sigmoid(self, item: object) -> None:

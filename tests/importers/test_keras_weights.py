@@ -234,15 +234,21 @@ def test_a_layer_that_is_not_supported_is_named_with_what_it_looks_like():
         assert isinstance(spec_of(checkpoint, strict=False), GRUSpec)
 
 
-def test_a_file_of_several_layers_shows_the_line_to_paste():
+def test_a_file_of_several_layers_shows_a_line_that_computes_nothing_until_it_is_filled_in():
     with pytest.raises(CheckpointError) as caught:
         spec_of(chain())
-    line = 'layers=["embedding", "gru", fastgru.Last(), "dense"]'
+    line = 'layers=["embedding", "gru", ..., fastgru.Named("dense", activation=...)]'
     assert line in str(caught.value) and '"gru": GRU (4, 9), (3, 9), (2, 9)' in str(caught.value)
-    assert spec_of(chain(), layers=eval(line.removeprefix("layers="))).nodes
+    with pytest.raises(CheckpointError, match=r"layers= has \.\.\. after 'gru', which the file does not say"):
+        spec_of(chain(), layers=eval(line.removeprefix("layers=")))
+    filled = line.replace(", ...", ", fastgru.Last()")
+    with pytest.raises(CheckpointError, match=r"layers= has activation=\.\.\. for 'dense', which the file does"):
+        spec_of(chain(), layers=eval(filled.removeprefix("layers=")))
+    filled = filled.replace("...", "'softmax'")
+    assert spec_of(chain(), layers=eval(filled.removeprefix("layers="))).nodes[-1].layer.activation == "softmax"
     assert describe(chain())["suggested_layers"] == line
     two = groups(bidirectional__forward_layer__cell=GRU, bidirectional__backward_layer__cell=GRU, dense=[array(6, 2)])
-    assert describe(two)["suggested_layers"] == 'layers=["bidirectional", fastgru.FinalState(), "dense"]'
+    assert describe(two)["suggested_layers"] == 'layers=["bidirectional", ..., fastgru.Named("dense", activation=...)]'
 
 
 def test_nothing_is_suggested_that_does_not_run():

@@ -136,12 +136,15 @@ def test_weights_alone_by_the_names_of_groups(tmp_path):
 def test_weights_alone_with_the_line_that_is_shown(tmp_path):
     model = randomised(keras.Sequential([
         keras.Input((None,), dtype="int32"), layers.Embedding(9, 4), layers.Bidirectional(layers.GRU(3)),
-        layers.Dense(2),
+        layers.Dense(2, activation="relu"),
     ]))  # fmt: skip
     model.save_weights(tmp_path / "some.weights.h5")
     with pytest.raises(fastgru.CheckpointError) as caught:
         fastgru.load(tmp_path / "some.weights.h5")
     line = next(line for line in str(caught.value).splitlines() if "layers=[" in line)
+    with pytest.raises(fastgru.CheckpointError, match="which the file does not say"):
+        fastgru.load(tmp_path / "some.weights.h5", layers=eval(line.strip().removeprefix("layers=")))
+    line = line.replace(", ...", ", fastgru.FinalState()").replace("...", "'relu'")
     named = eval(line.strip().removeprefix("layers="), {"fastgru": fastgru})
     agree(fastgru.load(tmp_path / "some.weights.h5", layers=named)(IDS), outputs(model, IDS))
 
