@@ -16,7 +16,7 @@ import torch
 import torch_programs
 from case import Outcome
 from shrink import replaced, shortened
-from torch_check import Comparison, moved, reason
+from torch_check import Comparison, reason
 from torch_elements import MODULES
 from torch_scope import BATCH, MOST, STEPS
 from torch_script import written
@@ -57,7 +57,7 @@ class Live:
             def load(**options: Any) -> Any:
                 return fastgru.load(path, **options) if case["way"] == "whole" else fastgru.from_torch(given, **options)
 
-            return Comparison(case, module, load, place, moved(module)).outcome()
+            return Comparison(case, module, load, place, module).outcome()
 
     def smaller(self, case: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if "chain" not in case:

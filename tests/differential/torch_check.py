@@ -63,15 +63,15 @@ class Comparison:
         The model in PyTorch, on tensors.
     path : str
         The file to load, or where ``model`` is given the one that stands for it.
-    moved : callable, optional
-        The same as ``run`` with all weights moved by a factor of about 1 + 1e-6; None where there is none.
+    module : nn.Module
+        The same as it was before it was traced or exported: the reference at sizes that ``run`` does not take.
     """
 
     def __init__(self, case: dict[str, Any], run: Callable[..., Any], load: Callable[..., Any], folder: str,
-                 moved: Callable[[int], Callable[..., Any]] | None = None) -> None:  # fmt: skip
-        self.case, self.run, self.load, self.folder, self.moved = case, run, load, folder, moved
+                 module: torch.nn.Module) -> None:  # fmt: skip
+        self.case, self.run, self.load, self.folder, self.module = case, run, load, folder, module
         self.batch_axes: list[int | None] = []
-        self.step_axes: list[bool] = []
+        self.has_steps: list[bool] = []
         self.answered = 0
         self.refusals: list[str] = []
 
@@ -89,7 +89,7 @@ class Comparison:
                 return Outcome("wrong", str(wrong), wrong.defect)
             # A file does not say which axis is the batch: where a GRU runs along the other it is right that way round.
             other = {**self.case, "time_first": not self.case["time_first"]}
-            found = Comparison(other, self.run, self.load, self.folder, self.moved).outcome(turned=True)
+            found = Comparison(other, self.run, self.load, self.folder, self.module).outcome(turned=True)
             return found if found.kind == "right" else Outcome("wrong", str(wrong), wrong.defect)
 
     def _outcome(self) -> Outcome:
@@ -141,7 +141,7 @@ class Comparison:
             # Where PyTorch keeps to one size, the axis of that size that has it is the batch's.
             same = [axis for axis, size in enumerate(one) if size == batch] if more_rows is shapes else []
             self.batch_axes.append(axes[0] if axes else same[0] if same else None)
-            self.step_axes.append(one != longer)
+            self.has_steps.append(one != longer)
 
     def _is_certain(self) -> bool:
         arrays = arrays_of(self.case, *self.case["example"])
@@ -174,22 +174,30 @@ class Comparison:
         where = f"batch {batch}, {steps} steps"
         first = [batch, steps] == self.case["example"]
         try:
-            wanted = self._torch(arrays)
-        except Refused:
-            with contextlib.suppress(FastGRUError):
-                self._call(model, arrays)
-            return
-        try:
             got = self._call(model, arrays)
         except FastGRUError as error:
-            self.refusals.append(f"at a size: {reason(error)}")
+            if self._wanted(arrays) is not None:
+                self.refusals.append(f"at a size: {reason(error)}")
             return
+        wanted = self._wanted(arrays)
+        if wanted is None:
+            raise Wrong(f"{where}: an answer of {[each.shape for each in got]}, PyTorch has none", "no such size")
         self._compare(model, got, wanted, where, arrays, "example" if first else "another size")
         self.answered += 1
 
+    def _wanted(self, arrays: Arrays) -> list[torch.Tensor] | None:
+        """What PyTorch computes; None where it computes nothing."""
+        for run in (self.run, self.module):
+            with contextlib.suppress(Refused):
+                return self._torch(arrays, run)
+        return None
+
     def _compare(self, model: Any, got: Sequence[np.ndarray], wanted: Sequence[torch.Tensor], where: str,
-                 arrays: Arrays, kind: str, cut: bool = False) -> None:  # fmt: skip
-        """Raise unless the outputs are those of PyTorch, batch first, each state of a stack apart."""
+                 arrays: Arrays, kind: str, row: int | None = None) -> None:  # fmt: skip
+        """Raise unless the outputs are those of PyTorch, batch first, each state of a stack apart.
+
+        For a ``row`` of lengths PyTorch was given that row alone, as every row of the batch.
+        """
         choices = self._as_outputs([each.numpy() for each in wanted], len(got), isinstance(model, fastgru.GRU))
         if not choices:
             shapes = [tuple(each.shape) for each in wanted]
@@ -197,42 +205,43 @@ class Comparison:
         problems = []
         for place, expected in enumerate(choices):
             try:
-                self._compare_outputs(model, got, expected, where, arrays, kind, cut, place)
+                self._compare_outputs(model, got, expected, where, arrays, kind, row, place)
                 return
             except Wrong as wrong:
                 problems.append(wrong)
         raise problems[0]
 
     def _compare_outputs(self, model: Any, got: Sequence[np.ndarray], expected: Wanted, where: str, arrays: Arrays,
-                         kind: str, cut: bool, choice: int) -> None:  # fmt: skip
+                         kind: str, row: int | None, choice: int) -> None:  # fmt: skip
+        bare = isinstance(model, fastgru.GRU)
         for number, (mine, theirs) in enumerate(zip(got, expected, strict=True)):
-            while cut and mine.ndim > theirs.ndim and self._has_squeeze():
-                mine = mine[0]  # one row, and perhaps one step
-            if cut and mine.ndim == theirs.ndim:
-                mine = mine[tuple(slice(0, size) for size in theirs.shape)]
-            if mine.shape != theirs.shape and not self._squeezed(mine, theirs):
+            if row is not None:
+                mine, theirs = (_row(each, row, 1 if bare and number else 0) for each in (mine, theirs))
+                mine = self._within(mine, theirs, where, number)
+            if mine.shape != theirs.shape:
                 raise Wrong(f"{where}: output {number}: shape {mine.shape}, wanted {theirs.shape}", f"{kind}: shape")
-            error = _difference(mine.ravel(), theirs.ravel())
+            error = _difference(mine, theirs)
             if error <= BOUND * max(1.0, _largest(theirs)):
                 continue
             if not error <= 30 * self._sensitivity(arrays, number, len(got), model, choice):
                 raise Wrong(f"{where}: output {number}: {error:.3g} off, of {_largest(theirs):.3g}", kind)
 
-    def _squeezed(self, mine: np.ndarray, theirs: np.ndarray) -> bool:
-        """Whether only ``squeeze()`` without an axis tells the shapes apart: it takes a batch of one row away too."""
-        sizes = [[size for size in shape if size != 1] for shape in (mine.shape, theirs.shape)]
-        return sizes[0] == sizes[1] and self._has_squeeze()
-
-    def _has_squeeze(self) -> bool:
-        return any(".squeeze()" in line or ".squeeze_()" in line for line in self.case["body"])
+    def _within(self, mine: np.ndarray, theirs: np.ndarray, where: str, number: int) -> np.ndarray:
+        """What lies within the length; beyond it all must be zero."""
+        if mine.ndim != theirs.ndim:
+            return mine
+        part = tuple(slice(0, size) for size in theirs.shape)
+        beyond = mine.copy()
+        beyond[part] = 0
+        if beyond.any():
+            raise Wrong(f"{where}: output {number} is not zero beyond the length", "lengths: padding")
+        return mine[part]
 
     def _sensitivity(self, arrays: Arrays, number: int, count: int, model: Any, choice: int) -> float:
         """How much an output changes where the weights change by about 1e-6 of themselves."""
-        if self.moved is None:
-            return 0.0
         try:
             bare = isinstance(model, fastgru.GRU)
-            made = [self._torch(arrays, run) for run in (None, *map(self.moved, range(4)))]
+            made = [self._torch(arrays, run) for run in (self.module, *map(moved(self.module), range(4)))]
             outputs = [self._as_outputs([each.numpy() for each in one], count, bare)[choice] for one in made]
             return max(_difference(each[number], outputs[0][number]) for each in outputs[1:])
         except Refused:
@@ -241,10 +250,10 @@ class Comparison:
     def _as_outputs(self, wanted: Wanted, count: int, bare: bool) -> list[Wanted]:
         """PyTorch's outputs as a model of that many outputs may have them: states apart, or the batch first."""
         choices: list[list[Wanted]] = []
-        for each, axis in zip(wanted, self.batch_axes, strict=True):
+        for each, axis, steps in zip(wanted, self.batch_axes, self.has_steps, strict=True):
             if axis is None or (bare and axis == 1 and each is wanted[-1]):
                 choices.append([[each]])
-            elif axis == 1 and each.ndim == 3:
+            elif axis == 1 and each.ndim == 3 and not steps:
                 choices.append([list(each), [np.moveaxis(each, axis, 0)]])
             else:
                 choices.append([[np.moveaxis(each, axis, 0)]])
@@ -262,9 +271,10 @@ class Comparison:
     def _check_lengths(self, model: Any) -> None:
         if not any(kind in ("sequence", "ids") for _, kind, *_ in self.case["inputs"]):
             return
-        for steps in {self.case["example"][1], 7}:
-            lengths = [steps, max(1, steps // 2), 1, max(1, steps - 1)]
-            arrays = arrays_of(self.case, len(lengths), steps)
+        batch, steps = self.case["example"]
+        for rows, longest, least in ((4, steps, 1), (4, 7, 1), (4, 7, 5), (batch, steps, 1), (batch, steps, 2)):
+            lengths = [max(least, each) for each in (longest, longest // 2, 1, longest - 1)][-rows:]
+            arrays = arrays_of(self.case, rows, longest)
             try:
                 got = self._call(model, arrays, lengths)
             except FastGRUError:
@@ -272,16 +282,13 @@ class Comparison:
             self._compare_rows(model, got, arrays, lengths)
 
     def _compare_rows(self, model: Any, got: Sequence[np.ndarray], arrays: Arrays, lengths: Sequence[int]) -> None:
-        bare = isinstance(model, fastgru.GRU)
         for row, length in enumerate(lengths):
-            alone = rows_of(self.case, arrays, row, length)
-            try:
-                wanted = self._torch(alone)
-            except Refused:
-                continue
-            own = [each[:, row : row + 1] if bare and number else each[row : row + 1] for number,
-                   each in enumerate(got)]
-            self._compare(model, own, wanted, f"row {row} of lengths {list(lengths)}", alone, "lengths", cut=True)
+            alone = rows_of(self.case, arrays, [row] * len(lengths), length)
+            where = f"row {row} of lengths {list(lengths)}"
+            wanted = self._wanted(alone)
+            if wanted is None:
+                raise Wrong(f"{where}: an answer, PyTorch has none", "lengths: no such size")
+            self._compare(model, got, wanted, where, alone, "lengths", row)
 
     def _check_stream(self, model: Any) -> None:
         if [kind for _, kind, *_ in self.case["inputs"]] not in (["sequence"], ["ids"]):
@@ -297,7 +304,7 @@ class Comparison:
                 got = [np.asarray(stream.step(arrays[name][:, step]))]
             except FastGRUError:
                 return
-            so_far = rows_of(self.case, arrays, None, step + 1)
+            so_far = rows_of(self.case, arrays, [0, 1], step + 1)
             try:
                 wanted = self._torch(so_far)
             except Refused:
@@ -307,7 +314,7 @@ class Comparison:
             if not expected:
                 raise Wrong(f"step {step} of a stream: one output, wanted {len(wanted)}", "stream: outputs")
             (theirs,) = expected[-1][:1]
-            theirs = theirs[:, -1] if self.step_axes[0] and theirs.ndim > got[0].ndim else theirs
+            theirs = theirs[:, -1] if self.has_steps[0] and theirs.ndim > got[0].ndim else theirs
             if got[0].shape != theirs.shape:
                 raise Wrong(f"step {step} of a stream: shape {got[0].shape}, wanted {theirs.shape}", "stream: shape")
             error = _difference(got[0], theirs)
@@ -369,6 +376,11 @@ class Comparison:
         for mine, theirs in zip(one, two, strict=True):
             if not np.array_equal(mine, theirs, equal_nan=True):
                 raise Wrong(f"{where}: other bits", f"{where}: bits")
+
+
+def _row(array: np.ndarray, row: int, axis: int) -> np.ndarray:
+    """A row of an output with the axis of the batch, which an output without a batch has not."""
+    return array.take([row], axis) if array.ndim > axis and row < array.shape[axis] else array
 
 
 def moved(module: torch.nn.Module) -> Callable[[int], Callable[..., Any]]:

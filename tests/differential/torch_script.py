@@ -68,19 +68,20 @@ for batch, steps in [case["example"], *case["sizes"]]:
     show(f"batch {{batch}}, {{steps}} steps: fastgru", lambda: call(arrays))
 """
 _LENGTHS = """
-for steps in (case["example"][1], 7):
-    lengths = [steps, max(1, steps // 2), 1, max(1, steps - 1)]
-    arrays = arrays_of(case, len(lengths), steps)
+batch, steps = case["example"]
+for rows, longest, least in ((4, steps, 1), (4, 7, 1), (4, 7, 5), (batch, steps, 1), (batch, steps, 2)):
+    lengths = [max(least, each) for each in (longest, longest // 2, 1, longest - 1)][-rows:]
+    arrays = arrays_of(case, rows, longest)
     for row, length in enumerate(lengths):
-        alone = rows_of(case, arrays, row, length)
-        show(f"row {row} alone, {length} steps: PyTorch", lambda: run(*tensors_of(case, alone)))
+        alone = rows_of(case, arrays, [row] * rows, length)
+        show(f"row {row} as all rows, {length} steps: PyTorch", lambda: run(*tensors_of(case, alone)))
     show(f"lengths {lengths}: fastgru", lambda: call(arrays, lengths))
 """
 _STREAM = """
 arrays = arrays_of(case, 2, 5)
 stream = model.stream(2)
 for step in range(5):
-    so_far = rows_of(case, arrays, None, step + 1)
+    so_far = rows_of(case, arrays, [0, 1], step + 1)
     show(f"the first {step + 1} steps: PyTorch", lambda: run(*tensors_of(case, so_far)))
     show(f"step {step} of a stream: fastgru", lambda: stream.step(arrays[case["inputs"][0][0]][:, step]))
 """
@@ -90,7 +91,7 @@ def written(case: dict[str, Any], load: str = "fastgru.load(path)") -> str:
     functions = [torch_source.fill, torch_source.arrays_of, torch_source.tensors_of, torch_source.rows_of,
                  torch_source.flat]
     helpers = "\n\n".join(inspect.getsource(each) for each in functions)
-    helpers = helpers.replace("Sequence[Any]", "list").replace("Arrays", "dict")
+    helpers = helpers.replace("Sequence[Any]", "list").replace("Sequence[int]", "list").replace("Arrays", "dict")
     kept = {key: case[key] for key in ("way", "inputs", "time_first", "seed", "example", "sizes")}
     save = _SAVES.get(case["way"]) or ("pass" if case["way"].startswith("live") else _export(case))
     tail = _TAIL.format(save="\n".join(f"    {line}" for line in save.splitlines()), load=load)

@@ -133,9 +133,8 @@ def tensors_of(case: dict[str, Any], arrays: Arrays) -> list[torch.Tensor]:
     ]  # fmt: skip
 
 
-def rows_of(case: dict[str, Any], arrays: Arrays, row: int | None, steps: int) -> Arrays:
-    """The first steps of one row, or of all rows."""
-    rows = slice(None) if row is None else slice(row, row + 1)
+def rows_of(case: dict[str, Any], arrays: Arrays, rows: Sequence[int], steps: int) -> Arrays:
+    """The first steps of some rows."""
     cut: Arrays = {}
     for name, kind, *_ in case["inputs"]:
         cut[name] = arrays[name][:, rows] if kind == "states" else arrays[name][rows]

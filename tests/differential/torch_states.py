@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from case import Outcome
 from shrink import replaced, shortened
-from torch_check import Comparison, moved, reason
+from torch_check import Comparison, reason
 from torch_script import written
 from torch_source import built, folder, forget, of_chain
 
@@ -68,7 +68,7 @@ class States:
                     return Outcome("refused", "the weights of one GRU alone are that GRU")
         layers = None if line is None else eval(line, _NAMES)
         compared = Comparison(
-            case, module, lambda **options: fastgru.load(path, layers=layers, **options), place, moved(module)
+            case, module, lambda **options: fastgru.load(path, layers=layers, **options), place, module
         )
         found = compared.outcome()
         return found._replace(detail=f"layers={line}: {found.detail}") if found.kind == "wrong" else found

@@ -20,7 +20,6 @@ import fastgru
 FUZZER = Path(__file__).resolve().parent.parent / "differential"
 MODELS = {"own": 150, "keras": 12}  # others: 15
 FAMILIES = ["own", "keras", "torch scripted", "torch traced", "torch exported", "torch live", "torch states"]
-WRITTEN = [name for name in FAMILIES if "torch" not in name or (FUZZER / "torch_modules.py").exists()]
 
 
 def fuzzed(tmp_path: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], dict]:
@@ -31,7 +30,7 @@ def fuzzed(tmp_path: Path, *arguments: str) -> tuple[subprocess.CompletedProcess
     return done, json.loads((tmp_path / "out.json").read_text())["families"]
 
 
-@pytest.mark.parametrize("family", WRITTEN)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_random_models_give_what_they_should(family, tmp_path):
     needed = () if family == "own" else ("torch", "keras", "h5py") if family == "keras" else ("torch",)
     missing = [name for name in needed if find_spec(name) is None]

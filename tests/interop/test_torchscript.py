@@ -271,6 +271,63 @@ def test_what_is_changed_in_place_is_right_or_refused(tmp_path, way, how):
         fastgru.load(path)
 
 
+class MovedInPlace(nn.Module):
+    """Axes change in place, and the value is used again by its name; zeros and states are changed too."""
+
+    __constants__ = ("way",)
+
+    def __init__(self, way):
+        super().__init__()
+        self.way = way
+        self.gru = nn.GRU(5, 4, batch_first=way != "transposed")
+
+    def forward(self, x):
+        y, h = self.gru(x)
+        if self.way == "transposed":
+            h.transpose_(1, 2)
+        elif self.way == "unsqueezed":
+            y.unsqueeze_(1)
+            return torch.tanh(y)
+        elif self.way == "squeezed":
+            h.squeeze_(0)
+        elif self.way == "in a list":
+            h.mul_(2.0)
+            return torch.cat([h, h], 0)
+        elif self.way == "zeros":
+            z = torch.zeros_like(y)
+            z.add_(y)
+            return y + z
+        else:
+            y = y.transpose_(1, 2)
+            return torch.tanh(y)
+        return h
+
+
+@pytest.mark.parametrize("way", ["transposed", "unsqueezed", "squeezed", "in a list", "zeros", "rebound"])
+@pytest.mark.parametrize("how", ["script", "trace", "export"])
+def test_axes_that_are_changed_in_place_are_right_or_refused(tmp_path, way, how):
+    module, x = MovedInPlace(way).eval(), torch.randn(2, 7, 5)
+    path = tmp_path / "model.pt2"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if how == "export":
+            torch.export.save(torch.export.export(module, (x,)), path)
+        else:
+            (torch.jit.script(module) if how == "script" else torch.jit.trace(module, x)).save(path)
+    wanted = module(x).detach().numpy()
+    if way == "rebound" or (how != "script" and way == "unsqueezed"):
+        np.testing.assert_allclose(fastgru.load(path)(x.numpy()), wanted, atol=2e-6)
+    elif how == "script":
+        with pytest.raises(FastGRUError, match="changed in place"):
+            fastgru.load(path)
+    else:
+        try:
+            got = fastgru.load(path)(x.numpy())
+        except FastGRUError:
+            return
+        np.testing.assert_allclose(np.reshape(got, wanted.shape), wanted, atol=2e-6)
+
+
 @pytest.mark.parametrize("way", ["script", "trace"])
 @pytest.mark.parametrize("make", [Tagger, lambda: nn.GRU(5, 4, 2, batch_first=True)])
 def test_a_live_module_that_is_code_is_what_its_file_is(tmp_path, way, make):

@@ -27,7 +27,7 @@ from ...spec import (
 from ..tensors import UsedTensors, take
 from .evidence import Evidence
 from .inputs import Reasons, input_of
-from .values import Array, LayoutError, Size, Stack, Unknown, Weight, described, known
+from .values import Array, LayoutError, Size, Stack, Unknown, Weight, Zeros, described, known
 
 __all__ = ["Builder"]
 
@@ -76,8 +76,10 @@ class Builder:
         self._nodes: list[Node] = []
         self._taken: dict[str, int] = {}
         self._layers: dict[tuple[Any, ...], Layer] = {}
-        self._roots: dict[Edge, Edge] = {}  # what a view is a view of
-        self._changed: set[Edge] = set()  # by an operation in place, and everything that shares its numbers
+        self._roots: dict[Any, Any] = {}  # what a view is a view of
+        self._changed: set[Any] = set()  # by an operation in place, and everything that shares its numbers
+        self._zeros: dict[int, Zeros] = {}  # kept, so that no other value is taken for one of them
+        self._moved: dict[int, Any] = {}  # values whose axes an operation in place changed; views of them keep theirs
         self._left = SPARE + 3 * sum(tensor.size for tensor in tensors.values())
 
     def error(self, message: str) -> UnsupportedModelError:
@@ -199,20 +201,33 @@ class Builder:
 
     def check_unchanged(self, values: Iterable[Any]) -> None:
         """Raise where an operand was changed in place since it was made: what is known of it is not so any more."""
-        for array in _arrays_in(values):
-            if self._roots.get(array.edge, array.edge) in self._changed:
+        for value in _tensors_in(values):
+            moved = self._moved.get(id(value)) is value
+            if moved or any(self._roots.get(key, key) in self._changed for key in self._keys(value)):
                 raise self.error("it takes a value that was changed in place before; write that operation without it")
 
     def is_view(self, operands: Iterable[Any], made: Any) -> None:
-        """Note that the arrays in ``made`` share their numbers with those in ``operands``."""
-        roots = [self._roots.get(array.edge, array.edge) for array in _arrays_in(operands)]
-        for array in _arrays_in([made]):
-            if roots and array.edge != roots[0]:
-                self._roots[array.edge] = roots[0]
+        """Note that the tensors in ``made`` share their numbers with those in ``operands``."""
+        roots = [self._roots.get(key, key) for value in _tensors_in(operands) for key in self._keys(value)]
+        for key in (key for value in _tensors_in([made]) for key in self._keys(value)):
+            if roots and key != roots[0]:
+                self._roots[key] = roots[0]
 
     def change(self, operand: Any) -> None:
         """Note that an operation changes its operand in place; its result is a value of its own."""
-        self._changed.update(self._roots.get(array.edge, array.edge) for array in _arrays_in([operand]))
+        self._changed.update(self._roots.get(key, key) for value in _tensors_in([operand]) for key in self._keys(value))
+
+    def _keys(self, value: Array | Stack | Zeros) -> list[Any]:
+        """What tells the numbers of a value from those of others."""
+        if isinstance(value, Zeros):
+            self._zeros[id(value)] = value
+            return [id(value)]
+        return [each.edge for each in (value.items if isinstance(value, Stack) else (value,))]
+
+    def move(self, operand: Any, made: Any) -> None:
+        """Note that an operation changes the axes of its operand in place to those of ``made``."""
+        if operand is not made:
+            self._moved[id(operand)] = operand
 
     def array(self, value: Any) -> Array:
         """The operand as one array: states that are still apart are put along an axis of their own."""
@@ -318,14 +333,12 @@ class Builder:
         return free
 
 
-def _arrays_in(values: Iterable[Any]) -> Iterator[Array]:
+def _tensors_in(values: Iterable[Any]) -> Iterator[Array | Stack | Zeros]:
     for value in values:
-        if isinstance(value, Array):
+        if isinstance(value, (Array, Stack, Zeros)):
             yield value
-        elif isinstance(value, Stack):
-            yield from value.items
         elif type(value) in (list, tuple):
-            yield from (each for each in value if isinstance(each, Array))
+            yield from _tensors_in(value)
 
 
 def _identity(operand: Any) -> Any:

@@ -237,13 +237,16 @@ def apply(builder: Builder, name: str, args: Sequence[Any], named: Mapping[str, 
         raise builder.error("the operation is not supported")
     values = _operands(builder, row, args, named)
     first = next(iter(values.values()), None)
-    if bare != name and name.endswith("_") and isinstance(first, Weight):
+    in_place = name.endswith("_") and name not in OPERATIONS
+    if in_place and isinstance(first, Weight):
         raise builder.error(f"the model changes its own {first.names[0][:80]!r}; call model.eval() before it is saved")
     _note_options(builder, row, values)
     made = row.function(builder, **values)
     if row.function.__module__ in (shapes.__name__, parts.__name__):
         builder.is_view(values.values(), made)
-    elif bare != name and name.endswith("_"):
+        if in_place:
+            builder.move(first, made)
+    elif in_place:
         builder.change(first)
     return made
 
