@@ -1,0 +1,231 @@
+"""What the axes of a value are made of: rows of the batch, steps, or neither.
+
+An axis is a tuple of factors, outermost first: ``BATCH``, ``Steps`` or a plain size. Most axes have one factor; a view
+of (batch, steps, 8) as (batch * steps, 8) has an axis of two. Steps know how many a row has: their size is an
+expression over the symbol ``steps``, and a row of length n has as many as the expression gives for n. That is what lets
+rows of different lengths be followed through slices, windows and views, and refused where they cannot be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FastGRUError
+from .size import Size, evaluate, product, quotient, symbol
+
+__all__ = [
+    "BATCH", "STEPS", "Axis", "Batch", "Factor", "Layout", "Mixed", "Rows", "Steps", "broadcast", "has_steps",
+    "is_plain", "is_steps", "plain", "regrouped",
+]  # fmt: skip
+
+Array = NDArray[Any]
+STEPS = symbol("steps")
+
+
+class Mixed(FastGRUError):
+    """An operation computes something of several rows, or of several steps, together; the message is the reason."""
+
+
+class Batch(NamedTuple):
+    """The rows of the batch. There is one such factor, ``BATCH``."""
+
+
+class Steps(NamedTuple):
+    """The steps of each row: ``size`` of them, an expression over ``steps``."""
+
+    size: Size = STEPS
+
+
+BATCH = Batch()
+Factor = Union[Batch, Steps, Size]
+Axis = tuple[Factor, ...]
+Layout = tuple[Axis, ...]
+
+
+def plain(shape: Sequence[Size]) -> Layout:
+    """The layout of a value that knows neither batch nor steps."""
+    return tuple(() if size == 1 else (size,) for size in shape)
+
+
+def is_plain(axis: Axis) -> bool:
+    """Whether an axis holds neither the batch nor steps."""
+    return not any(isinstance(factor, (Batch, Steps)) for factor in axis)
+
+
+def is_steps(axis: Axis) -> bool:
+    """Whether an axis is the steps and nothing else."""
+    return len(axis) == 1 and isinstance(axis[0], Steps)
+
+
+def has_steps(axis: Axis) -> bool:
+    """Whether steps are one of an axis's factors."""
+    return any(isinstance(factor, Steps) for factor in axis)
+
+
+def broadcast(layouts: Sequence[Layout]) -> Layout:
+    """The layout of several values taken together element by element, aligned at their last axes.
+
+    Raises
+    ------
+    Mixed
+        An axis is the batch or steps in one value and something else in another.
+    """
+    rank = max(len(layout) for layout in layouts)
+    axes: list[Axis] = []
+    for place in range(-rank, 0):
+        found = [layout[place] for layout in layouts if len(layout) >= -place and layout[place] != ()]
+        axis: Axis = found[0] if found else ()
+        for other in found[1:]:
+            axis = _same(axis, other)
+        axes.append(axis)
+    return tuple(axes)
+
+
+def _same(one: Axis, other: Axis) -> Axis:
+    """One axis that two values share."""
+    if one == other or (is_plain(one) and is_plain(other)):
+        return one
+    if is_steps(one) and is_plain(other):
+        return one  # a value for each place in a sequence, such as an encoding of positions
+    if is_plain(one) and is_steps(other):
+        return other
+    raise Mixed(f"joins an axis of {axis_text(one)} with one of {axis_text(other)}")
+
+
+def axis_text(axis: Axis) -> str:
+    """An axis for a message: ``the batch``, ``steps - 4 steps``, ``8 places``."""
+    texts = []
+    for factor in axis:
+        if isinstance(factor, Batch):
+            texts.append("the batch")
+        elif isinstance(factor, Steps):
+            texts.append("the steps" if factor.size == STEPS else f"{factor.size} steps")
+        else:
+            texts.append(f"{factor} places")
+    return " by ".join(texts) or "one place"
+
+
+def regrouped(layout: Layout, old: Sequence[Size], new: Sequence[Size]) -> Layout:
+    """The layout of the same elements, in the same order, under another shape.
+
+    Factors are dealt to the new axes from the first to the last, and a plain factor is split where a new axis needs a
+    part of it.
+
+    Raises
+    ------
+    Mixed
+        An axis would take a part of the batch or of the steps, or it is not known how a factor is split.
+    """
+    left: list[tuple[Factor, Size]] = []
+    for axis, size in zip(layout, old, strict=True):
+        left += zip(axis, _factor_sizes(axis, size), strict=True)
+    made: list[Axis] = []
+    for wanted in new:
+        taken: list[Factor] = []
+        while wanted != 1:
+            if not left:
+                raise Mixed("makes a shape of more places than it is given")
+            factor, size = left.pop(0)
+            if size == 1 and not isinstance(factor, (Batch, Steps)):
+                continue
+            rest, over = _taken(wanted, size)
+            if over != 1:
+                if isinstance(factor, (Batch, Steps)):
+                    raise Mixed(f"takes {axis_text((factor,))} apart")
+                left.insert(0, (over, over))
+                factor = wanted
+            taken.append(factor)
+            wanted = rest
+        if not taken and left and left[0][1] == 1 and isinstance(left[0][0], (Batch, Steps)):
+            taken.append(left.pop(0)[0])  # a batch or a sequence of one, fixed
+        made.append(tuple(taken))
+    if any(size != 1 or isinstance(factor, (Batch, Steps)) for factor, size in left):
+        raise Mixed("leaves the batch or the steps without an axis")
+    return tuple(made)
+
+
+def _factor_sizes(axis: Axis, size: Size) -> list[Size]:
+    """How large each factor of an axis is in the value itself: the batch and the steps may be fixed there."""
+    known = [factor for factor in axis if not isinstance(factor, (Batch, Steps))]
+    if len(axis) == len(known):
+        return list(known)
+    if len(axis) == len(known) + 1:
+        whole = _whole(size, product(known))
+        if whole is None:
+            raise Mixed("has an axis whose parts are not known")
+        return [whole if isinstance(factor, (Batch, Steps)) else factor for factor in axis]
+    sizes: list[Size] = []
+    for factor in axis:
+        sizes.append(symbol("batch") if isinstance(factor, Batch) else factor.size if isinstance(factor, Steps) else factor)
+    if product(sizes) != size:
+        raise Mixed("has an axis of the batch and the steps, one of them fixed")
+    return sizes
+
+
+def _whole(size: Size, by: Size) -> Size | None:
+    return quotient([size], [by])
+
+
+def _taken(wanted: Size, size: Size) -> tuple[Size, Size]:
+    """What of a wanted axis is left when a factor goes into it, and what of the factor is left over."""
+    rest = _whole(wanted, size)
+    if rest is not None:
+        return rest, 1
+    over = _whole(size, wanted)
+    if over is not None:
+        return 1, over
+    raise Mixed(f"makes an axis of {wanted} places from one of {size}")
+
+
+class Rows:
+    """Where each row of a value ends, for a layout and the lengths of a call."""
+
+    def __init__(self, layout: Layout, lengths: NDArray[np.intp]) -> None:
+        self.layout, self.lengths = layout, lengths
+
+    def ends(self, axis: int) -> NDArray[np.intp]:
+        """(batch,): how many steps each row has along an axis of steps."""
+        factor = next(factor for factor in self.layout[axis] if isinstance(factor, Steps))
+        return self.of(factor)
+
+    def of(self, steps: Steps) -> NDArray[np.intp]:
+        """(batch,): how many of these steps each row has."""
+        if steps.size == STEPS:
+            return self.lengths
+        return np.array([evaluate(steps.size, {"steps": int(length)}) for length in self.lengths], np.intp)
+
+    def real(self, shape: Sequence[int]) -> NDArray[np.bool_] | None:
+        """Which elements of an array of that shape lie within their rows, broadcastable to it; None if all do."""
+        if not any(has_steps(axis) for axis in self.layout):
+            return None
+        parts = [self._parts(axis, size) for axis, size in zip(self.layout, shape, strict=True)]
+        fine = [part for axis in parts for part in axis]  # (factor, size), the axes taken apart
+        at_batch = next((place for place, (factor, _) in enumerate(fine) if isinstance(factor, Batch)), None)
+        if at_batch is None:
+            return None
+        real = np.ones([1] * len(fine), bool)
+        for place, (factor, size) in enumerate(fine):
+            if isinstance(factor, Steps):
+                index = np.arange(size).reshape(_along(place, len(fine)))
+                real = real & (index < self.of(factor).reshape(_along(at_batch, len(fine))))
+        if len(fine) == len(shape):
+            return real
+        return np.broadcast_to(real, [size for _, size in fine]).reshape(tuple(shape))
+
+    def _parts(self, axis: Axis, size: int) -> list[tuple[Factor, int]]:
+        """The factors of an axis of that size and how large each is."""
+        sizes = [len(self.lengths) if isinstance(factor, Batch) else factor for factor in axis]
+        known = [each for each in sizes if isinstance(each, int)]
+        if len(known) < len(sizes) - 1 or any(not isinstance(each, (int, Steps)) for each in sizes):
+            raise Mixed("has an axis whose parts are not known")
+        rest = size // max(1, int(np.prod(known)))
+        found = [(factor, each if isinstance(each, int) else rest) for factor, each in zip(axis, sizes, strict=True)]
+        return found or [(size, size)]
+
+
+def _along(place: int, rank: int) -> list[int]:
+    return [-1 if at == place else 1 for at in range(rank)]

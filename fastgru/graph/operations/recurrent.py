@@ -1,0 +1,146 @@
+"""GRUs: stacks over a sequence, and one cell for one step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import ShapeError
+from ...spec.gru import GRUSpec, check_gru
+from ..graph import FLOAT, Tensor
+from ..layout import BATCH, Layout, Mixed, has_steps, is_plain, is_steps
+from ..size import Sizes, size_text
+from .operation import Array, Call, Compute, Operation, Setup, check_rank
+
+__all__ = ["GRU", "GRUCell"]
+
+
+class GRU(Operation):
+    """A stack of GRU layers over (batch, steps, features), from zeros or from a second input of states.
+
+    Gives the last layer's output of every step, (batch, steps, directions * hidden), and the final states of every
+    layer and direction, (layers * directions, batch, hidden), in the order of PyTorch; so are initial states.
+    """
+
+    gru: GRUSpec
+
+    @property
+    def state_count(self) -> int:
+        return self.gru.num_layers * self.gru.directions
+
+    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        if len(inputs) not in (1, 2) or any(each.dtype != FLOAT for each in inputs):
+            raise ShapeError(f"takes a sequence and perhaps initial states, got {', '.join(map(str, inputs))}")
+        check_gru(self.gru, "its weights")
+        check_rank(inputs[0], 3)
+        batch, steps, features = inputs[0].shape
+        if features != self.gru.input_size:
+            raise ShapeError(f"got {features} features, wanted {self.gru.input_size}")
+        states = (self.state_count, batch, self.gru.hidden_size)
+        if len(inputs) == 2 and not _fits(inputs[1].shape, states):
+            raise ShapeError(f"got initial states {size_text(inputs[1].shape)}, wanted {size_text(states)}")
+        return [Tensor((batch, steps, self.gru.output_size)), Tensor(states)]
+
+    def prepare(self, setup: Setup) -> Compute:
+        from ...gru import GRU as Stack
+
+        stack = Stack(self.gru, **setup.options)
+
+        def compute(arrays: Sequence[Array], call: Call) -> list[Array]:
+            x = np.ascontiguousarray(arrays[0], call.dtype)
+            h0 = None if len(arrays) < 2 else np.ascontiguousarray(arrays[1], call.dtype)
+            y, h = stack._run(x, h0, self._lengths(x, call), sequences=True)
+            assert y is not None
+            return [y, h]
+
+        return compute
+
+    def _lengths(self, x: Array, call: Call) -> Array | None:
+        """How many steps each row has."""
+        if call.rows is None or not has_steps(call.rows[0].layout[1]):
+            return None
+        rows = call.rows[0]
+        real = type(rows)(rows.layout[:2], rows.lengths).real(x.shape[:2])
+        return None if real is None else np.broadcast_to(real, x.shape[:2]).sum(axis=1)
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
+        options: dict[str, Any] = {"precision": str(call.dtype)}
+        return self.prepare(Setup(call.dtype, options))(arrays, call)
+
+    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
+        rows, steps, features = inputs[0]
+        if BATCH in steps:
+            raise Mixed("runs from one row of the batch to the next")
+        if not is_plain(features) or (has_steps(steps) and not is_steps(steps)):
+            raise Mixed("takes steps together with other places")
+        if len(inputs) == 2 and not (is_plain(inputs[1][0]) and is_plain(inputs[1][2])):
+            raise Mixed("takes states whose batch is not their second axis")
+        if len(inputs) == 2 and inputs[1][1] not in (rows, ()):
+            raise Mixed("takes states of other rows than its sequence has")
+        hidden, count, width = self.gru.hidden_size, self.state_count, self.gru.output_size
+        states = (_plain(count), rows, _plain(hidden))
+        return [(rows, steps, _plain(width)), states]
+
+    def looks(self, inputs: Sequence[Layout]) -> str | None:
+        reverse = self.gru.directions == 2 and has_steps(inputs[0][1])
+        return "has a reverse direction, which begins at the last step" if reverse else None
+
+    def described(self) -> str:
+        gru = self.gru
+        options = "" if gru.num_layers == 1 else f", num_layers={gru.num_layers}"
+        options += ", bidirectional=True" if gru.directions == 2 else ""
+        return f"GRU({gru.input_size}, {gru.hidden_size}{options})"
+
+
+class GRUCell(Operation):
+    """One step of a GRU of one layer: (rows, features) and the states (rows, hidden) before it give those after it."""
+
+    gru: GRUSpec
+
+    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        if len(inputs) not in (1, 2) or any(each.dtype != FLOAT or len(each.shape) != 2 for each in inputs):
+            raise ShapeError(f"takes a step and perhaps states of two axes, got {', '.join(map(str, inputs))}")
+        check_gru(self.gru, "its weights")
+        rows, features = inputs[0].shape
+        if features != self.gru.input_size:
+            raise ShapeError(f"got {features} features, wanted {self.gru.input_size}")
+        states = (rows, self.gru.hidden_size)
+        if len(inputs) == 2 and not _fits(inputs[1].shape, states):
+            raise ShapeError(f"got states {size_text(inputs[1].shape)}, wanted {size_text(states)}")
+        return [Tensor(states)]
+
+    def prepare(self, setup: Setup) -> Compute:
+        from ...gru import GRU as Stack
+
+        stack = Stack(self.gru, **setup.options)
+
+        def compute(arrays: Sequence[Array], call: Call) -> list[Array]:
+            x = np.ascontiguousarray(arrays[0], call.dtype)[:, None]
+            h0 = None if len(arrays) < 2 else np.ascontiguousarray(arrays[1], call.dtype)[None]
+            _, h = stack._run(x, h0, None, sequences=False)
+            return [h[0]]
+
+        return compute
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
+        return self.prepare(Setup(call.dtype, {"precision": str(call.dtype)}))(arrays, call)
+
+    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
+        if any(not is_plain(layout[1]) for layout in inputs):
+            raise Mixed("takes the places of the batch or of the steps for features")
+        if len(inputs) == 2 and inputs[0][0] != inputs[1][0]:
+            raise Mixed("takes states of other rows than its step has")
+        return [(inputs[0][0], _plain(self.gru.hidden_size))]
+
+
+def _fits(got: Sizes, wanted: Sizes) -> bool:
+    """Whether a shape may be the one wanted; what is fixed on one side alone is checked by every call."""
+    return len(got) == len(wanted) and all(
+        one == other or isinstance(one, int) != isinstance(other, int) for one, other in zip(got, wanted, strict=True)
+    )
+
+
+def _plain(size: int) -> Any:
+    return () if size == 1 else (size,)

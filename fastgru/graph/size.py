@@ -1,0 +1,232 @@
+"""Sizes of axes: numbers, or sums and products of symbols such as ``batch`` and ``steps``.
+
+A size is an ``int`` or an ``Expression``, a polynomial over symbols and over whole quotients such as
+``(steps - 1) // 2``. Arithmetic gives an ``int`` again where no symbol is left. Equal polynomials are equal objects, so
+that ``batch * steps`` of one operation is known to be that of another. Nothing here knows an array or an operation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Union
+
+from ..errors import ShapeError
+
+__all__ = ["Expression", "Quotient", "Size", "Sizes", "evaluate", "product", "quotient", "size_text", "symbol"]
+
+MAX_TERMS = 64  # of one size: real models have one to three
+LARGEST = 2**48  # of a coefficient or a known size: no memory holds it
+MAX_DEPTH = 40  # quotients inside quotients: a stack of strided convolutions
+
+
+class Quotient:
+    """``numerator // divisor``, a symbol of its own; ``divisor`` is a whole number above 1."""
+
+    __slots__ = ("depth", "divisor", "numerator", "text")
+
+    def __init__(self, numerator: Expression, divisor: int) -> None:
+        self.numerator, self.divisor = numerator, divisor
+        self.depth = 1 + max((atom.depth for atoms, _ in numerator.terms for atom in atoms if _nested(atom)), default=0)
+        if self.depth > MAX_DEPTH:
+            raise ShapeError(f"a size is a quotient of quotients more than {MAX_DEPTH} deep")
+        self.text = f"({numerator}) // {divisor}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Quotient) and self.divisor == other.divisor and self.numerator == other.numerator
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+Atom = Union[str, Quotient]
+Atoms = tuple[Atom, ...]
+
+
+def _nested(atom: Atom) -> bool:
+    return isinstance(atom, Quotient)
+
+
+class Expression:
+    """A polynomial with at least one symbol: ``terms`` are (atoms, coefficient), in an order of their own.
+
+    Examples
+    --------
+    >>> steps, batch = symbol("steps"), symbol("batch")
+    >>> (steps - 4) * batch
+    batch * steps - 4 * batch
+    >>> (steps * 8) // 8 == steps, steps - steps
+    (True, 0)
+    >>> evaluate((steps - 1) // 2 + 1, {"steps": 8})
+    4
+    """
+
+    __slots__ = ("terms",)
+
+    def __init__(self, terms: tuple[tuple[Atoms, int], ...]) -> None:
+        self.terms = terms
+
+    def __add__(self, other: Size) -> Size:
+        terms = dict(self.terms)
+        for atoms, count in _terms(other):
+            terms[atoms] = terms.get(atoms, 0) + count
+        return _size(terms)
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Size:
+        return self * -1
+
+    def __sub__(self, other: Size) -> Size:
+        return self + other * -1
+
+    def __rsub__(self, other: Size) -> Size:
+        return self * -1 + other
+
+    def __mul__(self, other: Size) -> Size:
+        terms: dict[Atoms, int] = {}
+        for one, count in self.terms:
+            for two, times in _terms(other):
+                atoms = tuple(sorted((*one, *two), key=str))
+                terms[atoms] = terms.get(atoms, 0) + count * times
+        return _size(terms)
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, divisor: int) -> Size:
+        """Rounded down; exact parts leave the quotient, so that ``(2 * steps + 1) // 2`` is ``steps``."""
+        if not isinstance(divisor, int) or divisor < 1:
+            raise ShapeError(f"a size is divided by {divisor}, wanted a whole number of at least 1")
+        if divisor == 1:
+            return self
+        whole = {atoms: count // divisor for atoms, count in self.terms if count % divisor == 0}
+        rest = _size({atoms: count for atoms, count in self.terms if count % divisor})
+        if isinstance(rest, int):
+            return _size(whole) + rest // divisor
+        constant = dict(rest.terms).get((), 0)
+        rest = rest - constant + constant % divisor
+        assert isinstance(rest, Expression)
+        return _size(whole) + constant // divisor + _size({(Quotient(rest, divisor),): 1})
+
+    def symbols(self) -> frozenset[str]:
+        """The names of the symbols in it."""
+        found: set[str] = set()
+        for atoms, _ in self.terms:
+            for atom in atoms:
+                found |= atom.numerator.symbols() if isinstance(atom, Quotient) else {atom}
+        return frozenset(found)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Expression) and self.terms == other.terms
+
+    def __hash__(self) -> int:
+        return hash(self.terms)
+
+    def __repr__(self) -> str:
+        text = ""
+        for atoms, count in sorted(self.terms, key=lambda term: (-len(term[0]), str(term[0]))):
+            factors = [str(atom) for atom in atoms]
+            if abs(count) != 1 or not factors:
+                factors.insert(0, str(abs(count)))
+            sign = "-" if count < 0 else "+"
+            text += (f" {sign} " if text else "-" * (count < 0)) + " * ".join(factors)
+        return text
+
+
+Size = Union[int, Expression]
+Sizes = tuple[Size, ...]
+
+
+def symbol(name: str) -> Expression:
+    """The size that is called ``name``."""
+    return Expression((((name,), 1),))
+
+
+def _terms(size: Size) -> Iterable[tuple[Atoms, int]]:
+    return size.terms if isinstance(size, Expression) else (((), size),) if size else ()
+
+
+def _size(terms: dict[Atoms, int]) -> Size:
+    """The size that these terms are, a number where no symbol is left."""
+    kept = {atoms: count for atoms, count in terms.items() if count}
+    if len(kept) > MAX_TERMS or any(abs(count) > LARGEST for count in kept.values()):
+        raise ShapeError(f"a size has more than {MAX_TERMS} terms or is beyond {LARGEST}")
+    if not kept or set(kept) == {()}:
+        return kept.get((), 0)
+    return Expression(tuple(sorted(kept.items(), key=lambda term: str(term[0]))))
+
+
+def product(sizes: Iterable[Size]) -> Size:
+    """All sizes multiplied; 1 of none."""
+    total: Size = 1
+    for size in sizes:
+        total = total * size
+        if isinstance(total, int) and abs(total) > LARGEST:
+            raise ShapeError(f"an array of more than {LARGEST} numbers")
+    return total
+
+
+def quotient(sizes: Sequence[Size], divisors: Sequence[Size]) -> Size | None:
+    """The product of ``sizes`` over that of ``divisors``, None where it is not known to be whole.
+
+    Equal factors cancel before anything is multiplied out: of (batch, steps - 4, 64) over (steps - 4, 8) 8 * batch is
+    left.
+
+    Examples
+    --------
+    >>> batch, steps = symbol("batch"), symbol("steps")
+    >>> quotient([batch, steps - 4, 64], [steps - 4, 8])
+    8 * batch
+    >>> quotient([batch, 7], [2]) is None
+    True
+    """
+    above, below = list(sizes), []
+    for divisor in divisors:
+        if divisor in above:
+            above.remove(divisor)
+        else:
+            below.append(divisor)
+    total, by = product(above), product(below)
+    if isinstance(by, int):
+        return _divided(total, by)
+    if len(by.terms) > 1:
+        return None
+    ((atoms, count),) = by.terms
+    terms: dict[Atoms, int] = {}
+    for own, times in _terms(total):
+        left = list(own)
+        for atom in atoms:
+            if atom not in left:
+                return None
+            left.remove(atom)
+        terms[tuple(left)] = times
+    return _divided(_size(terms), count)
+
+
+def _divided(size: Size, by: int) -> Size | None:
+    if by == 0 or any(count % by for _, count in _terms(size)):
+        return None
+    return _size({atoms: count // by for atoms, count in _terms(size)})
+
+
+def evaluate(size: Size, values: Mapping[str, int]) -> int:
+    """The number that a size is where its symbols have these values."""
+    if isinstance(size, int):
+        return size
+    total = 0
+    for atoms, count in size.terms:
+        factors = [
+            evaluate(atom.numerator, values) // atom.divisor if isinstance(atom, Quotient) else values[atom]
+            for atom in atoms
+        ]
+        total += count * math.prod(factors)
+    return total
+
+
+def size_text(sizes: Iterable[Size]) -> str:
+    """A shape for a message: ``(batch, steps - 4, 64)``."""
+    texts = [str(size) for size in sizes]
+    return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
