@@ -1,7 +1,7 @@
 """The making of a graph, operation by operation: what every importer calls.
 
-The builder names nodes, infers shapes, computes what depends on constants alone, and holds the one budget: a file cannot
-ask for many times the numbers that it holds, nor for more nodes than a model has.
+The builder names nodes, infers shapes, computes what depends on constants alone, and holds the one budget: a file
+cannot ask for many times the numbers that it holds, nor for more nodes than a model has.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 
 from ..errors import FastGRUError, ShapeError, UnsupportedModelError
-from .graph import BOOLEAN, FLOAT, INTEGER, Graph, Input, Node, Structure, Tensor, leaves
+from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, Graph, Guard, Input, Node, Structure, Tensor, leaves, rebuilt
+from .operations.create import SizeOf
 from .operations.operation import Call, Operation
-from .size import Expression, Size, Sizes, symbol
+from .size import Expression, Size, Sizes, substitute
 
-__all__ = ["Builder", "Value"]
+__all__ = ["Builder", "Value", "specialised"]
 
 MAX_NODES = 100_000
 MAX_RANK = 8
+MAX_FILLED = 1 << 16  # numbers of a constant made of sizes alone
 LARGEST = 2**40  # of a size: no memory holds it
 SPARE = 1 << 24  # numbers that constants may take beyond four times those of the file
 
@@ -68,6 +70,7 @@ class Builder:
         self._tensors: list[Tensor] = []
         self._constants: dict[int, np.ndarray] = {}
         self._arrays: dict[int, Value] = {}  # of arrays that were given before, by identity
+        self._guards: list[Guard] = []
 
     def input(self, name: str, shape: Sequence[Size], dtype: str = FLOAT) -> Value:
         """A new input of the model."""
@@ -116,21 +119,41 @@ class Builder:
             self._nodes.append(Node(self._free(name), operation, *places))
         return values[0] if len(values) == 1 else tuple(values)
 
-    def _folded(
-        self, operation: Operation, inputs: Sequence[Value], made: Sequence[Tensor]
-    ) -> list[np.ndarray] | None:
+    def _folded(self, operation: Operation, inputs: Sequence[Value], made: Sequence[Tensor]) -> list[np.ndarray] | None:
         """The outputs where they depend on constants alone: numbers in float64, rounded once when the model is made."""
         if any(value.array is None for value in inputs):
             return None
         if any(isinstance(size, Expression) for tensor in made for size in tensor.shape):
             return None
-        if not inputs and not made[0].shape == ():
+        if not inputs and isinstance(operation, SizeOf) and not isinstance(operation.size, int):
+            return None
+        numbers = sum(int(np.prod(tensor.shape, dtype=np.int64)) for tensor in made)
+        if not inputs and numbers > MAX_FILLED:
             return None  # made anew by every call, rather than kept
-        self._left -= sum(int(np.prod(tensor.shape, dtype=np.int64)) for tensor in made)
+        self._left -= numbers
         if self._left < 0:
             raise UnsupportedModelError("makes many times the numbers that the source holds")
         wide = [np.asarray(value.array, np.float64) if value.dtype == FLOAT else value.array for value in inputs]
         return [np.asarray(each) for each in operation.compute(wide, Call(np.dtype(np.float64), {}))]  # type: ignore[arg-type]
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """The nodes so far."""
+        return self._nodes
+
+    def guard(self, one: Size, relation: str, other: Size, reason: str) -> None:
+        """Note what the sizes of every call must satisfy; what is known to hold is left out.
+
+        Raises
+        ------
+        UnsupportedModelError
+            It is known not to hold.
+        """
+        if isinstance(one, int) and isinstance(other, int):
+            if not RELATIONS[relation](one, other):
+                raise UnsupportedModelError(f"{self.where}: {one} {relation} {other} does not hold: {reason}")
+        elif one != other or relation not in ("==", "<=", ">="):
+            self._guards.append(Guard(one, relation, other, reason))
 
     def finish(self, outputs: Structure) -> Graph:
         """The graph with these outputs (values' places), without what they do not need."""
@@ -141,7 +164,9 @@ class Builder:
                 nodes.append(node)
                 wanted |= set(node.inputs)
         constants = {place: array for place, array in self._constants.items() if place in wanted}
-        return Graph(tuple(self._inputs), constants, tuple(reversed(nodes)), outputs, tuple(self._tensors))
+        return Graph(
+            tuple(self._inputs), constants, tuple(reversed(nodes)), outputs, tuple(self._tensors), tuple(self._guards)
+        )
 
     def error(self, name: str, message: str) -> UnsupportedModelError:
         return UnsupportedModelError(f"{self._place(name)}{message}")
@@ -172,3 +197,27 @@ class Builder:
 
 def _kind_of(array: np.ndarray) -> str | None:
     return {"f": FLOAT, "i": INTEGER, "u": INTEGER, "b": BOOLEAN}.get(array.dtype.kind)
+
+
+def specialised(graph: Graph, values: Mapping[str, Size]) -> Graph:
+    """The graph with other sizes for some symbols, built anew, so that what they make known is folded."""
+    builder = Builder()
+
+    def settled(given: Any) -> Any:
+        if isinstance(given, Expression):
+            return substitute(given, values)
+        return tuple(map(settled, given)) if type(given) is tuple else given
+
+    known: dict[int, Value] = {place: builder.constant(array) for place, array in graph.constants.items()}
+    for source in graph.inputs:
+        tensor = graph.tensors[source.value]
+        known[source.value] = builder.input(source.name, settled(tensor.shape), tensor.dtype)
+    for node in graph.nodes:
+        fields = node.operation.fields()
+        changed = {name: settled(value) for name, value in fields.items() if settled(value) is not value}
+        operation = node.operation.replace(**changed) if changed else node.operation
+        made = builder.add(operation, *(known[place] for place in node.inputs), name=node.name)
+        known.update(zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=True))
+    for one, relation, other, reason in graph.guards:
+        builder.guard(settled(one), relation, settled(other), reason)
+    return builder.finish(rebuilt(graph.outputs, {place: value.place for place, value in known.items()}))

@@ -7,19 +7,24 @@ shape over sizes and the kind of its elements, stands in ``tensors``. The graph 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import numpy as np
 
+from ..spec.record import equal
 from .size import Size, size_text
 
 if TYPE_CHECKING:
     from .operations.operation import Operation
 
-__all__ = ["BOOLEAN", "FLOAT", "INTEGER", "Graph", "Input", "Node", "Structure", "Tensor", "leaves", "rebuilt"]
+__all__ = ["BOOLEAN", "FLOAT", "INTEGER", "RELATIONS", "Graph", "Guard", "Input", "Node", "Structure", "Tensor", "leaves", "rebuilt", "same"]
 
 FLOAT, INTEGER, BOOLEAN = "float", "integer", "boolean"
+RELATIONS: dict[str, Callable[[int, int], bool]] = {
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
 
 
 class Tensor(NamedTuple):
@@ -48,6 +53,15 @@ class Node(NamedTuple):
     outputs: tuple[int, ...]
 
 
+class Guard(NamedTuple):
+    """What the sizes of a call must satisfy: ``one relation other``, and what stands in the way where they do not."""
+
+    one: Size
+    relation: str  # of "==", "!=", "<", "<=", ">", ">="
+    other: Size
+    reason: str
+
+
 # What a model gives, as the framework's model does: a value, a constant such as None, or these in tuples, lists, dicts.
 Structure = Union[int, None, tuple["Structure", ...], list["Structure"], dict[str, "Structure"]]
 
@@ -60,6 +74,7 @@ class Graph(NamedTuple):
     nodes: tuple[Node, ...]
     outputs: Structure
     tensors: tuple[Tensor, ...]  # by value
+    guards: tuple[Guard, ...] = ()
 
 
 def leaves(structure: Structure) -> Iterator[int]:
@@ -83,3 +98,27 @@ def rebuilt(structure: Structure, values: dict[int, Any]) -> Any:
     if structure is None:
         return None
     return type(structure)(rebuilt(part, values) for part in structure)
+
+
+def same(one: Graph, other: Graph) -> bool:
+    """Whether two graphs do the same: the same operations on the same values, the names and the guards apart."""
+    if len(one.nodes) != len(other.nodes) or len(one.inputs) != len(other.inputs):
+        return False
+    places = {ours.value: theirs.value for ours, theirs in zip(one.inputs, other.inputs, strict=True)}
+
+    def alike(ours: int, theirs: int) -> bool:
+        if ours in one.constants or theirs in other.constants:
+            return equal(one.constants.get(ours), other.constants.get(theirs))
+        return places.get(ours) == theirs
+
+    for ours, theirs in zip(one.nodes, other.nodes, strict=True):
+        if ours.operation != theirs.operation or len(ours.inputs) != len(theirs.inputs):
+            return False
+        if not all(map(alike, ours.inputs, theirs.inputs)):
+            return False
+        places.update(zip(ours.outputs, theirs.outputs, strict=True))
+    leave, arrive = list(leaves(one.outputs)), list(leaves(other.outputs))
+    return len(leave) == len(arrive) and all(
+        alike(ours, theirs) and one.tensors[ours] == other.tensors[theirs]
+        for ours, theirs in zip(leave, arrive, strict=True)
+    )

@@ -8,18 +8,18 @@ rows of different lengths be followed through slices, windows and views, and ref
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FastGRUError
-from .size import Size, evaluate, product, quotient, symbol
+from ..errors import FastGRUError, ShapeError
+from .size import Expression, Size, evaluate, product, quotient, symbol
 
 __all__ = [
     "BATCH", "STEPS", "Axis", "Batch", "Factor", "Layout", "Mixed", "Rows", "Steps", "broadcast", "has_steps",
-    "is_plain", "is_steps", "plain", "regrouped",
+    "is_plain", "is_steps", "is_steps_size", "plain", "regrouped",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -54,6 +54,11 @@ def plain(shape: Sequence[Size]) -> Layout:
 def is_plain(axis: Axis) -> bool:
     """Whether an axis holds neither the batch nor steps."""
     return not any(isinstance(factor, (Batch, Steps)) for factor in axis)
+
+
+def is_steps_size(size: Size) -> bool:
+    """Whether a size is so many steps of a sequence: an expression over one of the symbols ``steps``, ``steps_2`` ..."""
+    return isinstance(size, Expression) and len(size.symbols()) == 1 and min(size.symbols()).startswith("steps")
 
 
 def is_steps(axis: Axis) -> bool:
@@ -158,12 +163,19 @@ def _factor_sizes(axis: Axis, size: Size) -> list[Size]:
         if whole is None:
             raise Mixed("has an axis whose parts are not known")
         return [whole if isinstance(factor, (Batch, Steps)) else factor for factor in axis]
-    sizes: list[Size] = []
-    for factor in axis:
-        sizes.append(symbol("batch") if isinstance(factor, Batch) else factor.size if isinstance(factor, Steps) else factor)
-    if product(sizes) != size:
-        raise Mixed("has an axis of the batch and the steps, one of them fixed")
-    return sizes
+    named = [
+        factor if not isinstance(factor, (Batch, Steps)) else symbol("batch") if isinstance(factor, Batch) else factor.size
+        for factor in axis
+    ]
+    if product(named) == size:
+        return named
+    for at, factor in enumerate(axis):  # one of the two is fixed, and its size what the other leaves
+        if isinstance(factor, (Batch, Steps)):
+            others = [each for place, each in enumerate(named) if place != at]
+            rest = quotient([size], others)
+            if isinstance(rest, int):
+                return [rest if place == at else each for place, each in enumerate(named)]
+    raise Mixed("has an axis of the batch and the steps, both of them fixed")
 
 
 def _whole(size: Size, by: Size) -> Size | None:
@@ -182,21 +194,28 @@ def _taken(wanted: Size, size: Size) -> tuple[Size, Size]:
 
 
 class Rows:
-    """Where each row of a value ends, for a layout and the lengths of a call."""
+    """Where each row of a value ends, for a layout and the lengths of a call: (batch,) for each symbol of steps."""
 
-    def __init__(self, layout: Layout, lengths: NDArray[np.intp]) -> None:
+    def __init__(self, layout: Layout, lengths: Mapping[str, NDArray[np.intp]]) -> None:
         self.layout, self.lengths = layout, lengths
+        self.batch = len(next(iter(lengths.values())))
 
-    def ends(self, axis: int) -> NDArray[np.intp]:
-        """(batch,): how many steps each row has along an axis of steps."""
-        factor = next(factor for factor in self.layout[axis] if isinstance(factor, Steps))
-        return self.of(factor)
+    def ends(self, shape: Sequence[int], axis: int) -> NDArray[np.intp] | None:
+        """How many steps each row of an array of that shape has along an axis, kept at one place; None if all."""
+        real = self.real(shape) if has_steps(self.layout[axis]) else None
+        return None if real is None else np.asarray(real.sum(axis=axis, keepdims=True), np.intp)
 
-    def of(self, steps: Steps) -> NDArray[np.intp]:
-        """(batch,): how many of these steps each row has."""
-        if steps.size == STEPS:
-            return self.lengths
-        return np.array([evaluate(steps.size, {"steps": int(length)}) for length in self.lengths], np.intp)
+    def of(self, steps: Steps) -> NDArray[np.intp] | None:
+        """(batch,): how many of these steps each row has; None where its lengths were not given."""
+        assert isinstance(steps.size, Expression)
+        (name,) = steps.size.symbols()
+        lengths = self.lengths.get(name)
+        if lengths is None or str(steps.size) == name:
+            return lengths
+        made = np.array([evaluate(steps.size, {name: int(length)}) for length in lengths], np.intp)
+        if made.size and made.min() < 1:
+            raise ShapeError(f"lengths: a row of {lengths[made.argmin()]} steps has none left here")
+        return made
 
     def real(self, shape: Sequence[int]) -> NDArray[np.bool_] | None:
         """Which elements of an array of that shape lie within their rows, broadcastable to it; None if all do."""
@@ -209,16 +228,19 @@ class Rows:
             return None
         real = np.ones([1] * len(fine), bool)
         for place, (factor, size) in enumerate(fine):
-            if isinstance(factor, Steps):
+            ends = self.of(factor) if isinstance(factor, Steps) else None
+            if ends is not None:
                 index = np.arange(size).reshape(_along(place, len(fine)))
-                real = real & (index < self.of(factor).reshape(_along(at_batch, len(fine))))
+                real = real & (index < ends.reshape(_along(at_batch, len(fine))))
+        if real.size == 1:
+            return None
         if len(fine) == len(shape):
             return real
         return np.broadcast_to(real, [size for _, size in fine]).reshape(tuple(shape))
 
     def _parts(self, axis: Axis, size: int) -> list[tuple[Factor, int]]:
         """The factors of an axis of that size and how large each is."""
-        sizes = [len(self.lengths) if isinstance(factor, Batch) else factor for factor in axis]
+        sizes = [self.batch if isinstance(factor, Batch) else factor for factor in axis]
         known = [each for each in sizes if isinstance(each, int)]
         if len(known) < len(sizes) - 1 or any(not isinstance(each, (int, Steps)) for each in sizes):
             raise Mixed("has an axis whose parts are not known")

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FastGRUError, ShapeError
-from .graph import BOOLEAN, FLOAT, INTEGER, Graph, Node, leaves, rebuilt
-from .layout import Mixed, Rows
+from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, Graph, Node, leaves, rebuilt
+from .layout import Rows
 from .operations.operation import Array, Call, Compute, Setup
 from .size import Expression, evaluate, size_text
 from .steps import Analysis
@@ -24,7 +24,9 @@ class Runner:
     def __init__(self, graph: Graph, analysis: Analysis, setup: Setup) -> None:
         self.graph, self.analysis, self.setup = graph, analysis, setup
         prepared: dict[int, Compute] = {}
-        self._computes = [prepared.setdefault(id(node.operation), node.operation.prepare(setup)) for node in graph.nodes]
+        self._computes = [
+            prepared.setdefault(id(node.operation), node.operation.prepare(setup)) for node in graph.nodes
+        ]
         self._constants = {
             place: np.ascontiguousarray(array, setup.dtype) if array.dtype.kind == "f" else array
             for place, array in graph.constants.items()
@@ -36,7 +38,7 @@ class Runner:
             if place not in kept:
                 self._done[index].append(place)
 
-    def __call__(self, inputs: Mapping[str, Array], lengths: NDArray[np.intp] | None = None) -> Any:
+    def __call__(self, inputs: Mapping[str, Array], lengths: Mapping[str, NDArray[np.intp]] | None = None) -> Any:
         """The outputs, in the model's own structure; steps beyond a row's length are zero."""
         values: dict[int, Array] = dict(self._constants)
         for source in self.graph.inputs:
@@ -76,7 +78,7 @@ class Runner:
         except ValueError as error:  # NumPy's own, of shapes that no rule could know
             raise ShapeError(f"{node.name}: {error}") from None
 
-    def _filled(self, place: int, array: Array, lengths: NDArray[np.intp], fill: float) -> Array:
+    def _filled(self, place: int, array: Array, lengths: Mapping[str, NDArray[np.intp]], fill: float) -> Array:
         real = Rows(self.analysis.layout(place), lengths).real(array.shape)
         if real is None:
             return array
@@ -101,6 +103,10 @@ class Runner:
             wanted = tuple(evaluate(size, sizes) for size in tensor.shape)
             if array.shape != wanted:
                 raise ShapeError(f"{source.name}: got shape {array.shape}, wanted {size_text(tensor.shape)}")
+        for one, relation, other, reason in self.graph.guards:
+            left, right = evaluate(one, sizes), evaluate(other, sizes)
+            if not RELATIONS[relation](left, right):
+                raise ShapeError(f"got {left} for {one}, wanted {relation} {right}: {reason}")
         return sizes
 
     def _check(self, node: Node, made: Sequence[Array], sizes: Mapping[str, int]) -> None:

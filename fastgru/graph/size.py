@@ -13,7 +13,7 @@ from typing import Union
 
 from ..errors import ShapeError
 
-__all__ = ["Expression", "Quotient", "Size", "Sizes", "evaluate", "product", "quotient", "size_text", "symbol"]
+__all__ = ["Expression", "Quotient", "Size", "Sizes", "evaluate", "product", "quotient", "size_text", "substitute", "symbol"]
 
 MAX_TERMS = 64  # of one size: real models have one to three
 LARGEST = 2**48  # of a coefficient or a known size: no memory holds it
@@ -21,16 +21,17 @@ MAX_DEPTH = 40  # quotients inside quotients: a stack of strided convolutions
 
 
 class Quotient:
-    """``numerator // divisor``, a symbol of its own; ``divisor`` is a whole number above 1."""
+    """``numerator // divisor``, a symbol of its own: what arithmetic alone cannot divide."""
 
     __slots__ = ("depth", "divisor", "numerator", "text")
 
-    def __init__(self, numerator: Expression, divisor: int) -> None:
+    def __init__(self, numerator: Size, divisor: Size) -> None:
         self.numerator, self.divisor = numerator, divisor
-        self.depth = 1 + max((atom.depth for atoms, _ in numerator.terms for atom in atoms if _nested(atom)), default=0)
+        atoms = [atom for size in (numerator, divisor) for term, _ in _terms(size) for atom in term]
+        self.depth = 1 + max((atom.depth for atom in atoms if isinstance(atom, Quotient)), default=0)
         if self.depth > MAX_DEPTH:
             raise ShapeError(f"a size is a quotient of quotients more than {MAX_DEPTH} deep")
-        self.text = f"({numerator}) // {divisor}"
+        self.text = f"({numerator}) // {divisor if isinstance(divisor, int) else f'({divisor})'}"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Quotient) and self.divisor == other.divisor and self.numerator == other.numerator
@@ -44,10 +45,6 @@ class Quotient:
 
 Atom = Union[str, Quotient]
 Atoms = tuple[Atom, ...]
-
-
-def _nested(atom: Atom) -> bool:
-    return isinstance(atom, Quotient)
 
 
 class Expression:
@@ -96,27 +93,43 @@ class Expression:
 
     __rmul__ = __mul__
 
-    def __floordiv__(self, divisor: int) -> Size:
+    def __floordiv__(self, divisor: Size) -> Size:
         """Rounded down; exact parts leave the quotient, so that ``(2 * steps + 1) // 2`` is ``steps``."""
-        if not isinstance(divisor, int) or divisor < 1:
+        if isinstance(divisor, Expression):
+            whole = quotient([self], [divisor])
+            return _size({(Quotient(self, divisor),): 1}) if whole is None else whole
+        if divisor < 1:
             raise ShapeError(f"a size is divided by {divisor}, wanted a whole number of at least 1")
         if divisor == 1:
             return self
-        whole = {atoms: count // divisor for atoms, count in self.terms if count % divisor == 0}
+        exact = {atoms: count // divisor for atoms, count in self.terms if count % divisor == 0}
         rest = _size({atoms: count for atoms, count in self.terms if count % divisor})
         if isinstance(rest, int):
-            return _size(whole) + rest // divisor
+            return _size(exact) + rest // divisor
         constant = dict(rest.terms).get((), 0)
         rest = rest - constant + constant % divisor
         assert isinstance(rest, Expression)
-        return _size(whole) + constant // divisor + _size({(Quotient(rest, divisor),): 1})
+        return _size(exact) + constant // divisor + _size({(Quotient(rest, divisor),): 1})
+
+    def __rfloordiv__(self, other: int) -> Size:
+        return _size({(Quotient(other, self),): 1}) if other else 0
+
+    def __mod__(self, divisor: Size) -> Size:
+        return self - (self // divisor) * divisor
+
+    def __rmod__(self, other: int) -> Size:
+        return other - (other // self) * self
 
     def symbols(self) -> frozenset[str]:
         """The names of the symbols in it."""
         found: set[str] = set()
         for atoms, _ in self.terms:
             for atom in atoms:
-                found |= atom.numerator.symbols() if isinstance(atom, Quotient) else {atom}
+                if isinstance(atom, Quotient):
+                    for part in (atom.numerator, atom.divisor):
+                        found |= part.symbols() if isinstance(part, Expression) else frozenset()
+                else:
+                    found.add(atom)
         return frozenset(found)
 
     def __eq__(self, other: object) -> bool:
@@ -216,13 +229,32 @@ def evaluate(size: Size, values: Mapping[str, int]) -> int:
     """The number that a size is where its symbols have these values."""
     if isinstance(size, int):
         return size
-    total = 0
+    return sum(count * math.prod(_number(atom, values) for atom in atoms) for atoms, count in size.terms)
+
+
+def _number(atom: Atom, values: Mapping[str, int]) -> int:
+    if not isinstance(atom, Quotient):
+        return values[atom]
+    divisor = evaluate(atom.divisor, values)
+    if divisor == 0:
+        raise ShapeError(f"{atom} divides by zero")
+    return evaluate(atom.numerator, values) // divisor
+
+
+def substitute(size: Size, values: Mapping[str, Size]) -> Size:
+    """The size with others in the place of some symbols."""
+    if isinstance(size, int):
+        return size
+    total: Size = 0
     for atoms, count in size.terms:
-        factors = [
-            evaluate(atom.numerator, values) // atom.divisor if isinstance(atom, Quotient) else values[atom]
-            for atom in atoms
-        ]
-        total += count * math.prod(factors)
+        term: Size = count
+        for atom in atoms:
+            if isinstance(atom, Quotient):
+                numerator, divisor = substitute(atom.numerator, values), substitute(atom.divisor, values)
+                term = term * (numerator // divisor if divisor != 0 else 0)
+            else:
+                term = term * values.get(atom, symbol(atom))
+        total = total + term
     return total
 
 

@@ -5,13 +5,14 @@ Lengths, streams and batching are decided by it and by nothing else. Every refus
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, product
 
 from ..errors import UnsupportedModelError
+from .builder import specialised
 from .graph import FLOAT, Graph, Tensor
-from .layout import BATCH, STEPS, Layout, Mixed, Steps, plain
-from .size import Expression
+from .layout import BATCH, STEPS, Layout, Mixed, Steps, is_steps, plain
+from .size import Expression, Size, symbol
 
 __all__ = ["Analysis", "analyse"]
 
@@ -66,23 +67,61 @@ class Analysis:
             )
 
 
-def analyse(graph: Graph) -> Analysis:
-    """The analysis under which the fewest operations mix rows, of all ways in which the inputs' axes can be taken."""
+def analyse(graph: Graph) -> tuple[Graph, Analysis]:
+    """The graph with its symbols named by what they are, and its analysis.
+
+    Of all ways in which the axes of the inputs can be the batch and the steps it is the one under which the fewest
+    operations take rows together, the usual ways first.
+    """
     choices = [list(_layouts_of(graph.tensors[source.value])) for source in graph.inputs]
-    best: Analysis | None = None
+    best: tuple[Graph, Analysis] | None = None
     for chosen in islice(product(*choices), MAX_GUESSES):
-        names = [source.name for source in graph.inputs]
-        found = Analysis(graph, dict(zip(names, chosen, strict=True)))
-        if best is None or len(found.mixes) < len(best.mixes):
-            best = found
-        if not best.mixes:
+        named = _named(graph, chosen)
+        if named is None:
+            continue
+        found = Analysis(*named)
+        if best is None or len(found.mixes) < len(best[1].mixes):
+            best = named[0], found
+        if not best[1].mixes:
             break
-    return best or Analysis(graph, {})
+    return best or (graph, Analysis(graph, {}))
+
+
+def _named(graph: Graph, layouts: Sequence[Layout]) -> tuple[Graph, dict[str, Layout]] | None:
+    """The graph with names for its symbols, and the inputs' layouts by them; None where one would have two names.
+
+    Sequences that are known to have as many steps share the symbol ``steps``; the next is ``steps_2``.
+    """
+    names: dict[str, Size] = {}
+    steps: dict[Size, Expression] = {}
+    inputs = {}
+    for source, layout in zip(graph.inputs, layouts, strict=True):
+        axes = list(layout)
+        for place, (axis, size) in enumerate(zip(layout, graph.tensors[source.value].shape, strict=True)):
+            if is_steps(axis):
+                own = steps.setdefault(size, symbol(f"steps_{len(steps) + 1}") if steps else STEPS)
+                axes[place] = (Steps(own),)
+            elif axis == (BATCH,):
+                own = symbol("batch")
+            else:
+                continue
+            if _is_symbol(size) and names.setdefault(str(size), own) != own:
+                return None
+        inputs[source.name] = tuple(axes)
+    for source in graph.inputs:
+        for size in graph.tensors[source.value].shape:
+            if _is_symbol(size):
+                names.setdefault(str(size), symbol(f"size_{len(names) + 1}"))
+    names = {name: size for name, size in names.items() if name != str(size)}
+    return (specialised(graph, names) if names else graph), inputs
+
+
+def _is_symbol(size: Size) -> bool:
+    return isinstance(size, Expression) and str(size) in size.symbols()
 
 
 def _layouts_of(tensor: Tensor) -> Iterator[Layout]:
     """Ways in which the axes of an input can be batch, steps and features, the usual first."""
-    by_name = [str(size) if isinstance(size, Expression) else "" for size in tensor.shape]
     rest = plain(tensor.shape)
     rank = len(tensor.shape)
 
@@ -94,18 +133,15 @@ def _layouts_of(tensor: Tensor) -> Iterator[Layout]:
             axes[steps] = (Steps(STEPS),)
         return tuple(axes)
 
-    if "batch" in by_name or "steps" in by_name:
-        named = [by_name.index(name) if name in by_name else None for name in ("batch", "steps")]
-        yield layout(named[0], named[1])
-        if None not in named:
-            return
-    sequence = rank >= (3 if tensor.dtype == FLOAT else 2)
-    if sequence:
+    if rank >= (3 if tensor.dtype == FLOAT else 2):
         yield layout(0, 1)
         yield layout(1, 0)
-    if rank >= 1:
+    for axis in range(2, rank):
+        yield layout(0, axis)
+    if rank:
         yield layout(0, None)
-    if rank >= 3:
-        yield layout(1, None)
-        yield layout(0, rank - 1)
+    for axis in range(1, rank):
+        yield layout(axis, None)
+    for axis in range(rank):
+        yield layout(None, axis)
     yield layout(None, None)

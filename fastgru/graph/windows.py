@@ -29,7 +29,9 @@ class Window:
             if type(value) is not int or not 1 <= value < 1 << 31:
                 raise ShapeError(f"the {name} of a window is {value!r}, wanted a whole number of at least 1")
         if padding not in ("same", "causal") and not (
-            isinstance(padding, tuple) and len(padding) == 2 and all(type(each) is int and each >= 0 for each in padding)
+            isinstance(padding, tuple)
+            and len(padding) == 2
+            and all(type(each) is int and each >= 0 for each in padding)
         ):
             raise UnsupportedModelError(f"padding is {padding!r}, wanted same, causal or places before and after")
         self.size, self.stride, self.padding, self.dilation, self.ceiling = size, stride, padding, dilation, ceiling
@@ -48,7 +50,9 @@ class Window:
         assert isinstance(before, int) and isinstance(after, int)
         room = places + (before + after - self.reach)
         if isinstance(room, int) and room < 0:
-            raise ShapeError(f"got {places} places, wanted at least {self.reach - before - after}, the reach of a window")
+            raise ShapeError(
+                f"got {places} places, wanted at least {self.reach - before - after}, the reach of a window"
+            )
         if not self.ceiling:
             return room // self.stride + 1
         count = (room + (self.stride - 1)) // self.stride + 1

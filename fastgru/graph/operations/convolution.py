@@ -9,8 +9,7 @@ import numpy as np
 from ...errors import ShapeError
 from ...spec.signal import check_array
 from ..graph import FLOAT, Tensor
-from ..layout import Layout, Mixed, has_steps, is_plain
-from ..layout import BATCH, Axis, Steps, is_steps
+from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_steps
 from ..size import Size, Sizes
 from ..windows import Padding, Window, view_of
 from .operation import Array, Call, Compute, Operation, Setup, check_rank, one_input

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ...errors import ShapeError
 from ...spec.record import Record
 from ..graph import Tensor
-from ..layout import Layout, Mixed, Rows, has_steps
+from ..layout import Layout, Mixed, Rows
 from ..size import Size, Sizes, evaluate, size_text
 
 __all__ = ["Array", "Call", "Compute", "Operation", "Setup", "axis_of", "check_rank", "one_input"]
@@ -44,11 +44,14 @@ class Call:
         """The number that a size is in this call."""
         return evaluate(size, self.sizes)
 
-    def ends(self, place: int, axis: int) -> NDArray[np.intp] | None:
-        """(batch,): how many steps each row of input ``place`` has along an axis; None where all of them are real."""
-        if self.rows is None or not has_steps(self.rows[place].layout[axis]):
-            return None
-        return self.rows[place].ends(axis)
+    def ends(self, array: Array, axis: int, place: int = 0) -> NDArray[np.intp] | None:
+        """How many steps each row of input ``place`` has along an axis, kept at one place; None if all are real."""
+        return None if self.rows is None else self.rows[place].ends(array.shape, axis)
+
+    def least(self, array: Array, axis: int) -> int:
+        """How many steps the shortest row of the first input has along an axis."""
+        ends = self.ends(array, axis)
+        return int(array.shape[axis] if ends is None else ends[ends > 0].min(initial=array.shape[axis]))
 
 
 Compute = Callable[[Sequence[Array], Call], Sequence[Array]]

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ShapeError, UnsupportedModelError
-from ..graph import BOOLEAN, FLOAT, INTEGER, Tensor
-from ..layout import BATCH, STEPS, Axis, Layout, Mixed, Steps, broadcast, has_steps, is_plain, is_steps
+from ..graph import Tensor
+from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_steps
 from ..size import Size, Sizes, size_text
+from ..windows import Window
 from .operation import Array, Call, Operation, axis_of, one_input
 
-__all__ = ["Arange", "Flip", "Full", "Gather", "OneHot", "Pad", "Roll", "Select", "Slice", "Take"]
+__all__ = ["Flip", "Pad", "Roll", "Select", "Slice", "Windows", "check_not_batch", "without"]
 
 
-def _without(layout: Layout, axis: int, *instead: Axis) -> Layout:
+def without(layout: Layout, axis: int, *instead: Axis) -> Layout:
     return (*layout[:axis], *instead, *layout[axis + 1 :])
 
 
-def _no_batch(axis: Axis, what: str) -> None:
+def check_not_batch(axis: Axis, what: str) -> None:
     if BATCH in axis or (has_steps(axis) and not is_steps(axis)):
         raise Mixed(f"{what} of the batch")
-
-
-def _per_row(array: Array, axis: int, batch: int, places: NDArray[np.intp]) -> Array:
-    """One place of an axis for each row: ``places`` is (batch,)."""
-    index = places.reshape([-1 if at == batch else 1 for at in range(array.ndim)])
-    return np.take_along_axis(array, index, axis=axis)
 
 
 class Select(Operation):
@@ -51,21 +45,17 @@ class Select(Operation):
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         x = arrays[0]
         axis = axis_of(self.axis, x.ndim)
-        ends = call.ends(0, axis)
-        least = x.shape[axis] if ends is None else int(ends.min(initial=x.shape[axis]))
+        ends, least = call.ends(x, axis), call.least(x, axis)
         if not -least <= self.index < least:
             raise ShapeError(f"index {self.index} of a row with {least} places")
-        if ends is None or self.index >= 0 or call.rows is None:
+        if ends is None or self.index >= 0:
             return [np.take(x, self.index, axis=axis)]
-        batch = call.rows[0].layout.index((BATCH,))
-        return [_per_row(x, axis, batch, ends + self.index).squeeze(axis)]
+        return [np.take_along_axis(x, np.maximum(ends + self.index, 0), axis=axis).squeeze(axis)]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         axis = axis_of(self.axis, len(inputs[0]))
-        _no_batch(inputs[0][axis], "takes one row")
-        if is_steps(inputs[0][axis]) and (BATCH,) not in inputs[0]:
-            raise Mixed("takes a step of rows that are not an axis of their own")
-        return [_without(inputs[0], axis)]
+        check_not_batch(inputs[0][axis], "takes one row")
+        return [without(inputs[0], axis)]
 
     def looks(self, inputs: Sequence[Layout]) -> str | None:
         axis = axis_of(self.axis, len(inputs[0]))
@@ -118,51 +108,38 @@ class Slice(Operation):
         x = arrays[0]
         axis = axis_of(self.axis, x.ndim)
         start, stop = (None if bound is None else call.size(bound) for bound in (self.start, self.stop))
-        ends = call.ends(0, axis)
-        if ends is not None and self._from_the_end() and call.rows is not None:
-            return [self._each_row(x, axis, ends, call.rows[0].layout.index((BATCH,)))]
+        ends, least = call.ends(x, axis), call.least(x, axis)
         for bound in (start, stop):
-            least = x.shape[axis] if ends is None else int(ends.min(initial=x.shape[axis]))
             if ends is not None and bound is not None and abs(bound) > least:
                 raise ShapeError(f"takes place {bound} of a row with {least} places")
-        return [x[(slice(None),) * axis + (slice(start, stop, self.stride),)]]
+        if ends is None or not self._from_the_end():
+            return [x[(slice(None),) * axis + (slice(start, stop, self.stride),)]]
+        assert start is not None
+        places = np.arange(start, 0, self.stride).reshape([-1 if at == axis else 1 for at in range(x.ndim)])
+        return [np.take_along_axis(x, np.maximum(ends + places, 0), axis=axis)]
 
     def _from_the_end(self) -> bool:
         return isinstance(self.start, int) and self.start < 0 and self.stop is None
-
-    def _each_row(self, x: Array, axis: int, ends: NDArray[np.intp], batch: int) -> Array:
-        """The last places of each row."""
-        count = -int(self.start)  # type: ignore[arg-type]
-        if ends.min(initial=count) < count:
-            raise ShapeError(f"takes the last {count} places of a row with {ends.min()}")
-        places = ends[:, None] - count + np.arange(count)
-        index = places.reshape([len(ends) if at == batch else count if at == axis else 1 for at in range(x.ndim)])
-        if batch > axis:
-            shape = [count if at == axis else len(ends) if at == batch else 1 for at in range(x.ndim)]
-            index = places.T.reshape(shape)
-        return np.take_along_axis(x, index, axis=axis)[(slice(None),) * axis + (slice(None, None, self.stride),)]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         axis = axis_of(self.axis, len(inputs[0]))
         along = inputs[0][axis]
         if self.start in (None, 0) and self.stop is None and self.stride == 1:
             return [inputs[0]]
-        _no_batch(along, "takes some rows")
+        check_not_batch(along, "takes some rows")
         if is_plain(along):
             count = self._count(shapes[0][axis])
-            return [_without(inputs[0], axis, () if count == 1 else (count,))]
+            return [without(inputs[0], axis, () if count == 1 else (count,))]
         (steps,) = along
         assert isinstance(steps, Steps)
-        return [_without(inputs[0], axis, self._of_steps(steps, shapes[0][axis], (BATCH,) in inputs[0]))]
+        return [without(inputs[0], axis, self._of_steps(steps))]
 
-    def _of_steps(self, steps: Steps, size: Size, own_batch: bool) -> Axis:
+    def _of_steps(self, steps: Steps) -> Axis:
         """The axis that a part of the steps is: steps where every row gives what is left of it."""
         for bound in (self.start, self.stop):
             if bound is not None and not isinstance(bound, int):
                 raise Mixed(f"takes steps up to {bound}, which is not counted from each row's own end")
         if self._from_the_end():
-            if not own_batch:
-                raise Mixed("takes the last steps of rows that are not an axis of their own")
             return (-int(self.start),) if self.stride == 1 else ((-int(self.start) + self.stride - 1) // self.stride,)  # type: ignore[arg-type]
         if isinstance(self.stop, int) and self.stop >= 0:
             count = self._count(self.stop)
@@ -193,23 +170,18 @@ class Flip(Operation):
         x = arrays[0]
         for each in self.axes:
             axis = axis_of(each, x.ndim)
-            ends = call.ends(0, axis)
-            if ends is None or call.rows is None:
+            ends = call.ends(x, axis)
+            if ends is None:
                 x = np.flip(x, axis)
                 continue
-            batch = call.rows[0].layout.index((BATCH,))
-            places = np.arange(x.shape[axis])
-            rows = ends.reshape([-1 if at == batch else 1 for at in range(x.ndim)])
-            index = rows - 1 - places.reshape([-1 if at == axis else 1 for at in range(x.ndim)])
-            x = np.take_along_axis(x, np.where(index < 0, index + x.shape[axis], index), axis=axis)
+            places = np.arange(x.shape[axis]).reshape([-1 if at == axis else 1 for at in range(x.ndim)])
+            index = ends - 1 - places
+            x = np.take_along_axis(x, np.where(index < 0, places, index), axis=axis)
         return [x]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         for axis in self.axes:
-            along = inputs[0][axis_of(axis, len(inputs[0]))]
-            _no_batch(along, "turns round the rows")
-            if is_steps(along) and (BATCH,) not in inputs[0]:
-                raise Mixed("turns round the steps of rows that are not an axis of their own")
+            check_not_batch(inputs[0][axis_of(axis, len(inputs[0]))], "turns round the rows")
         return [inputs[0]]
 
     def looks(self, inputs: Sequence[Layout]) -> str | None:
@@ -297,155 +269,28 @@ class Pad(Operation):
         return "pads the steps" if any(pair != (0, 0) for pair in along) else None
 
 
-class Take(Operation):
-    """The places that integers name along an axis, whose shape takes that axis's place: ``numpy.take``."""
-
-    axis: int = 0
-
-    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        if len(inputs) != 2 or inputs[1].dtype != INTEGER:
-            raise ShapeError("takes a value and the integers that name its places")
-        place = axis_of(self.axis, len(inputs[0].shape))
-        shape = inputs[0].shape
-        return [Tensor((*shape[:place], *inputs[1].shape, *shape[place + 1 :]), inputs[0].dtype)]
-
-    def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
-        x, index = arrays
-        size = x.shape[axis_of(self.axis, x.ndim)]
-        if index.size and (index.min() < -size or index.max() >= size):
-            wrong = int(index.min()) if index.min() < -size else int(index.max())
-            raise ShapeError(f"got the integer {wrong}, wanted {-size} to {size - 1}")
-        return [np.take(x, index, axis=self.axis)]
-
-    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
-        axis = axis_of(self.axis, len(inputs[0]))
-        rest = (*inputs[0][:axis], *inputs[0][axis + 1 :])
-        if not is_plain(inputs[0][axis]):
-            raise Mixed("takes rows, or steps, by their numbers")
-        if any(not is_plain(each) for each in rest) and any(not is_plain(each) for each in inputs[1]):
-            raise Mixed("takes places of each row by numbers of each row")
-        return [(*inputs[0][:axis], *inputs[1], *inputs[0][axis + 1 :])]
-
-
-class Gather(Operation):
-    """``x[i][index[i][j]]`` along an axis: ``numpy.take_along_axis``; other axes are cut to the index's sizes."""
+class Windows(Operation):
+    """Windows along an axis, their places in a last axis of their own: PyTorch's ``unfold``."""
 
     axis: int
-
-    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        if len(inputs) != 2 or inputs[1].dtype != INTEGER or len(inputs[0].shape) != len(inputs[1].shape):
-            raise ShapeError("takes a value and integers of as many axes")
-        axis_of(self.axis, len(inputs[0].shape))
-        return [Tensor(inputs[1].shape, inputs[0].dtype)]
-
-    def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
-        x, index = arrays
-        axis = axis_of(self.axis, x.ndim)
-        if any(at != axis and cut > size for at, (size, cut) in enumerate(zip(x.shape, index.shape, strict=True))):
-            raise ShapeError(f"got {x.shape} and integers of {index.shape}, wanted no size beyond")
-        x = x[tuple(slice(None) if at == axis else slice(cut) for at, cut in enumerate(index.shape))]
-        ends = call.ends(0, axis)
-        low, high = (int(index.min()), int(index.max())) if index.size else (0, 0)
-        if index.size and (low < 0 or high >= x.shape[axis]):
-            raise ShapeError(f"got the integer {low if low < 0 else high}, wanted 0 to {x.shape[axis] - 1}")
-        if ends is not None and call.rows is not None:
-            batch = call.rows[0].layout.index((BATCH,))
-            if (index >= ends.reshape([-1 if at == batch else 1 for at in range(x.ndim)])).any():
-                raise ShapeError("got an integer beyond a row's length")
-        return [np.take_along_axis(x, index, axis=axis)]
-
-    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
-        axis = axis_of(self.axis, len(inputs[0]))
-        _no_batch(inputs[0][axis], "takes rows")
-        if is_steps(inputs[0][axis]) and (BATCH,) not in inputs[0]:
-            raise Mixed("takes steps of rows that are not an axis of their own")
-        if has_steps(inputs[1][axis]):
-            raise Mixed("takes places by numbers of each step")
-        return [_without(broadcast([_without(inputs[0], axis, ()), inputs[1]]), axis, inputs[1][axis])]
-
-    def looks(self, inputs: Sequence[Layout]) -> str | None:
-        return "takes steps by their numbers" if has_steps(inputs[0][axis_of(self.axis, len(inputs[0]))]) else None
-
-
-class OneHot(Operation):
-    """A last axis of ``classes`` places, 1 at the integer and 0 elsewhere."""
-
-    classes: int
+    size: int
+    stride: int = 1
 
     def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         given = one_input(inputs)
-        if given.dtype != INTEGER or type(self.classes) is not int or not 0 < self.classes < 1 << 31:
-            raise ShapeError(f"takes integers and a number of classes, got {given} and {self.classes!r}")
-        return [Tensor((*given.shape, self.classes), INTEGER)]
+        place = axis_of(self.axis, len(given.shape))
+        count = Window(self.size, self.stride).count(given.shape[place])
+        return [Tensor((*given.shape[:place], count, *given.shape[place + 1 :], self.size), given.dtype)]
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
-        index = arrays[0]
-        if index.size and (index.min() < 0 or index.max() >= self.classes):
-            raise ShapeError(f"got the integer {int(index.min())} or {int(index.max())}, wanted 0 to {self.classes - 1}")
-        return [(index[..., None] == np.arange(self.classes)).astype(np.int64)]
+        axis = axis_of(self.axis, arrays[0].ndim)
+        view = np.lib.stride_tricks.sliding_window_view(arrays[0], self.size, axis=axis)
+        return [view[(slice(None),) * axis + (slice(None, None, self.stride),)]]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
-        return [(*inputs[0], (self.classes,))]
+        axis = axis_of(self.axis, len(inputs[0]))
+        made = Window(self.size, self.stride).follow(inputs[0][axis], shapes[0][axis])
+        return [(*without(inputs[0], axis, made), () if self.size == 1 else (self.size,))]
 
-
-class Arange(Operation):
-    """``start, start + step, ...`` up to before ``stop``; whole numbers where all three are."""
-
-    start: Any
-    stop: Any
-    step: Any = 1
-
-    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        whole = not any(isinstance(each, float) for each in (self.start, self.stop, self.step))
-        if whole and type(self.step) is int and self.step > 0:
-            count = (self.stop - self.start + (self.step - 1)) // self.step
-        elif all(isinstance(each, (int, float)) for each in (self.start, self.stop, self.step)) and self.step:
-            count = int(np.ceil((self.stop - self.start) / self.step))
-        else:
-            raise ShapeError(f"counts from {self.start} to {self.stop} by {self.step}, which is not known")
-        if isinstance(count, int) and not 0 <= count < 1 << 31:
-            raise ShapeError(f"counts from {self.start} to {self.stop} by {self.step}")
-        return [Tensor((count,), INTEGER if whole else FLOAT)]
-
-    def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
-        bounds = [each if isinstance(each, float) else call.size(each) for each in (self.start, self.stop, self.step)]
-        whole = all(isinstance(each, int) for each in bounds)
-        return [np.arange(*bounds, dtype=np.int64 if whole else call.dtype)]
-
-    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
-        count = self.infer([])[0].shape[0]
-        if isinstance(count, int):
-            return [((),) if count == 1 else ((count,),)]
-        if count.symbols() == STEPS.symbols() and isinstance(self.start, int):
-            return [((Steps(count),),)]
-        raise Mixed("counts the rows of the batch")
-
-
-class Full(Operation):
-    """One number everywhere."""
-
-    shape: Sizes
-    value: Any
-    kind: str = FLOAT
-
-    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        if self.kind not in (FLOAT, INTEGER, BOOLEAN) or not isinstance(self.value, (int, float)):
-            raise ShapeError(f"is filled with {self.value!r} of kind {self.kind!r}, wanted a number")
-        return [Tensor(self.shape, self.kind)]
-
-    def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
-        dtype = {FLOAT: call.dtype, INTEGER: np.dtype(np.int64), BOOLEAN: np.dtype(bool)}[self.kind]
-        return [np.broadcast_to(np.asarray(self.value, dtype), [call.size(size) for size in self.shape])]
-
-    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
-        axes: list[Axis] = []
-        for size in self.shape:
-            if isinstance(size, int):
-                axes.append(() if size == 1 else (size,))
-            elif size.symbols() == {"batch"} and str(size) == "batch":
-                axes.append((BATCH,))
-            elif size.symbols() == {"steps"}:
-                axes.append((Steps(size),))
-            else:
-                raise Mixed(f"makes an axis of {size} places")
-        return [tuple(axes)]
+    def looks(self, inputs: Sequence[Layout]) -> str | None:
+        return "takes several steps together" if has_steps(inputs[0][axis_of(self.axis, len(inputs[0]))]) else None

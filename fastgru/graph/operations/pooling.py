@@ -75,8 +75,11 @@ class Pool(Operation):
         axes = []
         for window, axis, size in zip(self._windows(), places, shapes[0][1:-1], strict=True):
             padded = window.padding not in ((0, 0),)
-            if has_steps(axis) and padded and self.name == "mean" and not (
-                self.counts_padding and isinstance(window.padding, tuple)
+            if (
+                has_steps(axis)
+                and padded
+                and self.name == "mean"
+                and not (self.counts_padding and isinstance(window.padding, tuple))
             ):
                 raise Mixed("counts how many steps of each row lie in a window")
             axes.append(window.follow(axis, size))

@@ -109,7 +109,11 @@ class Einsum(Operation):
         inputs, arrow, result = self.equation.partition("->")
         one, comma, other = inputs.partition(",")
         letters = (one, other, result)
-        if not arrow or not comma or any(len(set(each)) < len(each) or not (each.isalpha() or not each) for each in letters):
+        if (
+            not arrow
+            or not comma
+            or any(len(set(each)) < len(each) or not (each.isalpha() or not each) for each in letters)
+        ):
             raise UnsupportedModelError(f"{self.equation!r} is not the product of two values, each letter once in each")
         if set(result) - set(one) - set(other):
             raise ShapeError(f"{self.equation!r} has a letter in its result that no input has")
@@ -160,8 +164,6 @@ class Einsum(Operation):
         for letter, axis in axes.items():
             if letter not in result and BATCH in axis:
                 raise Mixed("sums over the rows of the batch")
-            if letter not in result and has_steps(axis) and not any(each == (BATCH,) for each in axes.values()):
-                raise Mixed("sums over the steps of rows that are not an axis of their own")
         made = tuple(axes[letter] for letter in result)
         if sum(BATCH in axis for axis in made) > 1:
             raise Mixed("multiplies every row of the batch with every other")
@@ -216,8 +218,6 @@ class MatMul(Operation):
         made = (*earlier, *one[-2:-1], *(other[-1:] if len(other) > 1 else ()))
         if BATCH in inner or sum(BATCH in axis for axis in made) > 1:
             raise Mixed("multiplies rows of the batch with each other")
-        if has_steps(inner) and (BATCH,) not in made:
-            raise Mixed("sums over the steps of rows that are not an axis of their own")
         return [made]
 
     def fills(self, inputs: Sequence[Layout]) -> Sequence[float | None]:
@@ -225,5 +225,9 @@ class MatMul(Operation):
 
     def looks(self, inputs: Sequence[Layout]) -> str | None:
         summed = any(has_steps(axis) for axis in self._axes(inputs))
-        many = has_steps(inputs[0][-2:-1][0] if len(inputs[0]) > 1 else ()) and len(inputs[1]) > 1 and has_steps(inputs[1][-1])
+        many = (
+            has_steps(inputs[0][-2:-1][0] if len(inputs[0]) > 1 else ())
+            and len(inputs[1]) > 1
+            and has_steps(inputs[1][-1])
+        )
         return "takes all steps together" if summed or many else None

@@ -36,8 +36,6 @@ def _check_rows(layout: Layout, places: Sequence[int], what: str) -> None:
             raise Mixed(f"{what} the rows of the batch together")
         if has_steps(axis) and not is_steps(axis):
             raise Mixed(f"{what} steps together with other places")
-        if is_steps(axis) and (BATCH,) not in layout:
-            raise Mixed(f"{what} steps of rows that are not an axis of their own")
 
 
 class Reduce(Operation):
@@ -101,12 +99,8 @@ class Reduce(Operation):
         """How many places are taken together, for each row."""
         count = np.ones((1,) * x.ndim)
         for axis in axes:
-            ends = call.ends(0, axis)
-            if ends is None or call.rows is None:
-                count = count * x.shape[axis]
-            else:
-                batch = call.rows[0].layout.index((BATCH,))
-                count = count * ends.reshape([-1 if at == batch else 1 for at in range(x.ndim)])
+            ends = call.ends(x, axis)
+            count = count * (x.shape[axis] if ends is None else ends)
         return count
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
@@ -296,10 +290,8 @@ class TopK(_Along):
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         x = arrays[0]
         axis = axis_of(self.axis, x.ndim)
-        ends = call.ends(0, axis)
-        least = x.shape[axis] if ends is None else int(ends.min(initial=x.shape[axis]))
-        if self.k > least:
-            raise ShapeError(f"takes the largest {self.k} of a row with {least} places")
+        if self.k > call.least(x, axis):
+            raise ShapeError(f"takes the largest {self.k} of a row with {call.least(x, axis)} places")
         order = np.argsort(-x if self.largest and x.dtype.kind == "f" else x, axis=axis, kind="stable")
         if self.largest and x.dtype.kind != "f":
             order = np.flip(x.shape[axis] - 1 - np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...errors import ShapeError
 from ..graph import Tensor
-from ..layout import BATCH, Axis, Layout, Mixed, Steps, broadcast, has_steps, is_plain, is_steps, regrouped
+from ..layout import BATCH, Axis, Layout, Mixed, Steps, broadcast, has_steps, is_plain, is_steps, is_steps_size, regrouped
 from ..size import Expression, Size, Sizes, product, quotient, size_text
 from .operation import Array, Call, Operation, axis_of, one_input
 
@@ -32,12 +32,15 @@ class View(Operation):
             raise ShapeError(f"shape is {size_text(self.shape)}, wanted at most one -1")
         others = [size for size in self.shape if size != -1]
         if -1 not in self.shape:
-            if quotient(given, others) != 1 and product(given) != product(others):
+            total, wanted = product(given), product(others)
+            if isinstance(total, int) and isinstance(wanted, int) and total != wanted:
                 raise ShapeError(f"{size_text(given)} cannot become {size_text(self.shape)}")
-            return self.shape
+            return self.shape  # what is not known to be equal is checked by every call
         rest = quotient(given, others) if product(others) != 0 else None
+        if rest is None and isinstance(product(given), Expression):
+            rest = _rounded(given, others)
         if rest is None:
-            raise ShapeError(f"{size_text(given)} cannot become {size_text(self.shape)} for every size")
+            raise ShapeError(f"{size_text(given)} cannot become {size_text(self.shape)}")
         return tuple(rest if size == -1 else size for size in self.shape)
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
@@ -46,6 +49,20 @@ class View(Operation):
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         return [regrouped(inputs[0], shapes[0], self.resolved(shapes[0]))]
+
+
+def _rounded(sizes: Sequence[Size], divisors: Sequence[Size]) -> Size | None:
+    """The quotient of sizes that is whole where a call's sizes allow the shape at all."""
+    above, number = list(sizes), 1
+    for divisor in divisors:
+        if divisor in above:
+            above.remove(divisor)
+        elif isinstance(divisor, int) and divisor > 0:
+            number *= divisor
+        else:
+            return None
+    total = product(above)
+    return total // number if isinstance(total, Expression) else None
 
 
 def _is_size(size: object) -> bool:
@@ -108,7 +125,7 @@ def _repeated(axis: Axis, size: Size) -> Axis:
         rest = quotient([size], [Expression(((("batch",), 1),))])
         if rest == 1:
             return (BATCH,)
-    if size.symbols() == {"steps"}:
+    if is_steps_size(size):
         return (Steps(size),)
     raise Mixed(f"repeats an axis {size} times")
 
@@ -156,7 +173,9 @@ class Concatenate(Operation):
         kinds = {each.dtype for each in inputs}
         for other in inputs[1:]:
             if len(other.shape) != len(sizes):
-                raise ShapeError(f"got shapes {size_text(first.shape)} and {size_text(other.shape)}, wanted as many axes")
+                raise ShapeError(
+                    f"got shapes {size_text(first.shape)} and {size_text(other.shape)}, wanted as many axes"
+                )
             for axis, size in enumerate(other.shape):
                 if axis == place:
                     sizes[axis] = sizes[axis] + size

@@ -1,0 +1,67 @@
+"""PyTorch's GRU as one operator of this package, so that ``torch.export`` and ``torch.compile`` see it as a whole.
+
+The exporter takes an ``nn.GRU`` apart step by step, which fixes the number of steps. Behind an operator of its own that
+has a rule for shapes the steps stay open, and whatever the code computes from them is written down as it is.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+__all__ = ["gru_operator", "grus_as_operators"]
+
+_lock = threading.RLock()
+
+
+@cache
+def gru_operator() -> Any:
+    """``torch.ops.fastgru.gru``, with the operands of ``torch.gru``; computed by PyTorch itself."""
+    torch = sys.modules["torch"]
+
+    def gru(
+        input: Any, hx: Any, params: Any, has_biases: Any, num_layers: Any, dropout: Any, train: Any,
+        bidirectional: Any, batch_first: Any,
+    ) -> Any:  # fmt: skip
+        y, h = torch._C._VariableFunctions.gru(
+            input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first
+        )
+        return y.clone(), h.clone()
+
+    def shapes(
+        input: Any, hx: Any, params: Any, has_biases: Any, num_layers: Any, dropout: Any, train: Any,
+        bidirectional: Any, batch_first: Any,
+    ) -> Any:  # fmt: skip
+        width = params[1].shape[1] * (2 if bidirectional else 1)
+        return input.new_empty((input.shape[0], input.shape[1], width)), hx.new_empty(hx.shape)
+
+    schema = (
+        "(Tensor input, Tensor hx, Tensor[] params, bool has_biases, int num_layers, float dropout, bool train, "
+        "bool bidirectional, bool batch_first) -> (Tensor, Tensor)"
+    )
+    operator = torch.library.custom_op("fastgru::gru", gru, mutates_args=(), schema=schema)
+    operator.register_fake(shapes)
+    return torch.ops.fastgru.gru
+
+
+@contextmanager
+def grus_as_operators() -> Iterator[None]:
+    """Within it every ``nn.GRU`` of this process calls the operator; one thread at a time."""
+    torch = sys.modules["torch"]
+    operator = gru_operator()
+
+    def gru(*operands: Any) -> Any:
+        if len(operands) != 9 or isinstance(operands[2], torch.Tensor):  # packed: (data, batch_sizes, hx, ...)
+            return torch._C._VariableFunctions.gru(*operands)
+        return operator(*operands)
+
+    with _lock:
+        torch._VF.gru = gru
+        try:
+            yield
+        finally:
+            del torch._VF.gru
