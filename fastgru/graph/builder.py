@@ -71,6 +71,7 @@ class Builder:
         self._constants: dict[int, np.ndarray] = {}
         self._arrays: dict[int, Value] = {}  # of arrays that were given before, by identity
         self._guards: list[Guard] = []
+        self._least: dict[Size, int] = {}  # of sizes, by the guards
 
     def input(self, name: str, shape: Sequence[Size], dtype: str = FLOAT) -> Value:
         """A new input of the model."""
@@ -154,6 +155,12 @@ class Builder:
                 raise UnsupportedModelError(f"{self.where}: {one} {relation} {other} does not hold: {reason}")
         elif one != other or relation not in ("==", "<=", ">="):
             self._guards.append(Guard(one, relation, other, reason))
+            if isinstance(other, int) and relation in (">", ">="):
+                self._least[one] = max(self._least.get(one, 0), other + (relation == ">"))
+
+    def least(self, size: Size) -> int:
+        """A number that a size is never below."""
+        return size if isinstance(size, int) else self._least.get(size, 0)
 
     def finish(self, outputs: Structure) -> Graph:
         """The graph with these outputs (values' places), without what they do not need."""

@@ -1,7 +1,7 @@
 """Sizes of axes: numbers, or sums and products of symbols such as ``batch`` and ``steps``.
 
-A size is an ``int`` or an ``Expression``, a polynomial over symbols and over whole quotients such as
-``(steps - 1) // 2``. Arithmetic gives an ``int`` again where no symbol is left. Equal polynomials are equal objects, so
+A size is an ``int`` or an ``Expression``, a polynomial over symbols, whole quotients such as ``(steps - 1) // 2``, and
+maxima and minima. Arithmetic gives an ``int`` again where no symbol is left. Equal polynomials are equal objects, so
 that ``batch * steps`` of one operation is known to be that of another. Nothing here knows an array or an operation.
 """
 
@@ -13,28 +13,32 @@ from typing import Union
 
 from ..errors import ShapeError
 
-__all__ = ["Expression", "Quotient", "Size", "Sizes", "evaluate", "product", "quotient", "size_text", "substitute", "symbol"]
+__all__ = [
+    "Applied", "Expression", "Size", "Sizes", "evaluate", "extreme", "product", "quotient", "size_text", "substitute",
+    "symbol",
+]  # fmt: skip
 
 MAX_TERMS = 64  # of one size: real models have one to three
 LARGEST = 2**48  # of a coefficient or a known size: no memory holds it
 MAX_DEPTH = 40  # quotients inside quotients: a stack of strided convolutions
 
 
-class Quotient:
-    """``numerator // divisor``, a symbol of its own: what arithmetic alone cannot divide."""
+class Applied:
+    """What sums and products cannot say, as a symbol of its own: ``one // other``, their maximum or their minimum."""
 
-    __slots__ = ("depth", "divisor", "numerator", "text")
+    __slots__ = ("depth", "name", "one", "other", "text")
 
-    def __init__(self, numerator: Size, divisor: Size) -> None:
-        self.numerator, self.divisor = numerator, divisor
-        atoms = [atom for size in (numerator, divisor) for term, _ in _terms(size) for atom in term]
-        self.depth = 1 + max((atom.depth for atom in atoms if isinstance(atom, Quotient)), default=0)
+    def __init__(self, name: str, one: Size, other: Size) -> None:
+        self.name, self.one, self.other = name, one, other  # of "//", "max", "min"
+        atoms = [atom for size in (one, other) for term, _ in _terms(size) for atom in term]
+        self.depth = 1 + max((atom.depth for atom in atoms if isinstance(atom, Applied)), default=0)
         if self.depth > MAX_DEPTH:
-            raise ShapeError(f"a size is a quotient of quotients more than {MAX_DEPTH} deep")
-        self.text = f"({numerator}) // {divisor if isinstance(divisor, int) else f'({divisor})'}"
+            raise ShapeError(f"a size is computed of others in more than {MAX_DEPTH} turns")
+        divisor = other if isinstance(other, int) else f"({other})"
+        self.text = f"({one}) // {divisor}" if name == "//" else f"{name}({one}, {other})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Quotient) and self.divisor == other.divisor and self.numerator == other.numerator
+        return isinstance(other, Applied) and self.text == other.text
 
     def __hash__(self) -> int:
         return hash(self.text)
@@ -43,7 +47,7 @@ class Quotient:
         return self.text
 
 
-Atom = Union[str, Quotient]
+Atom = Union[str, Applied]
 Atoms = tuple[Atom, ...]
 
 
@@ -97,7 +101,7 @@ class Expression:
         """Rounded down; exact parts leave the quotient, so that ``(2 * steps + 1) // 2`` is ``steps``."""
         if isinstance(divisor, Expression):
             whole = quotient([self], [divisor])
-            return _size({(Quotient(self, divisor),): 1}) if whole is None else whole
+            return _one(Applied("//", self, divisor)) if whole is None else whole
         if divisor < 1:
             raise ShapeError(f"a size is divided by {divisor}, wanted a whole number of at least 1")
         if divisor == 1:
@@ -109,10 +113,10 @@ class Expression:
         constant = dict(rest.terms).get((), 0)
         rest = rest - constant + constant % divisor
         assert isinstance(rest, Expression)
-        return _size(exact) + constant // divisor + _size({(Quotient(rest, divisor),): 1})
+        return _size(exact) + constant // divisor + _one(Applied("//", rest, divisor))
 
     def __rfloordiv__(self, other: int) -> Size:
-        return _size({(Quotient(other, self),): 1}) if other else 0
+        return _one(Applied("//", other, self)) if other else 0
 
     def __mod__(self, divisor: Size) -> Size:
         return self - (self // divisor) * divisor
@@ -125,8 +129,8 @@ class Expression:
         found: set[str] = set()
         for atoms, _ in self.terms:
             for atom in atoms:
-                if isinstance(atom, Quotient):
-                    for part in (atom.numerator, atom.divisor):
+                if isinstance(atom, Applied):
+                    for part in (atom.one, atom.other):
                         found |= part.symbols() if isinstance(part, Expression) else frozenset()
                 else:
                     found.add(atom)
@@ -156,6 +160,20 @@ Sizes = tuple[Size, ...]
 def symbol(name: str) -> Expression:
     """The size that is called ``name``."""
     return Expression((((name,), 1),))
+
+
+def extreme(name: str, one: Size, other: Size) -> Size:
+    """The maximum ("max") or the minimum ("min") of two sizes."""
+    if isinstance(one, int) and isinstance(other, int):
+        return max(one, other) if name == "max" else min(one, other)
+    if isinstance(one - other, int):
+        first = one - other > 0  # type: ignore[operator]
+        return one if first == (name == "max") else other
+    return _one(Applied(name, one, other))
+
+
+def _one(atom: Atom) -> Size:
+    return _size({(atom,): 1})
 
 
 def _terms(size: Size) -> Iterable[tuple[Atoms, int]]:
@@ -233,12 +251,14 @@ def evaluate(size: Size, values: Mapping[str, int]) -> int:
 
 
 def _number(atom: Atom, values: Mapping[str, int]) -> int:
-    if not isinstance(atom, Quotient):
+    if not isinstance(atom, Applied):
         return values[atom]
-    divisor = evaluate(atom.divisor, values)
-    if divisor == 0:
+    one, other = evaluate(atom.one, values), evaluate(atom.other, values)
+    if atom.name != "//":
+        return max(one, other) if atom.name == "max" else min(one, other)
+    if other == 0:
         raise ShapeError(f"{atom} divides by zero")
-    return evaluate(atom.numerator, values) // divisor
+    return one // other
 
 
 def substitute(size: Size, values: Mapping[str, Size]) -> Size:
@@ -249,9 +269,12 @@ def substitute(size: Size, values: Mapping[str, Size]) -> Size:
     for atoms, count in size.terms:
         term: Size = count
         for atom in atoms:
-            if isinstance(atom, Quotient):
-                numerator, divisor = substitute(atom.numerator, values), substitute(atom.divisor, values)
-                term = term * (numerator // divisor if divisor != 0 else 0)
+            if isinstance(atom, Applied):
+                one, other = substitute(atom.one, values), substitute(atom.other, values)
+                if atom.name == "//":
+                    term = term * (one // other if other != 0 else 0)
+                else:
+                    term = term * extreme(atom.name, one, other)
             else:
                 term = term * values.get(atom, symbol(atom))
         total = total + term

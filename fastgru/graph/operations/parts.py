@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ...errors import ShapeError, UnsupportedModelError
 from ..graph import Tensor
 from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_steps
-from ..size import Size, Sizes, size_text
+from ..size import Size, Sizes, extreme, size_text
 from ..windows import Window
 from .operation import Array, Call, Operation, axis_of, one_input
 
@@ -71,6 +71,7 @@ class Slice(Operation):
     start: Size | None = None
     stop: Size | None = None
     stride: int = 1
+    within: bool = False  # whether both ends are known to lie within the axis, whatever its size
 
     def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         given = one_input(inputs)
@@ -95,6 +96,8 @@ class Slice(Operation):
             start = size + start
         if isinstance(stop, int) and stop < 0:
             stop = size + stop
+        elif isinstance(stop, int) and not self.within:
+            stop = extreme("min", stop, size)
         return start, stop
 
     def _count(self, size: Size) -> Size:
@@ -109,7 +112,7 @@ class Slice(Operation):
         axis = axis_of(self.axis, x.ndim)
         start, stop = (None if bound is None else call.size(bound) for bound in (self.start, self.stop))
         ends, least = call.ends(x, axis), call.least(x, axis)
-        for bound in (start, stop):
+        for bound in (start, stop if self.within or (stop or 0) < 0 else None):
             if ends is not None and bound is not None and abs(bound) > least:
                 raise ShapeError(f"takes place {bound} of a row with {least} places")
         if ends is None or not self._from_the_end():
@@ -142,10 +145,10 @@ class Slice(Operation):
         if self._from_the_end():
             return (-int(self.start),) if self.stride == 1 else ((-int(self.start) + self.stride - 1) // self.stride,)  # type: ignore[arg-type]
         if isinstance(self.stop, int) and self.stop >= 0:
-            count = self._count(self.stop)
             if isinstance(self.start, int) and self.start < 0:
                 raise Mixed("takes steps counted from both ends")
-            return () if count == 1 else (count,)
+            count = self._count(self.stop if self.within else steps.size)
+            return () if count == 1 else (count,) if isinstance(count, int) else (Steps(count),)
         return (Steps(self._count(steps.size)),)
 
     def looks(self, inputs: Sequence[Layout]) -> str | None:

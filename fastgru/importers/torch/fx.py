@@ -15,7 +15,7 @@ from ...errors import UnsupportedModelError
 from ...graph.builder import Builder
 from ...graph.graph import BOOLEAN, FLOAT, INTEGER, Graph, Structure
 from ...graph.operations.elementwise import Cast
-from ...graph.size import Size, symbol
+from ...graph.size import Size, extreme, symbol
 from ..calls import Context
 from .guards import fixed_axes, read_guards
 from .table import IGNORED, call
@@ -48,6 +48,7 @@ class _Program:
         self.symbols: dict[str, Size] = {}
         self.known: dict[Any, Any] = {}
         self.inputs: dict[str, Sequence[Size]] = {}
+        self.guarded = False
 
     def graph(self, dims: Mapping[str, str]) -> Graph:
         """The graph; ``dims`` has names for the exporter's symbols."""
@@ -67,9 +68,11 @@ class _Program:
             if node.op == "placeholder":
                 self.known[node] = self._placeholder(node, sources.get(node.name))
             elif node.op == "call_function":
+                if not self.guarded:
+                    self.guarded = True
+                    read_guards(self.guards, self.inputs, self.builder)
                 self.known[node] = self._called(node)
             elif node.op == "output":
-                read_guards(self.guards, self.inputs, self.builder)
                 return self._finished(node.args[0])
         raise UnsupportedModelError(f"{self.where}: the exported program has no output")
 
@@ -130,7 +133,11 @@ class _Program:
             return args[0][args[1]]
         if name == "sym_float":
             return self.context.add(Cast(FLOAT), args[0])
-        if name in ("sym_int", "sym_not", "sym_max", "sym_min", "sym_sum"):
+        if name in ("sym_max", "sym_min"):
+            return extreme(name.removeprefix("sym_"), *map(self.context.size, args))
+        if name == "sym_sum":
+            return sum(map(self.context.size, args[0]))
+        if name in ("sym_int", "sym_not"):
             raise UnsupportedModelError(f"{self.where}: {name}{self.context.place}: computes with a size that is open")
         if name == "sym_sqrt":
             name = "sqrt"

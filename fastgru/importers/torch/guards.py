@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from ...errors import FastGRUError, UnsupportedModelError
 from ...graph.builder import Builder
-from ...graph.size import Size
+from ...graph.size import Size, extreme
 
 __all__ = ["UnreadGuard", "fixed_axes", "read_guards"]
 
@@ -37,12 +37,13 @@ def read_guards(texts: Sequence[str], inputs: Mapping[str, Sequence[Size]], buil
     for text in texts:
         reader = _Reader(inputs)
         try:
-            one, relation, other = reader.condition(ast.parse(text, mode="eval").body)
+            conditions = reader.conditions(ast.parse(text, mode="eval").body)
         except (SyntaxError, ValueError, FastGRUError) as error:
             raise UnreadGuard(
                 f"{builder.where}: the model holds only where {text[:200]}, which is not followed: {error}", reader.axes
             ) from None
-        builder.guard(one, relation, other, f"the model holds only where {text[:200]}")
+        for one, relation, other in conditions:
+            builder.guard(one, relation, other, f"the model holds only where {text[:200]}")
 
 
 def fixed_axes(texts: Sequence[str]) -> dict[tuple[str, int], int]:
@@ -60,8 +61,13 @@ class _Reader:
         self.inputs = inputs
         self.axes: list[tuple[str, int]] = []
 
-    def condition(self, node: ast.expr) -> tuple[Size, str, Size]:
+    def conditions(self, node: ast.expr) -> list[tuple[Size, str, Size]]:
+        """All comparisons that must hold together."""
         self._note_axes(node)
+        parts = node.values if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And) else [node]
+        return [self._comparison(part) for part in parts]
+
+    def _comparison(self, node: ast.expr) -> tuple[Size, str, Size]:
         if not isinstance(node, ast.Compare) or len(node.ops) != 1 or type(node.ops[0]) not in _RELATIONS:
             raise ValueError("it is no comparison of two sizes")
         return self.size(node.left), _RELATIONS[type(node.ops[0])], self.size(node.comparators[0])
@@ -91,6 +97,11 @@ class _Reader:
                 return one // other
             if isinstance(node.op, ast.Mod) and other != 0:
                 return one % other
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("max", "min"):
+            made, *others = map(self.size, node.args)
+            for other in others:
+                made = extreme(node.func.id, made, other)
+            return made
         axis = self._axis(node) if isinstance(node, ast.Subscript) else None
         if axis is not None:
             return self.inputs[axis[0]][axis[1]]

@@ -45,7 +45,9 @@ def slice_(c: Context, self: Any, dim: Any = 0, start: Any = None, end: Any = No
     first, last = _bounds(c, x.shape[axis], start, end)
     if first in (None, 0) and last is None and stride == 1:
         return x
-    return c.add(Slice(axis, first, last, stride), x)
+    known = [each for each in (first, last) if isinstance(each, int)]
+    within = bool(known) and max(map(abs, known)) <= c.builder.least(x.shape[axis])
+    return c.add(Slice(axis, first, last, stride, within), x)
 
 
 def _bounds(c: Context, size: Size, start: Any, end: Any) -> tuple[Size | None, Size | None]:
