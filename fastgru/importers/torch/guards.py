@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from ...errors import FastGRUError, UnsupportedModelError
 from ...graph.builder import Builder
-from ...graph.size import Size, extreme
+from ...graph.parse import size_of_node
+from ...graph.size import Size
 
 __all__ = ["UnreadGuard", "fixed_axes", "read_guards"]
 
@@ -81,31 +82,11 @@ class _Reader:
                     self.axes.append(found)
 
     def size(self, node: ast.expr) -> Size:
-        if isinstance(node, ast.Constant) and type(node.value) is int:
-            return node.value
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            return -self.size(node.operand)
-        if isinstance(node, ast.BinOp):
-            one, other = self.size(node.left), self.size(node.right)
-            if isinstance(node.op, ast.Add):
-                return one + other
-            if isinstance(node.op, ast.Sub):
-                return one - other
-            if isinstance(node.op, ast.Mult):
-                return one * other
-            if isinstance(node.op, ast.FloorDiv) and other != 0:
-                return one // other
-            if isinstance(node.op, ast.Mod) and other != 0:
-                return one % other
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("max", "min"):
-            made, *others = map(self.size, node.args)
-            for other in others:
-                made = extreme(node.func.id, made, other)
-            return made
+        return size_of_node(node, self._of_axis)
+
+    def _of_axis(self, node: ast.expr) -> Size | None:
         axis = self._axis(node) if isinstance(node, ast.Subscript) else None
-        if axis is not None:
-            return self.inputs[axis[0]][axis[1]]
-        raise ValueError("it computes something else than sums, products and quotients of sizes")
+        return None if axis is None else self.inputs[axis[0]][axis[1]]
 
     def _axis(self, node: ast.Subscript) -> tuple[str, int] | None:
         """The input and the axis of ``L['x'].size()[1]``."""
