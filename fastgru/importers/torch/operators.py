@@ -20,24 +20,29 @@ _lock = threading.RLock()
 
 @cache
 def gru_operator() -> Any:
-    """``torch.ops.fastgru.gru``, with the operands of ``torch.gru``; computed by PyTorch itself."""
+    """``torch.ops.fastgru.gru``, with the operands of ``torch.gru``; it computes at inference, as ``fastgru.GRU``."""
     torch = sys.modules["torch"]
 
     def gru(
         input: Any, hx: Any, params: Any, has_biases: Any, num_layers: Any, dropout: Any, train: Any,
         bidirectional: Any, batch_first: Any,
     ) -> Any:  # fmt: skip
-        y, h = torch._C._VariableFunctions.gru(
-            input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first
-        )
-        return y.clone(), h.clone()
+        from ...accelerated import run_operator
+
+        made = None if train else run_operator(input, hx, params, has_biases, num_layers, bidirectional, batch_first)
+        if made is None:
+            y, h = torch._C._VariableFunctions.gru(
+                input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first
+            )
+            made = y.clone(), h.clone()
+        return made
 
     def shapes(
         input: Any, hx: Any, params: Any, has_biases: Any, num_layers: Any, dropout: Any, train: Any,
         bidirectional: Any, batch_first: Any,
     ) -> Any:  # fmt: skip
         width = params[1].shape[1] * (2 if bidirectional else 1)
-        return input.new_empty((input.shape[0], input.shape[1], width)), hx.new_empty(hx.shape)
+        return input.new_empty((input.shape[0], input.shape[1], width)), hx.new_empty(hx.shape)  # both contiguous
 
     schema = (
         "(Tensor input, Tensor hx, Tensor[] params, bool has_biases, int num_layers, float dropout, bool train, "
