@@ -1,9 +1,10 @@
 """The command ``fastgru``: demo, inspect, run, convert, verify, bench and config.
 
 Owns the arguments, what is printed, and the exit codes: 0, 1 for an error of the package or the system and where
-``verify`` finds a precision beyond its tolerance, or one not to be had that was asked for by its name or with a
-tolerance, 2 for a wrong command line, 130 after Ctrl-C, 141 where the reader of the output has gone, 129 and 143 where
-a signal asked it to end. Computes nothing itself, and imports what is heavy only in the command that needs it.
+``verify`` finds other outputs than are expected, a precision beyond its tolerance, or one not to be had that was asked
+for by its name or with a tolerance, 2 for a wrong command line, 130 after Ctrl-C, 141 where the reader of the output
+has gone, 129 and 143 where a signal asked it to end. Computes nothing itself, and imports what is heavy only in the
+command that needs it.
 """
 
 from __future__ import annotations
@@ -16,16 +17,13 @@ import time
 import warnings
 from collections.abc import Sequence
 from io import TextIOWrapper
-from typing import TYPE_CHECKING
 
+from .argument_types import at_least_one, layer_chain, not_negative, one_word, precision_names
 from .errors import FastGRUError
 from .gru import PRECISIONS
 from .signals import ended_by_signals
 from .stored import CHOICES
 from .terminal import printable, progress
-
-if TYPE_CHECKING:
-    from .importers.chain import LayerItem
 
 __all__ = ["main"]
 
@@ -113,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_run(commands.add_parser("run", help="run a model on the sequences of a .npy file"))
     _add_convert(commands.add_parser("convert", help="write a model as one safetensors file that describes itself"))
-    _add_verify(commands.add_parser("verify", help="what each precision costs a model, and what it gives"))
+    _add_verify(commands.add_parser("verify", help="is it the model that was trained, and what precisions cost"))
     _add_bench(commands.add_parser("bench", help="how fast a model is here, beside the engines that are installed"))
     config = commands.add_parser("config", help="version, kernels, threads and BLAS of this machine")
     config.add_argument("--json", action="store_true", help="print it as JSON")
@@ -145,8 +143,8 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--state", metavar="STATE.npy", help="also write the final states, where a GRU alone is run")
     _add_precision(run, "float32", "what to compute in; stored: the smallest that the file has and that loses nothing")
-    run.add_argument("--threads", type=_at_least_one, metavar="N", help="at most so many; without it, by the work")
-    run.add_argument("--batch", type=_at_least_one, metavar="ROWS", help="rows at a time; without it, by their size")
+    run.add_argument("--threads", type=at_least_one, metavar="N", help="at most so many; without it, by the work")
+    run.add_argument("--batch", type=at_least_one, metavar="ROWS", help="rows at a time; without it, by their size")
     run.set_defaults(command=_run)
 
 
@@ -162,6 +160,8 @@ def _add_convert(convert: argparse.ArgumentParser) -> None:
 
 
 def _add_verify(verify: argparse.ArgumentParser) -> None:
+    # MODEL first, for --data and --expected take every word after them.
+    verify.usage = "fastgru verify MODEL [--data DATA [DATA ...]] [--expected EXPECTED [EXPECTED ...]] [options]"
     verify.add_argument("model", metavar="MODEL", help="a model file of any kind")
     verify.add_argument(
         "--data",
@@ -170,21 +170,33 @@ def _add_verify(verify: argparse.ArgumentParser) -> None:
         action="extend",
         help="inputs as for 'fastgru run': .npy, NAME=FILE.npy for each, or one .npz; without it, seeded noise",
     )
+    verify.add_argument(
+        "--expected",
+        metavar="EXPECTED",
+        nargs="+",
+        action="extend",
+        help="what the framework computed of DATA: .npy, NAME=FILE.npy for each output, or one .npz; exit code 1 if "
+        "the model gives something else",
+    )
     verify.add_argument("--lengths", metavar="LENGTHS", help="of the rows of DATA, as for 'fastgru run'")
     _add_layers(verify)
     verify.add_argument(
         "--precision",
         dest="precisions",
-        type=_precisions,
+        type=precision_names,
         action="extend",
         metavar="P[,P...]",
         help="of float64,float32,float16,bfloat16,int8; may be repeated; exit code 1 where one of these is not "
-        "possible; without it, all",
+        "possible; without it, all, or float32 with --expected",
     )
     verify.add_argument(
-        "--tolerance", type=_tolerance, metavar="T", help="the largest difference from float64 that is no failure"
+        "--tolerance",
+        type=not_negative,
+        metavar="T",
+        help="the largest difference from float64, and from EXPECTED, that is no failure; without it, any from "
+        "float64, and 1e-4 of the largest number of EXPECTED",
     )
-    verify.add_argument("--threads", type=_at_least_one, metavar="N", help="at most so many; without it, by the work")
+    verify.add_argument("--threads", type=at_least_one, metavar="N", help="at most so many; without it, by the work")
     verify.add_argument("--json", action="store_true", help="print the figures as JSON")
     verify.set_defaults(command=_verify)
 
@@ -196,14 +208,14 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("model", metavar="MODEL", help="a model file of any kind")
     _add_layers(bench)
     _add_precision(bench, "float32", "of fastgru's GRUs (default float32, as the others')", list(OWN))
-    add_arguments(bench, _at_least_one)
+    add_arguments(bench, at_least_one)
     bench.set_defaults(command=_bench)
 
 
 def _add_layers(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--layers",
-        type=_layers,
+        type=layer_chain,
         metavar="CHAIN",
         help="the chain of layers for a file of weights only, such as 'gru,Last(),fc'; 'fastgru inspect' suggests one",
     )
@@ -215,47 +227,7 @@ def _add_layers(command: argparse.ArgumentParser) -> None:
 def _add_precision(
     command: argparse.ArgumentParser, default: str | None, text: str, choices: Sequence[str] = CHOICES
 ) -> None:
-    command.add_argument("--precision", type=_one, choices=choices, default=default, help=text)
-
-
-def _one(text: str) -> str:
-    if "," in text:
-        raise argparse.ArgumentTypeError(f"{text!r} are several, and this command takes one")
-    return text
-
-
-def _at_least_one(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return number
-
-
-def _precisions(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    wrong = [name for name in names if name not in PRECISIONS]
-    if wrong:
-        raise argparse.ArgumentTypeError(f"{', '.join(map(repr, wrong))}: wanted some of {','.join(PRECISIONS)}")
-    return names
-
-
-def _tolerance(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
-    return number
-
-
-def _layers(text: str) -> list[LayerItem]:
-    from .chain_text import parse_chain
-
-    try:
-        return parse_chain(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    command.add_argument("--precision", type=one_word, choices=choices, default=default, help=text)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -344,24 +316,32 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    from .checking import advice_for, output_names
     from .description_text import print_verification
-    from .input_files import read_inputs, read_lengths
+    from .input_files import read_expected, read_inputs, read_lengths
     from .load import load
-    from .run_file import inputs_of
+    from .run_file import inputs_of, outputs_of
     from .verification import ORDER, noise, parts, verify
 
-    if arguments.lengths and not arguments.data:
-        raise FastGRUError("--lengths: are of the rows of --data, which is not given; name the inputs with --data")
+    for option in ("lengths", "expected"):
+        if getattr(arguments, option) and not arguments.data:
+            raise FastGRUError(f"--{option}: belongs to the rows of --data; name the inputs with --data")
     model = load(arguments.model, layers=arguments.layers, strict=arguments.strict, n_threads=arguments.threads)
     x = read_inputs(arguments.data, [source.name for source in inputs_of(model)]) if arguments.data else None
     lengths = read_lengths(arguments.lengths) if arguments.lengths else None
-    precisions = list(dict.fromkeys(arguments.precisions or ORDER))
-    with progress(parts(model, noise(model) if x is None else x, precisions), "parts") as advance:
-        found = verify(model, x, lengths, precisions, tolerance=arguments.tolerance, advance=advance)
+    outputs = outputs_of(model)
+    alone = outputs[0] if len(outputs) == 1 else None
+    expected = read_expected(arguments.expected, output_names(model), alone) if arguments.expected else None
+    precisions = list(dict.fromkeys(arguments.precisions or (ORDER if expected is None else ["float32"])))
+    all_parts = parts(model, noise(model) if x is None else x, precisions, expected is not None)
+    with progress(all_parts, "parts") as advance:
+        found = verify(model, x, lengths, precisions, arguments.tolerance, expected=expected, advance=advance)
     if arguments.json:
         print(json.dumps({"path": arguments.model, **found}, indent=2))
     else:
         print_verification(arguments.model, found)
+        if not all(each["within"] for each in found["expected"]):
+            print(advice_for(arguments.layers is not None))
     refused = arguments.precisions and any(each["problem"] is not None for each in found["precisions"])
     return 0 if found["passed"] and not refused else 1
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from .checking import problem_of
 from .terminal import print_table, printable
 
 __all__ = ["print_conversion", "print_description", "print_verification"]
@@ -106,6 +107,11 @@ def _verification_notes(found: dict[str, Any]) -> Iterator[str]:
         yield f"Within no tolerance: {found['broken']:,} of {total}, NaN or infinite in float64 too."
     if found["classes"]:
         yield f"Same class: the largest of {found['classes']} outputs is the one that is largest in float64."
+    for each in found["expected"]:
+        if each["within"]:
+            yield f"As expected: {each['name']}, at most {each['largest_difference']:.2g} off"
+        else:
+            yield f"Not as expected: {problem_of(each)}"
     if found["tolerance"] is not None:
         beyond = [each["precision"] for each in found["precisions"] if not each["within"]]
         bar = f"the tolerance of {found['tolerance']:g}"
@@ -274,7 +280,11 @@ def _notes(found: dict[str, Any]) -> list[str]:
         lines += ["and on the command line by", option]
     elif found["advice"]:
         lines += [""]
-    return [*lines, *found["advice"]]
+    compare = [_COMPARE] if found["suggested_layers"] or found["advice"] else []
+    return [*lines, *found["advice"], *compare]
+
+
+_COMPARE = "fastgru verify with --layers, --data x.npy and --expected y.npy tells whether that gives what it should."
 
 
 def _loads_as(found: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from .gru import GRU, Backend, check_precision
 from .spec.gru import GRUSpec
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["from_keras", "from_torch", "load"]
 
+Check = tuple[Any, Any]
+
 
 @overload
 def load(  # type: ignore[overload-overlap]  # a str is a sequence of str too
@@ -33,6 +35,7 @@ def load(  # type: ignore[overload-overlap]  # a str is a sequence of str too
     n_threads: int | None = ...,
     backend: Backend | None = ...,
     strict: bool = ...,
+    check: Check | None = ...,
 ) -> GRU: ...
 @overload
 def load(
@@ -43,6 +46,7 @@ def load(
     n_threads: int | None = ...,
     backend: Backend | None = ...,
     strict: bool = ...,
+    check: Check | None = ...,
 ) -> Model: ...
 @overload
 def load(
@@ -53,6 +57,7 @@ def load(
     n_threads: int | None = ...,
     backend: Backend | None = ...,
     strict: bool = ...,
+    check: Check | None = ...,
 ) -> GRU | Model: ...
 def load(
     path: str | os.PathLike[str],
@@ -62,6 +67,7 @@ def load(
     n_threads: int | None = None,
     backend: Backend | None = None,
     strict: bool = True,
+    check: Check | None = None,
 ) -> GRU | Model:
     """Open a trained model, without the framework that wrote it.
 
@@ -95,6 +101,12 @@ def load(
     strict : bool, optional
         Whether a tensor that no layer uses is an error. False makes it a ``UserWarning``, and takes a file's only GRU
         stack without ``layers``.
+    check : pair of inputs and outputs, optional
+        What the framework computed, in eval mode, in the forms that calling the model takes and gives: one output, all
+        in order, or a dict of some by name; of a GRU y, or y and h. The model is run on these inputs in float32, or
+        float64 with that precision, and must give these outputs within 1e-4 of the largest number of each. A chain
+        of ``layers`` fits the weights' shapes whatever activations stand in it: this tells whether it is the right one.
+        Give data like that of the training: on noise a trained GRU may make much of a rounding, in every framework.
 
     Returns
     -------
@@ -107,7 +119,7 @@ def load(
     ------
     CheckpointError
         The file is damaged or not a checkpoint, a tensor is missing, unused or misshapen, or ``layers`` is needed; the
-        message then shows the line to start from.
+        message then shows the line to start from. Or the model does not compute what ``check`` expects.
     UnsupportedModelError
         A layer or an option is not supported; the message names it and where it is. So is a weight that has no float16
         or no int8.
@@ -119,7 +131,9 @@ def load(
     Files of ``torch.ao.quantization.quantize_dynamic`` store int8, and ``"stored"`` keeps its whole numbers; the steps
     between these may change by a rounding of float32. A matrix is kept where it is 127 or 128 steps away from zero, as
     symmetric quantising makes it. One with a zero point beside zero or of uint8 is in general not, and then the next
-    precision is taken that the file has and that keeps it, in most files float32.
+    precision is taken that the file has and that keeps it, in most files float32. PyTorch
+    rounds what meets such weights too, so its own outputs are up to a few percent off: beyond what ``check`` lets pass,
+    and a case for ``fastgru verify --expected`` with ``--tolerance``.
 
     In a file of Keras weights alone ``layers`` has Keras's names of layers (``.h5``) or their groups (``.weights.h5``:
     ``"gru"`` for ``layers/gru``), and a GRU gives the output of every step, whatever its ``return_sequences`` was. The
@@ -145,7 +159,7 @@ def load(
     check_precision(precision, CHOICES)
     checkpoint = read(path)
     spec = spec_of(checkpoint, layers, strict)
-    return _build(checkpoint, spec, precision, n_threads, backend)
+    return _build(checkpoint, spec, precision, n_threads, backend, check, layers is not None)
 
 
 @overload
@@ -156,6 +170,7 @@ def from_torch(  # type: ignore[overload-overlap]
     precision: FilePrecision = ...,
     n_threads: int | None = ...,
     backend: Backend | None = ...,
+    check: Check | None = ...,
 ) -> GRU: ...
 @overload
 def from_torch(
@@ -165,6 +180,7 @@ def from_torch(
     precision: FilePrecision = ...,
     n_threads: int | None = ...,
     backend: Backend | None = ...,
+    check: Check | None = ...,
 ) -> Model: ...
 @overload
 def from_torch(
@@ -174,6 +190,7 @@ def from_torch(
     precision: FilePrecision = ...,
     n_threads: int | None = ...,
     backend: Backend | None = ...,
+    check: Check | None = ...,
 ) -> GRU | Model: ...
 def from_torch(
     module_or_state_dict: object,
@@ -182,6 +199,7 @@ def from_torch(
     precision: FilePrecision = "float32",
     n_threads: int | None = None,
     backend: Backend | None = None,
+    check: Check | None = None,
 ) -> GRU | Model:
     """Take over the weights of a live PyTorch module; torch itself is not imported.
 
@@ -199,6 +217,8 @@ def from_torch(
         as in ``load``.
     precision, n_threads, backend
         As in ``load``; ``"stored"`` is what the tensors of the module have, packed ones of a quantised module too.
+    check : pair of inputs and outputs, optional
+        As in ``load``: ``check=(x, module(x))`` where the module was put into eval mode.
 
     Returns
     -------
@@ -227,7 +247,7 @@ def from_torch(
     check_precision(precision, CHOICES)
     checkpoint = checkpoint_of(module_or_state_dict)
     spec = spec_of(checkpoint, layers)
-    return _build(checkpoint, spec, precision, n_threads, backend)
+    return _build(checkpoint, spec, precision, n_threads, backend, check, layers is not None)
 
 
 def from_keras(
@@ -236,6 +256,7 @@ def from_keras(
     precision: FilePrecision = "float32",
     n_threads: int | None = None,
     backend: Backend | None = None,
+    check: Check | None = None,
 ) -> GRU | Model:
     """Take over a live Keras model with its weights; Keras itself is not imported.
 
@@ -247,6 +268,8 @@ def from_keras(
         else of it is called.
     precision, n_threads, backend
         As in ``load``; ``"stored"`` is what the variables have.
+    check : pair of inputs and outputs, optional
+        As in ``load``: ``check=(x, model(x))``.
 
     Returns
     -------
@@ -274,7 +297,7 @@ def from_keras(
     check_precision(precision, CHOICES)
     checkpoint = checkpoint_of(model)
     spec = spec_of(checkpoint)
-    return _build(checkpoint, only_gru(model, spec) or spec, precision, n_threads, backend)
+    return _build(checkpoint, only_gru(model, spec) or spec, precision, n_threads, backend, check)
 
 
 def _build(
@@ -283,10 +306,19 @@ def _build(
     precision: FilePrecision,
     n_threads: int | None,
     backend: Backend | None,
+    check: Check | None = None,
+    layers_named: bool = False,
 ) -> GRU | Model:
     kept = precision_of(checkpoint, spec, precision)
+    made: GRU | Model
     if isinstance(spec, GRUSpec):
-        return GRU(spec, precision=kept, n_threads=n_threads, backend=backend)
-    from .model import Model
+        made = GRU(spec, precision=kept, n_threads=n_threads, backend=backend)
+    else:
+        from .model import Model
 
-    return Model(spec, precision=kept, n_threads=n_threads, backend=backend)
+        made = Model(spec, precision=kept, n_threads=n_threads, backend=backend)
+    if check is not None:
+        from .checking import check_model
+
+        check_model(made, check, checkpoint.path, layers_named)
+    return made

@@ -1,10 +1,14 @@
-"""A file that is written whole or not at all: a new one beside it takes its place when everything is in it."""
+"""A file that is written whole or not at all: a new one beside it takes its place when everything is in it.
+
+A file that is there keeps its owner, its mode and the access lists of the system, as when it is written in place.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +27,9 @@ def check_writable(path: str) -> Path:
     """
     if os.path.exists(path) and not os.path.isfile(path):  # asked of the path: a pipe's /dev/stdout resolves to nothing
         raise OSError(errno.EINVAL, "what is written must be a regular file, or the name of a new one", path)
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(path))  # what is written through a symbolic link is the file that it leads to
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, "its symbolic links lead in a circle", path)
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "its folder does not exist", path)
     if target.exists() and not os.access(target, os.W_OK):  # it could be replaced, but is not meant to be
@@ -35,6 +41,9 @@ def check_writable(path: str) -> Path:
 def replacing(path: str) -> Iterator[BinaryIO]:
     """A file beside ``path`` that takes its place at the end, or disappears where something was raised.
 
+    A file of somebody else's, which this process may write and not give back to its owner, is not replaced: what was
+    made is copied into it at the end.
+
     Raises
     ------
     OSError
@@ -42,14 +51,40 @@ def replacing(path: str) -> Iterator[BinaryIO]:
     """
     target = check_writable(path)
     temporary = target.with_name(f".{target.name[:60]}.{secrets.token_hex(4)}.part")
+    exists = target.exists()
     try:
-        with open(temporary, "xb") as file:
+        with open(temporary, "x+b", opener=_private if exists else None) as file:
+            replaces = not exists or _takes_after(temporary, target)
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+            if not replaces:
+                file.seek(0)
+                with open(target, "wb") as old:
+                    shutil.copyfileobj(file, old)
+        if replaces:
+            os.replace(temporary, target)
+        else:
+            temporary.unlink()
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename == os.fspath(temporary):
             raise OSError(error.errno, error.strerror, path) from error
         raise
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file for nobody else, until it has the mode of the one whose place it takes."""
+    return os.open(path, flags | getattr(os, "O_BINARY", 0), 0o600)
+
+
+def _takes_after(new: Path, old: Path) -> bool:
+    """Give a file the owner, group, mode and access lists of another; False where the owner cannot be given."""
+    is_now, was = new.stat(), old.stat()
+    try:
+        if (is_now.st_uid, is_now.st_gid) != (was.st_uid, was.st_gid):
+            os.chown(new, was.st_uid, was.st_gid)
+        shutil.copystat(old, new)
+    except OSError:
+        return False
+    return True

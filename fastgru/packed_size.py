@@ -18,7 +18,8 @@ from .spec import GRULayer, GRUSpec, ModelSpec, Node, TimeDistributed
 
 __all__ = ["packed_bytes", "packed_sizes"]
 
-LARGEST_FLOAT16 = 65504
+# Weights up to these are reduced without a look at each of them.
+LARGEST = {"float16": 65504.0, "bfloat16": float.fromhex("0x1.fep127"), "int8": float(np.finfo(np.float32).max)}
 
 
 def packed_sizes(specs: Sequence[GRUSpec | ModelSpec]) -> dict[str, int | str]:
@@ -43,7 +44,7 @@ def packed_bytes(spec: GRUSpec | ModelSpec, precision: str) -> int:
     Raises
     ------
     UnsupportedModelError
-        There is no such precision, or a weight has no float16 or no int8; the message names its tensor.
+        There is no such precision, or a weight is beyond it; the message names its tensor.
 
     Examples
     --------
@@ -55,7 +56,7 @@ def packed_bytes(spec: GRUSpec | ModelSpec, precision: str) -> int:
     check_options(precision, None, None)
     total = 0
     for where, gru in _stacks(spec):
-        if precision in ("float16", "int8"):
+        if precision in LARGEST:
             _check_reducible(gru, precision, where)
         total += sum(_bytes(weights.input_size, gru, precision) for layer in gru.layers for weights in layer)
     return total
@@ -113,5 +114,5 @@ def _check_reducible(gru: GRUSpec, precision: str, where: str) -> None:
         for suffix, weights in zip(("", "_reverse"), layer, strict=False):
             for name, matrix in (("weight_ih", weights.w_ih), ("weight_hh", weights.w_hh)):
                 least, most = np.min(matrix, initial=0), np.max(matrix, initial=0)
-                if not (least >= -LARGEST_FLOAT16 and most <= LARGEST_FLOAT16):  # or NaN
+                if not (least >= -LARGEST[precision] and most <= LARGEST[precision]):  # or NaN
                     widened(matrix, precision, f"{where}{': ' if where else ''}{name}_l{index}{suffix}")

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, BinaryIO, TypeVar, Union
 
 import numpy as np
@@ -21,12 +21,13 @@ from .errors import DTypeError, FastGRUError, ShapeError, UnsupportedModelError
 from .gru import GRU
 from .model import Model
 from .outputs import replacing
-from .spec import GRULayer, Input, Signal, edge_of, signals_of
+from .spec import GRULayer, Input, Layer, ModelSpec, Signal, TimeDistributed, edge_of, signals_of
 
 __all__ = ["Rows", "inputs_of", "outputs_of", "rows_at_once", "run_file"]
 
 NUMBERS_AT_ONCE = 2**25  # of the widest layer in one batch of rows: 128 MB of float32
 FEWEST_ROWS, MOST_ROWS = 16, 4096  # a tile of rows for each of two threads; a small step of a progress bar
+WORTH = 4  # times as many numbers, where a batch has its fewest rows only so
 
 Array = np.ndarray[Any, Any]
 Lengths = Union[Array, Mapping[str, Array], None]
@@ -144,24 +145,33 @@ def outputs_of(model: GRU | Model) -> list[str]:
 def rows_at_once(model: GRU | Model, x: Mapping[str, Array]) -> int:
     """Rows of (batch, ...) to run together: as many as keep every layer's output at a moderate size."""
     width = max(array[0].size if len(array) else 1 for array in x.values())
-    steps = max(array.shape[1] if array.ndim > 1 else 1 for array in x.values())
     if isinstance(model, GRU):
-        grus = [model.spec]
+        steps = x["x"].shape[1] if x["x"].ndim > 1 else 1
+        width = max(width, 3 * model.spec.output_size * steps)
     else:
-        grus = [node.layer.gru for node in model.spec.nodes if isinstance(node.layer, GRULayer)]
-        width = max(width, _widest(model, x))
-    width = max([width, *(3 * gru.output_size * steps for gru in grus)])
-    return int(min(max(NUMBERS_AT_ONCE // max(width, 1), FEWEST_ROWS), MOST_ROWS))
+        kinds = {source.name: "integers" if source.integers else "numbers" for source in model.spec.inputs}
+        given = {name: Signal(x[name].shape[1:], kind) for name, kind in kinds.items()}
+        with suppress(ShapeError):  # what does not fit is said when it runs
+            width = max(width, _widest(model.spec, given))
+    rows = NUMBERS_AT_ONCE // max(width, 1)
+    return int(min(max(rows, min(FEWEST_ROWS, WORTH * rows), 1), MOST_ROWS))
 
 
-def _widest(model: Model, x: Mapping[str, Array]) -> int:
-    """The numbers of a row in the largest value between two layers, as far as it is known before it runs."""
-    kinds = {source.name: "integers" if source.integers else "numbers" for source in model.spec.inputs}
-    try:
-        signals = signals_of(model.spec, given={name: Signal(x[name].shape[1:], kind) for name, kind in kinds.items()})
-    except ShapeError:
-        return 0  # what does not fit is said when it runs
-    return max(math.prod(size or 1 for size in signal.shape) for signal in signals.values())
+def _widest(spec: ModelSpec, given: dict[str, Signal]) -> int:
+    """The numbers of a row in the largest value of a model while it runs, as far as its size is known before."""
+    signals = signals_of(spec, given=given)
+    inside = (_widest_inside(node.layer, signals[edge_of(node.inputs[0])]) for node in spec.nodes)
+    return max(*(math.prod(size or 1 for size in signal.shape) for signal in signals.values()), *inside, 1)
+
+
+def _widest_inside(layer: Layer, given: Signal) -> int:
+    """The same inside a layer that has more there than it gives: the gates of GRUs, models that run on every step."""
+    if isinstance(layer, GRULayer):
+        return (given.shape[0] or 1) * max(3 * gru.output_size for gru in (layer.gru, *layer.above))
+    if isinstance(layer, TimeDistributed):
+        name = layer.model.inputs[0].name
+        return (given.shape[0] or 1) * _widest(layer.model, {name: Signal(given.shape[1:], given.kind)})
+    return 0
 
 
 class Rows:

@@ -32,7 +32,7 @@ def save(spec: GRUSpec | ModelSpec, path: str | os.PathLike[str], precision: Pre
 
     With a precision it does so when it loads in this precision, or in ``"stored"``, which then is this one.
 
-    The file appears whole, in the place of one that is there, or not at all.
+    The file appears whole, in the place of one that is there and with its owner and mode, or not at all.
 
     Raises
     ------

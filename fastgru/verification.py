@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .checking import compare, outputs_with_steps
 from .conversion import SEED, STEPS, random_inputs
 from .errors import FastGRUError, ShapeError, UnsupportedModelError
 from .gru import GRU, Precision, check_options
@@ -53,11 +54,13 @@ def noise(model: GRU | Model) -> dict[str, Array]:
     raise FastGRUError(f"the model does not run on random inputs: {problems[0]}; give it data of its own with --data")
 
 
-def parts(model: GRU | Model, x: Mapping[str, Array], precisions: Sequence[Precision]) -> int:
+def parts(
+    model: GRU | Model, x: Mapping[str, Array], precisions: Sequence[Precision], has_expected: bool = False
+) -> int:
     """How often ``verify`` calls ``advance`` with 1, for inputs that fit the model."""
     rows = Rows(model, x, None)
     batches = math.ceil(rows.count / rows_at_once(model, x)) if rows.batched else 1
-    return batches * (len(precisions) + 1) + len(precisions)
+    return batches * (len(precisions) + 1) + len(precisions) + has_expected
 
 
 def verify(
@@ -65,8 +68,9 @@ def verify(
     x: Mapping[str, Array] | None = None,
     lengths: Lengths = None,
     precisions: Sequence[Precision] = ORDER,
-    *,
     tolerance: float | None = None,
+    *,
+    expected: Mapping[str, Array] | None = None,
     seconds: float | None = None,
     advance: Advance = lambda parts: None,
 ) -> dict[str, Any]:
@@ -82,7 +86,10 @@ def verify(
         How many steps of each row are real; no others are compared.
     precisions : sequence of str
     tolerance : float, optional
-        The largest difference that passes; any does if left out.
+        The largest difference that passes, from float64 and from what is expected. If left out, any from float64 does,
+        and from what is expected one of 1e-4 of the largest number there.
+    expected : mapping of str to ndarray, optional
+        What a framework computed of x, outputs by name; ``checking.compare`` runs the model as it is.
     seconds : float, optional
         How long to time each precision, where its calls take less; 1 if left out.
     advance : callable
@@ -98,7 +105,8 @@ def verify(
           within no tolerance; ``largest_output``, of those compared, or None;
         * ``classes``, how many scores the model ends in, or None where it does not end in a Dense or a softmax of
           several outputs;
-        * ``tolerance``, and ``passed``, whether every precision is within it;
+        * ``tolerance``, and ``passed``, whether every precision is within it, and every output that is expected;
+        * ``expected``, what ``checking.compare`` gives, or an empty list;
         * ``precisions``, each with ``precision`` and ``problem``, why it cannot be had, or None;
           ``largest_difference`` and ``mean_difference``; ``lost``, how many of the outputs compared are NaN or infinite
           in it, and where there are any both differences are None; ``same_class``, the share of outputs with their
@@ -124,6 +132,8 @@ def verify(
     rows = Rows(model, given, lengths)
     if rows.count == 0:
         raise ShapeError(f"x: got {_shapes(given)}, that is no rows; wanted at least one")
+    as_expected = [] if expected is None else compare(model, given, expected, lengths, tolerance)
+    advance(expected is not None)
     size = rows_at_once(model, given) if rows.batched else 1
     classes = _classes(model)
     exact, compared = _compare(model, precisions, rows, size, classes is not None, advance)
@@ -147,7 +157,8 @@ def verify(
         "largest_output": exact.largest if exact.compared else None,
         "classes": classes,
         "tolerance": tolerance,
-        "passed": all(each["within"] for each in found),
+        "passed": all(each["within"] for each in (*found, *as_expected)),
+        "expected": as_expected,
         "precisions": found,
     }
 
@@ -267,16 +278,9 @@ def _compare(
 
 def _outputs(model: GRU | Model, x: Any, lengths: Any) -> list[Array]:
     """Everything that a model gives, of real steps alone, as float64: also the states of a GRU."""
-    if isinstance(model, GRU):
-        y, h = model(x, lengths=lengths)
-        if lengths is not None:
-            y = y.reshape(-1, *y.shape[-2:])
-            y = y[np.arange(y.shape[1]) < np.reshape(lengths, (-1, 1))]
-        made = [y, h]
-    else:
-        values, _ = model._run(x, lengths)
-        made = [value.array if value.lengths is None else value.array[value.within()] for value in values]
-    return [array.astype(np.float64, copy=False) for array in made]
+    made = outputs_with_steps(model, x, lengths)
+    real = [each.array if each.real is None else each.array[each.real] for each in made]
+    return [array.astype(np.float64, copy=False) for array in real]
 
 
 def _classes(model: GRU | Model) -> int | None:

@@ -21,7 +21,8 @@ from networks import network, numbers, same_bits
 from safetensors.numpy import save_file
 
 import fastgru
-from fastgru import cli, conversion, run_file, terminal
+from fastgru import cli, conversion, input_files, run_file, terminal
+from fastgru.argument_types import layer_chain
 from fastgru.checkpoint import Checkpoint
 from fastgru.cli import main
 from fastgru.spec import (
@@ -36,6 +37,8 @@ from fastgru.spec import (
     ModelSpec,
     Node,
     Reshape,
+    TimeDistributed,
+    UpSampling1D,
 )
 
 DEMO = resources.files("fastgru.demo")
@@ -121,6 +124,7 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], capsys: pytes
     [
         ("verify M --precision float16 int8", "arguments: int8; --precision: separate several with a comma"),
         ("verify M --precision float16 M2", "unrecognized arguments: M2\n"),
+        ("verify --data X M", "usage: fastgru verify MODEL [--data DATA"),
         ("bench M --precision float16 int8", "arguments: int8; --precision: this command takes one"),
         ("bench M --precision int8,float16", "--precision: 'int8,float16' are several, and this command takes one"),
         ("run M X -o Y --precision int8,float16", "'int8,float16' are several, and this command takes one"),
@@ -207,7 +211,9 @@ def test_what_inspect_suggests_can_be_pasted(tmp_path: Path, capsys: pytest.Capt
 
 def test_inspect_explains_the_layer_it_suggests(capsys: pytest.CaptureFixture[str]) -> None:
     main(["inspect", DIGITS])
-    assert "FinalState() the final states of both directions; leave it out for" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "FinalState() the final states of both directions; leave it out for" in out
+    assert "fastgru verify with --layers, --data x.npy and --expected y.npy tells whether that gives" in out
 
 
 def test_a_name_in_a_file_cannot_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -292,11 +298,11 @@ def test_float64_is_written_as_float64(gru_file: str, tmp_path: Path) -> None:
     ],
 )
 def test_a_chain_is_read_as_it_is_written(text: str, wanted: list[str]) -> None:
-    assert [item if isinstance(item, str) else repr(item) for item in cli._layers(text)] == wanted
+    assert [item if isinstance(item, str) else repr(item) for item in layer_chain(text)] == wanted
 
 
 def test_a_chain_s_activation_is_the_layer() -> None:
-    assert cli._layers("Activation(relu)") == [Activation("relu")]
+    assert layer_chain("Activation(relu)") == [Activation("relu")]
 
 
 @pytest.mark.parametrize(
@@ -310,7 +316,7 @@ def test_a_chain_s_activation_is_the_layer() -> None:
 )  # fmt: skip
 def test_a_chain_that_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(cli.argparse.ArgumentTypeError):
-        cli._layers(text)
+        layer_chain(text)
 
 
 def test_wrong_arrays_leave_no_file_and_keep_the_old_one(
@@ -333,13 +339,57 @@ def test_wrong_arrays_leave_no_file_and_keep_the_old_one(
     assert not hidden_files(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"\x93NUMPY\x01\x00\xff\xff{"])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "(it is empty)"),
+        (b"1,2\n3,4", "(it begins with '1,2\\n3,4')"),
+        (b"\x80\x04N.", "(it begins with '\\x80\\x04N.')"),
+        (b"\x93NUMPY\x01\x00\xff\xff{", "EOF"),
+        (b"PK\x03\x04", "zip"),
+    ],
+)
 def test_an_input_that_is_no_array_is_one_error(
-    content: bytes, gru_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    content: bytes, reason: str, gru_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "x.npy").write_bytes(content)
     assert main(["run", gru_file, str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy")]) == 1
-    assert "not a .npy file of numbers" in error_line(capsys)
+    error = error_line(capsys)
+    assert "not a .npy file of numbers" in error and reason in error
+    assert "allow_pickle" not in error  # NumPy's own advice is to load it unsafely
+
+
+@pytest.mark.parametrize("error", [MemoryError, TimeoutError, InterruptedError])
+def test_reading_an_array_swallows_nothing_that_is_not_about_the_file(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise error
+
+    np.save(tmp_path / "x.npy", np.ones(3))
+    monkeypatch.setattr(np, "load", interrupted)
+    with pytest.raises(error):
+        input_files.read_array(str(tmp_path / "x.npy"))
+
+
+@pytest.mark.filterwarnings("ignore")  # of the header: an invalid escape, a deprecated type
+def test_a_damaged_npz_is_said_to_be_no_array(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.ones(3))
+    sound, wrong = (tmp_path / "x.npz").read_bytes(), 0
+    for place in range(len(sound)):
+        for value in (0, 0x80, 0xFF):
+            (tmp_path / "x.npz").write_bytes(sound[:place] + bytes([value]) + sound[place + 1 :])
+            try:
+                input_files.read_lengths(str(tmp_path / "x.npz"))
+            except fastgru.CheckpointError as error:
+                assert "x.npz: " in str(error)  # noqa: PT017 - many damages make no difference
+                wrong += 1
+    assert wrong > 100
+
+
+def test_a_zip_that_is_no_npz_is_named(gru_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", gru_file, DIGITS, "-o", str(tmp_path / "y.npy")]) == 1
+    assert "a zip with 'digits/data.pkl' in it, not an .npz of arrays" in error_line(capsys)
 
 
 def test_python_objects_and_several_arrays_are_refused(
@@ -695,6 +745,29 @@ def test_a_wide_model_runs_few_rows_at_once(tmp_path: Path) -> None:
     narrow, wide = chain(Dense(numbers(4, 4))), chain(Dense(numbers(2**14, 4)), Mean())
     assert run_file.rows_at_once(fastgru.Model(narrow), x) == run_file.MOST_ROWS
     assert run_file.rows_at_once(fastgru.Model(wide), x) == 2**25 // (10 * 2**14)
+    for steps, rows in ((2**10, 8), (2**11, 4), (2**13, 1)):  # of 16, 32 and 128 million numbers
+        x = {"input": np.zeros((20, steps, 4), np.float32)}
+        assert run_file.rows_at_once(fastgru.Model(wide), x) == rows
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_grus_inside_models_inside_count_among_the_widest_as_any(nested: bool) -> None:
+    """Every step of the outer sequence is a row of the inner one, and all of them run together."""
+    inner = chain(GRULayer(network(4, 512), return_sequences=False), Dense(numbers(2, 512)), shape=(None, 4))
+    model = chain(TimeDistributed(inner), shape=(None, None, 4))
+    if nested:
+        model = chain(TimeDistributed(model), shape=(None, None, None, 4))
+    shape = (2, 15, 20, 4) if nested else (30, 20, 4)
+    x = {"input": np.zeros((5000, *shape), np.float32)}
+    assert run_file.rows_at_once(fastgru.Model(model), x) == 2**25 // (30 * 20 * 3 * 512)
+
+
+def test_gru_layers_count_with_the_steps_that_reach_them_and_with_every_cell() -> None:
+    x = {"input": np.zeros((5000, 10, 4), np.float32)}
+    longer = chain(UpSampling1D(50), GRULayer(network(4, 256)), Last())
+    assert run_file.rows_at_once(fastgru.Model(longer), x) == 2**25 // (500 * 3 * 256)
+    cells = chain(GRULayer(network(4, 8), (network(8, 2048),), return_sequences=False))
+    assert run_file.rows_at_once(fastgru.Model(cells), x) == 2**25 // (10 * 3 * 2048)
 
 
 def test_convert_says_how_large_the_difference_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,6 +92,21 @@ def test_a_weight_that_cannot_be_reduced_is_named_as_packing_names_it(value: flo
         assert "weight_hh_l0" in sizes[precision]
 
 
+@pytest.mark.parametrize("value", [3.38e38, 3.396e38, 3.4e38, -3.4e38, 1e300, np.nan])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sizes_are_promised_for_no_precision_that_is_refused(value: float, dtype: type) -> None:
+    weight = value if dtype is np.float64 else float(np.clip(value, -3.4e38, 3.4e38))
+    spec = with_weight(network(3, 4, dtype=dtype), weight)
+    sizes = packed_sizes([spec])
+    for precision in ("float16", "bfloat16", "int8"):
+        got: int | str
+        try:
+            got = GRU(spec, precision=precision).nbytes
+        except UnsupportedModelError as error:
+            got = str(error)
+        assert sizes[precision] == got
+
+
 @pytest.mark.parametrize("place", ["layer 'second': ", "layer 'cells': cell 1: "])
 def test_such_a_weight_of_a_model_is_named_with_its_layer(place: str) -> None:
     """By what packs it and by what tells the sizes, the first of several in both."""

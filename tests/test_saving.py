@@ -249,6 +249,76 @@ def test_a_file_in_its_place_is_replaced_and_nothing_is_left_beside_it(path: str
     assert os.listdir(Path(path).parent) == ["model.safetensors"]
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o755])
+def test_a_file_in_its_place_keeps_its_mode(mode: int, path: str) -> None:
+    Path(path).write_bytes(b"old")
+    os.chmod(path, mode)
+    GRU(network(3, 5)).save(path)
+    assert stat.S_IMODE(os.stat(path).st_mode) == mode
+
+
+def test_what_is_to_be_read_by_its_owner_alone_is_so_while_it_is_written(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes = []
+    monkeypatch.setattr(outputs.os, "fsync", lambda file: modes.append(stat.S_IMODE(os.fstat(file).st_mode)))
+    Path(path).write_bytes(b"old")
+    os.chmod(path, 0o600)
+    GRU(network(3, 5)).save(path)
+    assert modes == [0o600]
+
+
+def test_a_new_file_has_the_mode_of_any_new_file(path: str, tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(b"")
+    GRU(network(3, 5)).save(path)
+    assert os.stat(path).st_mode == os.stat(tmp_path / "plain").st_mode
+
+
+def test_a_file_in_its_place_keeps_its_owner_and_its_access_lists(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As root would replace it; who may not give files away is asked for below."""
+    Path(path).write_bytes(b"old")
+    given: list[tuple[int, int]] = []
+    real = os.stat
+
+    def owned_by_another(self: Path, **options: bool) -> os.stat_result:
+        found = real(self, **options)
+        if self.name.endswith(".part"):
+            return found
+        return os.stat_result((*found[:4], 1234, 4321, *found[6:10]))
+
+    monkeypatch.setattr(Path, "stat", owned_by_another)
+    monkeypatch.setattr(outputs.os, "chown", lambda path, user, group: given.append((user, group)), raising=False)
+    GRU(network(3, 5)).save(path)
+    assert given == [(1234, 4321)]
+    assert isinstance(fastgru.load(path), GRU)
+
+    def refuses(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(outputs.os, "chown", refuses, raising=False)
+    before = os.stat(path).st_ino
+    GRU(network(4, 5)).save(path)
+    assert os.stat(path).st_ino == before  # written into: a file of its owner, as it was
+    assert fastgru.load(path).input_size == 4
+    assert os.listdir(Path(path).parent) == ["model.safetensors"]
+
+
+def test_a_file_is_written_through_symbolic_links(path: str, tmp_path: Path) -> None:
+    link, dangling, circle = tmp_path / "link", tmp_path / "dangling", tmp_path / "circle"
+    Path(path).write_bytes(b"old")
+    os.chmod(path, 0o600)
+    link.symlink_to(path)
+    dangling.symlink_to(tmp_path / "new")
+    circle.symlink_to(circle)
+    for name in (link, dangling):
+        GRU(network(3, 5)).save(name)
+        assert name.is_symlink() and isinstance(fastgru.load(name), GRU)
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    with pytest.raises(FastGRUError, match="lead in a circle"):
+        GRU(network(3, 5)).save(circle)
+    assert circle.is_symlink()
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), SystemExit(143)])
 def test_whatever_goes_wrong_the_old_file_stays(
     error: BaseException, path: str, monkeypatch: pytest.MonkeyPatch

@@ -72,20 +72,21 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Iterator[OpenedFile]:
     try:
         mode = os.stat(name).st_mode
         if stat.S_ISDIR(mode):
-            raise CheckpointError(f"{name}: got a folder, wanted one checkpoint file; name the file inside it")
+            raise CheckpointError(f"{name}: got a folder, wanted one checkpoint file")
         if not stat.S_ISREG(mode):
-            raise CheckpointError(f"{name}: got a device or a pipe, wanted a regular file")
+            raise CheckpointError(f"{name}: got a device or a pipe, wanted a regular file; copy it into one")
         file = open(name, "rb")  # noqa: SIM115 - closed below; only the opening itself is guarded
     except FileNotFoundError:
         raise CheckpointError(f"{name}: there is no such file; wanted a checkpoint to read") from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{shown(name, 300)}: cannot be opened ({error}); wanted a readable file") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise CheckpointError(f"{shown(name, 300)}: cannot be opened ({reason}); wanted a readable file") from error
     with file:
         try:
             size = os.fstat(file.fileno()).st_size
             head = file.read(HEAD_BYTES)
             if not head:
-                raise CheckpointError(f"{name}: got an empty file, wanted a checkpoint; was the download cut off?")
+                raise CheckpointError(f"{name}: got an empty file, wanted a checkpoint; copy or download it again")
             yield OpenedFile(name, file, size, head)
         except OSError as error:
             raise CheckpointError(f"{name}: reading failed ({error})") from error

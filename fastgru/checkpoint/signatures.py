@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+
 __all__ = [
     "HDF5",
     "KERAS_CONFIG",
@@ -12,6 +14,7 @@ __all__ = [
     "KERAS_WEIGHTS",
     "NPY",
     "NPY_SUFFIX",
+    "PARTS",
     "RNNOISE",
     "TORCH_LEGACY",
     "begins_as_rtneural",
@@ -28,6 +31,8 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 HDF5_PLACES = (0, 512, 1024, 2048)  # after a user block of that size
 
 TORCH_LEGACY = 0x1950A86A20F9469CFC6C
+PARTS = re.compile(rb'-\d+-of-\d+\.(safetensors|bin)"')  # as the library transformers names them
+
 _TORCH_BYTES = b"\x8a\x0a" + TORCH_LEGACY.to_bytes(10, "little")
 _TORCH_LINE = b"L%dL\n." % TORCH_LEGACY  # pickle protocols 0 and 1
 
@@ -43,10 +48,15 @@ def begins_as_torch_legacy(head: bytes) -> bool:
 
 
 def begins_as_shard_map(head: bytes) -> bool:
-    """Whether it is JSON whose map of weights is near its beginning; Keras writes only their total size before it."""
-    return head.lstrip().startswith(b"{") and b'"weight_map"' in head
+    """Whether it is JSON whose map of weights is near its beginning; Keras writes only their total size before it.
+
+    Those that name parts of safetensors or PyTorch files are somebody else's.
+    """
+    return head.lstrip().startswith(b"{") and b'"weight_map"' in head and PARTS.search(head) is None
 
 
 def begins_as_rtneural(head: bytes) -> bool:
     """JSON that begins with the shape of an input, or says before its first weights what type a layer has."""
-    return head.lstrip().startswith(b"{") and (b'"in_shape"' in head or (b'"layers"' in head and b'"weights"' in head))
+    if not head.lstrip().startswith(b"{") or b'"modelTopology"' in head:  # TensorFlow.js has layers and weights too
+        return False
+    return b'"in_shape"' in head or (b'"layers"' in head and b'"weights"' in head)

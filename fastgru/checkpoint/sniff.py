@@ -1,6 +1,7 @@
 """What kind of file it is, by its content and never by its suffix; then one reader, or a refusal that says what to do.
 
-Owns the table of kinds: a new format is a new row. It reads no further than the first bytes and the names in a zip.
+Owns the table of the kinds that are read: a new format is a new row. It reads no further than the first bytes and the
+names in a zip. What is known and not read is for ``unread``, which is imported where no row fits.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import os
 from collections.abc import Callable
 from importlib import import_module
 
-from ..errors import CheckpointError, UnsupportedModelError
 from ..fields import Fields
 from .contents import Checkpoint
 from .opened import OpenedFile, open_checkpoint
@@ -17,7 +17,6 @@ from .signatures import (
     KERAS_CONFIG,
     KERAS_METADATA,
     KERAS_WEIGHTS,
-    NPY,
     NPY_SUFFIX,
     RNNOISE,
     begins_as_rtneural,
@@ -25,9 +24,8 @@ from .signatures import (
     begins_as_torch_legacy,
     find_hdf5,
 )
-from .text import shown
 
-__all__ = ["read"]
+__all__ = ["read", "reader_of"]
 
 
 Recogniser = Callable[[OpenedFile], bool]
@@ -35,12 +33,11 @@ Reader = Callable[[OpenedFile], Checkpoint]
 
 
 class Kind(Fields):
-    """One row: how a kind of file is recognised, and what reads it or what its owner should do instead."""
+    """One row: how a kind of file is recognised, and what reads it; None for one that ``unread`` names."""
 
     name: str
     recognises: Recogniser
-    reader: Reader | None = None
-    advice: str = ""
+    reader: Reader | None
 
 
 def read(path: str | os.PathLike[str]) -> Checkpoint:
@@ -63,7 +60,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     CheckpointError
         There is no such file, or it is damaged, hostile or not a checkpoint.
     UnsupportedModelError
-        It is a known kind of model file that is not read; the message says what to do.
+        It is a known kind of model file or folder that is not read; the message says what to do.
     MissingDependencyError
         A library that this format needs is not installed.
 
@@ -77,18 +74,22 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     >>> checkpoint.format, checkpoint["weight"].shape
     ('npz', (3, 2))
     """
+    if isinstance(path, (str, bytes, os.PathLike)) and os.path.isdir(path):
+        from .folders import refusal_of_folder
+
+        raise refusal_of_folder(os.fsdecode(path))
     with open_checkpoint(path) as opened:
-        for kind in KINDS:
-            if kind.recognises(opened):
-                break
-        else:
-            raise CheckpointError(
-                f"{opened.path}: it is no kind of file fastgru knows (it begins with "
-                f"{opened.head[:8].hex(' ')}); wanted a file of PyTorch, Keras, safetensors, npz, RTNeural or RNNoise"
-            )
-        if kind.reader is None:
-            raise UnsupportedModelError(f"{opened.path}: it is {kind.name}, which is not read; {kind.advice}")
-        return kind.reader(opened)
+        reader = reader_of(opened)
+        if reader is None:
+            from .unread import refusal
+
+            raise refusal(opened)
+        return reader(opened)
+
+
+def reader_of(opened: OpenedFile) -> Reader | None:
+    """What reads a file, or None where nothing does."""
+    return next((kind.reader for kind in KINDS if kind.recognises(opened)), None)
 
 
 def _reader(place: str) -> Reader:
@@ -105,10 +106,6 @@ def _reader(place: str) -> Reader:
 def _head(test: Callable[[bytes], bool]) -> Recogniser:
     """Recognise a file by its first bytes."""
     return lambda opened: test(opened.head)
-
-
-def _begins(*magic: bytes, at: int = 0) -> Recogniser:
-    return lambda opened: any(opened.head[at : at + len(word)] == word for word in magic)
 
 
 def _zip_with(test: Callable[[list[str]], bool]) -> Recogniser:
@@ -134,18 +131,6 @@ def _is_safetensors(opened: OpenedFile) -> bool:
     return opened.head[8:9] == b"{" and int.from_bytes(opened.head[:8], "little") <= 100_000_000
 
 
-def _is_torch_tar(opened: OpenedFile) -> bool:
-    """A tar whose first file is one of the four that PyTorch 0.1 put into it."""
-    first = opened.head[:100].rstrip(b"\0")
-    return opened.head[257:262] == b"ustar" and first in (b"sys_info", b"pickle", b"tensors", b"storages")
-
-
-def _is_onnx(opened: OpenedFile) -> bool:
-    """A protobuf whose first field is a small ir_version, followed by the producer or the graph."""
-    head = opened.head
-    return len(head) > 3 and head[0] == 0x08 and 0 < head[1] < 32 and head[2] in (0x12, 0x1A, 0x3A)
-
-
 def _has(*wanted: str) -> Callable[[list[str]], bool]:
     return lambda names: set(wanted) <= set(names)
 
@@ -154,52 +139,26 @@ def _is_npy(name: str) -> bool:
     return name.endswith(NPY_SUFFIX)
 
 
-def _refuse_zip(opened: OpenedFile) -> Checkpoint:
-    names = list(opened.archive.names)
-    listed = ", ".join(shown(name, 40) for name in names[:5]) or "nothing"
-    raise CheckpointError(
-        f"{opened.path}: it is a zip of {len(names)} files ({listed}); wanted one folder with a "
-        f"data.pkl (PyTorch) or {KERAS_CONFIG}, {KERAS_METADATA} and {KERAS_WEIGHTS} (Keras 3)"
-    )
+def _is_distributed(opened: OpenedFile) -> bool:
+    """A part of a folder of torch.distributed: by its name, for it is several zips one behind the other."""
+    return opened.is_zip and opened.path.endswith(".distcp")
 
-
-_SAVE_STATE_DICT = "load it where it was made and save the weights: torch.save(model.state_dict(), path)"
-_SAVE_KERAS = "open it with the Keras that wrote it and save it as a .keras file of Keras 3"
 
 KINDS: tuple[Kind, ...] = (
+    Kind("a part of a distributed checkpoint", _is_distributed, None),
     Kind("a TorchScript file", _zip_with(_one_root_with("data.pkl", "code/")), _reader("torchscript.read_torchscript")),
-    Kind("a TorchScript file of PyTorch 1.3 or older", _zip_with(_one_root_with("model.json", "code/")),
-         advice=_SAVE_STATE_DICT),
     Kind("PyTorch's zip format", _zip_with(_one_root_with("data.pkl")), _reader("torch_zip.read_torch_zip")),
     Kind("a torch.export file (.pt2)", _zip_with(_one_root_with("models/")), _reader("torch_export.read_torch_export")),
-    Kind("a torch.export file of an older PyTorch", _zip_with(_has("serialized_exported_program.json")),
-         advice="write it again with torch.export.save of a newer PyTorch"),
     Kind("a Keras 3 file", _zip_with(_has(KERAS_CONFIG, KERAS_METADATA, KERAS_WEIGHTS)),
          _reader("keras_zip.read_keras_zip")),
-    Kind("a Keras file with pickled weights", _zip_with(_has(KERAS_CONFIG, "model.weights.npz")), advice=_SAVE_KERAS),
     Kind("a NumPy .npz file", _zip_with(lambda names: bool(names) and all(map(_is_npy, names))),
          _reader("npz_file.read_npz")),
-    Kind("another zip", lambda opened: opened.is_zip, _refuse_zip),
     Kind("an HDF5 file", _head(lambda head: find_hdf5(head) is not None), _reader("keras_h5.read_keras_h5")),
     Kind("PyTorch's format before version 1.6", _head(begins_as_torch_legacy),
          _reader("torch_legacy.read_torch_legacy")),
-    # Before a pickle, because the length that it begins with may look like one.
     Kind("a safetensors file", _is_safetensors, _reader("safetensors_file.read_safetensors")),
-    Kind("a pickle", _begins(*(bytes([0x80, protocol]) for protocol in range(2, 6))), advice=_SAVE_STATE_DICT),
-    Kind("the tar container of PyTorch's first versions", _is_torch_tar, advice=_SAVE_STATE_DICT),
-    Kind("a tar archive", _begins(b"ustar", at=257), advice="unpack it first"),
-    Kind("a NumPy .npy file", _begins(NPY),
-         advice="one array has no name; save them all by name with np.savez(path, **arrays)"),
-    Kind("a TensorFlow Lite file", _begins(b"TFL3", at=4), advice="save the Keras model it was made from as .keras"),
-    Kind("a GGUF file", _begins(b"GGUF"), advice="it holds no GRU; name the original checkpoint"),
-    Kind("an ONNX file", _is_onnx, advice="name the PyTorch or Keras file it was exported from"),
-    Kind("an RNNoise model", _begins(RNNOISE), _reader("rnnoise.read_rnnoise")),
-    Kind("a compressed file", _begins(b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf"),
-         advice="decompress it first"),
-    Kind("a Git LFS pointer and not the file", _begins(b"version https://git-lfs"), advice="fetch it: git lfs pull"),
-    Kind("a web page and not the file", _begins(b"<!DOCTYPE", b"<!doctype", b"<html"), advice="download it again"),
+    Kind("an RNNoise model", _head(lambda head: head.startswith(RNNOISE)), _reader("rnnoise.read_rnnoise")),
     Kind("a map of Keras weights in several files", _head(begins_as_shard_map),
          _reader("keras_shards.read_keras_shards")),
     Kind("an RTNeural model", _head(begins_as_rtneural), _reader("rtneural_json.read_rtneural")),
-    Kind("JSON or similar text", _begins(b"{", b"["), advice="name the file with the weights"),
 )  # fmt: skip

@@ -76,7 +76,7 @@ def spec_from(
         f"{where}: holds weights and not the order of its layers: {listed(modules, 8)}\n{found}\n"
         f"Name the layers in the order in which they run{example}"
         "Layers without weights and activations are not in the file: add them, as fastgru.Activation('relu') or "
-        "fastgru.Named('dense', activation='relu')"
+        "fastgru.Named('dense', activation='relu'); check=(x, y) compares the result with what Keras gave"
     )
 
 

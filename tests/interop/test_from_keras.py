@@ -11,7 +11,7 @@ import pytest
 from keras_models import FLOAT32, agree, keras, numbers, outputs, randomised, sequential
 
 import fastgru
-from fastgru.errors import DTypeError, UnsupportedModelError
+from fastgru.errors import CheckpointError, DTypeError, UnsupportedModelError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
@@ -202,3 +202,15 @@ def test_the_precision_that_keras_stores(kind, writer, tmp_path):
     assert ours.precision == kind
     wide = fastgru.from_keras(model, precision="float64" if kind == "float64" else "float32")
     assert np.array_equal(ours(numbers()), wide(numbers()))
+
+
+def test_a_check_compares_with_what_keras_predicts():
+    inputs = [keras.Input((None, 3), name="a"), keras.Input((None, 3), name="b")]
+    gru = layers.Bidirectional(layers.GRU(4))
+    joined = layers.Concatenate()([gru(each) for each in inputs])
+    model = randomised(keras.Model(inputs, [layers.Dense(2, "softmax")(joined), layers.Dense(1)(joined)]))
+    x = [numbers()[..., :3], -numbers()[..., :3]]
+    y = model.predict(x, verbose=0)
+    fastgru.from_keras(model, check=(x, y))
+    with pytest.raises(CheckpointError, match="does not compute what check= expects"):
+        fastgru.from_keras(model, check=(x[::-1], y))
