@@ -15,7 +15,7 @@ from ..errors import FastGRUError, ShapeError, UnsupportedModelError
 from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, Graph, Guard, Input, Node, Structure, Tensor, leaves, rebuilt
 from .operations.create import SizeOf
 from .operations.operation import Call, Operation
-from .size import Expression, Size, Sizes, substitute
+from .size import Expression, Size, Sizes, Unequal, substitute
 
 __all__ = ["Builder", "Value", "specialised"]
 
@@ -72,6 +72,7 @@ class Builder:
         self._arrays: dict[int, Value] = {}  # of arrays that were given before, by identity
         self._guards: list[Guard] = []
         self._least: dict[Size, int] = {}  # of sizes, by the guards
+        self._equal: dict[str, Size] = {}  # what symbols stand for that have turned out to be the same as others
 
     def input(self, name: str, shape: Sequence[Size], dtype: str = FLOAT) -> Value:
         """A new input of the model."""
@@ -104,7 +105,7 @@ class Builder:
         """
         name = name or type(operation).__name__.lower()
         try:
-            made = operation.infer([value.tensor for value in inputs])
+            made = self._inferred(operation, inputs)
             for tensor in made:
                 self._check_shape(tensor.shape, "its output")
             known = self._folded(operation, inputs, made)
@@ -119,6 +120,33 @@ class Builder:
             places = tuple(value.place for value in inputs), tuple(value.place for value in values)
             self._nodes.append(Node(self._free(name), operation, *places))
         return values[0] if len(values) == 1 else tuple(values)
+
+    def _inferred(self, operation: Operation, inputs: Sequence[Value]) -> list[Tensor]:
+        """What an operation makes; symbols that must be equal for it are from now on the same."""
+        for _ in range(MAX_RANK):
+            try:
+                return operation.infer([self._settled(value.tensor) for value in inputs])
+            except Unequal as error:
+                if not self._unify(error.one, error.other):
+                    raise
+        raise ShapeError("its sizes depend on each other")
+
+    def _settled(self, tensor: Tensor) -> Tensor:
+        """What is known of a value, with the symbols that stand for others replaced."""
+        if not self._equal:
+            return tensor
+        return tensor._replace(shape=tuple(substitute(size, self._equal) for size in tensor.shape))
+
+    def _unify(self, one: Size, other: Size) -> bool:
+        """Let a symbol stand for another size from now on; whether one of the two is a symbol."""
+        for symbol, size in ((other, one), (one, other)):
+            named = isinstance(symbol, Expression) and str(symbol) in symbol.symbols()
+            if named and isinstance(size, Expression) and str(symbol) not in size.symbols():
+                for name, each in self._equal.items():
+                    self._equal[name] = substitute(each, {str(symbol): size})
+                self._equal[str(symbol)] = size
+                return True
+        return False
 
     def _folded(self, operation: Operation, inputs: Sequence[Value], made: Sequence[Tensor]) -> list[np.ndarray] | None:
         """The outputs where they depend on constants alone: numbers in float64, rounded once when the model is made."""
@@ -171,9 +199,10 @@ class Builder:
                 nodes.append(node)
                 wanted |= set(node.inputs)
         constants = {place: array for place, array in self._constants.items() if place in wanted}
-        return Graph(
+        graph = Graph(
             tuple(self._inputs), constants, tuple(reversed(nodes)), outputs, tuple(self._tensors), tuple(self._guards)
         )
+        return specialised(graph, self._equal) if self._equal else graph
 
     def error(self, name: str, message: str) -> UnsupportedModelError:
         return UnsupportedModelError(f"{self._place(name)}{message}")

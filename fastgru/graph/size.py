@@ -14,7 +14,7 @@ from typing import Union
 from ..errors import ShapeError
 
 __all__ = [
-    "Applied", "Expression", "Size", "Sizes", "evaluate", "extreme", "product", "quotient", "size_text", "substitute",
+    "Applied", "Expression", "Size", "Sizes", "Unequal", "evaluate", "extreme", "product", "quotient", "size_text", "substitute",
     "symbol",
 ]  # fmt: skip
 
@@ -188,6 +188,14 @@ def _size(terms: dict[Atoms, int]) -> Size:
     if not kept or set(kept) == {()}:
         return kept.get((), 0)
     return Expression(tuple(sorted(kept.items(), key=lambda term: str(term[0]))))
+
+
+class Unequal(ShapeError):
+    """Two sizes must be the same, and may be: neither is a number."""
+
+    def __init__(self, message: str, one: Size = 0, other: Size = 0) -> None:
+        super().__init__(message)
+        self.one, self.other = one, other
 
 
 def product(sizes: Iterable[Size]) -> Size:

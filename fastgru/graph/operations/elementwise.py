@@ -11,7 +11,7 @@ from ... import activations
 from ...errors import ShapeError, UnsupportedModelError
 from ..graph import BOOLEAN, FLOAT, INTEGER, Tensor
 from ..layout import Layout, broadcast
-from ..size import Size, Sizes, size_text
+from ..size import Size, Sizes, Unequal, size_text
 from .operation import Array, Call, Compute, Operation, Setup, one_input
 
 __all__ = ["Activation", "Binary", "Cast", "Clamp", "Unary", "Where", "broadcast_shapes"]
@@ -202,7 +202,7 @@ def broadcast_shapes(shapes: Sequence[Sizes]) -> Sizes:
                 made = size
             elif size != 1:
                 if isinstance(made, int) == isinstance(size, int):
-                    raise ShapeError(f"got shapes {' and '.join(map(size_text, shapes))}, which do not fit")
+                    raise Unequal(f"got shapes {' and '.join(map(size_text, shapes))}, which do not fit", made, size)
                 made = made if isinstance(made, int) else size  # checked by every call
         sizes.append(made)
     return tuple(sizes)

@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import ShapeError
 from ..graph import Tensor
 from ..layout import BATCH, Axis, Layout, Mixed, Steps, broadcast, has_steps, is_plain, is_steps, is_steps_size, regrouped
-from ..size import Expression, Size, Sizes, product, quotient, size_text
+from ..size import Expression, Size, Sizes, Unequal, product, quotient, size_text
 from .operation import Array, Call, Operation, axis_of, one_input
 
 __all__ = ["Concatenate", "Expand", "Permute", "Repeat", "View"]
@@ -181,9 +181,11 @@ class Concatenate(Operation):
                     sizes[axis] = sizes[axis] + size
                 elif sizes[axis] != size:
                     if isinstance(sizes[axis], int) == isinstance(size, int):
-                        raise ShapeError(
+                        raise Unequal(
                             f"got shapes {size_text(first.shape)} and {size_text(other.shape)}, which may differ only "
-                            f"along axis {self.axis}"
+                            f"along axis {self.axis}",
+                            sizes[axis],
+                            size,
                         )
                     sizes[axis] = size if isinstance(size, int) else sizes[axis]  # checked by every call
         kind = next(kind for kind in ("float", "integer", "boolean") if kind in kinds)
