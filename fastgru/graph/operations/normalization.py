@@ -97,16 +97,24 @@ class Normalize(Operation):
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         wide = arrays[0].astype(np.float64)
-        taken = Call(np.dtype(np.float64), call.sizes, call.rows)
-        mean = Reduce("mean", self.axes, True)
         with np.errstate(all="ignore"):
             if not self.rms:
-                wide = wide - mean.compute([wide], taken)[0]
-                wide = self._within(wide, call)
-            wide = wide / np.sqrt(mean.compute([wide * wide], taken)[0] + self.epsilon)
+                wide = self._within(wide - self._mean(wide, call), call)
+            wide = wide / np.sqrt(self._mean(wide * wide, call) + self.epsilon)
             wide = wide if self.gamma is None else wide * self.gamma
             wide = wide if self.beta is None else wide + self.beta
             return [wide.astype(call.dtype)]
+
+    def _mean(self, wide: Array, call: Call) -> Array:
+        """Over the axes: of the last one alone as NumPy adds up, of others place by place, whatever a row's length."""
+        if tuple(axis_of(axis, wide.ndim) for axis in self.axes) == (wide.ndim - 1,) and call.rows is None:
+            return np.asarray(wide.mean(axis=-1, keepdims=True))
+        if call.rows is not None and not has_steps(call.rows[0].layout[-1]) and len(self.axes) == 1:
+            last = axis_of(self.axes[0], wide.ndim) == wide.ndim - 1
+            if last:
+                return np.asarray(wide.mean(axis=-1, keepdims=True))
+        taken = Call(np.dtype(np.float64), call.sizes, call.rows)
+        return Reduce("mean", self.axes, True).compute([wide], taken)[0]
 
     def _within(self, wide: Array, call: Call) -> Array:
         """With zeros beyond each row's end, which must not count in the variance."""

@@ -9,8 +9,8 @@ import numpy as np
 
 from ...errors import ShapeError
 from ...spec.gru import GRUSpec, check_gru
-from ..graph import FLOAT, Tensor
-from ..layout import BATCH, Layout, Mixed, has_steps, is_plain, is_steps
+from ..graph import BOOLEAN, FLOAT, Tensor
+from ..layout import BATCH, Layout, Mixed, broadcast, has_steps, is_plain, is_steps
 from ..size import Sizes, size_text
 from .operation import Array, Call, Compute, Operation, Setup, check_rank
 
@@ -18,29 +18,38 @@ __all__ = ["GRU", "GRUCell"]
 
 
 class GRU(Operation):
-    """A stack of GRU layers over (batch, steps, features), from zeros or from a second input of states.
+    """A stack of GRU layers over (batch, steps, features), from zeros or from a last input of states.
 
     Gives the last layer's output of every step, (batch, steps, directions * hidden), and the final states of every
     layer and direction, (layers * directions, batch, hidden), in the order of PyTorch; so are initial states.
+
+    ``masked`` stacks take booleans (batch, steps) as their second input: a step that is not real keeps the state, and
+    shows the output before it, or zeros with ``zero_masked``.
     """
 
     gru: GRUSpec
+    masked: bool = False
+    zero_masked: bool = False
 
     @property
     def state_count(self) -> int:
         return self.gru.num_layers * self.gru.directions
 
     def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        if len(inputs) not in (1, 2) or any(each.dtype != FLOAT for each in inputs):
+        least = 2 if self.masked else 1
+        floats = [inputs[0], *inputs[least:]]
+        if len(inputs) not in (least, least + 1) or any(each.dtype != FLOAT for each in floats):
             raise ShapeError(f"takes a sequence and perhaps initial states, got {', '.join(map(str, inputs))}")
         check_gru(self.gru, "its weights")
         check_rank(inputs[0], 3)
         batch, steps, features = inputs[0].shape
         if features != self.gru.input_size:
             raise ShapeError(f"got {features} features, wanted {self.gru.input_size}")
+        if self.masked and (inputs[1].dtype != BOOLEAN or not _fits(inputs[1].shape, (batch, steps))):
+            raise ShapeError(f"got a mask of {inputs[1]}, wanted booleans {size_text((batch, steps))}")
         states = (self.state_count, batch, self.gru.hidden_size)
-        if len(inputs) == 2 and not _fits(inputs[1].shape, states):
-            raise ShapeError(f"got initial states {size_text(inputs[1].shape)}, wanted {size_text(states)}")
+        if len(inputs) > least and not _fits(inputs[-1].shape, states):
+            raise ShapeError(f"got initial states {size_text(inputs[-1].shape)}, wanted {size_text(states)}")
         return [Tensor((batch, steps, self.gru.output_size)), Tensor(states)]
 
     def prepare(self, setup: Setup) -> Compute:
@@ -50,12 +59,33 @@ class GRU(Operation):
 
         def compute(arrays: Sequence[Array], call: Call) -> list[Array]:
             x = np.ascontiguousarray(arrays[0], call.dtype)
-            h0 = None if len(arrays) < 2 else np.ascontiguousarray(arrays[1], call.dtype)
-            y, h = stack._run(x, h0, self._lengths(x, call), sequences=True)
+            states = arrays[2:] if self.masked else arrays[1:]
+            h0 = np.ascontiguousarray(states[0], call.dtype) if states else None
+            lengths = self._lengths(x, call)
+            if self.masked:
+                real = np.broadcast_to(arrays[1], x.shape[:2])
+                if lengths is not None:
+                    real = real & (np.arange(x.shape[1]) < lengths[:, None])
+                return self._masked(stack, x, real, h0)
+            y, h = stack._run(x, h0, lengths, sequences=True)
             assert y is not None
             return [y, h]
 
         return compute
+
+    def _masked(self, stack: Any, x: Array, real: Array, h0: Array | None) -> list[Array]:
+        """The real steps of each row moved together, run as a shorter row, and their outputs moved back."""
+        order = np.argsort(~real, axis=1, kind="stable")
+        counts = real.sum(axis=1)
+        together = np.take_along_axis(x, order[..., None], axis=1)
+        y, h = stack._run(together, h0, np.maximum(counts, 1), sequences=True)
+        empty = counts == 0
+        if empty.any():
+            h[:, empty] = 0 if h0 is None else h0[:, empty]
+        places = np.cumsum(real, axis=1) - 1
+        spread = np.take_along_axis(y, np.maximum(places, 0)[..., None], axis=1)
+        shown = real if self.zero_masked else places >= 0
+        return [np.where(shown[..., None], spread, np.zeros((), y.dtype)), h]
 
     def _lengths(self, x: Array, call: Call) -> Array | None:
         """How many steps each row has."""
@@ -75,22 +105,26 @@ class GRU(Operation):
             raise Mixed("runs from one row of the batch to the next")
         if not is_plain(features) or (has_steps(steps) and not is_steps(steps)):
             raise Mixed("takes steps together with other places")
-        if len(inputs) == 2 and not (is_plain(inputs[1][0]) and is_plain(inputs[1][2])):
+        if self.masked:
+            broadcast([(rows, steps), inputs[1]])
+        states = inputs[2:] if self.masked else inputs[1:]
+        if states and not (is_plain(states[0][0]) and is_plain(states[0][2])):
             raise Mixed("takes states whose batch is not their second axis")
-        if len(inputs) == 2 and inputs[1][1] not in (rows, ()):
+        if states and states[0][1] not in (rows, ()):
             raise Mixed("takes states of other rows than its sequence has")
         hidden, count, width = self.gru.hidden_size, self.state_count, self.gru.output_size
-        states = (_plain(count), rows, _plain(hidden))
-        return [(rows, steps, _plain(width)), states]
+        return [(rows, steps, _plain(width)), (_plain(count), rows, _plain(hidden))]
 
     def looks(self, inputs: Sequence[Layout]) -> str | None:
-        reverse = self.gru.directions == 2 and has_steps(inputs[0][1])
-        return "has a reverse direction, which begins at the last step" if reverse else None
+        if self.gru.directions == 2 and has_steps(inputs[0][1]):
+            return "has a reverse direction, which begins at the last step"
+        return "is told by a mask which steps are real" if self.masked else None
 
     def described(self) -> str:
         gru = self.gru
         options = "" if gru.num_layers == 1 else f", num_layers={gru.num_layers}"
         options += ", bidirectional=True" if gru.directions == 2 else ""
+        options += ", masked=True" if self.masked else ""
         return f"GRU({gru.input_size}, {gru.hidden_size}{options})"
 
 

@@ -41,7 +41,8 @@ def _check_rows(layout: Layout, places: Sequence[int], what: str) -> None:
 class Reduce(Operation):
     """One number for all places of some axes: the sum, mean, product, maximum, minimum, variance, any or all of them.
 
-    "var" and "std" divide by the number of places less ``correction``.
+    "var" and "std" divide by the number of places less ``correction``. A second input of booleans, with the shape of
+    the first or its first axes, says which places are taken; of "sum", "mean" and "max".
     """
 
     name: str
@@ -50,7 +51,9 @@ class Reduce(Operation):
     correction: float = 0
 
     def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        given = one_input(inputs)
+        given = one_input(inputs[:1])
+        if len(inputs) > 2 or (len(inputs) == 2 and not self._takes_mask(given, inputs[1])):
+            raise ShapeError(f"takes one value, or a value and a mask of its first axes, got {inputs[1]}")
         if self.name not in (*_FILLS, "var", "std"):
             raise UnsupportedModelError(f"{self.name!r} is not known; known are {', '.join((*_FILLS, 'var', 'std'))}")
         places = _places(self.axes, len(given.shape))
@@ -64,9 +67,14 @@ class Reduce(Operation):
             kind = INTEGER
         return [Tensor(shape, BOOLEAN if self.name in ("any", "all") else kind)]
 
+    def _takes_mask(self, given: Tensor, mask: Tensor) -> bool:
+        return self.name in ("sum", "mean", "max") and mask.dtype == BOOLEAN and len(mask.shape) <= len(given.shape)
+
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         x = arrays[0]
         axes = _places(self.axes, x.ndim)
+        if len(arrays) == 2:
+            return self._masked(x, arrays[1], axes, call)
         if self.name in ("any", "all"):
             return [np.asarray(getattr(np, self.name)(x != 0, axis=axes, keepdims=self.keepdims))]
         if self.name in ("max", "min"):
@@ -75,6 +83,20 @@ class Reduce(Operation):
             return [np.asarray(getattr(np, self.name)(x, axis=axes, keepdims=self.keepdims), np.int64)]
         with np.errstate(all="ignore"):
             made = self._of_floats(x.astype(np.float64), axes, call)
+        made = made if self.keepdims else made.reshape([size for at, size in enumerate(x.shape) if at not in axes])
+        return [made.astype(call.dtype)]
+
+    def _masked(self, x: Array, mask: Array, axes: tuple[int, ...], call: Call) -> list[Array]:
+        """Of the places where the mask holds, within each row's length."""
+        real = mask.reshape(*mask.shape, *(1,) * (x.ndim - mask.ndim))
+        within = None if call.rows is None else call.rows[0].real(x.shape)
+        real = real if within is None else real & within
+        if self.name == "max":
+            made = np.where(real, x, -np.inf).max(axis=axes, keepdims=self.keepdims)
+            return [made.astype(call.dtype)]
+        with np.errstate(all="ignore"):  # a row of masked steps only has no mean: NaN, as in Keras
+            total = _total(np.where(real, x, 0).astype(np.float64), axes)
+            made = total if self.name == "sum" else total / real.sum(axis=axes, keepdims=True)
         made = made if self.keepdims else made.reshape([size for at, size in enumerate(x.shape) if at not in axes])
         return [made.astype(call.dtype)]
 
@@ -111,7 +133,7 @@ class Reduce(Operation):
         return [tuple(axis for place, axis in enumerate(inputs[0]) if place not in places)]
 
     def fills(self, inputs: Sequence[Layout]) -> Sequence[float | None]:
-        return [_FILLS.get(self.name, 0.0)]
+        return [_FILLS.get(self.name, 0.0), None][: len(inputs)]
 
     def looks(self, inputs: Sequence[Layout]) -> str | None:
         along = any(has_steps(inputs[0][place]) for place in _places(self.axes, len(inputs[0])))
