@@ -15,7 +15,7 @@ from ..errors import FastGRUError, ShapeError, UnsupportedModelError
 from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, Graph, Guard, Input, Node, Structure, Tensor, leaves, rebuilt
 from .operations.create import SizeOf
 from .operations.operation import Call, Operation
-from .size import Expression, Size, Sizes, Unequal, substitute
+from .size import Expression, Size, Sizes, Unequal, solved, substitute
 
 __all__ = ["Builder", "Value", "specialised"]
 
@@ -138,15 +138,15 @@ class Builder:
         return tensor._replace(shape=tuple(substitute(size, self._equal) for size in tensor.shape))
 
     def _unify(self, one: Size, other: Size) -> bool:
-        """Let a symbol stand for another size from now on; whether one of the two is a symbol."""
-        for symbol, size in ((other, one), (one, other)):
-            named = isinstance(symbol, Expression) and str(symbol) in symbol.symbols()
-            if named and isinstance(size, Expression) and str(symbol) not in size.symbols():
-                for name, each in self._equal.items():
-                    self._equal[name] = substitute(each, {str(symbol): size})
-                self._equal[str(symbol)] = size
-                return True
-        return False
+        """Let a symbol stand for another size from now on; whether there is one that makes the two the same."""
+        found = solved(one, other)
+        if found is None:
+            return False
+        name, size = found
+        for each, known in self._equal.items():
+            self._equal[each] = substitute(known, {name: size})
+        self._equal[name] = size
+        return True
 
     def _folded(self, operation: Operation, inputs: Sequence[Value], made: Sequence[Tensor]) -> list[np.ndarray] | None:
         """The outputs where they depend on constants alone: numbers in float64, rounded once when the model is made."""

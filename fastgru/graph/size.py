@@ -14,7 +14,7 @@ from typing import Union
 from ..errors import ShapeError
 
 __all__ = [
-    "Applied", "Expression", "Size", "Sizes", "Unequal", "evaluate", "extreme", "product", "quotient", "size_text", "substitute",
+    "Applied", "Expression", "Size", "Sizes", "Unequal", "evaluate", "extreme", "product", "quotient", "size_text", "solved", "substitute",
     "symbol",
 ]  # fmt: skip
 
@@ -191,11 +191,32 @@ def _size(terms: dict[Atoms, int]) -> Size:
 
 
 class Unequal(ShapeError):
-    """Two sizes must be the same, and may be: neither is a number."""
+    """Two sizes must be the same and are not known to be; they may be where one is no number."""
 
     def __init__(self, message: str, one: Size = 0, other: Size = 0) -> None:
         super().__init__(message)
         self.one, self.other = one, other
+
+
+def solved(one: Size, other: Size) -> tuple[str, Size] | None:
+    """The symbol, and the size that it must have, for two sizes to be the same; None where there is no such symbol.
+
+    Examples
+    --------
+    >>> solved(3 * symbol("features") + 2, 14), solved(symbol("steps"), symbol("batch"))
+    (('features', 4), ('batch', steps))
+    """
+    for size, wanted in ((other, one), (one, other)):
+        if isinstance(size, Expression) and isinstance(wanted, Expression):
+            if str(size) in size.symbols() and str(size) not in wanted.symbols():
+                return str(size), wanted
+        elif isinstance(size, Expression) and len(size.symbols()) == 1:
+            (name,) = size.symbols()
+            factor, rest = dict(size.terms).get((name,), 0), dict(size.terms).get((), 0)
+            number = (wanted - rest) // factor if factor else 0  # type: ignore[operator]
+            if isinstance(number, int) and number > 0 and substitute(size, {name: number}) == wanted:
+                return name, number
+    return None
 
 
 def product(sizes: Iterable[Size]) -> Size:

@@ -12,7 +12,7 @@ from ..graph import FLOAT, Tensor
 from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_steps
 from ..size import Size, Sizes
 from ..windows import Padding, Window, view_of
-from .operation import Array, Call, Compute, Operation, Setup, check_rank, one_input
+from .operation import Array, Call, Compute, Operation, Setup, check_rank, check_size, one_input
 
 __all__ = ["Convolution", "TransposedConvolution"]
 
@@ -51,8 +51,9 @@ class _Convolving(Operation):
             raise ShapeError(f"has a kernel of {axes} axes, wanted 1 or 2, and as many strides, paddings and dilations")
         check_array(self.weight, (None,) * (2 + axes), "weight")
         check_rank(given, 2 + axes)
-        if given.dtype != FLOAT or given.shape[-1] != features:
-            raise ShapeError(f"got {given.shape[-1]} channels, wanted {features}")
+        if given.dtype != FLOAT:
+            raise ShapeError(f"takes numbers, got {given}")
+        check_size(given.shape[-1], features, "channels")
         if self.bias is not None:
             check_array(self.bias, (outputs,), "bias")
         return given

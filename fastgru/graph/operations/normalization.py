@@ -11,7 +11,7 @@ from ...spec.signal import check_array
 from ..graph import Tensor
 from ..layout import Layout, Mixed, has_steps, is_plain
 from ..size import Sizes
-from .operation import Array, Call, Compute, Operation, Setup, axis_of, one_input
+from .operation import Array, Call, Compute, Operation, Setup, axis_of, check_size, one_input
 from .reduce import Reduce
 
 __all__ = ["BatchNorm", "Normalize"]
@@ -39,8 +39,7 @@ class BatchNorm(Operation):
         for name in ("variance", "gamma", "beta"):
             if name == "variance" or getattr(self, name) is not None:
                 check_array(getattr(self, name), self.mean.shape, name)
-        if given.shape[place] != len(self.mean):
-            raise ShapeError(f"got {given.shape[place]} features, wanted {len(self.mean)}")
+        check_size(given.shape[place], len(self.mean), "features")
         _check_epsilon(self.epsilon)
         return [Tensor(given.shape)]
 
@@ -90,9 +89,11 @@ class Normalize(Operation):
             weight = getattr(self, name)
             if weight is not None:
                 check_array(weight, (None,) * weight.ndim, name)
-                pairs = zip(weight.shape[::-1], given.shape[::-1], strict=False)
-                if weight.ndim > len(given.shape) or any(size not in (1, own) for size, own in pairs):
+                if weight.ndim > len(given.shape):
                     raise ShapeError(f"{name} of {weight.shape} does not fit {given}")
+                for size, own in zip(weight.shape[::-1], given.shape[::-1], strict=False):
+                    if size != 1:
+                        check_size(own, size, f"places for {name}")
         return [Tensor(given.shape)]
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:

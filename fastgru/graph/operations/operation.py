@@ -17,9 +17,9 @@ from ...errors import ShapeError
 from ...spec.record import Record
 from ..graph import Tensor
 from ..layout import Layout, Mixed, Rows
-from ..size import Size, Sizes, evaluate, size_text
+from ..size import Size, Sizes, Unequal, evaluate, size_text
 
-__all__ = ["Array", "Call", "Compute", "Operation", "Setup", "axis_of", "check_rank", "one_input"]
+__all__ = ["Array", "Call", "Compute", "Operation", "Setup", "axis_of", "check_rank", "check_size", "one_input"]
 
 Array = NDArray[Any]
 
@@ -118,6 +118,12 @@ def check_rank(tensor: Tensor, *ranks: int) -> None:
     """Raise unless a value has one of these numbers of axes."""
     if len(tensor.shape) not in ranks:
         raise ShapeError(f"takes {' or '.join(map(str, ranks))} axes, got {size_text(tensor.shape)}")
+
+
+def check_size(got: Size, wanted: Size, what: str) -> None:
+    """Raise unless two sizes are the same; one that is open may turn out to be."""
+    if got != wanted:
+        raise Unequal(f"got {got} {what}, wanted {wanted}", got, wanted)
 
 
 def axis_of(axis: object, rank: int) -> int:

@@ -13,7 +13,7 @@ from ..graph import FLOAT, INTEGER, Tensor
 from ..layout import BATCH, Layout, Mixed, broadcast, has_steps, is_plain
 from ..size import Size, Sizes, size_text
 from .elementwise import broadcast_shapes
-from .operation import Array, Call, Compute, Operation, Setup, one_input
+from .operation import Array, Call, Compute, Operation, Setup, check_size, one_input
 
 __all__ = ["Einsum", "Embedding", "Linear", "MatMul"]
 
@@ -30,8 +30,7 @@ class Linear(Operation):
             raise ShapeError(f"takes numbers with at least one axis, got {given}")
         check_array(self.weight, (None, None), "weight")
         outputs, features = self.weight.shape
-        if given.shape[-1] != features:
-            raise ShapeError(f"got {given.shape[-1]} features, wanted {features}")
+        check_size(given.shape[-1], features, "features")
         if self.bias is not None:
             check_array(self.bias, (outputs,), "bias")
         return [Tensor((*given.shape[:-1], outputs))]

@@ -12,7 +12,7 @@ from ...spec.gru import GRUSpec, check_gru
 from ..graph import BOOLEAN, FLOAT, Tensor
 from ..layout import BATCH, Layout, Mixed, broadcast, has_steps, is_plain, is_steps
 from ..size import Sizes, size_text
-from .operation import Array, Call, Compute, Operation, Setup, check_rank
+from .operation import Array, Call, Compute, Operation, Setup, check_rank, check_size
 
 __all__ = ["GRU", "GRUCell"]
 
@@ -43,8 +43,7 @@ class GRU(Operation):
         check_gru(self.gru, "its weights")
         check_rank(inputs[0], 3)
         batch, steps, features = inputs[0].shape
-        if features != self.gru.input_size:
-            raise ShapeError(f"got {features} features, wanted {self.gru.input_size}")
+        check_size(features, self.gru.input_size, "features")
         if self.masked and (inputs[1].dtype != BOOLEAN or not _fits(inputs[1].shape, (batch, steps))):
             raise ShapeError(f"got a mask of {inputs[1]}, wanted booleans {size_text((batch, steps))}")
         states = (self.state_count, batch, self.gru.hidden_size)
@@ -138,8 +137,7 @@ class GRUCell(Operation):
             raise ShapeError(f"takes a step and perhaps states of two axes, got {', '.join(map(str, inputs))}")
         check_gru(self.gru, "its weights")
         rows, features = inputs[0].shape
-        if features != self.gru.input_size:
-            raise ShapeError(f"got {features} features, wanted {self.gru.input_size}")
+        check_size(features, self.gru.input_size, "features")
         states = (rows, self.gru.hidden_size)
         if len(inputs) == 2 and not _fits(inputs[1].shape, states):
             raise ShapeError(f"got states {size_text(inputs[1].shape)}, wanted {size_text(states)}")
@@ -170,10 +168,14 @@ class GRUCell(Operation):
 
 
 def _fits(got: Sizes, wanted: Sizes) -> bool:
-    """Whether a shape may be the one wanted; what is fixed on one side alone is checked by every call."""
-    return len(got) == len(wanted) and all(
-        one == other or isinstance(one, int) != isinstance(other, int) for one, other in zip(got, wanted, strict=True)
-    )
+    """Whether a shape is the one wanted."""
+    if len(got) != len(wanted):
+        return False
+    for one, other in zip(got, wanted, strict=True):
+        if one != other and isinstance(one, int) and isinstance(other, int):
+            return False
+        check_size(one, other, "places")
+    return True
 
 
 def _plain(size: int) -> Any:
