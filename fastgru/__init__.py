@@ -6,9 +6,9 @@ and SciPy and optional libraries, is imported when it is first asked for.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
-from .as_command import end_at_once_on_interrupts, is_command
 from .errors import (
     CheckpointError,
     DTypeError,
@@ -20,15 +20,20 @@ from .errors import (
 )
 from .lazy import attach
 
-if is_command():  # which imports this before its own module
-    end_at_once_on_interrupts()
+_as_module = False
+if (getattr(sys, "argv", None) or [""])[0] == "-m":  # Python looks for the module that it will run: perhaps this one
+    from fastgru_command import end_at_once_on_interrupts, end_with, is_module_run
+
+    _as_module = is_module_run()
+    if _as_module:
+        end_at_once_on_interrupts()
 
 try:
     from .gru import GRU
     from .load import from_keras, from_torch, load
 except ImportError as error:  # a FASTGRU_ISA that cannot be had, or a library that is missing
-    if is_command():  # and shows errors as one line
-        raise SystemExit(f"fastgru: error: {error}") from None
+    if _as_module:
+        end_with(error)
     raise
 
 if TYPE_CHECKING:

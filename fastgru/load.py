@@ -7,6 +7,7 @@ are first called, because a program that was only started should not pay for the
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -35,6 +36,7 @@ def load(  # type: ignore[overload-overlap]  # a str is a sequence of str too
     n_threads: int | None = ...,
     backend: Backend | None = ...,
     strict: bool = ...,
+    part: str | None = ...,
     check: Check | None = ...,
 ) -> GRU: ...
 @overload
@@ -46,6 +48,7 @@ def load(
     n_threads: int | None = ...,
     backend: Backend | None = ...,
     strict: bool = ...,
+    part: str | None = ...,
     check: Check | None = ...,
 ) -> Model: ...
 @overload
@@ -57,6 +60,7 @@ def load(
     n_threads: int | None = ...,
     backend: Backend | None = ...,
     strict: bool = ...,
+    part: str | None = ...,
     check: Check | None = ...,
 ) -> GRU | Model: ...
 def load(
@@ -67,6 +71,7 @@ def load(
     n_threads: int | None = None,
     backend: Backend | None = None,
     strict: bool = True,
+    part: str | None = None,
     check: Check | None = None,
 ) -> GRU | Model:
     """Open a trained model, without the framework that wrote it.
@@ -86,8 +91,10 @@ def load(
         next layer. What weights alone do not say (padding, stride, epsilon, activations) has the defaults of the
         framework; other values are given by ``fastgru.Named("conv", padding=1)`` in place of ``"conv"``. Every layer
         takes and gives (batch, time, features), so a BatchNorm1d normalises the last axis and a Conv1d runs over the
-        steps, without transposes between. Without ``layers`` such a file must hold exactly one GRU stack. A name by
-        itself, ``layers="encoder"``, is that GRU with its states; other layers are left out with ``strict=False``.
+        steps, without transposes between. ``...`` stands, in the line that an error suggests, where the file does not
+        say what runs; it is an error too, until it is replaced or taken out. Without ``layers`` such a file must hold
+        exactly one GRU stack, and a whole module must be PyTorch's own GRU or Sequential. A name by itself,
+        ``layers="encoder"``, is that GRU with its states; other layers are left out with ``strict=False``.
     precision : {"float32", "float64", "float16", "bfloat16", "int8", "stored"}, optional
         What the model computes in; weights are converted. float16, bfloat16 and int8 keep the weights of GRUs in fewer
         bits, and are faster where these outgrow a cache; states and sums are float32 all the same, but int8 rounds what
@@ -101,6 +108,9 @@ def load(
     strict : bool, optional
         Whether a tensor that no layer uses is an error. False makes it a ``UserWarning``, and takes a file's only GRU
         stack without ``layers``.
+    part : str, optional
+        The one state dict or module that is meant, of a file that holds several, by its key or the dotted names on the
+        way to it: ``part="ema_state_dict"``, ``part="generator"``. Names in ``layers`` are those within it.
     check : pair of inputs and outputs, optional
         What the framework computed, in eval mode, in the forms that calling the model takes and gives: one output, all
         in order, or a dict of some by name; of a GRU y, or y and h. The model is run on these inputs in float32, or
@@ -118,13 +128,11 @@ def load(
     Raises
     ------
     CheckpointError
-        The file is damaged or not a checkpoint, a tensor is missing, unused or misshapen, or ``layers`` is needed; the
-        message then shows the line to start from. Or the model does not compute what ``check`` expects.
+        The file is damaged or not a checkpoint, a tensor is missing, unused or misshapen, or ``layers`` or ``part`` is
+        needed; the message then shows what to start from. Or the model does not compute what ``check`` expects.
     UnsupportedModelError
         A layer or an option is not supported; the message names it and where it is. So is a weight that has no float16
         or no int8.
-    MissingDependencyError
-        A Keras file and no h5py.
 
     Notes
     -----
@@ -157,8 +165,9 @@ def load(
     from .importers import spec_of
 
     check_precision(precision, CHOICES)
-    checkpoint = read(path)
+    checkpoint = read(path, part)
     spec = spec_of(checkpoint, layers, strict)
+    _warn_of_state(checkpoint.path, spec)
     return _build(checkpoint, spec, precision, n_threads, backend, check, layers is not None)
 
 
@@ -170,6 +179,8 @@ def from_torch(  # type: ignore[overload-overlap]
     precision: FilePrecision = ...,
     n_threads: int | None = ...,
     backend: Backend | None = ...,
+    strict: bool = ...,
+    part: str | None = ...,
     check: Check | None = ...,
 ) -> GRU: ...
 @overload
@@ -180,6 +191,8 @@ def from_torch(
     precision: FilePrecision = ...,
     n_threads: int | None = ...,
     backend: Backend | None = ...,
+    strict: bool = ...,
+    part: str | None = ...,
     check: Check | None = ...,
 ) -> Model: ...
 @overload
@@ -190,6 +203,8 @@ def from_torch(
     precision: FilePrecision = ...,
     n_threads: int | None = ...,
     backend: Backend | None = ...,
+    strict: bool = ...,
+    part: str | None = ...,
     check: Check | None = ...,
 ) -> GRU | Model: ...
 def from_torch(
@@ -199,6 +214,8 @@ def from_torch(
     precision: FilePrecision = "float32",
     n_threads: int | None = None,
     backend: Backend | None = None,
+    strict: bool = True,
+    part: str | None = None,
     check: Check | None = None,
 ) -> GRU | Model:
     """Take over the weights of a live PyTorch module; torch itself is not imported.
@@ -206,17 +223,17 @@ def from_torch(
     Parameters
     ----------
     module_or_state_dict : object
-        An ``nn.GRU``, an ``nn.GRUCell`` or an ``nn.Sequential``; any other module (it must have ``state_dict()``), of
-        which only the weights and the options of the modules in it count, because its forward is code; or a dict of
-        PyTorch's names to tensors or arrays. A scripted or traced module is what its file would be: its code is
-        followed. The weights are copied. ``batch_first`` makes no difference: fastgru is
-        batch first. Where an ``nn.Sequential`` ends with a GRU, the model gives its outputs and then one final state
-        for each layer and direction.
+        An ``nn.GRU``, an ``nn.GRUCell`` or an ``nn.Sequential``, each exactly and no class made of it; any other module
+        (it must have ``state_dict()``) with ``layers``, because its forward is code, of which only the weights and the
+        options of the modules in it count; or a dict of PyTorch's names to tensors or arrays. A scripted or traced
+        module is what its file would be: its code is followed. The weights are copied. ``batch_first`` makes no
+        difference: fastgru is batch first. Where an ``nn.Sequential`` ends with a GRU, the model gives its outputs and
+        then one final state for each layer and direction.
     layers : sequence of str, Named or layer, or str or Named, optional
-        The chain of layers where the module is more than one GRU stack and no ``nn.Sequential``, or the name of a GRU,
-        as in ``load``.
-    precision, n_threads, backend
+        The chain of layers, or the name of a GRU, as in ``load``.
+    precision, n_threads, backend, strict, part
         As in ``load``; ``"stored"`` is what the tensors of the module have, packed ones of a quantised module too.
+        ``part`` is the name of a module within the module, or the key of a state dict in a dict of several.
     check : pair of inputs and outputs, optional
         As in ``load``: ``check=(x, module(x))`` where the module was put into eval mode.
 
@@ -245,8 +262,8 @@ def from_torch(
     from .importers.live import checkpoint_of
 
     check_precision(precision, CHOICES)
-    checkpoint = checkpoint_of(module_or_state_dict)
-    spec = spec_of(checkpoint, layers)
+    checkpoint = checkpoint_of(module_or_state_dict, part)
+    spec = spec_of(checkpoint, layers, strict)
     return _build(checkpoint, spec, precision, n_threads, backend, check, layers is not None)
 
 
@@ -297,7 +314,25 @@ def from_keras(
     check_precision(precision, CHOICES)
     checkpoint = checkpoint_of(model)
     spec = spec_of(checkpoint)
+    _warn_of_state(checkpoint.path, spec)
     return _build(checkpoint, only_gru(model, spec) or spec, precision, n_threads, backend, check)
+
+
+def _warn_of_state(where: str, spec: GRUSpec | ModelSpec) -> None:
+    """Say, at the caller of ``load``, that calls begin anew where Keras's go on."""
+    if isinstance(spec, GRUSpec):
+        return
+    from .spec import stateful_layers
+
+    names = stateful_layers(spec)
+    if names:
+        are = "is" if len(names) == 1 else f"and {len(names) - 1} more are"
+        warnings.warn(
+            f"{where}: layer {names[0]!r} {are} stateful: in Keras a call goes on from the states of the call "
+            "before; here every call begins with zeros, and model.stream() goes on from step to step",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _build(

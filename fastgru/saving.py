@@ -18,6 +18,7 @@ from .checkpoint.text import parse_json
 from .errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
 from .gru import Precision, check_precision
 from .narrowing import Written, narrowed
+from .origin import raised_in
 from .outputs import replacing
 from .spec import GRUSpec, ModelSpec
 from .topology import from_data, to_data
@@ -51,8 +52,12 @@ def save(spec: GRUSpec | ModelSpec, path: str | os.PathLike[str], precision: Pre
         with replacing(name) as file:
             _write(file, header, tensors)
     except OSError as error:
+        if not raised_in(error, "fastgru", "pathlib"):
+            raise
         raise FastGRUError(f"{name}: cannot be written: {error.strerror or error}") from error
     except ValueError as error:  # a path with a null character
+        if not raised_in(error, "fastgru", "pathlib", "posixpath", "ntpath", "genericpath"):
+            raise
         raise FastGRUError(f"{name!a}: cannot be written: {error}") from error
 
 
