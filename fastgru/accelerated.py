@@ -1,4 +1,4 @@
-"""PyTorch's own GRU modules computed here, inside a module that stays PyTorch's: ``accelerate`` and ``restore``.
+"""PyTorch's own GRU modules computed here, inside a module that stays PyTorch's.
 
 Imported only when ``fastgru.accelerate`` is called, by somebody who has torch: it is the one file that imports it. A
 module keeps its parameters, its hooks and its names; only its class is another, which computes forward here.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,49 +21,14 @@ from .gru import GRU, Precision, check_precision
 from .spec.gru import GRUSpec, GRUWeights
 from .threads import check_threads
 
-__all__ = ["Accelerated", "AcceleratedGRU", "AcceleratedGRUCell", "accelerate", "restore"]
+__all__ = ["AcceleratedGRU", "AcceleratedGRUCell", "replaced", "restored", "run_operator"]
 
 KEPT = 64  # packed GRUs of operators in compiled code, the least recently used first to go
 PROBES = 16  # numbers of a weight that are looked at in every call
 
 
-class Accelerated(NamedTuple):
-    """What ``accelerate`` did: the names of the modules that compute here now, and of those that do not, with why."""
-
-    replaced: tuple[str, ...]
-    left: tuple[tuple[str, str], ...]
-
-
-def accelerate(module: nn.Module, *, precision: Precision = "float32", n_threads: int | None = None) -> Accelerated:
-    """Let every ``nn.GRU`` and ``nn.GRUCell`` inside a PyTorch module compute here; everything else stays as it is.
-
-    The module is changed in place. Its parameters, ``state_dict``, hooks and inputs stay what they were; weights that
-    are loaded or changed later are taken over at the next call, but for those that are changed through ``.data``, which
-    PyTorch does not count: most of such changes are seen, and ``accelerate`` called again takes all of them.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        In eval mode, called under ``torch.inference_mode()`` or ``torch.no_grad()``. In training mode, where a gradient
-        is asked for, on another device or in another type than float32 PyTorch computes as before, and a warning says
-        so once.
-    precision : {"float32", "float16", "bfloat16", "int8"}
-        What the weights are kept in, as for ``fastgru.GRU``.
-    n_threads : int, optional
-        As for ``fastgru.GRU``.
-
-    Returns
-    -------
-    Accelerated
-        ``replaced``, the names of the modules that compute here now, and ``left``, those that do not, with the reason.
-
-    Raises
-    ------
-    DTypeError
-        ``module`` is no ``torch.nn.Module``.
-    UnsupportedModelError
-        It is scripted, or there is no such precision.
-    """
+def replaced(module: Any, precision: Precision, n_threads: int | None) -> tuple[list[str], list[tuple[str, str]]]:
+    """``accelerate``: the names of the modules that compute here now, and of those that do not, with why."""
     if isinstance(module, torch.jit.ScriptModule):
         raise UnsupportedModelError(
             "accelerate: the module is TorchScript, whose GRUs are part of its code; accelerate the module it was "
@@ -75,7 +40,7 @@ def accelerate(module: nn.Module, *, precision: Precision = "float32", n_threads
     if precision == "float64":
         raise UnsupportedModelError('accelerate: precision="float64" is not supported: PyTorch\'s tensors are float32')
     check_threads(n_threads)
-    replaced, left = [], []
+    names, left = [], []
     for name, part in module.named_modules():
         reason = _reason_to_leave(part)
         if reason is not None:
@@ -83,12 +48,12 @@ def accelerate(module: nn.Module, *, precision: Precision = "float32", n_threads
         elif isinstance(part, (nn.GRU, nn.GRUCell)):
             part.__class__ = AcceleratedGRU if isinstance(part, nn.GRU) else AcceleratedGRUCell
             part._fastgru = _Engine(precision, n_threads)
-            replaced.append(name)
-    return Accelerated(tuple(replaced), tuple(left))
+            names.append(name)
+    return names, left
 
 
-def restore(module: nn.Module) -> tuple[str, ...]:
-    """Undo ``accelerate``; the names of the modules that PyTorch computes again."""
+def restored(module: Any) -> list[str]:
+    """``restore``: the names of the modules that PyTorch computes again."""
     if not isinstance(module, nn.Module):
         raise DTypeError(f"restore: got {type(module).__name__}, wanted a torch.nn.Module")
     names = []
@@ -97,7 +62,7 @@ def restore(module: nn.Module) -> tuple[str, ...]:
             part.__class__ = nn.GRU if isinstance(part, nn.GRU) else nn.GRUCell
             del part.__dict__["_fastgru"]
             names.append(name)
-    return tuple(names)
+    return names
 
 
 def _reason_to_leave(part: nn.Module) -> str | None:

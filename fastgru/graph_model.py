@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arrays import as_integers, as_lengths, as_numbers
-from .errors import DTypeError, ShapeError
+from .errors import DTypeError, ShapeError, UnsupportedModelError
 from .graph.graph import BOOLEAN, FLOAT, Graph, Input
 from .graph.layout import BATCH, is_steps
 from .graph.operations.operation import Setup
@@ -19,7 +19,7 @@ from .graph.size import size_text
 from .graph.steps import analyse
 from .gru import Backend, Precision, check_options, dtype_of
 
-__all__ = ["GraphModel"]
+__all__ = ["GraphModel", "refuse_graph"]
 
 Array = NDArray[Any]
 
@@ -162,6 +162,15 @@ class GraphModel:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self._graph, self._options)
+
+
+def refuse_graph(model: object, command: str, path: str) -> None:
+    """Raise where a command is asked to do what is not done with graphs of operations yet."""
+    if isinstance(model, GraphModel):
+        raise UnsupportedModelError(
+            f"{path}: it holds a graph of operations, made by from_torch(module, example), and {command} knows models of "
+            "layers only; call it from Python: fastgru.load(path)(*inputs)"
+        )
 
 
 def _rebuild(graph: Graph, options: dict[str, Any]) -> GraphModel:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..errors import MissingDependencyError, UnsupportedModelError
 from ..gru import GRU, Precision
 from ..load import load
+from ..graph_model import refuse_graph
 from ..model import Model
 from ..outputs import check_writable
 from ..spec import GRULayer, GRUSpec, ModelSpec, TimeDistributed
@@ -91,6 +92,7 @@ def bench(
     if plot is not None:
         _check_plot(plot)
     loaded = load(path, layers=layers, strict=strict, part=part, precision=cast(Precision, precision))
+    refuse_graph(loaded, "fastgru bench", path)
     models = grus_of(loaded)
     cases = list(_cases(models, scenarios, steps, batch, bound))
     if not cases:

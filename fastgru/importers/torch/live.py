@@ -23,7 +23,7 @@ from .fx import graph_of
 from .guards import UnreadGuard
 from .operators import grus_as_operators
 
-__all__ = ["Exported", "exported", "other_inputs"]
+__all__ = ["Exported", "call_with", "exported", "flat_inputs", "other_inputs"]
 
 ATTEMPTS = 4  # at an export, each with more axes as they are in the example
 
@@ -197,6 +197,30 @@ def _parameter_names(module: Any, count: int) -> list[str]:
     if len(names) < count:
         raise UnsupportedModelError(f"{type(module).__name__}: its forward takes {len(names)} inputs, got {count}")
     return names[:count]
+
+
+def flat_inputs(torch: Any, example: Any) -> list[np.ndarray]:
+    """The tensors of an example in the order of the graph's inputs, as arrays."""
+    args, kwargs = arguments(example)
+    leaves = torch.utils._pytree.tree_leaves((args, kwargs))
+    return [leaf.detach().cpu().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+
+def call_with(torch: Any, module: Any, example: Any, inputs: Mapping[str, np.ndarray]) -> Any:
+    """What a module gives for other tensors in the places of the example's, as arrays."""
+    args, kwargs = arguments(example)
+    leaves, spec = torch.utils._pytree.tree_flatten((args, kwargs))
+    arrays = iter(inputs.values())
+    given = [
+        torch.from_numpy(np.array(next(arrays))).to(leaf.dtype) if isinstance(leaf, torch.Tensor) else leaf
+        for leaf in leaves
+    ]
+    args, kwargs = torch.utils._pytree.tree_unflatten(given, spec)
+    with torch.no_grad():
+        made = module(*args, **kwargs)
+    return torch.utils._pytree.tree_map(
+        lambda each: each.detach().cpu().numpy() if isinstance(each, torch.Tensor) else each, made
+    )
 
 
 def other_inputs(graph: Graph, example: Mapping[str, np.ndarray], sizes: Mapping[str, int], seed: int) -> Any:
