@@ -46,7 +46,8 @@ def replaced(module: Any, precision: Precision, n_threads: int | None) -> tuple[
         if reason is not None:
             left.append((name, reason))
         elif isinstance(part, (nn.GRU, nn.GRUCell)):
-            part.__class__ = AcceleratedGRU if isinstance(part, nn.GRU) else AcceleratedGRUCell
+            kind: Any = AcceleratedGRU if isinstance(part, nn.GRU) else AcceleratedGRUCell
+            part.__class__ = kind
             part._fastgru = _Engine(precision, n_threads)
             names.append(name)
     return names, left
@@ -59,7 +60,8 @@ def restored(module: Any) -> list[str]:
     names = []
     for name, part in module.named_modules():
         if isinstance(part, (AcceleratedGRU, AcceleratedGRUCell)):
-            part.__class__ = nn.GRU if isinstance(part, nn.GRU) else nn.GRUCell
+            kind: Any = nn.GRU if isinstance(part, nn.GRU) else nn.GRUCell
+            part.__class__ = kind
             del part.__dict__["_fastgru"]
             names.append(name)
     return names
@@ -83,6 +85,9 @@ class _Engine:
     """The packed form of a module's weights, made anew where they have changed."""
 
     def __init__(self, precision: Precision, n_threads: int | None) -> None:
+        self._begin(precision, n_threads)
+
+    def _begin(self, precision: Precision, n_threads: int | None) -> None:
         self.precision, self.n_threads = precision, n_threads
         self.warned = False
         self._lock = threading.Lock()
@@ -101,7 +106,7 @@ class _Engine:
         return {"precision": self.precision, "n_threads": self.n_threads}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["precision"], state["n_threads"])  # type: ignore[misc]
+        self._begin(state["precision"], state["n_threads"])
 
 
 def _probes(weights: list[torch.Tensor]) -> list[tuple[Any, bytes]]:
@@ -200,7 +205,7 @@ class AcceleratedGRU(_Computing, nn.GRU):
         output = torch.from_numpy(y)
         if input.sorted_indices is not None:
             output, lengths = output[input.sorted_indices], lengths[input.sorted_indices]
-        data, sizes = torch._VF._pack_padded_sequence(output, lengths, True)  # type: ignore[attr-defined]
+        data, sizes = torch._VF._pack_padded_sequence(output, lengths, True)
         return PackedSequence(data, sizes, input.sorted_indices, input.unsorted_indices), torch.from_numpy(h)
 
     def _compiled(self, input: Any, hx: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from .errors import ShapeError
 from .gru import GRU, Backend, Precision, check_precision
@@ -360,7 +360,7 @@ def from_keras(
     checkpoint = checkpoint_of(model)
     spec = spec_of(checkpoint)
     _warn_of_state(checkpoint.path, spec)
-    return _build(checkpoint, only_gru(model, spec) or spec, precision, n_threads, backend, check)
+    return _build(checkpoint, only_gru(model, cast("GRUSpec | ModelSpec", spec)) or spec, precision, n_threads, backend, check)
 
 
 def _model_class(spec: ModelSpec | Graph) -> Any:
@@ -403,15 +403,19 @@ def _build(
     backend: Backend | None,
     check: Check | None = None,
     layers_named: bool = False,
-) -> Any:
+) -> GRU | Model:
     kept = precision_of(checkpoint, spec, precision)
-    made: GRU | Model | GraphModel
+    made: Any
     if isinstance(spec, GRUSpec):
         made = GRU(spec, precision=kept, n_threads=n_threads, backend=backend)
     else:
         made = _model_class(spec)(spec, precision=kept, n_threads=n_threads, backend=backend)
-    if check is not None:
+    if check is not None and type(made).__name__ == "GraphModel":
+        from .from_module import check_outputs
+
+        check_outputs(made(check[0]), check[1], f"{checkpoint.path}: check")
+    elif check is not None:
         from .checking import check_model
 
         check_model(made, check, checkpoint.path, layers_named)
-    return made
+    return cast("GRU | Model", made)

@@ -33,7 +33,8 @@ def flow_of(graph: Graph) -> dict[str, Any]:
 
 def layers_of(graph: Graph) -> list[dict[str, Any]]:
     """Every node; an operation that was met before has ``shared_with`` and no parameters of its own."""
-    made, met, found = _makers(graph), {}, []
+    made, found = _makers(graph), []
+    met: dict[int, str] = {}
     for node in graph.nodes:
         shared = met.setdefault(id(node.operation), node.name)
         arrays = list(_arrays(node.operation))
@@ -63,7 +64,8 @@ def layers_of(graph: Graph) -> list[dict[str, Any]]:
 def grus_of(graph: Graph) -> list[GRUSpec]:
     """The stacks in a graph, each once."""
     operations = {id(node.operation): node.operation for node in graph.nodes}
-    return [each.gru for each in operations.values() if isinstance(getattr(each, "gru", None), GRUSpec)]
+    stacks = [getattr(each, "gru", None) for each in operations.values()]
+    return [stack for stack in stacks if isinstance(stack, GRUSpec)]
 
 
 def _makers(graph: Graph) -> dict[int, dict[str, Any]]:

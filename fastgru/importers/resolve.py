@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import CheckpointError, DTypeError, ShapeError, UnsupportedModelError
@@ -93,7 +93,7 @@ def examined(
             name = layers if isinstance(layers, (str, Named)) else None
             found = importer.spec_from(checkpoint, layers if name is None else [name], strict)
             if name is not None:
-                found = gru_of(found[0], name, where), found[1]
+                found = gru_of(cast("GRUSpec | ModelSpec", found[0]), name, where), found[1]
         if isinstance(found[0], (GRUSpec, ModelSpec)):
             validate(found[0])
     except (ShapeError, DTypeError) as error:
