@@ -28,6 +28,8 @@ class Analysis:
         What each input was found or taken to be.
     mixes : list of (str, str)
         The nodes that take rows, or steps of rows, together, with the reasons; empty where rows are kept apart.
+    unknown : int
+        How many nodes have no layout: those that mix, and all behind them.
     looks : list of (str, str)
         The nodes whose steps need more than the same step of their inputs and a state, with the reasons.
     """
@@ -36,18 +38,21 @@ class Analysis:
         self.inputs = dict(inputs)
         self.mixes: list[tuple[str, str]] = []
         self.looks: list[tuple[str, str]] = []
+        self.unknown = 0
         self._layouts: dict[int, Layout] = {source.value: inputs[source.name] for source in graph.inputs}
         for place, array in graph.constants.items():
             self._layouts[place] = plain(array.shape)
         for node in graph.nodes:
             layouts = [self._layouts[place] for place in node.inputs if place in self._layouts]
             if len(layouts) < len(node.inputs):
+                self.unknown += 1
                 continue  # behind one that is named already
             try:
                 made = node.operation.follow(layouts, [graph.tensors[place].shape for place in node.inputs])
                 reason = node.operation.looks(layouts)
             except Mixed as error:
                 self.mixes.append((node.name, str(error)))
+                self.unknown += 1
                 continue
             if reason is not None:
                 self.looks.append((node.name, reason))
@@ -71,7 +76,7 @@ def analyse(graph: Graph) -> tuple[Graph, Analysis]:
     """The graph with its symbols named by what they are, and its analysis.
 
     Of all ways in which the axes of the inputs can be the batch and the steps it is the one under which the fewest
-    operations take rows together, the usual ways first.
+    operations take rows together or stand behind one that does, the usual ways first.
     """
     choices = [list(_layouts_of(graph.tensors[source.value])) for source in graph.inputs]
     best: tuple[Graph, Analysis] | None = None
@@ -80,7 +85,7 @@ def analyse(graph: Graph) -> tuple[Graph, Analysis]:
         if named is None:
             continue
         found = Analysis(*named)
-        if best is None or len(found.mixes) < len(best[1].mixes):
+        if best is None or found.unknown < best[1].unknown:
             best = named[0], found
         if not best[1].mixes:
             break

@@ -93,12 +93,14 @@ class Full(Operation):
         for size in self.shape:
             if isinstance(size, int):
                 axes.append(() if size == 1 else (size,))
-            elif size.symbols() == {"batch"} and str(size) == "batch":
+            elif str(size) == "batch":
                 axes.append((BATCH,))
             elif is_steps_size(size):
                 axes.append((Steps(size),))
-            else:
+            elif any(name == "batch" or name.startswith("steps") for name in size.symbols()):
                 raise Mixed(f"makes an axis of {size} places")
+            else:
+                axes.append((size,))
         return [tuple(axes)]
 
 
