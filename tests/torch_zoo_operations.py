@@ -9,7 +9,7 @@ from torch_zoo_registry import after, around, gru, integers, numbers, register
 
 # On every element.
 
-after("Exponents", lambda y: (y.exp() + torch.expm1(y) + 2**y).log1p() + y.abs().log() + torch.log2(y**2 + 1), lengths=True)
+after("Exponents", lambda y: (y.exp() + torch.expm1(y) + 2**y + 1).log1p() + (y.abs() + 0.1).log() + torch.log2(y**2 + 1), lengths=True)
 after("Roots", lambda y: y.abs().sqrt() + torch.rsqrt(y.square() + 1) + y.pow(3) + (y + 2).reciprocal(), lengths=True)
 after("Trigonometry", lambda y: torch.sin(y) + torch.cos(2 * y) + torch.tan(y / 2) + torch.atan2(y, y + 2), lengths=True)
 after("MoreTrigonometry", lambda y: torch.atan(y) + torch.sinh(y) + torch.cosh(y) + torch.asin(y / 2) + torch.acos(y / 2))
@@ -22,7 +22,7 @@ after("Division", lambda y: (y / 3) // 0.05 + y % 0.3 + torch.fmod(y, 0.2) + tor
 after("Extremes", lambda y: torch.maximum(y, y.flip(-1)) + torch.minimum(y, -y) + torch.max(y, y * 2), lengths=True)
 after("Blended", lambda y: torch.lerp(y, y * 2, 0.3) + torch.addcmul(y, y, y, value=0.5) + torch.addcdiv(y, y, y + 3), lengths=True)
 after("NotNumbers", lambda y: torch.nan_to_num(y / 0 * 0) + torch.isnan(y).float() + torch.isfinite(y / 0).float())
-after("Types", lambda y: y.int().float() + (y > 0).long() + y.double().float() + y.to(torch.int32) + y.bool())
+after("Types", lambda y: y.int().float() + (y > 0).long() + y.double().float() + y.to(torch.int32) + y.bool(), wide=False)
 after("InPlace", lambda y: y.clone().mul_(2).add_(1).relu_().sub_(0.5, alpha=2).clamp_(-1, 1), lengths=True)
 after("Activations", lambda y: sum(f(y) for f in (
     torch.relu, torch.tanh, torch.sigmoid, F.elu, F.selu, F.celu, F.gelu, F.silu, F.mish, F.softplus, F.softsign,
@@ -51,7 +51,7 @@ after("Medians", lambda y: (y.median(-1).values, torch.quantile(y, 0.5, dim=-1),
 
 # Shapes.
 
-after("Views", lambda y: y.view(-1, 8).view(y.size(0), y.size(1), 2, 4).flatten(2).reshape(y.shape[0], -1, 4), fast=True)
+after("Views", lambda y: y.contiguous().view(-1, 8).view(y.size(0), y.size(1), 2, 4).flatten(2).reshape(y.shape[0], -1, 4), fast=True)
 after("Transposed", lambda y: y.permute(2, 0, 1).transpose(0, 1).movedim(1, 2).mT.swapaxes(0, 1), lengths=True)
 after("Expanded", lambda y: y[:, None].expand(-1, 3, -1, -1) + y.new_ones(1, 3, 1, 1).expand(y.size(0), 3, y.size(1), 8))
 after("Repeated", lambda y: torch.cat([y.repeat(1, 1, 2), y.repeat(1, 2, 1)[:, : y.size(1)].tile(2)], -1))
@@ -128,7 +128,7 @@ around("BatchNormalised", lambda: nn.Sequential(nn.BatchNorm1d(8), nn.ReLU()), c
 around("LayerNormalised", lambda: nn.Sequential(nn.LayerNorm(8), nn.LayerNorm(8, elementwise_affine=False)), lengths=True)
 around("GroupNormalised", lambda: nn.GroupNorm(4, 8), channels_first=True, lengths=True)
 around("InstanceNormalised", lambda: nn.InstanceNorm1d(8, affine=True), channels_first=True, lengths=True)
-around("RootMeanSquare", lambda: nn.RMSNorm(8), lengths=True)
+around("RootMeanSquare", lambda: nn.RMSNorm(8, eps=1e-6), lengths=True)
 around("LocalResponse", lambda: nn.LocalResponseNorm(2), channels_first=True)
 around("Interpolated", lambda: nn.Upsample(scale_factor=3, mode="nearest"), channels_first=True)
 around("LinearlyInterpolated", lambda: nn.Upsample(scale_factor=2, mode="linear"), channels_first=True)

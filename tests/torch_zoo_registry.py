@@ -20,6 +20,7 @@ class Entry(NamedTuple):
     fit: Callable[..., None] | None = None  # makes random inputs of other sizes, by name, ones that the module takes
     lengths: bool | None = None  # whether lengths= must be taken; None: either, but right where they are
     fast: bool = False  # whether it is among those of the fast suite
+    wide: bool = True  # whether its code computes in float64 where the module is double
     refused: str = ""  # what the error says where it cannot be a graph
 
 

@@ -120,7 +120,7 @@ class GatedResiduals(nn.Module):
         return self.n(self.g(w * y)[0] + y)
 
 
-@register(integers(7, 3, 6, 3), numbers(3, 6), lengths=True)
+@register(integers(7, 3, 6, 3), numbers(3, 6), lengths=True, wide=False)
 class Calendar(nn.Module):
     def __init__(self):
         super().__init__()
@@ -265,7 +265,7 @@ class Differences(nn.Module):
         return self.g(torch.cat([x, moves, x.cumsum(1)], -1))[0]
 
 
-@register(numbers(3, 7, 2))
+@register(numbers(3, 7, 2), wide=False)
 class Positions(nn.Module):
     def __init__(self):
         super().__init__()

@@ -16,6 +16,7 @@ from .size import Expression, Size, symbol
 
 __all__ = ["Analysis", "analyse"]
 
+MAX_CHOICES = 20_000  # ways of taking axes for the batch and the steps that are looked at
 MAX_GUESSES = 256  # of which axes of the inputs are the batch and the steps
 
 
@@ -80,16 +81,14 @@ def analyse(graph: Graph) -> tuple[Graph, Analysis]:
     """
     choices = [list(_layouts_of(graph.tensors[source.value])) for source in graph.inputs]
     best: tuple[Graph, Analysis] | None = None
-    for chosen in islice(product(*choices), MAX_GUESSES):
-        named = _named(graph, chosen)
-        if named is None:
-            continue
+    guesses = (_named(graph, chosen) for chosen in islice(product(*choices), MAX_CHOICES))
+    for named in islice(filter(None, guesses), MAX_GUESSES):
         found = Analysis(*named)
         if best is None or found.unknown < best[1].unknown:
             best = named[0], found
         if not best[1].mixes:
             break
-    return best or (graph, Analysis(graph, {}))
+    return best or (graph, Analysis(graph, {each.name: plain(graph.tensors[each.value].shape) for each in graph.inputs}))
 
 
 def _named(graph: Graph, layouts: Sequence[Layout]) -> tuple[Graph, dict[str, Layout]] | None:
@@ -99,6 +98,7 @@ def _named(graph: Graph, layouts: Sequence[Layout]) -> tuple[Graph, dict[str, La
     """
     names: dict[str, Size] = {}
     steps: dict[Size, Expression] = {}
+    owners: dict[str, str] = {}
     inputs = {}
     for source, layout in zip(graph.inputs, layouts, strict=True):
         axes = list(layout)
@@ -110,8 +110,10 @@ def _named(graph: Graph, layouts: Sequence[Layout]) -> tuple[Graph, dict[str, La
                 own = symbol("batch")
             else:
                 continue
-            if _is_symbol(size) and names.setdefault(str(size), own) != own:
-                return None
+            if not _is_symbol(size):
+                continue
+            if names.setdefault(str(size), own) != own or owners.setdefault(str(own), str(size)) != str(size):
+                return None  # two sizes of one name, which a call may give different numbers
         inputs[source.name] = tuple(axes)
     for source in graph.inputs:
         for size in graph.tensors[source.value].shape:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from .packed import packing
+
 __all__ = ["for_export", "gru_operator"]
 
 _lock = threading.RLock()
@@ -73,7 +75,7 @@ def for_export() -> Iterator[None]:
         row = input.unsqueeze(-2)
         return functions.max_pool2d(row, (1, size), (1, step), (0, pad), (1, apart), ceil_mode).squeeze(-2)
 
-    with _lock:
+    with _lock, packing():
         original = torch.max_pool1d
         torch._VF.gru, torch.max_pool1d = gru, max_pool1d
         try:
