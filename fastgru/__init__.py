@@ -74,7 +74,6 @@ __version__ = "0.1.0"
 
 __all__ = [
     "GRU",
-    "GraphModel",
     "Activation",
     "AveragePooling1D",
     "Checkpoint",
@@ -87,6 +86,7 @@ __all__ = [
     "Flatten",
     "GRUSpec",
     "GRUWeights",
+    "GraphModel",
     "Last",
     "LayerNormalization",
     "Masking",

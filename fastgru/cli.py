@@ -268,8 +268,8 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from .input_files import paths_in, read_inputs, read_lengths
     from .graph_model import refuse_graph
+    from .input_files import paths_in, read_inputs, read_lengths
     from .load import load
     from .run_file import inputs_of, run_file
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import FastGRUError, ShapeError
+from .graph_model import refuse_graph
 from .gru import GRU, Precision, check_precision
 from .load import load
-from .graph_model import refuse_graph
 from .model import Model, as_tuple
 from .run_file import inputs_of
 from .spec import Embedding, GRUSpec, ModelSpec, TimeDistributed

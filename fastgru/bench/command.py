@@ -11,9 +11,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import MissingDependencyError, UnsupportedModelError
+from ..graph_model import refuse_graph
 from ..gru import GRU, Precision
 from ..load import load
-from ..graph_model import refuse_graph
 from ..model import Model
 from ..outputs import check_writable
 from ..spec import GRULayer, GRUSpec, ModelSpec, TimeDistributed

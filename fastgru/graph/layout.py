@@ -203,8 +203,11 @@ def _taken(wanted: Size, size: Size) -> tuple[Size, Size]:
 class Rows:
     """Where each row of a value ends, for a layout and the lengths of a call: (batch,) for each symbol of steps."""
 
-    def __init__(self, layout: Layout, lengths: Mapping[str, NDArray[np.intp]]) -> None:
+    def __init__(
+        self, layout: Layout, lengths: Mapping[str, NDArray[np.intp]], sizes: Mapping[str, int] | None = None
+    ) -> None:
         self.layout, self.lengths = layout, lengths
+        self.sizes = sizes or {}  # of the call's other symbols
         self.batch = len(next(iter(lengths.values())))
 
     def ends(self, shape: Sequence[int], axis: int) -> NDArray[np.intp] | None:
@@ -247,13 +250,19 @@ class Rows:
 
     def _parts(self, axis: Axis, size: int) -> list[tuple[Factor, int]]:
         """The factors of an axis of that size and how large each is."""
-        sizes = [self.batch if isinstance(factor, Batch) else factor for factor in axis]
+        sizes: list[Any] = [self.batch if isinstance(factor, Batch) else self._number(factor) for factor in axis]
         known = [each for each in sizes if isinstance(each, int)]
         if len(known) < len(sizes) - 1 or any(not isinstance(each, (int, Steps)) for each in sizes):
             raise Mixed("has an axis whose parts are not known")
         rest = size // max(1, int(np.prod(known)))
         found = [(factor, each if isinstance(each, int) else rest) for factor, each in zip(axis, sizes, strict=True)]
         return found or [(size, size)]
+
+    def _number(self, factor: Factor) -> Factor:
+        """A plain factor as the number that it is in this call."""
+        if isinstance(factor, Expression) and factor.symbols() <= set(self.sizes):
+            return evaluate(factor, self.sizes)
+        return factor
 
 
 def _along(place: int, rank: int) -> list[int]:

@@ -53,7 +53,7 @@ class Runner:
                 values.pop(place, None)
         if lengths is not None:
             for place in set(leaves(self.graph.outputs)):
-                values[place] = self._filled(place, values[place], lengths, 0.0)
+                values[place] = self._filled(place, values[place], lengths, sizes, 0.0)
         return rebuilt(self.graph.outputs, values)
 
     def _computed(
@@ -64,10 +64,10 @@ class Runner:
         try:
             if lengths is not None:
                 layouts = [self.analysis.layout(place) for place in node.inputs]
-                rows = [Rows(layout, lengths) for layout in layouts]
+                rows = [Rows(layout, lengths, sizes) for layout in layouts]
                 fills = node.operation.fills(layouts)
                 arrays = [
-                    array if fill is None else self._filled(place, array, lengths, fill)
+                    array if fill is None else self._filled(place, array, lengths, sizes, fill)
                     for place, array, fill in zip(node.inputs, arrays, fills, strict=True)
                 ]
             made = compute(arrays, Call(self.setup.dtype, sizes, rows))
@@ -78,8 +78,10 @@ class Runner:
         except ValueError as error:  # NumPy's own, of shapes that no rule could know
             raise ShapeError(f"{node.name}: {error}") from None
 
-    def _filled(self, place: int, array: Array, lengths: Mapping[str, NDArray[np.intp]], fill: float) -> Array:
-        real = Rows(self.analysis.layout(place), lengths).real(array.shape)
+    def _filled(
+        self, place: int, array: Array, lengths: Mapping[str, NDArray[np.intp]], sizes: Mapping[str, int], fill: float
+    ) -> Array:
+        real = Rows(self.analysis.layout(place), lengths, sizes).real(array.shape)
         if real is None:
             return array
         if array.dtype.kind == "f":

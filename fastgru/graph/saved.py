@@ -120,7 +120,8 @@ class _Reader:
         self.tensors: dict[str, np.ndarray] = {}
         self.values: dict[int, Value] = {}
 
-    def graph(self, data: Mapping[str, Any]) -> Graph:
+    def graph(self, given: Mapping[str, Any]) -> Graph:
+        data = self._part(given, "graph", dict)
         parts = [self._part(data, name, kind) for name, kind in _PARTS.items()]
         inputs, constants, operations, nodes, guards = parts
         if "outputs" not in data:

@@ -14,8 +14,8 @@ from typing import Union
 from ..errors import ShapeError
 
 __all__ = [
-    "Applied", "Expression", "Size", "Sizes", "Unequal", "evaluate", "extreme", "product", "quotient", "size_text", "solved", "substitute",
-    "symbol",
+    "Applied", "Expression", "Size", "Sizes", "Unequal", "evaluate", "extreme", "product", "quotient", "size_text",
+    "smallest", "solved", "substitute", "symbol",
 ]  # fmt: skip
 
 MAX_TERMS = 64  # of one size: real models have one to three
@@ -288,6 +288,24 @@ def _number(atom: Atom, values: Mapping[str, int]) -> int:
     if other == 0:
         raise ShapeError(f"{atom} divides by zero")
     return one // other
+
+
+def smallest(size: Size) -> int:
+    """A number that a size is not below where no symbol is 0; 0 where it is not known."""
+    if isinstance(size, int):
+        return size
+    if any(count < 0 for atoms, count in size.terms if atoms):
+        return 0
+    return max(0, sum(count * math.prod(map(_smallest, atoms)) for atoms, count in size.terms))
+
+
+def _smallest(atom: Atom) -> int:
+    if not isinstance(atom, Applied):
+        return 1
+    one, other = smallest(atom.one), smallest(atom.other)
+    if atom.name == "//":
+        return one // atom.other if isinstance(atom.other, int) else 0
+    return max(one, other) if atom.name == "max" else min(one, other)
 
 
 def substitute(size: Size, values: Mapping[str, Size]) -> Size:

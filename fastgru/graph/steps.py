@@ -16,6 +16,7 @@ from .size import Expression, Size, symbol
 
 __all__ = ["Analysis", "analyse"]
 
+MAX_CHOICES = 20_000  # ways of taking axes for the batch and the steps that are looked at
 MAX_GUESSES = 256  # of which axes of the inputs are the batch and the steps
 
 
@@ -28,6 +29,8 @@ class Analysis:
         What each input was found or taken to be.
     mixes : list of (str, str)
         The nodes that take rows, or steps of rows, together, with the reasons; empty where rows are kept apart.
+    unknown : int
+        How many nodes have no layout: those that mix, and all behind them.
     looks : list of (str, str)
         The nodes whose steps need more than the same step of their inputs and a state, with the reasons.
     """
@@ -36,18 +39,21 @@ class Analysis:
         self.inputs = dict(inputs)
         self.mixes: list[tuple[str, str]] = []
         self.looks: list[tuple[str, str]] = []
+        self.unknown = 0
         self._layouts: dict[int, Layout] = {source.value: inputs[source.name] for source in graph.inputs}
         for place, array in graph.constants.items():
             self._layouts[place] = plain(array.shape)
         for node in graph.nodes:
             layouts = [self._layouts[place] for place in node.inputs if place in self._layouts]
             if len(layouts) < len(node.inputs):
+                self.unknown += 1
                 continue  # behind one that is named already
             try:
                 made = node.operation.follow(layouts, [graph.tensors[place].shape for place in node.inputs])
                 reason = node.operation.looks(layouts)
             except Mixed as error:
                 self.mixes.append((node.name, str(error)))
+                self.unknown += 1
                 continue
             if reason is not None:
                 self.looks.append((node.name, reason))
@@ -71,23 +77,21 @@ def analyse(graph: Graph, known: Mapping[str, Layout] | None = None) -> tuple[Gr
     """The graph with its symbols named by what they are, and its analysis; ``known`` are the layouts of inputs.
 
     Of all ways in which the axes of the inputs can be the batch and the steps it is the one under which the fewest
-    operations take rows together, the usual ways first.
+    operations take rows together or stand behind one that does, the usual ways first.
     """
     choices = [
         [known[source.name]] if known is not None else list(_layouts_of(graph.tensors[source.value]))
         for source in graph.inputs
     ]
     best: tuple[Graph, Analysis] | None = None
-    for chosen in islice(product(*choices), MAX_GUESSES):
-        named = _named(graph, chosen)
-        if named is None:
-            continue
+    guesses = (_named(graph, chosen) for chosen in islice(product(*choices), MAX_CHOICES))
+    for named in islice(filter(None, guesses), MAX_GUESSES):
         found = Analysis(*named)
-        if best is None or len(found.mixes) < len(best[1].mixes):
+        if best is None or found.unknown < best[1].unknown:
             best = named[0], found
         if not best[1].mixes:
             break
-    return best or (graph, Analysis(graph, {}))
+    return best or (graph, Analysis(graph, {each.name: plain(graph.tensors[each.value].shape) for each in graph.inputs}))
 
 
 def _named(graph: Graph, layouts: Sequence[Layout]) -> tuple[Graph, dict[str, Layout]] | None:
@@ -97,6 +101,7 @@ def _named(graph: Graph, layouts: Sequence[Layout]) -> tuple[Graph, dict[str, La
     """
     names: dict[str, Size] = {}
     steps: dict[Size, Expression] = {}
+    owners: dict[str, str] = {}
     inputs = {}
     for source, layout in zip(graph.inputs, layouts, strict=True):
         axes = list(layout)
@@ -108,8 +113,10 @@ def _named(graph: Graph, layouts: Sequence[Layout]) -> tuple[Graph, dict[str, La
                 own = symbol("batch")
             else:
                 continue
-            if _is_symbol(size) and names.setdefault(str(size), own) != own:
-                return None
+            if not _is_symbol(size):
+                continue
+            if names.setdefault(str(size), own) != own or owners.setdefault(str(own), str(size)) != str(size):
+                return None  # two sizes of one name, which a call may give different numbers
         inputs[source.name] = tuple(axes)
     for source in graph.inputs:
         for size in graph.tensors[source.value].shape:

@@ -39,7 +39,7 @@ def test_sequences_states_and_packed_batches_are_pytorchs(batch_first: bool, bid
     packed = pack_padded_sequence(x, torch.tensor([3, 6, 1, 6]), batch_first, enforce_sorted=False)
     with torch.inference_mode():
         for given in (x, x[0] if batch_first else x[:, 0], packed):
-            for state in (None, first if given is not x[0] and given.data.dim() != 2 or given is packed else first[:, 0]):
+            for state in (None, first if (given is not x[0] and given.data.dim() != 2) or given is packed else first[:, 0]):
                 (y, h), (z, g) = module(given, state), ours(given, state)
                 if given is packed:
                     assert all(

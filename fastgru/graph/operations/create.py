@@ -9,11 +9,11 @@ import numpy as np
 
 from ...errors import ShapeError
 from ..graph import BOOLEAN, FLOAT, INTEGER, Tensor
-from ..layout import BATCH, Axis, Layout, Mixed, Steps, is_steps_size, steps_axis
+from ..layout import BATCH, Axis, Layout, Mixed, is_steps_size, steps_axis
 from ..size import Size, Sizes
 from .operation import Array, Call, Operation, one_input
 
-__all__ = ["Arange", "Full", "OneHot", "SizeOf"]
+__all__ = ["Arange", "Full", "Longest", "OneHot", "SizeOf"]
 
 
 class OneHot(Operation):
@@ -93,12 +93,14 @@ class Full(Operation):
         for size in self.shape:
             if isinstance(size, int):
                 axes.append(() if size == 1 else (size,))
-            elif size.symbols() == {"batch"} and str(size) == "batch":
+            elif str(size) == "batch":
                 axes.append((BATCH,))
             elif is_steps_size(size):
                 axes.append(steps_axis(size))
-            else:
+            elif any(name == "batch" or name.startswith("steps") for name in size.symbols()):
                 raise Mixed(f"makes an axis of {size} places")
+            else:
+                axes.append((size,))
         return [tuple(axes)]
 
 
@@ -120,3 +122,32 @@ class SizeOf(Operation):
 
     def looks(self, inputs: Sequence[Layout]) -> str | None:
         return "computes with the number of steps" if not isinstance(self.size, int) else None
+
+
+class Longest(Operation):
+    """The lengths of rows as they are, where they are 1 to ``steps``; with ``reached`` the longest has all steps."""
+
+    steps: Size
+    reached: bool = True
+
+    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        given = one_input(inputs)
+        if given.dtype != INTEGER or len(given.shape) != 1:
+            raise ShapeError(f"takes the lengths of rows, got {given}")
+        return [given]
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
+        lengths, steps = arrays[0], call.size(self.steps)
+        if lengths.size and (lengths.min() < 1 or lengths.max() > steps):
+            raise ShapeError(f"got lengths from {lengths.min()} to {lengths.max()}, wanted 1 to {steps}, the steps")
+        if self.reached and lengths.max(initial=0) != steps:
+            raise ShapeError(
+                f"got {steps} steps and rows of at most {lengths.max(initial=0)}; cut the input to its longest row"
+            )
+        return [lengths]
+
+    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
+        raise Mixed("has the lengths of the rows as an input, beside which there can be no others")
+
+    def looks(self, inputs: Sequence[Layout]) -> str | None:
+        return "takes the lengths of the rows"

@@ -8,13 +8,13 @@ import numpy as np
 
 from ...errors import ShapeError
 from ..graph import INTEGER, Tensor
-from ..layout import BATCH, Layout, Mixed, broadcast, has_steps, is_plain, is_steps
+from ..layout import Layout, Mixed, broadcast, has_steps, is_plain, is_steps
 from ..size import Size, Sizes, size_text
 from .elementwise import broadcast_shapes
 from .operation import Array, Call, Operation, axis_of
 from .parts import Slice, check_not_batch, without
 
-__all__ = ["Gather", "Index", "Put", "Take"]
+__all__ = ["Gather", "Index", "Put", "Scatter", "Take"]
 
 
 class Take(Operation):
@@ -115,6 +115,53 @@ class Index(Operation):
         if any(not is_plain(axis) for axis in rest) and any(not is_plain(axis) for axis in index):
             raise Mixed("takes places of each row by numbers of each row")
         return [(*inputs[0][:first], *index, *inputs[0][last + 1 :])]
+
+
+class Scatter(Operation):
+    """``x[i][index[i][j]] = y[i][j]`` along an axis, or ``+=`` where it adds; where integers repeat, the last counts."""
+
+    axis: int
+    adds: bool = False
+
+    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        if len(inputs) != 3 or inputs[1].dtype != INTEGER or inputs[0].dtype != inputs[2].dtype:
+            raise ShapeError("takes a value, integers that name its places, and values of its kind for them")
+        if len({len(each.shape) for each in inputs}) > 1:
+            raise ShapeError("takes three inputs of as many axes each")
+        axis_of(self.axis, len(inputs[0].shape))
+        return [inputs[0]]
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
+        x, index, y = arrays
+        axis = axis_of(self.axis, x.ndim)
+        others = [at for at in range(x.ndim) if at != axis]
+        if index.shape != y.shape or any(x.shape[at] != index.shape[at] for at in others):
+            raise ShapeError(f"got {x.shape}, integers of {index.shape} and {y.shape} for them, which do not fit")
+        if index.size and (index.min() < 0 or index.max() >= x.shape[axis]):
+            raise ShapeError(f"got the integers {index.min()} to {index.max()}, wanted 0 to {x.shape[axis] - 1}")
+        made = x.astype(np.float64) if self.adds and x.dtype.kind == "f" else x.copy()
+        if self.adds:
+            places = list(np.meshgrid(*map(np.arange, index.shape), indexing="ij", sparse=True))
+            np.add.at(made, (*places[:axis], index, *places[axis + 1 :]), y)
+        else:
+            np.put_along_axis(made, index, y, axis)
+        return [made.astype(x.dtype, copy=False)]
+
+    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
+        axis = axis_of(self.axis, len(inputs[0]))
+        if not is_plain(inputs[0][axis]):
+            raise Mixed("puts values in rows, or steps, by their numbers")
+        along = broadcast([(inputs[1][axis],), (inputs[2][axis],)])[0]
+        if not is_plain(along) and not (self.adds and is_steps(along)):
+            raise Mixed("puts values of several rows, or steps, in one place")
+        rest = broadcast([without(layout, axis, ()) for layout in inputs])
+        return [without(rest, axis, inputs[0][axis])]
+
+    def fills(self, inputs: Sequence[Layout]) -> Sequence[float | None]:
+        return [None, 0.0, 0.0]  # nothing is added where a row has ended
+
+    def looks(self, inputs: Sequence[Layout]) -> str | None:
+        return "takes all steps together" if has_steps(inputs[1][axis_of(self.axis, len(inputs[1]))]) else None
 
 
 class Put(Operation):

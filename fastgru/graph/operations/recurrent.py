@@ -91,7 +91,7 @@ class GRU(Operation):
         if call.rows is None or not has_steps(call.rows[0].layout[1]):
             return None
         rows = call.rows[0]
-        real = type(rows)(rows.layout[:2], rows.lengths).real(x.shape[:2])
+        real = type(rows)(rows.layout[:2], rows.lengths, rows.sizes).real(x.shape[:2])
         return None if real is None else np.broadcast_to(real, x.shape[:2]).sum(axis=1)
 
     def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:

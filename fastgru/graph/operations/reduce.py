@@ -16,7 +16,7 @@ from ..layout import BATCH, Layout, Mixed, has_steps, is_plain, is_steps
 from ..size import Size, Sizes
 from .operation import Array, Call, Operation, axis_of, one_input
 
-__all__ = ["AlongAxis", "ArgExtreme", "CumulativeSum", "Glu", "Norm", "Reduce", "TopK"]
+__all__ = ["AlongAxis", "ArgExtreme", "CumulativeProduct", "CumulativeSum", "Glu", "Norm", "Reduce", "TopK"]
 
 _FILLS = {"sum": 0.0, "mean": 0.0, "max": -np.inf, "min": np.inf, "prod": 1.0, "any": 0.0, "all": 1.0}
 
@@ -291,6 +291,16 @@ class CumulativeSum(_Along):
         if arrays[0].dtype.kind != "f":
             return [np.cumsum(arrays[0], axis=self.axis, dtype=np.int64)]
         return [np.cumsum(arrays[0], axis=self.axis, dtype=np.float64).astype(call.dtype)]
+
+
+class CumulativeProduct(CumulativeSum):
+    """The product of each place and all before it along an axis."""
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
+        if arrays[0].dtype.kind != "f":
+            return [np.cumprod(arrays[0], axis=self.axis, dtype=np.int64)]
+        with np.errstate(all="ignore"):
+            return [np.cumprod(arrays[0], axis=self.axis, dtype=np.float64).astype(call.dtype)]
 
 
 class TopK(_Along):

@@ -29,11 +29,11 @@ def unary(name: str) -> Callable[..., Any]:
     return run
 
 
-def activation(name: str, **renamed: str) -> Callable[..., Value]:
-    """The operation that is this activation; ``renamed`` has our name for each of its options."""
+def activation(name: str, **options: tuple[str, float]) -> Callable[..., Value]:
+    """The operation that is this activation; ``options`` have our name for each of PyTorch's, and PyTorch's default."""
 
-    def run(c: Context, self: Any, **options: Any) -> Value:
-        numbers = {renamed[key]: float(c.number(value, key)) for key, value in options.items()}
+    def run(c: Context, self: Any, **given: Any) -> Value:
+        numbers = {ours: float(c.number(given.get(key, usual), key)) for key, (ours, usual) in options.items()}
         made: Value = c.add(Activation(name, tuple(sorted(numbers.items()))), self)
         return made
 
@@ -43,6 +43,21 @@ def activation(name: str, **renamed: str) -> Callable[..., Value]:
 def gelu(c: Context, self: Any, approximate: Any = "none") -> Any:
     options = (("approximate", True),) if approximate == "tanh" else ()
     return c.add(Activation("gelu", options), self)
+
+
+def rrelu(c: Context, self: Any, lower: Any = 1 / 8, upper: Any = 1 / 3, training: Any = False) -> Any:
+    if training:
+        raise c.error("draws slopes at random, as in training; call module.eval() before it is exported")
+    slope = (c.number(lower, "lower") + c.number(upper, "upper")) / 2
+    return c.add(Activation("leaky_relu", (("negative_slope", slope),)), self)
+
+
+def frac(c: Context, self: Any) -> Any:
+    return c.add(Binary("sub"), self, c.add(Unary("trunc"), self))
+
+
+def erfc(c: Context, self: Any) -> Any:
+    return c.add(Binary("sub"), 1.0, c.add(Unary("erf"), self))
 
 
 def prelu(c: Context, self: Any, weight: Any) -> Any:
@@ -148,7 +163,7 @@ def logical(name: str) -> Callable[..., Any]:
 
     def run(c: Context, self: Any, other: Any) -> Any:
         one, two = c.value(self), c.value(other)
-        if c.name.startswith("bitwise") and (one.dtype != BOOLEAN or two.dtype != BOOLEAN):
+        if not c.name.startswith("logical") and (one.dtype != BOOLEAN or two.dtype != BOOLEAN):
             raise c.error("takes the bits of integers; only booleans are supported")
         return c.add(
             Binary(name), *(each if each.dtype == BOOLEAN else c.add(Cast(BOOLEAN), each) for each in (one, two))

@@ -120,6 +120,8 @@ class _Program:
 
     def _called(self, node: Any) -> Any:
         name = self._name(node.target)
+        if _changes(node):
+            raise UnsupportedModelError(f"{self.where}: {name} (node {node.name!r}): changes what it is given")
         self.context.place = f" (node {node.name!r})"
         if name in IGNORED:
             return None
@@ -193,9 +195,9 @@ class _Program:
             if part.type is dict or part.type.__name__ in ("OrderedDict", "defaultdict"):
                 keys = part.context[1] if part.type.__name__ == "defaultdict" else part.context
                 return dict(zip(keys, children, strict=True))
-            if part.type in (tuple, list):
-                return tuple(children) if part.type is tuple else children
-            if hasattr(part.type, "_fields"):
+            if part.type is list:
+                return children
+            if issubclass(part.type, tuple):
                 return tuple(children)
             raise UnsupportedModelError(f"{self.where}: the model gives a {part.type.__name__}; tuples and dicts are read")
 
@@ -213,7 +215,14 @@ def graph_of(program: Any, where: str, dims: Mapping[str, str] | None = None) ->
     dims : mapping of str to str, optional
         Names for the exporter's symbols, such as ``{"s0": "batch", "s1": "steps"}``.
     """
+    if any(_changes(node) for node in program.graph.nodes):
+        program = program.run_decompositions({})  # what is written in place becomes values of its own
     return _Program(program, where).graph(dims or {})
+
+
+def _changes(node: Any) -> bool:
+    """Whether an operation writes into what it is given."""
+    return bool(getattr(getattr(node.target, "_schema", None), "is_mutable", False))
 
 
 def _array(tensor: Any) -> np.ndarray:

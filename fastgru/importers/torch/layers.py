@@ -10,6 +10,7 @@ import numpy as np
 from ...graph.builder import Value
 from ...graph.graph import BOOLEAN
 from ...graph.operations.convolution import Convolution, TransposedConvolution
+from ...graph.operations.create import Arange, Longest
 from ...graph.operations.elementwise import Binary, Cast, Where
 from ...graph.operations.normalization import BatchNorm, Normalize
 from ...graph.operations.pooling import AdaptivePool, Pool
@@ -56,6 +57,26 @@ def gru(
         inputs.append(c.value(hx))
     y, h = c.builder.add(operation, *inputs, name=_module(c, weights[0]))
     return (y if batch_first else c.add(Permute((1, 0, 2)), y)), h
+
+
+def gru_packed(
+    c: Context, input: Any, lengths: Any, hx: Any, params: Any, has_biases: Any, num_layers: Any, bidirectional: Any
+) -> tuple[Value, Value]:
+    """A GRU over rows of lengths of their own: zeros beyond each row's end, and the states at it."""
+    x, weights = c.value(input), list(params)
+    options = [bool(has_biases), num_layers, bool(bidirectional)]
+    operation = c.shared(
+        "gru_packed", weights, options, lambda: GRU(_gru_spec(c, weights, *options), masked=True, zero_masked=True)
+    )
+    counts = c.add(View((x.shape[0], 1)), c.add(Longest(x.shape[1], False), lengths))
+    real = c.add(Binary("lt"), c.add(Arange(0, x.shape[1])), counts)
+    states = [] if _is_zeros(c, hx) else [c.value(hx)]
+    y, h = c.builder.add(operation, x, real, *states, name=_module(c, weights[0]))
+    return y, h
+
+
+def longest(c: Context, lengths: Any, steps: Any, reached: Any) -> Any:
+    return c.add(Longest(c.size(steps), bool(reached)), lengths)
 
 
 def _is_zeros(c: Context, given: Any) -> bool:
@@ -149,8 +170,8 @@ def addmm(c: Context, self: Any, mat1: Any, mat2: Any, beta: Any = 1, alpha: Any
 
 def einsum(c: Context, equation: Any, operands: Any, path: Any = None) -> Any:
     values = c.values(operands)
-    if not isinstance(equation, str) or len(values) > 2:
-        raise c.error("takes more than two values; write it as several products")
+    if not isinstance(equation, str) or not values:
+        raise c.error("takes no equation")
     inputs, arrow, result = equation.replace(" ", "").partition("->")
     terms = inputs.split(",")
     if len(terms) != len(values):
@@ -169,7 +190,23 @@ def einsum(c: Context, equation: Any, operands: Any, path: Any = None) -> Any:
         kept = [letter for letter in terms[0] if letter in result]
         x = c.add(Reduce("sum", summed), values[0]) if summed else values[0]
         return c.add(Permute(tuple(kept.index(letter) for letter in result)), x)
-    return c.add(Einsum(f"{terms[0]},{terms[1]}->{result}"), *values)
+    product, letters = values[0], terms[0]
+    for at in range(1, len(values)):  # two at a time; what nothing behind needs is summed
+        behind = set("".join(terms[at + 1 :])) | set(result)
+        last = at == len(values) - 1
+        made = result if last else "".join(each for each in dict.fromkeys(letters + terms[at]) if each in behind)
+        product, letters = c.add(Einsum(f"{letters},{terms[at]}->{made}"), product, values[at]), made
+    return product
+
+
+def bilinear(c: Context, input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
+    """``sum over i, j of input1[i] weight[o, i, j] input2[j] + bias[o]``."""
+    made = einsum(c, "...i,oij,...j->...o", [input1, weight, input2])
+    return made if bias is None else c.add(Binary("add"), made, bias)
+
+
+def outer(c: Context, self: Any, other: Any) -> Any:
+    return einsum(c, "i,j->ij", [self, other])
 
 
 # Convolutions and pooling, in PyTorch's order of axes: channels before places.

@@ -6,8 +6,6 @@ torch is used where the caller has it already, and never imported.
 from __future__ import annotations
 
 import re
-import sys
-import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -17,15 +15,15 @@ from ...errors import FastGRUError, UnsupportedModelError
 from ...graph.builder import specialised
 from ...graph.graph import RELATIONS, Graph, Guard, same
 from ...graph.layout import BATCH, STEPS, Layout, Steps
-from ...graph.size import Expression, evaluate
+from ...graph.size import Applied, Expression, Size, evaluate, solved
 from ...graph.steps import analyse
+from .exporting import Module as _Module
 from .fx import graph_of
 from .guards import UnreadGuard
-from .operators import grus_as_operators
 
 __all__ = ["Exported", "call_with", "exported", "flat_inputs", "other_inputs"]
 
-ATTEMPTS = 4  # at an export, each with more axes as they are in the example
+ATTEMPTS = 16  # at an export, each with more axes as they are in the example
 
 
 class Exported(NamedTuple):
@@ -51,30 +49,63 @@ def exported(module: Any, example: Any) -> Exported:
     UnsupportedModelError
         The exporter cannot follow the code, or an operation has no word here; the message says what does work.
     """
-    torch = sys.modules["torch"]
-    args, kwargs = arguments(example)
-    where = type(module).__name__
-    closed: dict[tuple[str, int], str] = {}
+    source = _Module(module, *arguments(example))
     for _ in range(ATTEMPTS):
-        program = _export(torch, module, args, kwargs, closed, where)
         try:
-            graph, analysis = analyse(graph_of(program, where))
+            program = source.program()
+        except UnsupportedModelError as error:
+            if not source.retreat(str(error)):
+                raise
+            continue
+        try:
+            graph = graph_of(program, source.where)
+            tangled = [size for guard in graph.guards for size in (guard.one, guard.other) if _is_tangled(size)]
+            if source.close_features(_axes_named(program, str(tangled)), "its size is bound to those of other axes"):
+                continue
+            if any(map(_is_loose, graph.guards)) and source.take_alike():
+                continue
+            graph, analysis = analyse(_settled(graph))
         except FastGRUError as error:
             axes = error.axes if isinstance(error, UnreadGuard) else _axes_named(program, str(error))
-            fresh = {axis: str(error) for axis in axes if axis not in closed}
-            if not fresh:
+            if not source.close(axes, str(error)):
                 raise
-            closed.update(fresh)
             continue
-        graph = _with_one(torch, module, args, kwargs, closed, where, graph, analysis.inputs)
-        axes = [
-            (source.name, axis)
-            for source in graph.inputs
-            for axis, size in enumerate(graph.tensors[source.value].shape)
+        graph = _with_one(source, graph, analysis.inputs)
+        open_axes = [
+            (each.name, axis)
+            for each in graph.inputs
+            for axis, size in enumerate(graph.tensors[each.value].shape)
             if isinstance(size, Expression)
         ]
-        return Exported(graph, tuple(axes), tuple((name, axis, why) for (name, axis), why in closed.items()))
-    raise UnsupportedModelError(f"{where}: the code depends on the sizes of its inputs in ways that are not followed")
+        closed = tuple((name, axis, why) for (name, axis), why in source.closed.items())
+        return Exported(graph, tuple(open_axes), closed)
+    raise UnsupportedModelError(
+        f"{source.where}: the code depends on the sizes of its inputs in ways that are not followed"
+    )
+
+
+def _settled(graph: Graph) -> Graph:
+    """The graph with one name for sizes that must be equal in every call."""
+    for guard in graph.guards:
+        same_size = solved(guard.one, guard.other) if guard.relation == "==" else None
+        if same_size is not None:
+            return _settled(specialised(graph, dict([same_size])))
+    return graph
+
+
+def _is_loose(guard: Guard) -> bool:
+    """Whether one axis may be no longer than another, as where integers name places: most likely they are of one size."""
+    plain = (isinstance(size, Expression) and str(size) in size.symbols() for size in (guard.one, guard.other))
+    return guard.relation not in ("==", "!=") and all(plain)
+
+
+def _is_tangled(size: Size) -> bool:
+    """Whether a size is a product of several open ones, as the conditions of a view have it."""
+    if isinstance(size, int):
+        return False
+    applied = [atom for atoms, _ in size.terms for atom in atoms if isinstance(atom, Applied)]
+    inner = any(_is_tangled(atom.one) or _is_tangled(atom.other) for atom in applied)
+    return inner or any(len(atoms) > 1 for atoms, _ in size.terms)
 
 
 def _axes_named(program: Any, message: str) -> list[tuple[str, int]]:
@@ -88,26 +119,23 @@ def _axes_named(program: Any, message: str) -> list[tuple[str, int]]:
     ]
 
 
-def _with_one(
-    torch: Any, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], closed: Mapping[tuple[str, int], str],
-    where: str, graph: Graph, layouts: Mapping[str, Layout],
-) -> Graph:  # fmt: skip
+def _with_one(source: _Module, graph: Graph, layouts: Mapping[str, Layout]) -> Graph:
     """The graph without the guards that leave out a batch or a sequence of one, where it is right for these too.
 
-    The exporter writes ``batch != 1`` wherever it has looked at the size, mostly because sizes of 1 are repeated. Whether
-    the module computes anything else then is seen by exporting it with a batch of 1: it is the same graph or it is not.
+    The exporter writes ``batch != 1`` wherever it has looked at the size, mostly because sizes of 1 are repeated.
+    Whether the module computes anything else then is seen by exporting it with a batch of 1: it is the same graph or
+    it is not.
     """
     for name, axis in (("batch", (BATCH,)), ("steps", (Steps(STEPS),))):
         guards = [guard for guard in graph.guards if _leaves_out_one(guard, name)]
-        places = [
-            (source.name, layouts[source.name].index(axis)) for source in graph.inputs if axis in layouts[source.name]
-        ]
+        places = {
+            each.name: layouts[each.name].index(axis) for each in graph.inputs if axis in layouts[each.name]
+        }
         if not guards or not places:
             continue
         try:
-            ones = _narrowed(torch, module, args, kwargs, dict(places))
-            program = _export(torch, module, *ones, {**closed, **dict.fromkeys(places, "")}, where)
-            alone = analyse(graph_of(program, where))[0]
+            program = source.program(places)
+            alone = analyse(graph_of(program, source.where))[0]
             equal = same(specialised(graph._replace(guards=()), {name: 1}), specialised(alone._replace(guards=()), {}))
         except FastGRUError:
             continue
@@ -128,25 +156,6 @@ def _leaves_out_one(guard: Guard, name: str) -> bool:
     return not holds[0] and all(holds[1:])
 
 
-def _narrowed(
-    torch: Any, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], places: Mapping[str, int]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments with one place of these axes."""
-
-    def made(given: Any, name: str) -> Any:
-        if isinstance(given, torch.Tensor):
-            return given.narrow(places[name], 0, 1) if name in places else given
-        if isinstance(given, (list, tuple)):
-            return type(given)(made(each, f"{name}_{at}") for at, each in enumerate(given))
-        return {key: made(each, f"{name}_{key}") for key, each in given.items()} if isinstance(given, dict) else given
-
-    names = _parameter_names(module, len(args))
-    return (
-        tuple(made(each, name) for name, each in zip(names, args, strict=False)),
-        {name: made(each, name) for name, each in kwargs.items()},
-    )
-
-
 def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and named arguments of a call, of what a caller gives for an example."""
     if isinstance(example, Mapping):
@@ -154,49 +163,6 @@ def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(example, tuple) and not hasattr(example, "_fields"):
         return example, {}
     return (example,), {}
-
-
-def _export(
-    torch: Any, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], closed: Mapping[tuple[str, int], str],
-    where: str,
-) -> Any:  # fmt: skip
-    from torch.fx.experimental import _config as config  # torch is there: its module is what was given
-
-    def dims(given: Any, name: str) -> Any:
-        if isinstance(given, torch.Tensor):
-            auto, static = torch.export.Dim.AUTO, torch.export.Dim.STATIC
-            return {axis: static if (name, axis) in closed else auto for axis in range(given.dim())}
-        if isinstance(given, (list, tuple)):
-            return type(given)(dims(each, f"{name}_{at}") for at, each in enumerate(given))
-        if isinstance(given, dict):
-            return {key: dims(each, f"{name}_{key}") for key, each in given.items()}
-        return None
-
-    names = _parameter_names(module, len(args))
-    shapes = {name: dims(each, name) for name, each in zip(names, args, strict=False)}
-    shapes.update({name: dims(each, name) for name, each in kwargs.items()})
-    options = {key: False for key in ("use_duck_shape",)} | {"backed_size_oblivious": True}
-    try:
-        with warnings.catch_warnings(), grus_as_operators(), torch.no_grad(), config.patch(**options):
-            warnings.simplefilter("ignore")
-            return torch.export.export(module, args, kwargs or None, dynamic_shapes=shapes or None, strict=False)
-    except FastGRUError:
-        raise
-    except Exception as error:
-        first = str(error).strip().partition("\n")[0][:300]
-        raise UnsupportedModelError(
-            f"{where}: torch.export cannot follow its code: {type(error).__name__}: {first}; a module whose code "
-            "branches by the numbers that it is given is run by fastgru.accelerate(module)"
-        ) from error
-
-
-def _parameter_names(module: Any, count: int) -> list[str]:
-    """The names of forward's positional parameters."""
-    code = type(module).forward.__code__
-    names = list(code.co_varnames[1 : code.co_argcount])
-    if len(names) < count:
-        raise UnsupportedModelError(f"{type(module).__name__}: its forward takes {len(names)} inputs, got {count}")
-    return names[:count]
 
 
 def flat_inputs(torch: Any, example: Any) -> list[np.ndarray]:

@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-__all__ = ["gru_operator", "grus_as_operators"]
+from .packed import packing
+
+__all__ = ["for_export", "gru_operator"]
 
 _lock = threading.RLock()
 
@@ -54,19 +56,30 @@ def gru_operator() -> Any:
 
 
 @contextmanager
-def grus_as_operators() -> Iterator[None]:
-    """Within it every ``nn.GRU`` of this process calls the operator; one thread at a time."""
+def for_export() -> Iterator[None]:
+    """Within it what the exporter would take apart for one size is called as a whole; one thread at a time."""
     torch = sys.modules["torch"]
     operator = gru_operator()
+    functions = torch._C._VariableFunctions
 
     def gru(*operands: Any) -> Any:
         if len(operands) != 9 or isinstance(operands[2], torch.Tensor):  # packed: (data, batch_sizes, hx, ...)
-            return torch._C._VariableFunctions.gru(*operands)
+            return functions.gru(*operands)
         return operator(*operands)
 
-    with _lock:
-        torch._VF.gru = gru
+    def max_pool1d(input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+                   ceil_mode: Any = False) -> Any:  # fmt: skip
+        """As one of two axes, whose rule for shapes leaves sizes open."""
+        size, pad, apart = (each[0] if isinstance(each, (list, tuple)) else each for each in (kernel_size, padding, dilation))
+        step = stride[0] if isinstance(stride, (list, tuple)) and stride else stride or size
+        row = input.unsqueeze(-2)
+        return functions.max_pool2d(row, (1, size), (1, step), (0, pad), (1, apart), ceil_mode).squeeze(-2)
+
+    with _lock, packing():
+        original = torch.max_pool1d
+        torch._VF.gru, torch.max_pool1d = gru, max_pool1d
         try:
             yield
         finally:
             del torch._VF.gru
+            torch.max_pool1d = original

@@ -11,10 +11,10 @@ from ...graph.builder import Value
 from ...graph.graph import BOOLEAN, FLOAT, INTEGER
 from ...graph.operations.create import Arange, Full, OneHot
 from ...graph.operations.elementwise import Binary, Cast, Where
-from ...graph.operations.index import Gather, Index, Put, Take
+from ...graph.operations.index import Gather, Index, Put, Scatter, Take
 from ...graph.operations.parts import Flip, Pad, Roll, Select, Slice, Windows
 from ...graph.operations.shape import Expand, View
-from ...graph.size import Expression, Size
+from ...graph.size import Expression, Size, smallest
 from ..calls import Context
 
 __all__ = [
@@ -45,8 +45,11 @@ def slice_(c: Context, self: Any, dim: Any = 0, start: Any = None, end: Any = No
     first, last = _bounds(c, x.shape[axis], start, end)
     if first in (None, 0) and last is None and stride == 1:
         return x
-    known = [each for each in (first, last) if isinstance(each, int)]
-    within = bool(known) and max(map(abs, known)) <= c.builder.least(x.shape[axis])
+    known = [abs(each) for each in (first, last) if isinstance(each, int)]
+    within = bool(known) and max(known) <= c.builder.least(x.shape[axis])
+    if known and not within and max(known) <= smallest(x.shape[axis]):
+        c.builder.guard(x.shape[axis], ">=", max(known), f"{c.name}{c.place} takes so many places")
+        within = True
     return c.add(Slice(axis, first, last, stride, within), x)
 
 
@@ -144,6 +147,11 @@ def unfold(c: Context, self: Any, dimension: Any, size: Any, step: Any) -> Any:
 
 def index_select(c: Context, self: Any, dim: Any, index: Any) -> Any:
     x = c.value(self)
+    size = x.shape[c.axis(dim, x.rank)]
+    counted = _counted(c, c.value(index))
+    if isinstance(counted, Expression) and isinstance(size, Expression):  # every row, in its order
+        c.builder.guard(counted, "==", size, f"{c.name}{c.place} takes as many rows as there are")
+        return x
     return c.add(Take(c.axis(dim, x.rank)), x, index)
 
 
@@ -170,7 +178,7 @@ def index(c: Context, self: Any, indices: Any) -> Any:
     values = [c.value(given[axis]) for axis in axes]
     if any(each.dtype == BOOLEAN for each in values):
         raise c.error("takes the places where booleans hold, whose number is not known before the model runs")
-    if not axes:
+    if not axes or (axes == [0] and isinstance(x.shape[0], Expression) and _counts_rows(c, values[0], x.shape[0])):
         return x
     if axes == [0, 1] and _counts_rows(c, values[0], x.shape[0]) and values[1].rank == 1:
         rest = x.shape[2:]
@@ -185,12 +193,20 @@ def index(c: Context, self: Any, indices: Any) -> Any:
     return c.add(Index(tuple(axes)), x, *values)
 
 
+def _counted(c: Context, value: Value) -> Size | None:
+    """How far a value counts from 0 on: of 0, 1, 2 ... n - 1 it is n."""
+    node = next((node for node in reversed(c.builder.nodes) if value.place in node.outputs), None)
+    if node is None or not isinstance(node.operation, Arange) or node.operation != Arange(0, node.operation.stop):
+        return None
+    stop: Size = node.operation.stop
+    return stop
+
+
 def _counts_rows(c: Context, value: Value, size: Size) -> bool:
     """Whether a value is 0, 1, 2 ... for each row of an axis of that size."""
     if value.array is not None:
         return value.shape == (size,) and bool(np.array_equal(value.array, np.arange(len(value.array))))
-    node = next((node for node in reversed(c.builder.nodes) if value.place in node.outputs), None)
-    return node is not None and node.operation == Arange(0, size)
+    return _counted(c, value) == size
 
 
 def _from_start(c: Context, places: Value, size: Size) -> Value:
@@ -207,6 +223,24 @@ def one_hot(c: Context, self: Any, num_classes: Any = -1) -> Any:
     if count < 1:
         raise c.error("makes as many classes as its largest integer asks for; give num_classes")
     return c.add(OneHot(count), self)
+
+
+def scatter(adds: bool) -> Callable[..., Any]:
+    """The first value with others put in, or added to, the places that integers name along an axis."""
+
+    def run(c: Context, self: Any, dim: Any, index: Any, src: Any) -> Any:
+        x, places = c.value(self), c.value(index)
+        values = c.value(src)
+        if values.rank == 0 and places.rank:
+            values = c.add(Expand(places.shape), values)
+        elif values.shape != places.shape:
+            parts = zip(values.shape, places.shape, strict=True)
+            for axis, (own, wanted) in enumerate(parts):
+                values = values if own == wanted else slice_(c, values, axis, 0, wanted)
+        values = values if values.dtype == x.dtype else c.add(Cast(x.dtype), values)
+        return c.add(Scatter(c.axis(dim, x.rank), adds), x, places, values)
+
+    return run
 
 
 # Values made of sizes.

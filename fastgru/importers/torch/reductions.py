@@ -8,7 +8,8 @@ from typing import Any
 from ...graph.builder import Value
 from ...graph.graph import BOOLEAN
 from ...graph.operations.elementwise import Binary, Cast, Unary
-from ...graph.operations.reduce import AlongAxis, ArgExtreme, CumulativeSum, Glu, Norm, Reduce, TopK
+from ...graph.operations.parts import Slice
+from ...graph.operations.reduce import AlongAxis, ArgExtreme, CumulativeProduct, CumulativeSum, Glu, Norm, Reduce, TopK
 from ...graph.operations.shape import View
 from ..calls import Context
 from .elementwise import converted
@@ -93,6 +94,18 @@ def variance(name: str) -> Callable[..., Any]:
     return run
 
 
+def with_mean(name: str) -> Callable[..., Any]:
+    """``var_mean`` and ``std_mean``."""
+    spread = variance(name)
+
+    def run(c: Context, self: Any, dim: Any = None, correction: Any = None, keepdim: Any = False,
+            unbiased: Any = None) -> Any:  # fmt: skip
+        made = spread(c, self, dim, correction, keepdim, unbiased)
+        return made, reduced("mean")(c, self, None if isinstance(dim, bool) else dim, keepdim)
+
+    return run
+
+
 def norm(c: Context, self: Any, p: Any = 2, dim: Any = None, keepdim: Any = False, dtype: Any = None) -> Any:
     x = c.value(self)
     order = 2.0 if p is None or p == "fro" else float(c.number(p, "p"))
@@ -100,6 +113,14 @@ def norm(c: Context, self: Any, p: Any = 2, dim: Any = None, keepdim: Any = Fals
 
 
 def vector_norm(c: Context, self: Any, ord: Any = 2, dim: Any = None, keepdim: Any = False, dtype: Any = None) -> Any:
+    return norm(c, self, ord, dim, keepdim)
+
+
+def linalg_norm(c: Context, self: Any, ord: Any = None, dim: Any = None, keepdim: Any = False, dtype: Any = None) -> Any:
+    """Of vectors; the norms of matrices are another thing."""
+    matrices = c.value(self).rank == 2 if dim is None else isinstance(dim, (list, tuple)) and len(dim) == 2
+    if ord is not None and matrices:
+        raise c.error("takes the norm of matrices")
     return norm(c, self, ord, dim, keepdim)
 
 
@@ -147,8 +168,62 @@ def sort(c: Context, self: Any, dim: Any = -1, descending: Any = False, stable: 
     axis = c.axis(dim, x.rank)
     size = x.shape[axis]
     if not isinstance(size, int):
-        raise c.error("sorts an axis whose size is open")
+        raise c.error(f"sorts an axis whose size is open, {size}")
     return c.add(TopK(size, axis, bool(descending)), x)
+
+
+def cumprod(c: Context, self: Any, dim: Any, dtype: Any = None) -> Any:
+    x = c.value(self)
+    return c.add(CumulativeProduct(c.axis(dim, x.rank)), x if dtype is None else converted(c, x, dtype))
+
+
+def argsort(c: Context, self: Any, dim: Any = -1, descending: Any = False, stable: Any = None) -> Any:
+    return sort(c, self, dim, descending)[1]
+
+
+def kth(c: Context, self: Any, k: Any, dim: Any = -1, keepdim: Any = False) -> Any:
+    """The k-th smallest place of an axis, and where it was."""
+    x, count = c.value(self), c.integer(k, "k")
+    axis = c.axis(dim, x.rank)
+    made = [c.add(Slice(axis, count - 1, count), each) for each in c.add(TopK(count, axis, False), x)]
+    return tuple(made if keepdim else (c.add(View((*x.shape[:axis], *x.shape[axis + 1 :])), each) for each in made))
+
+
+def median(c: Context, self: Any, dim: Any = None, keepdim: Any = False) -> Any:
+    """The lower of two in the middle."""
+    x = c.value(self) if dim is not None else c.add(View((-1,)), self)
+    size = x.shape[0 if dim is None else c.axis(dim, x.rank)]
+    if not isinstance(size, int):
+        raise c.error(f"sorts an axis whose size is open, {size}")
+    made = kth(c, x, (size + 1) // 2, 0 if dim is None else dim, keepdim)
+    return made[0] if dim is None else made
+
+
+def quantile(c: Context, self: Any, q: Any, dim: Any = None, keepdim: Any = False, interpolation: Any = "linear") -> Any:
+    x = c.value(self) if dim is not None else c.add(View((-1,)), self)
+    axis = 0 if dim is None else c.axis(dim, x.rank)
+    size, share = x.shape[axis], c.number(q, "q")
+    if not isinstance(size, int) or interpolation != "linear":
+        raise c.error(f"sorts an axis whose size is open, {size}, or interpolates in a way of its own")
+    ordered = sort(c, x, axis)[0]
+    place = share * (size - 1)
+    low = c.add(Slice(axis, int(place), int(place) + 1), ordered)
+    high = c.add(Slice(axis, min(int(place) + 1, size - 1), min(int(place) + 1, size - 1) + 1), ordered)
+    rise = c.add(Binary("mul"), c.add(Binary("sub"), high, low), place - int(place))
+    made = c.add(Binary("add"), low, rise)
+    return made if keepdim else c.add(View((*x.shape[:axis], *x.shape[axis + 1 :])), made)
+
+
+def count_nonzero(c: Context, self: Any, dim: Any = None) -> Any:
+    return reduced("sum")(c, c.add(Binary("ne"), self, 0), dim)
+
+
+def cdist(c: Context, x1: Any, x2: Any, p: Any = 2.0, compute_mode: Any = None) -> Any:
+    """The distance of every row of one to every row of the other."""
+    one, two = c.value(x1), c.value(x2)
+    rows = c.add(View((*one.shape[:-1], 1, one.shape[-1])), one)
+    columns = c.add(View((*two.shape[:-2], 1, *two.shape[-2:])), two)
+    return norm(c, c.add(Binary("sub"), rows, columns), p, -1)
 
 
 def normalize(c: Context, self: Any, p: Any = 2, dim: Any = 1, eps: Any = 1e-12) -> Any:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from ...graph.builder import Value
 from ...graph.operations.elementwise import broadcast_shapes
+from ...graph.operations.index import Take
 from ...graph.operations.pooling import Upsample
 from ...graph.operations.shape import Concatenate, Expand, Permute, Repeat, View
-from ...graph.size import Expression, Size, product, quotient
+from ...graph.size import Expression, Size, Sizes, product
 from ..calls import Context
 from .parts import select, slice_
 
@@ -155,6 +158,45 @@ def cat(c: Context, tensors: Any, dim: Any = 0) -> Any:
         raise c.error(f"joins {len(values)} tensors, wanted 1 to {MAX_PARTS}")
     real = [each for each in values if each.shape != (0,)] or values[:1]  # an empty tensor is joined to anything
     return real[0] if len(real) == 1 else c.add(Concatenate(c.axis(dim, real[0].rank)), *real)
+
+
+def beside(axis: int) -> Callable[..., Any]:
+    """``hstack``, ``vstack`` and ``dstack``: along axis 1, 0 or 2 of values that have it."""
+
+    def run(c: Context, tensors: Any) -> Any:
+        values = [_with_axes(c, each, axis) for each in c.values(tensors)]
+        return cat(c, values, 0 if values and values[0].rank == 1 else axis)
+
+    return run
+
+
+def _with_axes(c: Context, x: Value, axis: int) -> Value:
+    """A value with the axes that ``hstack`` and the like give what has fewer."""
+    if x.rank == 0 and axis == 1:
+        shape: Sizes = (1,)
+    elif x.rank < 2 and axis != 1:
+        shape = (1, *x.shape) if x.rank else (1, 1)
+    else:
+        shape = x.shape
+    if axis == 2 and len(shape) == 2:
+        shape = (*shape, 1)
+    made: Value = x if shape == x.shape else c.add(View(shape), x)
+    return made
+
+
+def diagonal(c: Context, self: Any, offset: Any = 0, dim1: Any = 0, dim2: Any = 1) -> Any:
+    """The places with equal numbers along two axes, in a last axis of their own."""
+    x, shift = c.value(self), c.integer(offset, "offset")
+    one, two = c.axis(dim1, x.rank), c.axis(dim2, x.rank)
+    rows, columns = x.shape[one], x.shape[two]
+    if not isinstance(rows, int) or not isinstance(columns, int):
+        raise c.error(f"takes the diagonal of axes whose sizes are open, {rows} and {columns}")
+    count = max(0, min(rows, columns - shift) if shift >= 0 else min(rows + shift, columns))
+    first = shift if shift >= 0 else -shift * columns
+    rest = [axis for axis in range(x.rank) if axis not in (one, two)]
+    moved = c.add(Permute((*rest, one, two)), x)
+    places = c.builder.constant(first + (columns + 1) * np.arange(count))
+    return c.add(Take(len(rest)), c.add(View((*moved.shape[:-2], rows * columns)), moved), places)
 
 
 def stack(c: Context, tensors: Any, dim: Any = 0) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..calls import Context, Row, apply, row
-from . import elementwise, layers, parts, reductions, shapes
+from . import elementwise, layers, parts, reductions, resizing, shapes
 from .elementwise import activation, binary, compared, logical, unary
 from .layers import adaptive, native, pool
 from .parts import filled, filled_like, new_filled
@@ -25,14 +25,15 @@ _DIMS = "self dim keepdim dtype"
 _AXIS = "self dim keepdim"
 _MAX_POOL = "self kernel_size stride padding dilation ceil_mode"
 _AVG_POOL = "self kernel_size stride padding ceil_mode count_include_pad"
+_RESIZED = "self output_size scale_factors input:self scales:scale_factors scales_h scales_w"
 _CONV = "input weight bias stride padding dilation groups"
 _CONV_TRANSPOSE = "input weight bias stride padding output_padding groups dilation"
 _CONVOLUTION = "input weight bias stride padding dilation transposed output_padding groups"
 _BATCH_NORM = "input weight bias running_mean running_var"
 
 _UNARY = (
-    "abs", "ceil", "cos", "erf", "exp", "expm1", "floor", "isfinite", "isinf", "isnan", "log", "log10", "log1p", "log2",
-    "neg", "reciprocal", "round", "rsqrt", "sign", "sin", "sqrt", "square", "tan", "trunc",
+    "abs", "acos", "asin", "atan", "ceil", "cos", "cosh", "erf", "exp", "expm1", "floor", "isfinite", "isinf", "isnan",
+    "log", "log10", "log1p", "log2", "neg", "reciprocal", "round", "rsqrt", "sign", "sin", "sinh", "sqrt", "square", "tan", "trunc",
 )  # fmt: skip
 _ACTIVATIONS = {
     "relu": "relu", "relu6": "relu6", "tanh": "tanh", "sigmoid": "sigmoid", "silu": "silu", "mish": "mish",
@@ -43,12 +44,16 @@ _ACTIVATIONS = {
 TABLE: dict[str, Row] = {
     # with weights
     "gru": row(layers.gru, "input hx params has_biases num_layers dropout train bidirectional batch_first"),
+    "gru_packed": row(layers.gru_packed, "input lengths hx params has_biases num_layers bidirectional"),
+    "longest": row(layers.longest, "lengths steps reached"),
     "gru_cell": row(layers.gru_cell, "input hx w_ih w_hh b_ih b_hh"),
     "embedding": row(layers.embedding, "weight indices padding_idx scale_grad_by_freq sparse"),
     "linear": row(layers.linear, "input weight bias"),
     "matmul": row(layers.matmul, _TWO),
     "mm": row(layers.matmul, "self mat2:other"),
     "bmm": row(layers.matmul, "self mat2:other"),
+    "bilinear": row(layers.bilinear, "input1 input2 weight bias"),
+    "outer": row(layers.outer, "self vec2:other"),
     "mv": row(layers.matmul, "self vec:other"),
     "dot": row(layers.matmul, "self tensor:other"),
     "addmm": row(layers.addmm, "self mat1 mat2 beta alpha"),
@@ -86,14 +91,17 @@ TABLE: dict[str, Row] = {
     # on every element
     **{name: row(unary(name), _ONE) for name in _UNARY},
     **{name: row(activation(ours), _ONE) for name, ours in _ACTIVATIONS.items()},
-    "elu": row(activation("elu", alpha="alpha"), "self alpha"),
-    "celu": row(activation("celu", alpha="alpha"), "self alpha"),
-    "leaky_relu": row(activation("leaky_relu", negative_slope="negative_slope"), "self negative_slope"),
-    "hardtanh": row(activation("hard_tanh", min_val="min_value", max_val="max_value"), "self min_val max_val"),
-    "hardshrink": row(activation("hard_shrink", lambd="threshold"), "self lambd"),
-    "softshrink": row(activation("soft_shrink", lambd="threshold"), "self lambd"),
-    "softplus": row(activation("softplus", beta="beta", threshold="threshold"), "self beta threshold"),
-    "threshold": row(activation("threshold", threshold="threshold", value="default_value"), "self threshold value"),
+    "elu": row(activation("elu", alpha=("alpha", 1.0)), "self alpha"),
+    "celu": row(activation("celu", alpha=("alpha", 1.0)), "self alpha"),
+    "leaky_relu": row(activation("leaky_relu", negative_slope=("negative_slope", 0.01)), "self negative_slope"),
+    "hardtanh": row(activation("hard_tanh", min_val=("min_value", -1.0), max_val=("max_value", 1.0)), "self min_val max_val"),
+    "hardshrink": row(activation("hard_shrink", lambd=("threshold", 0.5)), "self lambd"),
+    "softshrink": row(activation("soft_shrink", lambd=("threshold", 0.5)), "self lambd"),
+    "softplus": row(activation("softplus", beta=("beta", 1.0), threshold=("threshold", 20.0)), "self beta threshold"),
+    "threshold": row(activation("threshold", threshold=("threshold", 0.0), value=("default_value", 0.0)), "self threshold value"),
+    "rrelu": row(elementwise.rrelu, "self lower upper training"),
+    "frac": row(elementwise.frac, _ONE),
+    "erfc": row(elementwise.erfc, _ONE),
     "gelu": row(elementwise.gelu, "self approximate"),
     "clamp": row(elementwise.clamp, "self min max"),
     "clamp_min": row(elementwise.clamp, "self min"),
@@ -144,6 +152,9 @@ TABLE: dict[str, Row] = {
     "var": row(variance("var"), "self dim correction keepdim unbiased"),
     "std": row(variance("std"), "self dim correction keepdim unbiased"),
     "norm": row(reductions.norm, "self p dim keepdim dtype"),
+    "std_mean": row(reductions.with_mean("std"), "self dim correction keepdim unbiased"),
+    "var_mean": row(reductions.with_mean("var"), "self dim correction keepdim unbiased"),
+    "linalg_norm": row(reductions.linalg_norm, "self ord dim keepdim dtype"),
     "linalg_vector_norm": row(reductions.vector_norm, "self ord dim keepdim dtype"),
     "softmax": row(along("softmax"), "self dim dtype"),
     "log_softmax": row(along("log_softmax"), "self dim dtype"),
@@ -151,9 +162,16 @@ TABLE: dict[str, Row] = {
     "_log_softmax": row(along("log_softmax"), "self dim half_to_float:dtype"),
     "logsumexp": row(reductions.logsumexp, _AXIS),
     "glu": row(reductions.glu, "self dim"),
+    "cumprod": row(reductions.cumprod, "self dim dtype"),
     "cumsum": row(reductions.cumsum, "self dim dtype"),
     "topk": row(reductions.topk, "self k dim largest sorted"),
     "sort": row(reductions.sort, "self dim descending stable"),
+    "argsort": row(reductions.argsort, "self dim descending stable"),
+    "kthvalue": row(reductions.kth, "self k dim keepdim"),
+    "median": row(reductions.median, _AXIS),
+    "quantile": row(reductions.quantile, "self q dim keepdim interpolation"),
+    "count_nonzero": row(reductions.count_nonzero, "self dim"),
+    "cdist": row(reductions.cdist, "x1 x2 p compute_mode"),
     "cosine_similarity": row(reductions.cosine_similarity, "x1 x2 dim eps"),
     "max_pool1d": row(pool("max", 1), _MAX_POOL),
     "max_pool2d": row(pool("max", 2), _MAX_POOL),
@@ -166,6 +184,11 @@ TABLE: dict[str, Row] = {
     "_adaptive_avg_pool2d": row(adaptive("mean", 2), "self output_size"),
     "adaptive_max_pool1d": row(adaptive("max", 1, indices=True), "self output_size"),
     "adaptive_max_pool2d": row(adaptive("max", 2, indices=True), "self output_size"),
+    "upsample_nearest1d": row(resizing.nearest(1), _RESIZED),
+    "upsample_nearest2d": row(resizing.nearest(2), _RESIZED),
+    "upsample_linear1d": row(resizing.linear(1), f"{_RESIZED} align_corners"),
+    "upsample_bilinear2d": row(resizing.linear(2), f"{_RESIZED} align_corners"),
+    "pixel_shuffle": row(resizing.pixel_shuffle, "self upscale_factor"),
     # shapes
     "view": row(shapes.view, "self size"),
     "reshape": row(shapes.view, "self shape:size"),
@@ -189,11 +212,14 @@ TABLE: dict[str, Row] = {
     "repeat_interleave": row(shapes.repeat_interleave, "self repeats dim output_size"),
     "broadcast_tensors": row(shapes.broadcast_tensors, "tensors"),
     "cat": row(shapes.cat, "tensors dim"),
+    "hstack": row(shapes.beside(1), "tensors"),
+    "vstack": row(shapes.beside(0), "tensors"),
+    "dstack": row(shapes.beside(2), "tensors"),
     "stack": row(shapes.stack, "tensors dim"),
     "split": row(shapes.split, "self split_size dim"),
     "split_with_sizes": row(shapes.split, "self split_sizes:split_size dim"),
     "chunk": row(shapes.chunk, "self chunks dim"),
-    "tensor_split": row(shapes.tensor_split, "self indices_or_sections dim"),
+    "tensor_split": row(shapes.tensor_split, "self indices_or_sections dim sections:indices_or_sections indices:indices_or_sections"),
     "unbind": row(shapes.unbind, "self dim"),
     "size": row(shapes.size, "self dim"),
     "sym_size": row(shapes.size, "self dim"),
@@ -218,6 +244,9 @@ TABLE: dict[str, Row] = {
     "gather": row(parts.gather, "self dim index sparse_grad"),
     "take_along_dim": row(parts.take_along, "self indices dim"),
     "index": row(parts.index, "self indices"),
+    "scatter": row(parts.scatter(adds=False), "self dim index src value:src"),
+    "scatter_add": row(parts.scatter(adds=True), "self dim index src"),
+    "diagonal": row(shapes.diagonal, "self offset dim1 dim2"),
     "one_hot": row(parts.one_hot, "self num_classes"),
     "tril": row(parts.triangle(False), "self diagonal"),
     "triu": row(parts.triangle(True), "self diagonal"),
@@ -243,6 +272,8 @@ _SAME_AS = {
     "_unsafe_view": "view", "absolute": "abs", "adjoint": "mT", "clip": "clamp", "concat": "cat", "concatenate": "cat",
     "detach_copy": "detach", "divide": "div", "greater": "gt", "greater_equal": "ge", "less": "lt", "less_equal": "le",
     "logsigmoid": "log_sigmoid", "moveaxis": "movedim", "multiply": "mul", "negative": "neg", "not_equal": "ne",
+    "__and__": "bitwise_and", "__or__": "bitwise_or", "__xor__": "bitwise_xor", "special_expit": "sigmoid",
+    "arctan": "atan", "arcsin": "asin", "arccos": "acos", "__rsub__": "rsub", "special_erfc": "erfc",
     "special_expm1": "expm1", "special_log_softmax": "log_softmax", "special_softmax": "softmax", "subtract": "sub",
     "swapdims": "transpose", "true_divide": "div", "truediv": "div", "unsafe_chunk": "chunk", "unsafe_split": "split",
     "view_copy": "view", "matrix_H": "mT", "special_erf": "erf", "_reshape_alias": "view", "new_empty": "new_zeros",
@@ -267,7 +298,7 @@ _PLACEMENT = frozenset(("device", "dtype", "layout", "pin_memory", "memory_forma
 
 def bare(name: str) -> str:
     """The row's name of an operation: in place or not, under whichever of its names."""
-    found = name if name in TABLE or name in _NOTHING else name.removesuffix("_")
+    found = name if name in TABLE or name in _NOTHING or name in _SAME_AS else name.removesuffix("_")
     return _SAME_AS.get(found, found)
 
 
@@ -288,11 +319,11 @@ def call(c: Context, name: str, args: Sequence[Any], named: Mapping[str, Any]) -
     c.name = name
     own = bare(name)
     if own in _NOTHING and (args or named):
-        return args[0] if args else next(iter(named.values()))
+        return args[0] if args else named.get("self", named.get("input"))
     if own in _DROPOUT and (args or named):
         operands = {**dict(zip(("input", "p", "train"), args, strict=False)), **named}
         if operands.get("train", operands.get("training")) and operands.get("p") != 0:
             raise c.error("drops out at random even in eval mode (F.dropout without training=self.training)")
-        value = next(iter(operands.values()))
+        value = operands.get("input", operands.get("self"))
         return (value, None) if own == "native_dropout" else value
     return apply(c, TABLE, own, args, named, _PLACEMENT)
