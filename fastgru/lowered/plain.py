@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-
 from .. import activations, spec
 from ..graph.builder import Value
 from ..graph.graph import BOOLEAN, INTEGER

@@ -8,7 +8,19 @@ import numpy as np
 
 from ...errors import ShapeError
 from ..graph import Tensor
-from ..layout import BATCH, Axis, Layout, Mixed, Steps, broadcast, has_steps, is_plain, is_steps, is_steps_size, regrouped
+from ..layout import (
+    BATCH,
+    Axis,
+    Layout,
+    Mixed,
+    Steps,
+    broadcast,
+    has_steps,
+    is_plain,
+    is_steps,
+    is_steps_size,
+    regrouped,
+)
 from ..size import Expression, Size, Sizes, Unequal, product, quotient, size_text
 from .operation import Array, Call, Operation, axis_of, one_input
 

@@ -19,9 +19,9 @@ from ...graph.operations.operation import Setup
 from ...graph.run import Runner
 from ...graph.size import Applied, Expression, Size, evaluate, solved
 from ...graph.steps import analyse
+from .exporting import Module as _Module
 from .fx import graph_of
 from .guards import UnreadGuard
-from .exporting import Module as _Module
 
 __all__ = ["Exported", "exported", "other_inputs"]
 
@@ -126,7 +126,7 @@ def _check_example(source: _Module, graph: Graph) -> None:
     run = Runner(graph, analysis, Setup(np.dtype(np.float32), _OPTIONS))
     got = run({each.name: array for each, array in zip(graph.inputs, source.example(), strict=True)})
     for count, (made, wanted) in enumerate(zip(source.leaves(got), source.outputs(), strict=True)):
-        finite = wanted[np.isfinite(wanted)] if wanted.dtype.kind == "f" else wanted[:0]
+        finite = wanted[np.isfinite(wanted)] if wanted.dtype.kind == "f" else np.zeros(0)
         bound = TOLERANCE * max(1.0, float(np.abs(finite).max(initial=0)))
         if made.shape != wanted.shape or not np.allclose(made, wanted, rtol=0, atol=bound, equal_nan=True):
             raise UnsupportedModelError(

@@ -8,8 +8,8 @@ from typing import Any
 from ...graph.builder import Value
 from ...graph.graph import BOOLEAN
 from ...graph.operations.elementwise import Binary, Cast, Unary
-from ...graph.operations.reduce import AlongAxis, ArgExtreme, CumulativeProduct, CumulativeSum, Glu, Norm, Reduce, TopK
 from ...graph.operations.parts import Slice
+from ...graph.operations.reduce import AlongAxis, ArgExtreme, CumulativeProduct, CumulativeSum, Glu, Norm, Reduce, TopK
 from ...graph.operations.shape import View
 from ..calls import Context
 from .elementwise import converted
