@@ -1,7 +1,7 @@
 """How the extension modules are compiled; all else stands in pyproject.toml.
 
 Kernels have one source, built as far as the compiler can: without vector types with FASTGRU_BUILD_SCALAR=1, without
-OpenMP with FASTGRU_BUILD_OPENMP=0, for no levels but FASTGRU_BUILD_LEVELS, with FASTGRU_BUILD_FLAGS added.
+threads with FASTGRU_BUILD_THREADS=0, for no levels but FASTGRU_BUILD_LEVELS, with FASTGRU_BUILD_FLAGS added.
 """
 
 import os
@@ -33,7 +33,12 @@ LEVELS = {  # kernel level: (the compiler's name of the processor, flags)
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fvisibility=hidden", "-g0",
          "--param=max-completely-peeled-insns=2000", "-fno-tree-loop-distribute-patterns"]
 INLINE = ("CYTHON_INLINE", "__inline__ __attribute__((always_inline))")
-OPENMP = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }"
+THREADS = {  # flags of the compiler, the first that work: what they must compile
+    ("-pthread", "-DFASTGRU_THREADS=1"):
+        "#include <pthread.h>\n#include <sched.h>\nint word;\nint main(void) { pthread_t thread = pthread_self();"
+        "return sched_yield() + __atomic_exchange_n(&word, 0, __ATOMIC_SEQ_CST) + !pthread_equal(thread, thread); }",
+    ("/openmp",): "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }",
+}
 
 
 class BuildEngine(build_ext):
@@ -49,8 +54,8 @@ class BuildEngine(build_ext):
     def build_extensions(self):
         added = os.environ.get("FASTGRU_BUILD_FLAGS", "").split()
         flags = [*(flag for flag in FLAGS if self.compiles("int main(void) { return 0; }", [flag])), *added]
-        openmp = None if os.environ.get("FASTGRU_BUILD_OPENMP") == "0" else next(
-            (flag for flag in ("-fopenmp", "/openmp") if self.compiles(OPENMP, [flag], link=True)), None)
+        threads = [] if os.environ.get("FASTGRU_BUILD_THREADS") == "0" else next(
+            ([*wanted] for wanted, probe in THREADS.items() if self.compiles(probe, wanted, link=True)), [])
         vectors = os.environ.get("FASTGRU_BUILD_SCALAR") != "1" and self.compiles(
             "typedef float v __attribute__((vector_size(16))); int main(void) { v a = {0}; a = a * a; return 0; }", [])
         wanted = os.environ.get("FASTGRU_BUILD_LEVELS", " ".join(LEVELS)).split() if vectors else ["baseline"]
@@ -61,9 +66,9 @@ class BuildEngine(build_ext):
                 if level not in wanted or not self.compiles(probe, extra):
                     self.extensions.remove(extension)
                 extension.define_macros = [INLINE] if vectors else [("FASTGRU_SCALAR", "1")]
-            threaded = [openmp] if openmp and extension.name.endswith((".plan", ".state", ".blas")) else []
+            threaded = threads if extension.name.endswith((".plan", ".state", ".blas")) else []
             extension.extra_compile_args = [*flags, *extra, *threaded]
-            extension.extra_link_args = [*added, *(flag for flag in threaded if flag.startswith("-"))]
+            extension.extra_link_args = [*added, *(flag for flag in threaded if flag == "-pthread")]
         self.cython_include_dirs.append(self.write_blas_int())
         super().build_extensions()
 

@@ -6,9 +6,9 @@ and SciPy and optional libraries, is imported when it is first asked for.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
-from .as_command import end_at_once_on_interrupts, is_command
 from .errors import (
     CheckpointError,
     DTypeError,
@@ -20,20 +20,27 @@ from .errors import (
 )
 from .lazy import attach
 
-if is_command():  # which imports this before its own module
-    end_at_once_on_interrupts()
+_as_module = False
+if (getattr(sys, "argv", None) or [""])[0] == "-m":  # Python looks for the module that it will run: perhaps this one
+    from fastgru_command import end_at_once_on_interrupts, end_with, is_module_run
+
+    _as_module = is_module_run()
+    if _as_module:
+        end_at_once_on_interrupts()
 
 try:
     from .gru import GRU
     from .load import from_keras, from_torch, load
 except ImportError as error:  # a FASTGRU_ISA that cannot be had, or a library that is missing
-    if is_command():  # and shows errors as one line
-        raise SystemExit(f"fastgru: error: {error}") from None
+    if _as_module:
+        end_with(error)
     raise
 
 if TYPE_CHECKING:
+    from .acceleration import accelerate, restore
     from .checkpoint import Checkpoint, read
     from .config import show_config
+    from .graph_model import GraphModel
     from .importers.named import Named
     from .model import Model, ModelStream
     from .spec import (
@@ -79,6 +86,7 @@ __all__ = [
     "Flatten",
     "GRUSpec",
     "GRUWeights",
+    "GraphModel",
     "Last",
     "LayerNormalization",
     "Masking",
@@ -103,16 +111,20 @@ __all__ = [
     "UpSampling1D",
     "ZeroPadding1D",
     "__version__",
+    "accelerate",
     "from_keras",
     "from_torch",
     "load",
     "read",
+    "restore",
     "show_config",
 ]
 
 _PLACES = {
     ".checkpoint": "Checkpoint read",
+    ".acceleration": "accelerate restore",
     ".config": "show_config",
+    ".graph_model": "GraphModel",
     ".importers.named": "Named",
     ".model": "Model ModelStream",
     ".spec": "Activation AveragePooling1D Cropping1D Dropout FinalState Flatten GRUSpec GRUWeights Last "

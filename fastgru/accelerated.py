@@ -1,4 +1,4 @@
-"""PyTorch's own GRU modules computed here, inside a module that stays PyTorch's: ``accelerate`` and ``restore``.
+"""PyTorch's own GRU modules computed here, inside a module that stays PyTorch's.
 
 Imported only when ``fastgru.accelerate`` is called, by somebody who has torch: it is the one file that imports it. A
 module keeps its parameters, its hooks and its names; only its class is another, which computes forward here.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,49 +21,14 @@ from .gru import GRU, Precision, check_precision
 from .spec.gru import GRUSpec, GRUWeights
 from .threads import check_threads
 
-__all__ = ["Accelerated", "AcceleratedGRU", "AcceleratedGRUCell", "accelerate", "restore"]
+__all__ = ["AcceleratedGRU", "AcceleratedGRUCell", "replaced", "restored", "run_operator"]
 
 KEPT = 64  # packed GRUs of operators in compiled code, the least recently used first to go
 PROBES = 16  # numbers of a weight that are looked at in every call
 
 
-class Accelerated(NamedTuple):
-    """What ``accelerate`` did: the names of the modules that compute here now, and of those that do not, with why."""
-
-    replaced: tuple[str, ...]
-    left: tuple[tuple[str, str], ...]
-
-
-def accelerate(module: nn.Module, *, precision: Precision = "float32", n_threads: int | None = None) -> Accelerated:
-    """Let every ``nn.GRU`` and ``nn.GRUCell`` inside a PyTorch module compute here; everything else stays as it is.
-
-    The module is changed in place. Its parameters, ``state_dict``, hooks and inputs stay what they were; weights that
-    are loaded or changed later are taken over at the next call, but for those that are changed through ``.data``, which
-    PyTorch does not count: most of such changes are seen, and ``accelerate`` called again takes all of them.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        In eval mode, called under ``torch.inference_mode()`` or ``torch.no_grad()``. In training mode, where a gradient
-        is asked for, on another device or in another type than float32 PyTorch computes as before, and a warning says
-        so once.
-    precision : {"float32", "float16", "bfloat16", "int8"}
-        What the weights are kept in, as for ``fastgru.GRU``.
-    n_threads : int, optional
-        As for ``fastgru.GRU``.
-
-    Returns
-    -------
-    Accelerated
-        ``replaced``, the names of the modules that compute here now, and ``left``, those that do not, with the reason.
-
-    Raises
-    ------
-    DTypeError
-        ``module`` is no ``torch.nn.Module``.
-    UnsupportedModelError
-        It is scripted, or there is no such precision.
-    """
+def replaced(module: Any, precision: Precision, n_threads: int | None) -> tuple[list[str], list[tuple[str, str]]]:
+    """``accelerate``: the names of the modules that compute here now, and of those that do not, with why."""
     if isinstance(module, torch.jit.ScriptModule):
         raise UnsupportedModelError(
             "accelerate: the module is TorchScript, whose GRUs are part of its code; accelerate the module it was "
@@ -75,29 +40,31 @@ def accelerate(module: nn.Module, *, precision: Precision = "float32", n_threads
     if precision == "float64":
         raise UnsupportedModelError('accelerate: precision="float64" is not supported: PyTorch\'s tensors are float32')
     check_threads(n_threads)
-    replaced, left = [], []
+    names, left = [], []
     for name, part in module.named_modules():
         reason = _reason_to_leave(part)
         if reason is not None:
             left.append((name, reason))
         elif isinstance(part, (nn.GRU, nn.GRUCell)):
-            part.__class__ = AcceleratedGRU if isinstance(part, nn.GRU) else AcceleratedGRUCell
+            kind: Any = AcceleratedGRU if isinstance(part, nn.GRU) else AcceleratedGRUCell
+            part.__class__ = kind
             part._fastgru = _Engine(precision, n_threads)
-            replaced.append(name)
-    return Accelerated(tuple(replaced), tuple(left))
+            names.append(name)
+    return names, left
 
 
-def restore(module: nn.Module) -> tuple[str, ...]:
-    """Undo ``accelerate``; the names of the modules that PyTorch computes again."""
+def restored(module: Any) -> list[str]:
+    """``restore``: the names of the modules that PyTorch computes again."""
     if not isinstance(module, nn.Module):
         raise DTypeError(f"restore: got {type(module).__name__}, wanted a torch.nn.Module")
     names = []
     for name, part in module.named_modules():
         if isinstance(part, (AcceleratedGRU, AcceleratedGRUCell)):
-            part.__class__ = nn.GRU if isinstance(part, nn.GRU) else nn.GRUCell
+            kind: Any = nn.GRU if isinstance(part, nn.GRU) else nn.GRUCell
+            part.__class__ = kind
             del part.__dict__["_fastgru"]
             names.append(name)
-    return tuple(names)
+    return names
 
 
 def _reason_to_leave(part: nn.Module) -> str | None:
@@ -118,6 +85,9 @@ class _Engine:
     """The packed form of a module's weights, made anew where they have changed."""
 
     def __init__(self, precision: Precision, n_threads: int | None) -> None:
+        self._begin(precision, n_threads)
+
+    def _begin(self, precision: Precision, n_threads: int | None) -> None:
         self.precision, self.n_threads = precision, n_threads
         self.warned = False
         self._lock = threading.Lock()
@@ -136,7 +106,7 @@ class _Engine:
         return {"precision": self.precision, "n_threads": self.n_threads}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["precision"], state["n_threads"])  # type: ignore[misc]
+        self._begin(state["precision"], state["n_threads"])
 
 
 def _probes(weights: list[torch.Tensor]) -> list[tuple[Any, bytes]]:
@@ -235,7 +205,7 @@ class AcceleratedGRU(_Computing, nn.GRU):
         output = torch.from_numpy(y)
         if input.sorted_indices is not None:
             output, lengths = output[input.sorted_indices], lengths[input.sorted_indices]
-        data, sizes = torch._VF._pack_padded_sequence(output, lengths, True)  # type: ignore[attr-defined]
+        data, sizes = torch._VF._pack_padded_sequence(output, lengths, True)
         return PackedSequence(data, sizes, input.sorted_indices, input.unsorted_indices), torch.from_numpy(h)
 
     def _compiled(self, input: Any, hx: Any) -> Any:

@@ -46,6 +46,7 @@ BLOCK = 16384  # numbers computed at a time: their float64 copies stay in a seco
 
 # Other words of Keras and of torch.nn.functional for the same functions, with the defaults of the table.
 ALIASES = {
+    "hard_sigmoid_keras3": "hard_sigmoid",
     "hard_swish": "hard_silu",
     "hardshrink": "hard_shrink",
     "hardsigmoid": "hard_sigmoid",

@@ -12,18 +12,16 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .errors import DTypeError, ShapeError
+from .origin import raised_in
 
-__all__ = ["as_integers", "as_lengths", "as_numbers", "as_sequences"]
+__all__ = ["as_integers", "as_lengths", "as_numbers", "as_rows", "as_sequences"]
 
 
 def as_numbers(array: Any, name: str, dtype: DTypeLike) -> NDArray[Any]:
     """A C-contiguous, aligned array of ``dtype``; a copy only where the argument is not one already."""
     if type(array) is np.ndarray and array.dtype == dtype and (flags := array.flags).c_contiguous and flags.aligned:
         return array  # what a caller who counts microseconds passes; the rest of this function takes 2 us
-    try:
-        given = np.asarray(array)
-    except Exception as error:  # whatever an object's own conversion raises
-        raise DTypeError(f"{name}: cannot be made an array ({error}); pass an array of numbers") from error
+    given = _as_array(array, name, "numbers")
     _check_unmasked(array, name)
     if given.dtype.kind not in "fiub":
         raise DTypeError(f"{name}: got dtype {given.dtype}, wanted real numbers (float32 is used without a copy)")
@@ -33,16 +31,23 @@ def as_numbers(array: Any, name: str, dtype: DTypeLike) -> NDArray[Any]:
 
 def as_integers(array: Any, name: str) -> NDArray[np.intp]:
     """A C-contiguous array of integers; whole floats are not taken."""
-    try:
-        given = np.asarray(array)
-    except Exception as error:  # whatever an object's own conversion raises
-        raise DTypeError(f"{name}: cannot be made an array ({error}); pass an array of integers") from error
+    given = _as_array(array, name, "integers")
     _check_unmasked(array, name)
     if given.dtype.kind not in "iu" and given.size:
         raise DTypeError(f"{name}: got dtype {given.dtype}, wanted integers")
     if given.dtype == np.uint64 and given.size and given.max() > np.iinfo(np.intp).max:
         raise ShapeError(f"{name}: got {given.max()}, too large for an index")
     return np.require(given, np.intp, ["C_CONTIGUOUS", "ALIGNED"])
+
+
+def _as_array(array: Any, name: str, wanted: str) -> NDArray[Any]:
+    """``np.asarray``; what an object's own conversion raises, or a signal handler during it, is not ours to replace."""
+    try:
+        return np.asarray(array)
+    except (TypeError, ValueError, OverflowError, BufferError) as error:
+        if not raised_in(error, "fastgru"):  # NumPy's own, as for lists of unequal lengths
+            raise
+        raise DTypeError(f"{name}: cannot be made an array ({error}); pass an array of {wanted}") from error
 
 
 def _check_unmasked(array: Any, name: str) -> None:
@@ -87,4 +92,21 @@ def as_lengths(lengths: Any, batch: int, steps: int, single: bool = False) -> ND
     if batch and (array.min() < 1 or array.max() > steps):
         wrong = int(np.argmax((array < 1) | (array > steps)))
         raise ShapeError(f"lengths: row {wrong} has length {array[wrong]}, wanted 1 to {steps}, the steps of x")
+    return array
+
+
+def as_rows(rows: Any, batch: int) -> NDArray[np.intp]:
+    """Which of ``batch`` rows are meant: by their numbers from 0, or by a truth for each."""
+    listed = isinstance(rows, (list, tuple)) and any(type(row) is bool for row in rows)
+    if listed or str(getattr(rows, "dtype", "")).endswith("bool"):
+        truths = np.asarray(rows)
+        if truths.dtype != bool or truths.shape != (batch,):
+            raise ShapeError(f"rows: got {truths.dtype} of shape {truths.shape}, wanted ({batch},): a truth for each")
+        return np.flatnonzero(truths)
+    array = np.atleast_1d(as_integers(rows, "rows"))
+    if array.ndim != 1:
+        raise ShapeError(f"rows: got shape {array.shape}, wanted one row or a list of rows")
+    if array.size and (array.min() < 0 or array.max() >= batch):
+        wrong = int(array[np.argmax((array < 0) | (array >= batch))])
+        raise ShapeError(f"rows: got {wrong}, wanted 0 to {batch - 1}")
     return array

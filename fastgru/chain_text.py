@@ -1,7 +1,8 @@
 """``--layers`` of the command line: a chain of layers as text, read and never run.
 
 Owns that notation: names of modules, and layers as Python writes them, ``gru,Last(),fc`` or the line that ``fastgru
-inspect`` prints, ``layers=["gru", fastgru.Last(), "fc"]``. Which modules there are is for the importer.
+inspect`` prints, ``layers=["gru", ..., "fc", ...]``. Which modules there are is for the importer, and so is to ask what
+belongs at a ``...``.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ def _item(match: re.Match[str]) -> LayerItem:
             return str(json.loads(match["json"]))
         except ValueError:
             raise ValueError(f"cannot read the name {match['json']}") from None
+    if match["name"] == "...":
+        return ...
     return str(match["name"] or match["quoted"] or "")
 
 
@@ -87,7 +90,8 @@ def _layer(name: str, arguments: str, text: str) -> LayerItem:
 def _arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
     """What stands between the brackets of a call: numbers, words, True, False, None and tuples of numbers."""
     call = ast.parse(f"f({text})", mode="eval").body
-    assert isinstance(call, ast.Call)
+    if not isinstance(call, ast.Call):
+        raise ValueError("it is more than the arguments of one call")
     named = {keyword.arg: _value(keyword.value) for keyword in call.keywords if keyword.arg is not None}
     if len(named) != len(call.keywords):
         raise ValueError("** cannot be read")

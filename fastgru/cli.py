@@ -106,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
 
     inspect = commands.add_parser("inspect", help="what a model file holds and how to load it")
     inspect.add_argument("file", metavar="FILE", help="a model file of any kind")
+    _add_part(inspect)
     inspect.add_argument("--json", action="store_true", help="print it as JSON")
     inspect.set_defaults(command=_inspect)
 
@@ -222,6 +223,11 @@ def _add_layers(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--no-strict", dest="strict", action="store_false", help="leave out tensors that no layer uses, with a warning"
     )
+    _add_part(command)
+
+
+def _add_part(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--part", metavar="NAME", help="one of several state dicts in it, such as ema_state_dict")
 
 
 def _add_precision(
@@ -252,7 +258,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
     from .importers import described
     from .packed_size import packed_sizes
 
-    found, models = described(read(arguments.file))
+    found, models = described(read(arguments.file, arguments.part))
     found["packed_gru_weights"] = packed_sizes(models)
     if arguments.json:
         print(json.dumps(found, indent=2))
@@ -262,6 +268,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from .graph_model import refuse_graph
     from .input_files import paths_in, read_inputs, read_lengths
     from .load import load
     from .run_file import inputs_of, run_file
@@ -272,7 +279,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.state and layers is not None and len(layers) == 1:
         layers = layers[0]  # a GRU by its name, which has states
     options = {"precision": arguments.precision, "n_threads": arguments.threads, "strict": arguments.strict}
-    model = load(arguments.model, layers=layers, **options)
+    model = load(arguments.model, layers=layers, part=arguments.part, **options)
+    refuse_graph(model, "fastgru run", arguments.model)
     x = read_inputs(arguments.input, [source.name for source in inputs_of(model)])
     lengths = read_lengths(arguments.lengths) if arguments.lengths else None
     start = time.perf_counter()
@@ -305,7 +313,13 @@ def _convert(arguments: argparse.Namespace) -> int:
         raise FastGRUError(f"{arguments.output}: is there already; name another file, or add --force to replace it")
     with progress(PARTS, "parts") as advance:
         found = convert(
-            arguments.model, arguments.output, arguments.layers, advance, arguments.strict, arguments.precision
+            arguments.model,
+            arguments.output,
+            arguments.layers,
+            advance,
+            arguments.strict,
+            arguments.precision,
+            arguments.part,
         )
     found["layers"] = describe(read(arguments.output))["layers"]
     if arguments.json:
@@ -318,6 +332,7 @@ def _convert(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     from .checking import advice_for, output_names
     from .description_text import print_verification
+    from .graph_model import refuse_graph
     from .input_files import read_expected, read_inputs, read_lengths
     from .load import load
     from .run_file import inputs_of, outputs_of
@@ -326,7 +341,9 @@ def _verify(arguments: argparse.Namespace) -> int:
     for option in ("lengths", "expected"):
         if getattr(arguments, option) and not arguments.data:
             raise FastGRUError(f"--{option}: belongs to the rows of --data; name the inputs with --data")
-    model = load(arguments.model, layers=arguments.layers, strict=arguments.strict, n_threads=arguments.threads)
+    options = {"strict": arguments.strict, "part": arguments.part, "n_threads": arguments.threads}
+    model = load(arguments.model, layers=arguments.layers, **options)
+    refuse_graph(model, "fastgru verify", arguments.model)
     x = read_inputs(arguments.data, [source.name for source in inputs_of(model)]) if arguments.data else None
     lengths = read_lengths(arguments.lengths) if arguments.lengths else None
     outputs = outputs_of(model)

@@ -40,16 +40,15 @@ def configuration() -> dict[str, Any]:
         "kernels": dispatch.chosen(),
         "kernels available": list(dispatch.available()),
         "FASTGRU_ISA": os.environ.get("FASTGRU_ISA"),
-        "OpenMP": plan.OPENMP,
+        "threads": plan.THREADS,
         "processors available": threads.available(),
         "FASTGRU_NUM_THREADS": threads._from_environment(),
-        "forked child (one thread)": threads._forked,
         "BLAS": blas,
     }
 
 
 def show_config() -> None:
-    """Print version, kernels chosen and available, OpenMP, threads and BLAS.
+    """Print version, kernels chosen and available, threads and BLAS.
 
     Raises
     ------

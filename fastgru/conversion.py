@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import FastGRUError, ShapeError
+from .graph_model import refuse_graph
 from .gru import GRU, Precision, check_precision
 from .load import load
-from .model import Model
+from .model import Model, as_tuple
 from .run_file import inputs_of
 from .spec import Embedding, GRUSpec, ModelSpec, TimeDistributed
 from .stored import CHOICES
@@ -40,6 +41,7 @@ def convert(
     advance: Callable[[int], None] = lambda parts: None,
     strict: bool = True,
     precision: FilePrecision | None = None,
+    part: str | None = None,
 ) -> dict[str, Any]:
     """Load a model, write it as one safetensors file, load that, and run both on the same seeded random inputs.
 
@@ -58,6 +60,8 @@ def convert(
         As in ``load``.
     precision : {"float32", "float64", "float16", "bfloat16", "int8", "stored"}, optional
         What the matrices of GRUs are written in; None for what they have, and ``"stored"`` for what the source stores.
+    part : str, optional
+        As in ``load``.
 
     Returns
     -------
@@ -72,7 +76,8 @@ def convert(
         check_precision(precision, CHOICES)
     # not loaded in any other precision: a weight that has no float16 is named in full by save
     options: dict[str, Any] = {"precision": "stored"} if precision == "stored" else {}
-    before = load(source, layers=layers, strict=strict, **options)
+    before = load(source, layers=layers, strict=strict, part=part, **options)
+    refuse_graph(before, "fastgru convert", os.fsdecode(source))
     written: Precision | None = before.precision if precision == "stored" else precision
     advance(1)
     before.save(target, precision=written)
@@ -109,6 +114,7 @@ def random_inputs(model: GRU | Model, steps: int, rows: int = ROWS) -> list[np.n
     known = min(_vocabularies(model.spec), default=2)
     arrays = []
     for source in inputs_of(model):
+        rows = rows if source.limits is None else source.limits.nearest(rows, 0)
         shape = (rows, *(steps if size is None else size for size in source.shape))
         if math.prod(shape) > MOST_NUMBERS:
             raise ShapeError(f"its input {source.name!r} is too large to try: {math.prod(shape):,} numbers")
@@ -135,7 +141,7 @@ def largest_difference(one: GRU | Model, other: GRU | Model, inputs: Sequence[np
     """The largest difference between any two numbers of the results; the same bits have none, and NaN is beyond all."""
     given = inputs[0] if len(inputs) == 1 else list(inputs)
     largest = 0.0
-    for left, right in zip(_results(one(given)), _results(other(given)), strict=True):
+    for left, right in zip(as_tuple(one(given)), as_tuple(other(given)), strict=True):
         if left.shape != right.shape:
             return float("inf")
         if left.tobytes() != right.tobytes():
@@ -143,7 +149,3 @@ def largest_difference(one: GRU | Model, other: GRU | Model, inputs: Sequence[np
                 difference = np.abs(left.astype(np.float64) - right)
             largest = max(largest, float(np.max(np.where(np.isnan(difference), np.inf, difference), initial=0)))
     return largest
-
-
-def _results(made: np.ndarray | tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    return made if isinstance(made, tuple) else (made,)

@@ -216,13 +216,17 @@ def _facts(found: dict[str, Any]) -> list[str]:
         *([f"  parameters  {found['parameters']:,} in {count} layer{'s' if count != 1 else ''}"] if count else []),
         f"  loads as    {_loads_as(found)}",
     ]
+    if found["classes"]:
+        lines.append(f"  classes     {_some([f'{path} {name}'.strip() for path, name in found['classes'].items()])}")
     if any(kind != "float32" for kind in found["stored"]):
         lines.append(f"  stored as   {_stored(found)}")
     if found.get("packed_gru_weights"):
         lines.append(f"  packed GRU weights: {_packed(found['packed_gru_weights'])}")
     if found["inputs"]:
         lines.append(f"  takes       {_some([_flow(each['name'], each) for each in found['inputs']])}")
-        lines.append(f"  gives       {_some([_flow(each['from'], each) for each in found['outputs']])}")
+        lines.append(
+            f"  gives       {_some([_flow(each.get('name', each['from']), each) for each in found['outputs']])}"
+        )
     return lines
 
 
@@ -257,7 +261,8 @@ def _bytes(count: int) -> str:
 
 def _flow(name: str, each: dict[str, Any]) -> str:
     number = f"[{each['index']}]" if each.get("index") else ""
-    return f"{name}{number} {_shape(each['shape'])}{' of integers' if each.get('integers') else ''}"
+    rows = f", {each['batch']} at once" if each.get("batch") else ""
+    return f"{name}{number} {_shape(each['shape'])}{' of integers' if each.get('integers') else ''}{rows}"
 
 
 def _notes(found: dict[str, Any]) -> list[str]:
@@ -276,8 +281,8 @@ def _notes(found: dict[str, Any]) -> list[str]:
     if found["suggested_layers"]:
         call = f"  fastgru.load({json.dumps(found['path'])}, {found['suggested_layers']})"
         option = f"  --layers {shlex.quote(found['suggested_layers'].removeprefix('layers='))}"
-        lines += ["", "The file does not say in which order its layers run. If this is it, load it by", call]
-        lines += ["and on the command line by", option]
+        lines += ["", "The file does not say in which order its layers run, nor what runs at each ...; say it in", call]
+        lines += ["and on the command line in", option]
     elif found["advice"]:
         lines += [""]
     compare = [_COMPARE] if found["suggested_layers"] or found["advice"] else []
@@ -293,7 +298,7 @@ def _loads_as(found: dict[str, Any]) -> str:
     if found["suggested_layers"]:
         return "Model, once its layers are named"
     if found["advice"]:
-        return f"Model, once its layers are named: {_without_path(found['problem'], found)}"
+        return f"nothing by itself: {_without_path(found['problem'], found)}"
     return f"nothing: {_without_path(found['problem'], found)}"
 
 

@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arrays import as_integers, as_lengths, as_numbers
-from .errors import DTypeError, ShapeError
+from .errors import DTypeError, ShapeError, UnsupportedModelError
 from .graph.graph import BOOLEAN, FLOAT, Graph, Input
-from .graph.layout import BATCH, is_steps
+from .graph.layout import BATCH, Steps, is_steps
 from .graph.operations.operation import Setup
 from .graph.run import Runner
 from .graph.size import size_text
 from .graph.steps import analyse
 from .gru import Backend, Precision, check_options, dtype_of
 
-__all__ = ["GraphModel"]
+__all__ = ["GraphModel", "refuse_graph"]
 
 Array = NDArray[Any]
 
@@ -93,10 +93,11 @@ class GraphModel:
         """Every input by name, as an array of its kind."""
         sources = self._graph.inputs
         names = [source.name for source in sources]
-        if len(inputs) == 1 and not named and isinstance(inputs[0], Mapping):
-            inputs, named = (), inputs[0]
-        elif len(inputs) == 1 and not named and len(names) > 1 and isinstance(inputs[0], (list, tuple)):
-            inputs = tuple(inputs[0])
+        lone = inputs[0] if len(inputs) == 1 and not named else None
+        if isinstance(lone, Mapping):
+            inputs, named = (), lone
+        elif len(names) > 1 and isinstance(lone, (list, tuple)):
+            inputs = tuple(lone)
         given = {**dict(zip(names, inputs, strict=False)), **named}
         if len(inputs) > len(names) or set(given) != set(names) or len(given) < len(inputs) + len(named):
             raise ShapeError(f"got {len(inputs)} inputs and {sorted(map(str, named))}, wanted {', '.join(names)}")
@@ -123,9 +124,9 @@ class GraphModel:
             layout = self._analysis.inputs[source.name]
             at = next((place for place, axis in enumerate(layout) if is_steps(axis)), None)
             if at is not None and (BATCH,) in layout:
-                (steps,) = layout[at]
                 shape = arrays[source.name].shape
-                sequences[source.name] = str(steps.size), shape[layout.index((BATCH,))], shape[at]  # type: ignore[union-attr]
+                (steps,) = (factor for factor in layout[at] if isinstance(factor, Steps))
+                sequences[source.name] = str(steps.size), shape[layout.index((BATCH,))], shape[at]
         given = dict(lengths) if isinstance(lengths, Mapping) else dict.fromkeys(sequences, lengths)
         wrong = [str(name) for name in given if name not in sequences]
         if wrong or not sequences:
@@ -162,6 +163,15 @@ class GraphModel:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self._graph, self._options)
+
+
+def refuse_graph(model: object, command: str, path: str) -> None:
+    """Raise where a command is asked to do what is not done with graphs of operations yet."""
+    if isinstance(model, GraphModel):
+        raise UnsupportedModelError(
+            f"{path}: it holds a graph of operations, made by from_torch(module, example), and {command} knows models of "
+            "layers only; call it from Python: fastgru.load(path)(*inputs)"
+        )
 
 
 def _rebuild(graph: Graph, options: dict[str, Any]) -> GraphModel:

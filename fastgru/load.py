@@ -7,15 +7,19 @@ are first called, because a program that was only started should not pay for the
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
-from .gru import GRU, Backend, check_precision
+from .errors import ShapeError
+from .gru import GRU, Backend, Precision, check_precision
 from .spec.gru import GRUSpec
 from .stored import CHOICES, FilePrecision, precision_of
 
 if TYPE_CHECKING:
     from .checkpoint.contents import Checkpoint
+    from .graph.graph import Graph
+    from .graph_model import GraphModel
     from .importers.chain import LayerItem, Layers
     from .importers.named import Named
     from .model import Model
@@ -35,6 +39,7 @@ def load(  # type: ignore[overload-overlap]  # a str is a sequence of str too
     n_threads: int | None = ...,
     backend: Backend | None = ...,
     strict: bool = ...,
+    part: str | None = ...,
     check: Check | None = ...,
 ) -> GRU: ...
 @overload
@@ -46,6 +51,7 @@ def load(
     n_threads: int | None = ...,
     backend: Backend | None = ...,
     strict: bool = ...,
+    part: str | None = ...,
     check: Check | None = ...,
 ) -> Model: ...
 @overload
@@ -57,6 +63,7 @@ def load(
     n_threads: int | None = ...,
     backend: Backend | None = ...,
     strict: bool = ...,
+    part: str | None = ...,
     check: Check | None = ...,
 ) -> GRU | Model: ...
 def load(
@@ -67,6 +74,7 @@ def load(
     n_threads: int | None = None,
     backend: Backend | None = None,
     strict: bool = True,
+    part: str | None = None,
     check: Check | None = None,
 ) -> GRU | Model:
     """Open a trained model, without the framework that wrote it.
@@ -86,8 +94,10 @@ def load(
         next layer. What weights alone do not say (padding, stride, epsilon, activations) has the defaults of the
         framework; other values are given by ``fastgru.Named("conv", padding=1)`` in place of ``"conv"``. Every layer
         takes and gives (batch, time, features), so a BatchNorm1d normalises the last axis and a Conv1d runs over the
-        steps, without transposes between. Without ``layers`` such a file must hold exactly one GRU stack. A name by
-        itself, ``layers="encoder"``, is that GRU with its states; other layers are left out with ``strict=False``.
+        steps, without transposes between. ``...`` stands, in the line that an error suggests, where the file does not
+        say what runs; it is an error too, until it is replaced or taken out. Without ``layers`` such a file must hold
+        exactly one GRU stack, and a whole module must be PyTorch's own GRU or Sequential. A name by itself,
+        ``layers="encoder"``, is that GRU with its states; other layers are left out with ``strict=False``.
     precision : {"float32", "float64", "float16", "bfloat16", "int8", "stored"}, optional
         What the model computes in; weights are converted. float16, bfloat16 and int8 keep the weights of GRUs in fewer
         bits, and are faster where these outgrow a cache; states and sums are float32 all the same, but int8 rounds what
@@ -101,6 +111,9 @@ def load(
     strict : bool, optional
         Whether a tensor that no layer uses is an error. False makes it a ``UserWarning``, and takes a file's only GRU
         stack without ``layers``.
+    part : str, optional
+        The one state dict or module that is meant, of a file that holds several, by its key or the dotted names on the
+        way to it: ``part="ema_state_dict"``, ``part="generator"``. Names in ``layers`` are those within it.
     check : pair of inputs and outputs, optional
         What the framework computed, in eval mode, in the forms that calling the model takes and gives: one output, all
         in order, or a dict of some by name; of a GRU y, or y and h. The model is run on these inputs in float32, or
@@ -118,13 +131,11 @@ def load(
     Raises
     ------
     CheckpointError
-        The file is damaged or not a checkpoint, a tensor is missing, unused or misshapen, or ``layers`` is needed; the
-        message then shows the line to start from. Or the model does not compute what ``check`` expects.
+        The file is damaged or not a checkpoint, a tensor is missing, unused or misshapen, or ``layers`` or ``part`` is
+        needed; the message then shows what to start from. Or the model does not compute what ``check`` expects.
     UnsupportedModelError
         A layer or an option is not supported; the message names it and where it is. So is a weight that has no float16
         or no int8.
-    MissingDependencyError
-        A Keras file and no h5py.
 
     Notes
     -----
@@ -157,8 +168,9 @@ def load(
     from .importers import spec_of
 
     check_precision(precision, CHOICES)
-    checkpoint = read(path)
+    checkpoint = read(path, part)
     spec = spec_of(checkpoint, layers, strict)
+    _warn_of_state(checkpoint.path, spec)
     return _build(checkpoint, spec, precision, n_threads, backend, check, layers is not None)
 
 
@@ -170,6 +182,8 @@ def from_torch(  # type: ignore[overload-overlap]
     precision: FilePrecision = ...,
     n_threads: int | None = ...,
     backend: Backend | None = ...,
+    strict: bool = ...,
+    part: str | None = ...,
     check: Check | None = ...,
 ) -> GRU: ...
 @overload
@@ -180,57 +194,82 @@ def from_torch(
     precision: FilePrecision = ...,
     n_threads: int | None = ...,
     backend: Backend | None = ...,
+    strict: bool = ...,
+    part: str | None = ...,
     check: Check | None = ...,
 ) -> Model: ...
 @overload
 def from_torch(
     module_or_state_dict: object,
+    example: object,
+    *,
+    precision: Precision = ...,
+    n_threads: int | None = ...,
+    backend: Backend | None = ...,
+    check: Check | None = ...,
+) -> GraphModel: ...
+@overload
+def from_torch(
+    module_or_state_dict: object,
+    example: None = ...,
     *,
     layers: None = ...,
     precision: FilePrecision = ...,
     n_threads: int | None = ...,
     backend: Backend | None = ...,
+    strict: bool = ...,
+    part: str | None = ...,
     check: Check | None = ...,
 ) -> GRU | Model: ...
 def from_torch(
     module_or_state_dict: object,
+    example: object = None,
     *,
     layers: Layers | None = None,
     precision: FilePrecision = "float32",
     n_threads: int | None = None,
     backend: Backend | None = None,
+    strict: bool = True,
+    part: str | None = None,
     check: Check | None = None,
-) -> GRU | Model:
-    """Take over the weights of a live PyTorch module; torch itself is not imported.
+) -> GRU | Model | GraphModel:
+    """Take over a live PyTorch module, or its weights; torch itself is not imported.
 
     Parameters
     ----------
     module_or_state_dict : object
-        An ``nn.GRU``, an ``nn.GRUCell`` or an ``nn.Sequential``; any other module (it must have ``state_dict()``), of
-        which only the weights and the options of the modules in it count, because its forward is code; or a dict of
-        PyTorch's names to tensors or arrays. A scripted or traced module is what its file would be: its code is
-        followed. The weights are copied. ``batch_first`` makes no difference: fastgru is
-        batch first. Where an ``nn.Sequential`` ends with a GRU, the model gives its outputs and then one final state
-        for each layer and direction.
+        An ``nn.GRU``, an ``nn.GRUCell`` or an ``nn.Sequential``, each exactly and no class made of it; any other module
+        (it must have ``state_dict()``) with ``layers``, because its forward is code, of which only the weights and the
+        options of the modules in it count; or a dict of PyTorch's names to tensors or arrays. A scripted or traced
+        module is what its file would be: its code is followed. The weights are copied. ``batch_first`` makes no
+        difference: fastgru is batch first. Where an ``nn.Sequential`` ends with a GRU, the model gives its outputs and
+        then one final state for each layer and direction.
+        An ``ExportedProgram`` of ``torch.export`` is taken as it is, for the sizes that it was exported for.
+    example : tensor, tuple of the arguments of ``forward``, or dict of them by name, optional
+        With it any module in eval mode is taken as its code runs: it is exported with this example (by ``torch.export``,
+        with the GRUs behind an operator of this package, so that the steps stay open), every size that the code does
+        not depend on stays open, and the result is compared with the module's own for the example and for other sizes
+        before it is given back.
     layers : sequence of str, Named or layer, or str or Named, optional
-        The chain of layers where the module is more than one GRU stack and no ``nn.Sequential``, or the name of a GRU,
-        as in ``load``.
-    precision, n_threads, backend
+        The chain of layers, or the name of a GRU, as in ``load``.
+    precision, n_threads, backend, strict, part
         As in ``load``; ``"stored"`` is what the tensors of the module have, packed ones of a quantised module too.
+        ``part`` is the name of a module within the module, or the key of a state dict in a dict of several.
     check : pair of inputs and outputs, optional
         As in ``load``: ``check=(x, module(x))`` where the module was put into eval mode.
 
     Returns
     -------
-    GRU or Model
-        As from ``load``.
+    GRU or Model, or a GraphModel where there is an example
+        As from ``load``; a GraphModel takes and gives what the module does, its axes, tuples and dicts.
 
     Raises
     ------
     CheckpointError
         A tensor is missing, unused or misshapen, or ``layers`` is needed.
     UnsupportedModelError
-        A layer is not supported.
+        A layer or an operation is not supported, or the module's code cannot be followed; the message names what does
+        work, ``fastgru.accelerate`` among it.
     DTypeError
         The argument is neither a module nor a dict of tensors.
 
@@ -245,9 +284,32 @@ def from_torch(
     from .importers.live import checkpoint_of
 
     check_precision(precision, CHOICES)
-    checkpoint = checkpoint_of(module_or_state_dict)
-    spec = spec_of(checkpoint, layers)
+    program = type(module_or_state_dict).__name__ == "ExportedProgram"
+    if example is not None or program:
+        return _from_module(module_or_state_dict, example, layers, precision, n_threads, backend, check)
+    checkpoint = checkpoint_of(module_or_state_dict, part)
+    spec = spec_of(checkpoint, layers, strict)
     return _build(checkpoint, spec, precision, n_threads, backend, check, layers is not None)
+
+
+def _from_module(
+    module: object, example: object, layers: Any, precision: FilePrecision, n_threads: int | None,
+    backend: Backend | None, check: Check | None,
+) -> GraphModel:  # fmt: skip
+    """A module as its code runs, or an exported program."""
+    from .from_module import check_outputs, model_of, model_of_program
+
+    if layers is not None:
+        raise ShapeError("from_torch: an example runs the module's own code; leave layers= out")
+    kept: Precision = "float32" if precision == "stored" else precision
+    if example is None:
+        made = model_of_program(module, kept, n_threads, backend)
+    else:
+        made = model_of(module, example, kept, n_threads, backend)
+    if check is not None:
+        x, y = check
+        check_outputs(made(x), y, "check")
+    return made
 
 
 def from_keras(
@@ -297,12 +359,45 @@ def from_keras(
     check_precision(precision, CHOICES)
     checkpoint = checkpoint_of(model)
     spec = spec_of(checkpoint)
-    return _build(checkpoint, only_gru(model, spec) or spec, precision, n_threads, backend, check)
+    _warn_of_state(checkpoint.path, spec)
+    return _build(checkpoint, only_gru(model, cast("GRUSpec | ModelSpec", spec)) or spec, precision, n_threads, backend, check)
+
+
+def _model_class(spec: ModelSpec | Graph) -> Any:
+    from .spec import ModelSpec
+
+    if isinstance(spec, ModelSpec):
+        from .model import Model
+
+        return Model
+    from .graph_model import GraphModel
+
+    return GraphModel
+
+
+def _warn_of_state(where: str, spec: GRUSpec | ModelSpec | Graph) -> None:
+    """Say, at the caller of ``load``, that calls begin anew where Keras's go on."""
+    if isinstance(spec, GRUSpec):
+        return
+    from .spec import ModelSpec, stateful_layers
+
+    if not isinstance(spec, ModelSpec):
+        return
+
+    names = stateful_layers(spec)
+    if names:
+        are = "is" if len(names) == 1 else f"and {len(names) - 1} more are"
+        warnings.warn(
+            f"{where}: layer {names[0]!r} {are} stateful: in Keras a call goes on from the states of the call "
+            "before; here every call begins with zeros, and model.stream() goes on from step to step",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _build(
     checkpoint: Checkpoint,
-    spec: GRUSpec | ModelSpec,
+    spec: GRUSpec | ModelSpec | Graph,
     precision: FilePrecision,
     n_threads: int | None,
     backend: Backend | None,
@@ -310,15 +405,17 @@ def _build(
     layers_named: bool = False,
 ) -> GRU | Model:
     kept = precision_of(checkpoint, spec, precision)
-    made: GRU | Model
+    made: Any
     if isinstance(spec, GRUSpec):
         made = GRU(spec, precision=kept, n_threads=n_threads, backend=backend)
     else:
-        from .model import Model
+        made = _model_class(spec)(spec, precision=kept, n_threads=n_threads, backend=backend)
+    if check is not None and type(made).__name__ == "GraphModel":
+        from .from_module import check_outputs
 
-        made = Model(spec, precision=kept, n_threads=n_threads, backend=backend)
-    if check is not None:
+        check_outputs(made(check[0]), check[1], f"{checkpoint.path}: check")
+    elif check is not None:
         from .checking import check_model
 
         check_model(made, check, checkpoint.path, layers_named)
-    return made
+    return cast("GRU | Model", made)

@@ -1,6 +1,6 @@
-"""The public classes ``Model`` and ``ModelStream``: layers around GRUs, run in the order of their graph.
+"""The public class ``Model``: layers around GRUs, run in the order of their graph.
 
-They check what they are given and hand it to the layers in ``ops``.
+It checks what it is given and hands it to the layers in ``ops``.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arrays import as_integers, as_lengths, as_numbers
-from .errors import ShapeError, UnsupportedModelError
+from .errors import ShapeError
 from .gru import Backend, Precision, check_options, dtype_of
+from .model_stream import ModelStream
 from .ops.graph import Graph
-from .ops.value import Step, Value
-from .spec import Input, ModelSpec, edge_of, owned, validate
-from .stream import Stream
+from .ops.value import Value
+from .spec import Input, ModelSpec, owned, validate, with_any_size
 
 __all__ = ["Model", "ModelStream"]
 
@@ -98,7 +98,7 @@ class Model:
 
         Returns
         -------
-        ndarray, or tuple of ndarray where the model has several outputs
+        ndarray, or tuple of ndarray where the model has several outputs, or a dict of them where it names them
             (batch, steps, outputs), or (batch, outputs) where a layer such as ``Last()`` leaves one value a sequence.
             Steps beyond a row's length are zero.
 
@@ -112,6 +112,8 @@ class Model:
         values, single = self._run(x, lengths)
         results = [value.zero_beyond() for value in values]
         outputs = [result[0] if single else result for result in results]
+        if self._spec.output_names is not None:
+            return dict(zip(self._spec.output_names, outputs, strict=True))
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def _run(self, x: Any, lengths: ArrayLike | Mapping[str, ArrayLike] | None) -> tuple[list[Value], bool]:
@@ -151,19 +153,35 @@ class Model:
     def _set_lengths(self, values: dict[str, Value], lengths: Any, single: bool) -> None:
         """Give the lengths to the inputs that have steps."""
         sources = {source.name: source for source in self._spec.inputs}
-        stepped = [name for name, source in sources.items() if len(source.shape) >= (1 if source.integers else 2)]
+        stepped = [name for name, source in sources.items() if source.has_steps]
         given = dict(lengths) if isinstance(lengths, Mapping) else dict.fromkeys(stepped, lengths)
         wrong = [str(name) for name in given if name not in stepped]
         if wrong or not stepped:
-            raise ShapeError(f"lengths: got {', '.join(wrong) or 'lengths'}, but the inputs with steps are {stepped}")
+            got = ", ".join(wrong) or "lengths"
+            raise ShapeError(f"lengths: got {got}, but the inputs with steps on their first axis are {stepped}")
         for name, ends in given.items():
             batch, steps = values[name].array.shape[:2]
-            values[name].lengths = as_lengths(ends, batch, steps, single)
+            values[name].lengths = own = as_lengths(ends, batch, steps, single)
+            for length in {int(own.min()), int(own.max())} if own.size else ():
+                sources[name].check_sizes((length,), "lengths", 1)
 
     def astype(self, precision: Precision) -> Model:
         """The same layers with weights of another precision, rounded from those that were given; see ``GRU.astype``."""
         backend = None if precision == "float64" else self._options["backend"]
         return _rebuild(self._spec, {**self._options, "precision": precision, "backend": backend})
+
+    def with_any_size(self) -> Model:
+        """The same model for any batch and any number of steps, where a torch.export file was written for one.
+
+        Such a file fixes the sizes of its example. No number in the graph of this model was computed from them; that no
+        ``if``, no loop and no cut in the code it was made of depends on them, the file cannot say and you must know.
+
+        Raises
+        ------
+        UnsupportedModelError
+            The model may have numbers that were computed from a size, or its sizes are open already.
+        """
+        return _rebuild(with_any_size(self._spec), self._options)
 
     def save(self, path: str | os.PathLike[str], *, precision: Precision | None = None) -> None:
         """Write the model as one safetensors file that describes itself, for ``fastgru.load`` to read.
@@ -212,12 +230,14 @@ class Model:
         Raises
         ------
         UnsupportedModelError
-            A layer needs steps to come, or all steps at once; the message names it.
+            A layer has no single step; the message names it and says why.
         """
         return ModelStream(self, batch)
 
     def __repr__(self) -> str:
         lines = [f"  {node.name}: {node.layer.described()}" for node in self._spec.nodes]
+        if self._spec.output_names is not None:
+            lines.append(f"  outputs: {', '.join(map(repr, self._spec.output_names))}")
         if self.precision != "float32":
             lines.append(f"  precision={self.precision!r}")
         return "\n".join(["Model(", *lines, ")"])
@@ -226,120 +246,15 @@ class Model:
         return _rebuild, (self._spec, self._options)
 
 
+def as_tuple(made: Any) -> tuple[Array, ...]:
+    """What a model gave, one output or several, named or not, as a tuple."""
+    if isinstance(made, dict):
+        return tuple(made.values())
+    return made if isinstance(made, tuple) else (made,)
+
+
 def _rebuild(spec: ModelSpec, options: dict[str, Any]) -> Model:
     return Model(spec, **options)
-
-
-class ModelStream:
-    """Single steps through a model; made by ``model.stream()``. It belongs to one caller at a time."""
-
-    def __init__(self, model: Model, batch: int = 1) -> None:
-        if as_integers(batch, "batch").ndim != 0 or batch < 1:
-            raise ShapeError(f"batch: got {batch}, wanted a whole number of at least 1")
-        self._model = model
-        self.batch = int(batch)
-        self._steps: list[tuple[str, list[str], Step]] = []
-        self._streams: list[Stream] = []
-        spec = model.spec
-        for node, runner in zip(spec.nodes, model._graph.runners, strict=True):
-            edges = [edge_of(edge) for edge in node.inputs]
-            stateful = runner.gru is not None and len(edges) > 1
-            if runner.step is None or stateful or node.mask is not None or any(index for _, index in edges):
-                kind = type(node.layer).__name__.removesuffix("Layer")
-                raise UnsupportedModelError(
-                    f"layer {node.name!r} ({kind}) is not computed one step at a time: it looks at later steps, masks "
-                    "them, or has no single step here; call the model on sequences instead"
-                )
-            step = runner.step
-            if runner.gru is not None:
-                stream = runner.gru.stream(self.batch)
-                self._streams.append(stream)
-                step = _of_stream(stream)
-            self._steps.append((node.name, [name for name, _ in edges], step))
-        if len(spec.inputs) > 1 or len(spec.outputs) > 1:
-            raise UnsupportedModelError(
-                f"a model of {len(spec.inputs)} inputs and {len(spec.outputs)} outputs cannot be streamed; call it on "
-                "sequences instead"
-            )
-
-    def step(self, x: ArrayLike) -> Array:
-        """Take one step and keep the new states.
-
-        Parameters
-        ----------
-        x : array_like, (batch, features), or (features,) for one stream
-            Where the first layer is an Embedding, (batch,) integers, or one integer.
-
-        Returns
-        -------
-        ndarray, (batch, outputs) or (outputs,)
-
-        Raises
-        ------
-        ShapeError, DTypeError
-            The argument does not fit. The states are as they were.
-        """
-        source = self._model.spec.inputs[0]
-        value: Array = as_integers(x, "x") if source.integers else as_numbers(x, "x", self._model._dtype)
-        single = value.ndim == len(source.shape) - 1
-        if single and self.batch == 1:
-            value = value[None]
-        wanted = (self.batch, *source.shape[1:])
-        if value.ndim != len(wanted) or any(w is not None and g != w for g, w in zip(value.shape, wanted, strict=True)):
-            raise ShapeError(f"x: got shape {np.shape(x)}, wanted {wanted}: one step of every stream")
-        values = {source.name: value}
-        for name, inputs, run in self._steps:
-            values[name] = run([values[each] for each in inputs])
-        made = values[edge_of(self._model.spec.outputs[0])[0]]
-        return made[0] if single else made
-
-    @property
-    def state(self) -> list[Array]:
-        """The states of every GRU of the model, in order: copies, which can be set again later."""
-        return [stream.state for stream in self._streams]
-
-    @state.setter
-    def state(self, states: list[Array]) -> None:
-        if not isinstance(states, (list, tuple)) or len(states) != len(self._streams):
-            raise ShapeError(f"state: wanted a list of {len(self._streams)} arrays, one for every GRU of the model")
-        before = self.state
-        try:
-            for stream, state in zip(self._streams, states, strict=True):
-                stream.state = state
-        except Exception:
-            for stream, state in zip(self._streams, before, strict=True):
-                stream.state = state
-            raise
-
-    def reset(self) -> None:
-        """Set every state to zero, as at the start."""
-        for stream in self._streams:
-            stream.reset()
-
-    def copy(self) -> ModelStream:
-        """A stream of its own that goes on from the same states."""
-        return _rebuild_stream(self._model, self.batch, self.state)
-
-    __copy__ = copy
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> ModelStream:
-        return self.copy()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_stream, (self._model, self.batch, self.state)
-
-    def __repr__(self) -> str:
-        return f"ModelStream({self._model!r}, batch={self.batch})"
-
-
-def _rebuild_stream(model: Model, batch: int, state: list[Array]) -> ModelStream:
-    stream = ModelStream(model, batch)
-    stream.state = state
-    return stream
-
-
-def _of_stream(stream: Stream) -> Step:
-    return lambda inputs: stream.step(inputs[0])
 
 
 def _ready(x: Any, source: Input, named: bool, dtype: np.dtype[Any]) -> tuple[Array, bool]:
@@ -351,6 +266,8 @@ def _ready(x: Any, source: Input, named: bool, dtype: np.dtype[Any]) -> tuple[Ar
     fits = array.ndim == len(source.shape) + 1 and all(
         wanted is None or got == wanted for got, wanted in zip(array.shape[1:], source.shape, strict=True)
     )
+    if array.ndim == len(source.shape) + 1:
+        source.check_sizes(array.shape, name)
     kind = " integers" if source.integers else ""
     names = ("batch", *_axes(source))
     if not fits:

@@ -19,7 +19,7 @@ import numpy as np
 from .arrays import as_lengths
 from .errors import DTypeError, FastGRUError, ShapeError, UnsupportedModelError
 from .gru import GRU
-from .model import Model
+from .model import Model, as_tuple
 from .outputs import replacing
 from .spec import GRULayer, Input, Layer, ModelSpec, Signal, TimeDistributed, edge_of, signals_of
 
@@ -129,9 +129,11 @@ def inputs_of(model: GRU | Model) -> tuple[Input, ...]:
 
 
 def outputs_of(model: GRU | Model) -> list[str]:
-    """A name for everything that a model gives: the layer it comes from, with a number where it is not the first."""
+    """A name for everything that a model gives: its own, or else the layer it comes from, with a number behind."""
     if isinstance(model, GRU):
         return ["y"]
+    if model.spec.output_names is not None:
+        return list(model.spec.output_names)
     names: list[str] = []
     for edge in model.spec.outputs:
         layer, index = edge_of(edge)
@@ -205,7 +207,7 @@ class Rows:
             y, h = self.taken(first, end, lambda x, lengths: model(x, lengths=lengths))
             return [y], h
         made = self.taken(first, end, model)
-        return made if isinstance(made, tuple) else (made,), np.empty(0)
+        return as_tuple(made), np.empty(0)
 
     def taken(self, first: int, end: int, compute: Callable[[Any, Any], Made]) -> Made:
         """What ``compute`` makes of some rows and their lengths, both in the form in which the model takes them."""

@@ -1,6 +1,6 @@
 """What signals do to the command while it runs: they end it as an exception does, and no file is left half written.
 
-Until then they are for ``as_command``.
+Until then they are for ``fastgru_command``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from .as_command import end_at_once
+from fastgru_command import end_at_once
 
 __all__ = ["ended_by_signals"]
 

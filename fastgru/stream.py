@@ -8,21 +8,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import threads
-from .arrays import as_integers, as_numbers
+from .arrays import as_integers, as_numbers, as_rows
 from .engine.plan import Plan
-from .engine.state import State
-from .errors import ShapeError, StreamInUseError, UnsupportedModelError
+from .engine.state import Held, State
+from .errors import ShapeError, UnsupportedModelError
 
 if TYPE_CHECKING:
     from .gru import GRU
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "as_states", "state_of"]
 
 
 class Stream:
     """Single steps through a GRU; made by ``gru.stream()``.
 
-    A stream belongs to one caller at a time. Its results have the same bits as the GRU's on whole sequences.
+    A stream belongs to one caller at a time, and says so by an error where another thread is stepping it. Its results
+    have the same bits as the GRU's on whole sequences.
 
     Parameters
     ----------
@@ -44,16 +45,14 @@ class Stream:
     def __init__(self, gru: GRU, batch: int = 1) -> None:
         if as_integers(batch, "batch").ndim != 0 or batch < 1:
             raise ShapeError(f"batch: got {batch}, wanted a whole number of at least 1")
-        if 8 * gru.num_layers * batch * (gru.hidden_size + 64) > 1 << 56:
-            raise ShapeError(f"batch: got {batch} streams, more than fit a memory")
         self._gru = gru
-        self._state: Any
-        if isinstance(gru._plan, Plan):
-            self._state = State(gru._plan, batch, threads.threads_for_steps(gru.n_threads))
-        else:
-            self._state = _SlowState(gru, int(batch))
-        # The compiled method itself: a Python frame around it would cost 60 ns a step.
-        self.step = self._state.step  # type: ignore[method-assign]
+        self._begin(int(batch))
+
+    def _begin(self, batch: int) -> None:
+        self._state = state_of(self._gru, batch)
+        if type(self).step is Stream.step:
+            # The compiled method itself: a Python frame around it would cost 60 ns a step.
+            self.step = self._state.step  # type: ignore[method-assign]
 
     def step(self, x: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Take one step and keep the new state.
@@ -77,31 +76,48 @@ class Stream:
         StreamInUseError
             Another thread is stepping this stream.
         """
-        raise AssertionError("replaced by the compiled method when the stream is made")
+        made: NDArray[Any] = self._state.step(x, out)
+        return made
 
     batch = property(lambda self: self._state.batch, doc="Streams that step together.")
 
     @property
     def state(self) -> NDArray[Any]:
-        """The states, (num_layers, batch, hidden_size): a copy, which can be set again later."""
-        return np.asarray(self._state.get())
+        """The states, (num_layers, batch, hidden_size): a read-only copy, which can be set again later.
+
+        To change states, set the attribute to a whole array, or ``reset(rows=...)``.
+        """
+        states = np.asarray(self._state.get())
+        states.flags.writeable = False
+        return states
 
     @state.setter
     def state(self, states: ArrayLike) -> None:
-        array = as_numbers(states, "state", self._gru.dtype)
-        shape = (self._gru.num_layers, self.batch, self._gru.hidden_size)
-        if array.shape != shape:
-            raise ShapeError(f"state: got shape {array.shape}, wanted {shape}: (layers, batch, hidden)")
-        self._state.set(array)
+        self._state.set(as_states(states, self._gru, self.batch))
 
-    def reset(self) -> None:
-        """Set every state to zero, as at the start."""
-        self._state.reset()
+    def reset(self, rows: ArrayLike | None = None) -> None:
+        """Set every state to zero, as at the start, or those of some rows.
+
+        Parameters
+        ----------
+        rows : int, array_like of int, or array_like of bool (batch,), optional
+            Which streams of the batch begin again: their numbers from 0, or a truth for each; the others go on.
+            None: all.
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            There is no such row. The states are as they were.
+        """
+        if rows is None:
+            self._state.reset()
+        else:
+            self._state.reset(as_rows(rows, self.batch))
 
     def copy(self) -> Stream:
         """A stream of its own that goes on from the same states."""
-        twin = Stream(self._gru, self.batch)
-        twin.state = self.state
+        twin = object.__new__(type(self))
+        twin.__setstate__(self.__getstate__())
         return twin
 
     __copy__ = copy
@@ -109,20 +125,40 @@ class Stream:
     def __deepcopy__(self, memo: dict[int, Any]) -> Stream:
         return self.copy()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self._gru, self.batch, self.state)
+    def __getstate__(self) -> dict[str, Any]:
+        own = {name: value for name, value in self.__dict__.items() if name not in ("_state", "step")}
+        return {**own, "batch": self.batch, "state": self.state}
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        own = dict(saved)
+        batch, state = own.pop("batch"), own.pop("state")
+        self.__dict__.update(own)
+        self._begin(batch)
+        self._state.set(state)
 
     def __repr__(self) -> str:
-        return f"Stream({self._gru!r}, batch={self.batch})"
+        return f"{type(self).__name__}({self._gru!r}, batch={self.batch})"
 
 
-def _rebuild(gru: GRU, batch: int, state: NDArray[Any]) -> Stream:
-    stream = Stream(gru, batch)
-    stream.state = state
-    return stream
+def state_of(gru: GRU, batch: int) -> Any:
+    """The states of ``batch`` streams through a GRU, all zero: a ``State``, or what does its work."""
+    if 8 * gru.num_layers * batch * (gru.hidden_size + 64) > 1 << 56:
+        raise ShapeError(f"batch: got {batch} streams, more than fit a memory")
+    if isinstance(gru._plan, Plan):
+        return State(gru._plan, batch, threads.threads_for_steps(gru.n_threads))
+    return _SlowState(gru, batch)
 
 
-class _SlowState:
+def as_states(states: ArrayLike, gru: GRU, batch: int) -> NDArray[Any]:
+    """States that were given, as an array of their own for ``batch`` streams through a GRU."""
+    array = np.array(as_numbers(states, "state", gru.dtype))
+    shape = (gru.num_layers, batch, gru.hidden_size)
+    if array.shape != shape:
+        raise ShapeError(f"state: got shape {array.shape}, wanted {shape}: (layers, batch, hidden)")
+    return array
+
+
+class _SlowState(Held):
     """What ``engine.state.State`` is, for a GRU that no kernel steps: a sequence of one step at a time."""
 
     def __init__(self, gru: GRU, batch: int) -> None:
@@ -133,37 +169,51 @@ class _SlowState:
             )
         self.batch = batch
         self._gru = gru
-        self._busy = False
-        self.reset()
+        self.now = np.zeros((gru.num_layers, batch, gru.hidden_size), gru.dtype)
 
-    def reset(self) -> None:
-        self._h = np.zeros((self._gru.num_layers, self.batch, self._gru.hidden_size), self._gru.dtype)
+    def reset(self, rows: NDArray[np.intp] | None = None) -> None:
+        with self.turn:
+            states = self.now.copy()
+            states[:, slice(None) if rows is None else rows] = 0
+            self.now = states
 
     def get(self) -> NDArray[Any]:
-        return self._h.copy()
+        with self.turn:
+            return self.now.copy()
 
     def set(self, states: NDArray[Any]) -> None:
-        self._h = states.copy()
+        with self.turn:
+            self.now = states
 
     def step(self, x: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        gru, wanted = self._gru, (self.batch, self._gru.input_size)
-        array = as_numbers(x, "x", gru.dtype)
-        if array.shape != wanted and (self.batch != 1 or array.shape != wanted[1:]):
-            raise ShapeError(f"x: got shape {array.shape}, wanted {wanted}: one step of every stream")
+        gru, array = self._gru, self._input(x)
         shape = (*array.shape[:-1], gru.hidden_size)
         if out is not None and not _usable(out, shape, gru.dtype):
             raise ShapeError(f"out: wanted a writeable C-contiguous {gru.dtype} array of shape {shape}")
-        if self._busy:
-            raise StreamInUseError("this stream is being stepped by another thread; give each thread its own copy()")
-        self._busy = True
-        try:
-            _, self._h = gru._run(array.reshape(self.batch, 1, -1), self._h, None, sequences=False)
-        finally:
-            self._busy = False
-        if out is None:
-            return np.array(self._h[-1].reshape(shape))
-        out[...] = self._h[-1].reshape(shape)
-        return out
+        with self.turn:
+            made, states = self._after(array)
+            if out is not None:
+                out[...] = made
+            self.now = states
+        return made if out is None else out
+
+    def try_step(self, x: ArrayLike) -> NDArray[Any]:
+        array = self._input(x)
+        with self.turn:
+            made, self.next = self._after(array)
+        return made
+
+    def _input(self, x: ArrayLike) -> NDArray[Any]:
+        wanted = (self.batch, self._gru.input_size)
+        array = as_numbers(x, "x", self._gru.dtype)
+        if array.shape != wanted and (self.batch != 1 or array.shape != wanted[1:]):
+            raise ShapeError(f"x: got shape {array.shape}, wanted {wanted}: one step of every stream")
+        return array
+
+    def _after(self, array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The last layer's state after one more step, in a new array, and all states."""
+        _, states = self._gru._run(array.reshape(self.batch, 1, -1), self.now, None, sequences=False)
+        return np.array(states[-1].reshape(*array.shape[:-1], self._gru.hidden_size)), states
 
 
 def _usable(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:

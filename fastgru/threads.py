@@ -1,21 +1,23 @@
 """How many threads a call uses, and which rows each takes.
 
 A caller's ``n_threads`` comes first, then ``FASTGRU_NUM_THREADS``, then a rule: as many as the work pays for. There are
-never more than the processors this process may use (affinity and the cgroup's quota). No thread is started here.
+never more than the processors this process may use (affinity and the cgroup's quota). No thread is started here: the
+engine starts them when they are first wanted, and a call for which the system refuses some computes on those there are.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from _thread import _local  # `threading` is 0.6 ms, which a call of one thread does not have to pay
+import warnings
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DTypeError, FastGRUError, ShapeError
+from .errors import DTypeError, ShapeError
+from .origin import raised_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +31,7 @@ __all__ = [
     "team_for",
     "threads_for",
     "threads_for_steps",
+    "warn_of_few",
 ]
 
 # Multiply-adds a thread must have to itself before another is started. A parallel region costs 1 us when its threads
@@ -43,18 +46,7 @@ TEAM_WORK = 8_000_000
 # members have 12,288 each: 100 steps took 47 us instead of 63 (Zen 4); with 32 the kernels have nothing to share out.
 STEP_WORK_PER_MEMBER = 12_000
 
-_forked = False
-_startable = _local()  # `most`: threads that the system is known to start for the calling one, whose pool is its own
-
-
-def _mark_forked() -> None:
-    """GNU OpenMP's threads do not survive a fork, and the child's next region would wait for them for ever."""
-    global _forked
-    _forked = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_mark_forked)
+_warned = False
 
 
 def check_threads(n_threads: int | None) -> int | None:
@@ -87,7 +79,9 @@ def _cgroup_quota(root: Path | None = None, own: Path | None = None) -> float | 
     own = own or Path("/proc/self/cgroup")
     try:
         lines = own.read_text().splitlines()
-    except OSError:
+    except OSError as error:
+        if not raised_in(error, "pathlib"):
+            raise
         return None
     quotas = []
     for line in lines:
@@ -118,7 +112,9 @@ def _quota_of(folder: Path) -> float | None:
             quota = (folder / "cpu.cfs_quota_us").read_text()
             period = (folder / "cpu.cfs_period_us").read_text()
         return None if quota == "max" or int(quota) <= 0 else int(quota) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):
+    except (OSError, ValueError, ZeroDivisionError) as error:
+        if not raised_in(error, "fastgru", "pathlib", "codecs"):
+            raise
         return None
 
 
@@ -133,17 +129,15 @@ def _from_environment() -> int | None:
 
 
 def threads_for(n_threads: int | None, batch: int, work: int) -> int:
-    """Threads for a call of ``batch`` rows and ``work`` multiply-adds. A forked child computes in one."""
-    if batch < 2 or _forked:
+    """Threads for a call of ``batch`` rows and ``work`` multiply-adds."""
+    if batch < 2:
         return 1
     wanted = _wanted(n_threads)
     if wanted is None:
         if work < 2 * WORK_PER_THREAD:
             return 1
         wanted = min(available(), work // WORK_PER_THREAD)
-    wanted = min(wanted, batch)
-    _check_startable(wanted)
-    return wanted
+    return min(wanted, batch)
 
 
 def team_for(n_threads: int | None, shares: int, work: int, directions: int, step_work: int) -> int:
@@ -152,7 +146,7 @@ def team_for(n_threads: int | None, shares: int, work: int, directions: int, ste
     The directions of a layer are computed apart, and all or none of them. ``step_work`` are the multiply-adds of one
     step of one of them, which its members split by units; they wait for each other at every step.
     """
-    if _forked or n_threads == 1:
+    if n_threads == 1:
         return 1
     wanted = _wanted(n_threads)
     if wanted is None:
@@ -160,18 +154,13 @@ def team_for(n_threads: int | None, shares: int, work: int, directions: int, ste
     slices = min(wanted // shares // directions, max(step_work // STEP_WORK_PER_MEMBER, 1))
     if slices * directions < 2:
         return 1
-    _check_startable(shares * slices * directions)
     return slices * directions
 
 
 def threads_for_steps(n_threads: int | None) -> int:
     """Threads that a stream of single steps may use; whether one does is for the engine to say, step by step."""
-    if _forked:
-        return 1
     wanted = _wanted(n_threads)
-    wanted = available() if wanted is None else wanted
-    _check_startable(wanted)
-    return wanted
+    return available() if wanted is None else wanted
 
 
 def _wanted(n_threads: int | None) -> int | None:
@@ -180,29 +169,17 @@ def _wanted(n_threads: int | None) -> int | None:
     return None if asked is None else min(asked, available())
 
 
-def _check_startable(n_threads: int) -> None:
-    """Raise where the system refuses so many threads: OpenMP would end the process. Asked once for each new most."""
-    if n_threads <= getattr(_startable, "most", 1):
-        return
-    import threading  # 0.6 ms, which a call of one thread does not have to pay
-
-    over = threading.Event()
-    started: list[threading.Thread] = []
-    try:
-        for _ in range(n_threads - 1):
-            thread = threading.Thread(target=over.wait, daemon=True)
-            thread.start()
-            started.append(thread)
-    except RuntimeError as error:
-        raise FastGRUError(
-            f"n_threads: the system let this process start {len(started) + 1} threads, wanted {n_threads}; "
-            "pass a smaller n_threads or raise the limit on threads or memory"
-        ) from error
-    finally:
-        over.set()
-        for thread in started:
-            thread.join()
-    _startable.most = n_threads
+def warn_of_few(came: int, wanted: int) -> None:
+    """Say, once in a process, that the system refused threads; the call has computed on those that there were."""
+    global _warned
+    if not _warned:
+        _warned = True
+        warnings.warn(
+            f"n_threads: the system let this call have {came} of {wanted} threads, and it computed on these; "
+            "pass a smaller n_threads, or raise the limit on threads or memory",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def shares_of(lengths: NDArray[np.intp], threads: int) -> NDArray[np.intp]:

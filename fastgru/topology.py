@@ -16,7 +16,16 @@ import numpy as np
 
 from .checkpoint.text import shown
 from .errors import CheckpointError, ShapeError, UnsupportedModelError
-from .spec import Activation, BatchNormalization, GRULayer, GRUSpec, Layer, LayerNormalization, ModelSpec
+from .spec import (
+    Activation,
+    BatchNormalization,
+    GroupNormalization,
+    GRULayer,
+    GRUSpec,
+    Layer,
+    LayerNormalization,
+    ModelSpec,
+)
 from .topology_kinds import GRU, MODEL, Of, layer_classes, needs_tensors
 
 __all__ = ["from_data", "layer_of", "names_of_matrices", "names_of_normalisations", "to_data"]
@@ -78,7 +87,7 @@ def names_of_matrices(data: dict[str, Any]) -> set[str]:
 
 def names_of_normalisations(data: dict[str, Any]) -> set[str]:
     """The tensors of layers that compute in float64 with what they are given, in what ``to_data`` gives."""
-    kinds = (BatchNormalization.__name__, LayerNormalization.__name__)
+    kinds = (BatchNormalization.__name__, GroupNormalization.__name__, LayerNormalization.__name__)
     layers = [layer for layer in data.get("layers", {}).values() if layer["type"] in kinds]
     fields = ("mean", "variance", "gamma", "beta")
     return {layer[field] for layer in layers for field in fields if layer.get(field) is not None}

@@ -16,13 +16,14 @@ import numpy as np
 from . import spec
 from .checkpoint.text import shown
 from .errors import CheckpointError, UnsupportedModelError
-from .spec import Activation, GRUSpec, GRUWeights, Input, Layer, ModelSpec, Node, Record
+from .spec import Activation, GRUSpec, GRUWeights, Input, Layer, Limits, ModelSpec, Node, Record
 
 if TYPE_CHECKING:
     from .topology import _Reader, _Writer
 
 __all__ = ["GRU", "MODEL", "Kind", "Of", "kinds_of", "layer_classes", "needs_tensors"]
 
+ADDED = {"output_names": None, "stateful": False}  # written only where they say more, for earlier versions to read
 LARGEST = 2**31 - 1  # of a whole number
 LONGEST = 10_000  # of a tuple: as many nodes as a model may have
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -224,7 +225,9 @@ class Of(Kind):
     def write(self, value: Any, path: str, writer: _Writer) -> dict[str, Any]:
         start = f"{path}." if path else ""
         kinds = kinds_of(self._record)
-        return {name: kind.write(getattr(value, name), start + name, writer) for name, kind in kinds.items()}
+        fields = {name: getattr(value, name) for name in kinds}
+        said = [name for name in kinds if name not in ADDED or fields[name] != ADDED[name]]
+        return {name: kinds[name].write(fields[name], start + name, writer) for name in said}
 
     def read(self, data: Any, where: str, reader: _Reader) -> Any:
         if not isinstance(data, dict):
@@ -238,6 +241,14 @@ class Of(Kind):
                 raise CheckpointError(f"{where}: {field} of {name} is missing; the file is damaged")
         fields = {field: kinds[field].read(each, f"{where}: {field}", reader) for field, each in data.items()}
         return self._record(**fields)
+
+
+class _Input(Of):
+    """An input; limits that it does not have are not written, so that earlier versions read the file."""
+
+    def write(self, value: Any, path: str, writer: _Writer) -> dict[str, Any]:
+        data = super().write(value, path, writer)
+        return data if value.limits is not None else {name: each for name, each in data.items() if name != "limits"}
 
 
 class _Activation(Kind):
@@ -295,8 +306,9 @@ _KINDS: dict[str, Kind] = {
     "Edge": _Edge(),
     "GRUSpec": GRU,
     "GRUWeights": Of(GRUWeights, needs_tensors=True),
-    "Input": Of(Input),
+    "Input": _Input(Input),
     "Layer": _LayerKey(),
+    "Limits": Of(Limits),
     "ModelSpec": MODEL,
     "Node": _Node(Node),
     "Shape": _Tuple(_Optional(_WHOLE)),

@@ -10,6 +10,8 @@ from hypothesis import settings
 settings.register_profile("fastgru", deadline=None, print_blob=True, derandomize=True)
 settings.load_profile("fastgru")
 
+collect_ignore = ["differential"]  # a program of its own; `interop/test_differential.py` runs it
+
 
 @pytest.fixture
 def rng() -> np.random.Generator:

@@ -19,6 +19,7 @@ from fastgru.spec import (
     Embedding,
     FinalState,
     Flatten,
+    GroupNormalization,
     GRULayer,
     Input,
     Last,
@@ -137,6 +138,10 @@ EXAMPLES: dict[type[Layer], list[ModelSpec]] = {
         chain(GRULayer(network(4, 5, reset_after=False, activation="relu"), go_backwards=True)),
         chain(GRULayer(network(4, 5, 1, 2, dtype=np.float64), merge="sum")),
         stacked(),
+    ],
+    GroupNormalization: [
+        chain(GroupNormalization(numbers(4), numbers(4, seed=5), 2)),
+        chain(GRULayer(network(4, 6)), Last(), GroupNormalization(numbers(6), numbers(6, seed=5), 3, 0.5)),
     ],
     Last: [chain(GRULayer(network(4, 3)), Last())],
     LayerNormalization: [

@@ -150,7 +150,7 @@ def test_config_prints_the_configuration(capsys: pytest.CaptureFixture[str]) -> 
 def test_inspect_says_what_is_there_and_how_to_load_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", DIGITS]) == 0
     out = capsys.readouterr().out
-    for words in ("PyTorch", "14,858 in 2 layers", "8 -> 64", "reset after", 'layers=["gru", fastgru.Last(), "fc"]'):
+    for words in ("PyTorch", "14,858 in 2 layers", "8 -> 64", "reset after", 'layers=["gru", ..., "fc", ...]'):
         assert words in out
 
 
@@ -194,10 +194,10 @@ def test_inspect_says_why_a_keras_file_is_refused_once(
     config = {"class_name": model_class, "config": {"layers": [layer]}}
     tensors = {"layers/lstm/cell/vars/0": np.zeros((4, 12), "f4")}
     given = Checkpoint("some.keras", "keras", tensors, config, {"keras_version": "3.15.1"})
-    monkeypatch.setattr("fastgru.checkpoint.read", lambda path: given)
+    monkeypatch.setattr("fastgru.checkpoint.read", lambda path, part=None: given)
     assert main(["inspect", "some.keras"]) == 0
     out = capsys.readouterr().out
-    assert out.count("supported are") == 1
+    assert out.count("not supported" if model_class == "Sequential" else "name its layers") == 1
     assert out.count("some.keras") == 1
     assert "LSTM" in out and "rnn" in out
 
@@ -206,14 +206,23 @@ def test_what_inspect_suggests_can_be_pasted(tmp_path: Path, capsys: pytest.Capt
     main(["inspect", DIGITS])
     [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  --layers ")]
     np.save(tmp_path / "x.npy", np.zeros((2, 3, 8), np.float32))
-    assert main(["run", DIGITS, str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy"), *shlex.split(line)]) == 0
+    run = ["run", DIGITS, str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy")]
+    assert main([*run, *shlex.split(line)]) == 1  # and asks for what the file does not say
+    assert "layers= has ... behind 'gru' and before 'fc'" in capsys.readouterr().err
+    filled = line.replace("...", "fastgru.Last()", 1).replace(", ...", "")
+    assert main([*run, *shlex.split(filled)]) == 0
 
 
 def test_inspect_explains_the_layer_it_suggests(capsys: pytest.CaptureFixture[str]) -> None:
     main(["inspect", DIGITS])
     out = capsys.readouterr().out
-    assert "FinalState() the final states of both directions; leave it out for" in out
-    assert "fastgru verify with --layers, --data x.npy and --expected y.npy tells whether that gives" in out
+    for words in (
+        "Replace each ... by",
+        "fastgru.FinalState() the final states of both directions",
+        "Activation('relu')",
+        "fastgru verify with --layers, --data x.npy and --expected y.npy tells whether that gives",
+    ):
+        assert words in out
 
 
 def test_a_name_in_a_file_cannot_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -853,7 +862,7 @@ def test_a_difference_is_seen_and_is_exit_code_1(
     assert conversion.largest_difference(one, one, x) == 0
     assert conversion.largest_difference(one, other, x) > 0.01
     models = iter([one, other])
-    monkeypatch.setattr(conversion, "load", lambda path, layers=None, strict=True: next(models))
+    monkeypatch.setattr(conversion, "load", lambda path, layers=None, strict=True, part=None: next(models))
     assert main(["convert", gru_file, str(tmp_path / "out.safetensors")]) == 1
     assert "Largest difference" in capsys.readouterr().out
 
@@ -895,7 +904,7 @@ def test_closed_outputs_are_no_error(images: str, tmp_path: Path) -> None:
 
 # What an installer writes for the command that pyproject.toml names.
 SCRIPT = """import sys
-from fastgru.cli import main
+from fastgru_command import main
 if __name__ == "__main__":
     sys.exit(main())
 """
@@ -974,6 +983,31 @@ def test_ctrl_c_stays_an_exception_in_programs_that_import_the_package(way: str,
     (tmp_path / "own" / "__main__.py").write_text("")
     arguments = ["-m", "own", "fastgru", "-m"] if way == "module" else ["-c", own, "fastgru"]
     done = interrupted(arguments, "numpy", True, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "held\n", "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there a signal sent to a process ends it")
+@pytest.mark.parametrize("name", ["fastgru", "fastgru.exe", "other"])
+def test_a_users_own_program_of_any_name_keeps_its_signals(name: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()  # or the program itself would be what it imports
+    script = tmp_path / "folder" / name
+    script.write_text(
+        "import os, signal\n"
+        "before = {number: signal.getsignal(number) for number in signal.valid_signals()}\n"
+        "import fastgru\n"
+        "assert before == {number: signal.getsignal(number) for number in signal.valid_signals()}\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt:\n    print('held')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "held\n", "")
 
 

@@ -328,6 +328,7 @@ def test_whatever_goes_wrong_the_old_file_stays(
 
     Path(path).write_bytes(b"old")
     monkeypatch.setattr(outputs.os, "fsync", fails)
+    monkeypatch.setitem(globals(), "__name__", "fastgru")  # as the system's own function, which raises in its caller
     expected = FastGRUError if isinstance(error, OSError) else type(error)
     with pytest.raises(expected) as caught:
         GRU(network(3, 5)).save(path)

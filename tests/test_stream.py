@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import threading
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
 from networks import largest_difference, network, numbers, same_bits
 
-from fastgru import GRU, DTypeError, FastGRUError, ShapeError, StreamInUseError, UnsupportedModelError
+from fastgru import (
+    GRU,
+    DTypeError,
+    FastGRUError,
+    Model,
+    ShapeError,
+    Stream,
+    StreamInUseError,
+    UnsupportedModelError,
+)
+from fastgru.spec import GRULayer, Last, sequential
 
 KINDS = [("float32", "packed"), ("float32", "blas"), ("float64", "blas")]
 
@@ -44,9 +56,13 @@ def test_the_state_is_a_copy_that_can_be_set_again(gru):
     kept = stream.state
     assert kept.shape == (2, 2, 5) and kept.dtype == np.dtype(gru.precision)
     wanted = stream.step(x)
-    stream.state[...] = 7
-    stream.state = kept
-    kept[...] = 7
+    with pytest.raises(ValueError, match="read-only"):
+        stream.state[...] = 7
+    with pytest.raises(ValueError, match="read-only"):
+        kept[0] = 7
+    mine = kept.copy()
+    stream.state = mine
+    mine[...] = 7
     assert same_bits(stream.step(x), wanted)
     stream.reset()
     assert not stream.state.any()
@@ -239,3 +255,174 @@ def test_two_threads_on_one_stream_are_told_and_corrupt_nothing(precision, backe
         worker.join()
     assert not surprises and sum(done) + sum(refused) == 200
     assert same_bits(stream.state, trail[sum(done)])  # every step that was taken counts, and no other
+
+
+@pytest.mark.parametrize(
+    "rows", [1, np.int32(1), [1], (1, 1), np.array([1]), [False, True, False], np.array([False, True, False])]
+)
+def test_some_rows_begin_again_and_the_others_go_on(gru, rows):
+    stream, twin, x = gru.stream(3), gru.stream(3), numbers(3, 3)
+    for each in (stream, twin):
+        each.step(x)
+        each.step(-x)
+    stream.reset(rows=rows)
+    assert not stream.state[:, 1].any()
+    assert same_bits(stream.state[:, [0, 2]].copy(), twin.state[:, [0, 2]].copy())
+    fresh, wanted = gru.stream(3).step(x), twin.step(x)
+    wanted[1] = fresh[1]
+    assert largest_difference([stream.step(x)], [wanted]) <= (0 if gru.backend == "packed" else 1e-6)
+
+
+def test_no_rows_are_no_rows_and_not_all(gru):
+    stream = gru.stream(2)
+    stream.step(numbers(2, 3))
+    before = stream.state
+    for rows in ([], np.empty(0, int), [False, False]):
+        stream.reset(rows=rows)
+        assert same_bits(stream.state, before)
+
+
+@pytest.mark.parametrize(
+    "rows", [2, -1, [0, 2], [0, -3], 1.0, [0.0], True, [True], [True, 0], [True] * 3, [[0]], "0", np.array(True), {0}]
+)
+def test_rows_that_there_are_not_are_refused_and_the_states_stay(gru, rows):
+    model = Model(sequential([("gru", GRULayer(gru.spec))]), precision=gru.precision, backend=gru.backend)
+    for stream in (gru.stream(2), model.stream(2)):
+        stream.step(numbers(2, 3))
+        before = stream.state
+        with pytest.raises(FastGRUError, match="rows: "):
+            stream.reset(rows=rows)
+        assert all(map(same_bits, stream.state, before))
+
+
+class Counting(Stream):
+    """A stream that knows how many steps it has taken."""
+
+    steps = 0
+
+    def step(self, x, out=None):
+        self.steps += 1
+        return super().step(x, out)
+
+
+def test_a_subclass_has_its_own_step_and_copies_keep_it(gru):
+    stream, plain, x = Counting(gru, 2), gru.stream(2), numbers(2, 3)
+    assert same_bits(stream.step(x), plain.step(x)) and stream.steps == 1
+    for twin in (stream.copy(), copy.copy(stream), copy.deepcopy(stream), pickle.loads(pickle.dumps(stream))):
+        assert type(twin) is Counting and twin.steps == 1
+        twin.step(x)
+        assert twin.steps == 2 and stream.steps == 1
+
+
+def test_the_step_of_the_class_is_the_streams(gru):
+    stream, twin, x = gru.stream(2), gru.stream(2), numbers(2, 3)
+    out = np.empty((2, 5), gru.precision)
+    assert Stream.step(stream, x, out=out) is out and same_bits(out, twin.step(x))
+    with pytest.raises(ShapeError, match="x: "):
+        Stream.step(stream, x[:, :2])
+
+
+class Held:
+    """A GRU's computation that another thread begins, and that ends when the test lets it."""
+
+    def __init__(self, gru: GRU, monkeypatch) -> None:
+        self.inside, self.go_on, run = threading.Event(), threading.Event(), GRU._run
+
+        def held(self_, *arguments, **options):
+            if threading.current_thread() is not threading.main_thread():
+                self.inside.set()
+                self.go_on.wait(20)
+            return run(self_, *arguments, **options)
+
+        monkeypatch.setattr(GRU, "_run", held)
+
+    def while_stepping(self, stream, x, do) -> None:
+        thread = threading.Thread(target=stream.step, args=(x,))
+        thread.start()
+        assert self.inside.wait(20)
+        try:
+            do()
+        finally:
+            self.go_on.set()
+            thread.join()
+
+
+def slow_streams(batch: int):
+    """Streams of every kind that Python steps: BLAS, float64, other activations, and models of each."""
+    for options in ({"backend": "blas"}, {"precision": "float64"}, {"activation": "gelu"}):
+        spec = network(3, 5, 2, **({"activation": "gelu"} if "activation" in options else {}))
+        options.pop("activation", None)
+        yield GRU(spec, **options).stream(batch)
+        yield Model(sequential([("gru", GRULayer(spec)), ("last", Last())]), **options).stream(batch)
+
+
+@pytest.mark.parametrize("kind", range(6))
+def test_no_kind_of_stream_is_touched_while_another_thread_steps_it(kind, monkeypatch):
+    stream, x = list(slow_streams(2))[kind], numbers(2, 3)
+    stream.step(x)
+    twin = stream.copy()
+
+    def touch() -> None:
+        for act in (
+            lambda: stream.step(x),
+            stream.reset,
+            lambda: stream.reset(rows=0),
+            lambda: stream.state,
+            lambda: setattr(stream, "state", twin.state),
+            stream.copy,
+        ):
+            with pytest.raises(StreamInUseError, match="another thread"):
+                act()
+
+    Held(GRU, monkeypatch).while_stepping(stream, x, touch)
+    twin.step(x)
+    assert all(map(same_bits, stream.state, twin.state))
+
+
+@pytest.mark.parametrize("kind", range(6))
+def test_a_child_of_a_fork_may_use_what_another_thread_was_stepping(kind, monkeypatch):
+    stream, x = list(slow_streams(2))[kind], numbers(2, 3)
+    stream.step(x)
+    twin = stream.copy()
+
+    def fork() -> None:
+        child = forked(lambda: same_bits(stream.step(x), twin.step(x)))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    Held(GRU, monkeypatch).while_stepping(stream, x, fork)
+
+
+def forked(right) -> int:
+    """A child that ends with 0 where ``right()`` is true."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on: that there are other threads
+        child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if right() else 3)
+        except BaseException:
+            os._exit(4)
+    return child
+
+
+@pytest.mark.parametrize("model", [False, True])
+def test_a_child_of_a_fork_steps_from_the_last_whole_step(model):
+    spec, x = network(300, 300), numbers(8, 300)
+    if model:
+        stream = Model(sequential([("gru", GRULayer(spec))]), n_threads=1, backend="packed").stream(8)
+    else:
+        stream = GRU(spec, n_threads=1, backend="packed").stream(8)
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            stream.step(x)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        ends = [os.waitpid(forked(lambda: np.isfinite(stream.step(x)).all()), 0)[1] for _ in range(10)]
+    finally:
+        over.set()
+        thread.join()
+    assert list(map(os.waitstatus_to_exitcode, ends)) == [0] * 10

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import time
@@ -13,6 +12,7 @@ import pytest
 from networks import network, numbers, run_python, same_bits
 
 from fastgru import GRU, threads
+from fastgru.engine import plan
 
 KINDS = [("float32", "packed"), ("float32", "blas"), ("float64", "blas")]
 
@@ -165,13 +165,13 @@ import os, sys
 import numpy as np
 sys.path.insert(0, {tests!r})
 from networks import network, numbers, same_bits
-from fastgru import GRU, threads
+from fastgru import GRU
 gru = GRU(network(5, 40, 2, 2), precision={precision!r}, backend={backend!r}, n_threads=2)
 x = numbers(8, 50, 5)
 wanted = gru(x)                 # starts the threads that do not survive the fork
 child = os.fork()
 if not child:
-    ok = all(np.abs(a - b).max() < 1e-6 for a, b in zip(gru(x), wanted)) and threads._forked
+    ok = all(np.abs(a - b).max() < 1e-6 for a, b in zip(gru(x), wanted))
     grandchild = os.fork()
     if not grandchild:
         os._exit(0 if np.abs(gru(x)[0] - wanted[0]).max() < 1e-6 else 1)
@@ -179,7 +179,7 @@ if not child:
     fresh = GRU(network(5, 8), n_threads=2)(x)[0].shape == (8, 50, 8)
     os._exit(0 if ok and fresh and status == 0 else 1)
 status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-assert all(same_bits(a, b) or {backend!r} == "blas" for a, b in zip(gru(x), wanted)) and not threads._forked
+assert all(same_bits(a, b) or {backend!r} == "blas" for a, b in zip(gru(x), wanted))
 print("child:", status)
 """
 
@@ -236,21 +236,192 @@ def test_many_threads_on_few_processors_give_the_same(monkeypatch):
         assert all(same_bits(*pair) for pair in zip(got, wanted, strict=True))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="resource limits are Linux's")
-def test_threads_that_cannot_be_started_do_not_end_the_process():
-    code = """
-import resource
-import numpy as np, fastgru
-weights = {"weight_ih_l0": np.zeros((6, 3), "f4"), "weight_hh_l0": np.zeros((6, 2), "f4")}
-gru = fastgru.from_torch(weights, n_threads=1024)
-gru(np.zeros((1, 2, 3)))
-fastgru.threads.available = lambda: 1024  # or there would be no more threads than processors
-resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
-try:
-    gru(np.zeros((1024, 2, 3)))
-except fastgru.FastGRUError as error:
-    print(error)
+MORE = 0 if plan.THREADS == "none" else 1  # threads beside the calling one of a call with n_threads=2
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="/proc and resource limits are Linux's")
+
+
+@LINUX
+@pytest.mark.parametrize("started", [False, True], ids=["nothing started", "team started"])
+def test_a_forked_child_computes_on_as_many_threads_as_its_parent(started):
+    code = f"""
+import os, signal, numpy as np, fastgru
+def tasks(): return len(os.listdir("/proc/self/task"))
+gru = fastgru.from_torch({{"weight_ih": np.ones((384, 128)), "weight_hh": np.ones((384, 128)) / 128}}, n_threads=2)
+gru = fastgru.GRU(gru.spec, n_threads=2, backend="packed")
+x = np.linspace(-1, 1, 4 * 50 * 128, dtype="f4").reshape(4, 50, 128)
+alone = fastgru.GRU(gru.spec, n_threads=1, backend="packed")(x)[0].tobytes()
+if {started}: gru(x)
+def compute():  # rows, a team, and steps of a stream
+    before = tasks()
+    assert before == 1
+    assert gru(x)[0].tobytes() == alone and gru(x[:1])[0].tobytes() == alone[: len(alone) // 4]
+    return tasks() - before
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    more = compute()
+    grandchild = os.fork()
+    if not grandchild:
+        signal.alarm(20)
+        os._exit(compute())
+    os._exit(10 * more + os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+assert gru(x)[0].tobytes() == alone
 """
-    result = run_python(code)
-    assert result.returncode == 0, signal.Signals(-result.returncode) if result.returncode < 0 else result.stderr
-    assert "n_threads: the system let this process start" in result.stdout
+    ended = run_python(code, timeout=60)
+    assert ended.stdout.strip() == str(11 * MORE), ended.stderr
+
+
+@LINUX
+def test_a_child_forked_while_a_team_computes_has_a_team():
+    code = """
+import os, signal, threading, time, numpy as np, fastgru
+gru = fastgru.from_torch({"weight_ih": np.ones((768, 256)), "weight_hh": np.ones((768, 256)) / 256}, n_threads=2)
+gru = fastgru.GRU(gru.spec, n_threads=2, backend="packed")
+x = np.linspace(-1, 1, 200 * 256, dtype="f4").reshape(1, 200, 256)
+wanted = gru(x)[0].tobytes()
+over = threading.Event()
+caller = threading.Thread(target=lambda: [gru(x) for _ in iter(over.is_set, True)])
+caller.start()
+ended = []
+for _ in range(20):
+    time.sleep(0.003)
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        right = all(gru(x)[0].tobytes() == wanted for _ in range(3))
+        os._exit(right and len(os.listdir("/proc/self/task")))
+    ended.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+over.set()
+caller.join()
+print(set(ended))
+"""
+    ended = run_python(code, timeout=60)
+    assert ended.stdout.strip() == str({1 + MORE}), ended.stderr
+
+
+STARVED = """
+import os, resource, sys, threading, warnings
+import numpy as np, fastgru
+from fastgru import threads
+threads.available = lambda: 8
+said = []
+warnings.showwarning = lambda message, *rest: said.append(str(message))
+weights = {{"weight_ih": np.ones((192, 64)), "weight_hh": np.ones((192, 64)) / 64}}
+gru = fastgru.from_torch(weights, n_threads=8, precision={precision!r})
+if {precision!r} == "float32":
+    gru = fastgru.GRU(gru.spec, n_threads=8, backend="packed")
+x = np.linspace(-1, 1, 8 * 20 * 64).reshape(8, 20, 64)
+wanted = fastgru.from_torch(weights, n_threads=1, precision={precision!r})(x)[0]
+def call(x, wanted):
+    try:
+        assert np.abs(gru(x)[0] - wanted).max() < 1e-6
+    except MemoryError:
+        said.append("MemoryError")
+{limit}
+for _ in range(3):
+    call(x, wanted)
+    call(x[:1], wanted[:1])
+print(len(os.listdir("/proc/self/task")), said)
+"""
+NO_ADDRESS_SPACE = """
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, ((pages * resource.getpagesize()) + ({left} << 20),) * 2)
+"""
+NO_PROCESSES = """
+os.setgroups([]); os.setgid({user}); os.setuid({user})
+resource.setrlimit(resource.RLIMIT_NPROC, ({left}, {left}))
+"""
+
+
+@LINUX
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("left", [0, 1, 3, 5, 8, 64])
+def test_a_call_computes_on_the_threads_that_address_space_leaves_or_raises(left, precision):
+    code = STARVED.format(precision=precision, limit=NO_ADDRESS_SPACE.format(left=left))
+    ended = run_python(code, OPENBLAS_NUM_THREADS="1")
+    assert ended.returncode == 0, (ended.returncode, ended.stderr)
+    if left >= 64 and precision == "float32":
+        assert ended.stdout.split()[0] == ("8" if MORE else "1") and "n_threads" not in ended.stdout
+
+
+@LINUX
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="root alone becomes a user of no processes")
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("left", [1, 2, 4])
+def test_a_call_computes_on_the_threads_that_the_limit_on_processes_leaves(left, precision):
+    code = STARVED.format(precision=precision, limit=NO_PROCESSES.format(user=54000 + os.getpid() % 5000, left=left))
+    ended = run_python(code, OPENBLAS_NUM_THREADS="1")
+    assert ended.returncode == 0, (ended.returncode, ended.stderr)
+    count, said = ended.stdout.split(maxsplit=1)
+    assert int(count) == (left if MORE else 1)
+    assert said.count("n_threads: the system let this call have") == MORE and "MemoryError" not in said
+
+
+@LINUX
+@pytest.mark.parametrize("order", ["gru, by_numpy", "by_numpy, gru"])
+@pytest.mark.parametrize("left", [8, 24, 32, 33, 36, 40, 48, 64, 80, 120])
+def test_the_first_float64_call_without_room_for_blas_raises_and_does_not_hang(left, order):
+    """OpenBLAS asks for its buffer of 32 MiB again and again until it has it."""
+    code = f"""
+import resource, numpy as np, fastgru
+weights = {{"weight_ih": np.ones((192, 64)), "weight_hh": np.ones((192, 64)) / 64}}
+gru = fastgru.from_torch(weights, precision="float64", n_threads=1)
+by_numpy = fastgru.GRU(gru.spec.replace(activation="swish"), precision="float64")
+x = np.zeros((8, 20, 64))
+{NO_ADDRESS_SPACE.format(left=left)}
+for each in ({order}):
+    try:
+        print(each(x)[0].shape)
+    except MemoryError as error:
+        print(repr(error))
+"""
+    ended = run_python(code, timeout=60, OPENBLAS_NUM_THREADS="1")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("MemoryError") + ended.stdout.count("(8, 20, 64)") == 2
+    assert "MemoryError" in ended.stdout or left > 36
+    assert "MemoryError" not in ended.stdout or left < 80  # NumPy and SciPy bring a library each
+
+
+@LINUX
+def test_the_threads_take_no_signal_from_the_process():
+    code = """
+import os, numpy as np, fastgru
+gru = fastgru.from_torch({"weight_ih": np.ones((384, 128)), "weight_hh": np.ones((384, 128))}, n_threads=2)
+before = set(os.listdir("/proc/self/task"))
+gru(np.ones((4, 50, 128), "f4"))
+for own in set(os.listdir("/proc/self/task")) - before:
+    blocked = [line for line in open(f"/proc/self/task/{own}/status") if line.startswith("SigBlk")]
+    mask = int(blocked[0].split()[1], 16)
+    print([number for number in (1, 2, 10, 11, 14, 15) if not mask >> (number - 1) & 1])
+"""
+    assert run_python(code).stdout.split() == ["[11]"] * MORE
+
+
+@LINUX
+def test_a_thread_computes_where_its_caller_may():
+    """Threads are shared by all callers, and begin where the caller who started them could."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("there is one processor")
+    code = """
+import os, threading, numpy as np, fastgru
+gru = fastgru.from_torch({"weight_ih": np.ones((384, 128)), "weight_hh": np.ones((384, 128))}, n_threads=2)
+everywhere, x = os.sched_getaffinity(0), np.ones((4, 50, 128), "f4")
+fastgru.threads.available()
+def pinned():
+    os.sched_setaffinity(0, {min(everywhere)})
+    gru(x)
+one = threading.Thread(target=pinned)
+one.start()
+one.join()
+gru(x)
+print(all(os.sched_getaffinity(int(task)) == everywhere for task in os.listdir("/proc/self/task")))
+"""
+    assert run_python(code).stdout.strip() == "True"
+
+
+def test_fewer_threads_than_wanted_are_said_once(monkeypatch):
+    monkeypatch.setattr(threads, "_warned", False)
+    with pytest.warns(RuntimeWarning, match=r"let this call have 3 of 8 threads, and it computed on these; pass a sma"):
+        threads.warn_of_few(3, 8)
+    threads.warn_of_few(2, 8)  # a second warning would be an error here

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import MissingDependencyError, UnsupportedModelError
+from ..graph_model import refuse_graph
 from ..gru import GRU, Precision
 from ..load import load
 from ..model import Model
@@ -36,6 +37,7 @@ def bench(
     *,
     layers: Sequence[LayerItem] | None,
     strict: bool,
+    part: str | None,
     against: Sequence[str] | None,
     precision: str,
     scenarios: Sequence[str],
@@ -56,6 +58,8 @@ def bench(
     layers : sequence, optional
         As in ``load``.
     strict : bool
+        As in ``load``.
+    part : str, optional
         As in ``load``.
     against : sequence of str, optional
         Engines of ``PEERS``; if left out, all in float32 that are installed, and for int8 PyTorch's too.
@@ -87,7 +91,8 @@ def bench(
     systems = systems_for(against, precision)
     if plot is not None:
         _check_plot(plot)
-    loaded = load(path, layers=layers, strict=strict, precision=cast(Precision, precision))
+    loaded = load(path, layers=layers, strict=strict, part=part, precision=cast(Precision, precision))
+    refuse_graph(loaded, "fastgru bench", path)
     models = grus_of(loaded)
     cases = list(_cases(models, scenarios, steps, batch, bound))
     if not cases:

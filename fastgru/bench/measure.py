@@ -14,7 +14,7 @@ from .. import reference
 from ..conversion import random_inputs
 from ..engine.reduced import widened
 from ..gru import Precision
-from ..model import Model
+from ..model import Model, as_tuple
 from ..spec import GRUSpec, ModelSpec
 from ..threads import available
 from .cases import Case, Work, work_of
@@ -89,7 +89,7 @@ def measure_model(
     exact = Model(spec, precision="float64")
     inputs = random_inputs(exact, case.steps, case.batch)
     given = inputs[0] if len(inputs) == 1 else inputs
-    wanted = _each(exact(given))
+    wanted = as_tuple(exact(given))
     scale = max(1.0, *(float(np.abs(other).max(initial=0)) for other in wanted))
     rows: dict[str, dict[str, Any]] = {}
     calls: dict[str, Callable[[], object]] = {}
@@ -98,7 +98,7 @@ def measure_model(
         if engine(name) == "fastgru":
             precision = cast(Precision, PEERS[name].precision)
             model = Model(spec, precision=precision, n_threads=None if available() == threads else threads)
-            pairs = zip(_each(model(given)), wanted, strict=True)
+            pairs = zip(as_tuple(model(given)), wanted, strict=True)
             difference = max(float(np.abs(one - other).max(initial=0)) for one, other in pairs)
             reason = _disagreement(difference, OF_A_MODEL * PEERS[name].tolerance * scale)
             rows[name].update(largest_difference=difference, skipped=reason)
@@ -174,10 +174,6 @@ def _checked(name: str, work: Work, wanted: Array, most: float) -> tuple[Prepare
 
 def _disagreement(difference: float, most: float) -> str | None:
     return None if difference <= most else f"differs from float64 by {difference:.1e}, at most {most:.1e} wanted"
-
-
-def _each(outputs: Any) -> tuple[Array, ...]:
-    return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
 def _timed(

@@ -1,6 +1,7 @@
 """The bytes of an HDF5 file, with the checks that every look at its structure needs.
 
-Owns bounds, the rule that a block is reached once, and a budget of steps. It knows no block's inside.
+Owns bounds, the rule that a block is reached once, a budget of steps, and the checksums of what was met. It knows no
+block's inside.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import struct
 
 from ..errors import CheckpointError
+from .hdf5_checksum import checksum
 from .text import shown
 
 __all__ = ["MAX_OBJECTS", "UNDEFINED", "Blocks"]
@@ -32,6 +34,7 @@ class Blocks:
         self.data, self.where = data, where
         self._steps_left = MAX_STEPS
         self._seen: set[int] = set()  # addresses
+        self._summed: list[tuple[int, int]] = []  # where what a checksum stands behind begins and ends
 
     def error(self, message: str) -> CheckpointError:
         """An error that says the file is at fault as a whole."""
@@ -70,3 +73,14 @@ class Blocks:
         if len(self._seen) > 4 * MAX_OBJECTS:
             raise self.error(f"it has more than {MAX_OBJECTS} objects")
         return address
+
+    def summed(self, start: int, end: int) -> None:
+        """Say that these bytes have their checksum behind them."""
+        self._summed.append((start, end))
+
+    def check_sums(self) -> None:
+        """Compare all checksums met so far. Last, for what is wrong is said better by what reads it."""
+        while self._summed:
+            start, end = self._summed.pop()
+            if checksum(self.data[start:end]) != self.number(end, 4):
+                raise self.error(f"the block at byte {start} is not what its checksum says; copy the file again")

@@ -57,6 +57,7 @@ def _bytes_for(limit: int) -> int:
 def _records(blocks: Blocks, address: int, kind: TreeKind) -> Iterator[int]:
     """Addresses of the records of a B-tree, level by level."""
     blocks.block(address, 38, b"BTHD\x00")
+    blocks.summed(address, address + 34)
     number, node_size, record, depth, _, root, count = blocks.numbers("BIHHHQH", address + 5)
     if number != kind.number or record != kind.record or depth > MAX_DEPTH:
         raise blocks.error(f"the B-tree at byte {address} is not of the kind wanted")
@@ -81,6 +82,7 @@ def _records(blocks: Blocks, address: int, kind: TreeKind) -> Iterator[int]:
                 raise blocks.error(f"the B-tree node at byte {node} is not where it belongs")
             blocks.spend(count + 1)
             children = node + NODE_PREFIX + count * record
+            blocks.summed(node, children + ((count + 1) * pointers[level] if level else 0))
             yield from range(node + NODE_PREFIX, children, record)
             if level:
                 below += [
@@ -105,6 +107,7 @@ class _Heap:
     def __init__(self, blocks: Blocks, address: int) -> None:
         self._blocks, self._address = blocks, address
         blocks.block(address, 146, b"FRHP\x00")
+        blocks.summed(address, address + 142)
         identity, filters, _, most_managed, _, huge = blocks.numbers("HHBIQQ", address + 5)
         self._width, self._start, self._most_direct, bits, _, root, rows = blocks.numbers("HQQHHQH", address + 110)
         powers = (self._width, self._start, self._most_direct)
@@ -183,3 +186,4 @@ class _Heap:
                         waiting.append((child, below, offset))
                     at += 8
                     offset += size
+            self._blocks.summed(address, at)

@@ -34,7 +34,9 @@ def read_messages(blocks: Blocks, header: int) -> Iterator[Message]:
         (flags,) = blocks.numbers("B", header + 5)
         at = header + 6 + (16 if flags & TIMES_STORED else 0) + (4 if flags & LIMITS_STORED else 0)
         width = 1 << (flags & LENGTH_WIDTH)
-        return _newer(blocks, at + width, blocks.number(at, width), 2 if flags & ORDER_TRACKED else 0)
+        length = blocks.number(at, width)
+        blocks.summed(header, at + width + length)
+        return _newer(blocks, at + width, length, 2 if flags & ORDER_TRACKED else 0)
     blocks.block(header, 16, b"\x01\x00")
     return _classic(blocks, header + 16, blocks.number(header + 8, 4))
 
@@ -70,6 +72,7 @@ def _newer(blocks: Blocks, at: int, length: int, order: int) -> Iterator[Message
             if kind == CONTINUATION:
                 address, length = blocks.numbers("2Q", message.at)
                 blocks.block(address, length, b"OCHK")
+                blocks.summed(address, address + length - CHECKSUM)
                 pieces.append((address + 4, length - 4 - CHECKSUM))
             yield message
             at += 4 + order + size

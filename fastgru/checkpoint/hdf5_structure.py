@@ -1,8 +1,8 @@
-"""The skeleton of an HDF5 file, read from its bytes before the HDF5 library sees them.
+"""The skeleton of an HDF5 file, read from its bytes.
 
-The library trusts the addresses in a file: it follows cycles until memory runs out, and links to other files. So every
-block on the way to a dataset is checked here, when the dataset is first asked for, to lie in the file, to be of the
-kind expected and to be reached once. No data is decoded here.
+Addresses in a file may lead round in a cycle or beyond its end, and links to other files. So every block on the way to
+a dataset is checked here, when the dataset is first asked for, to lie in the file, to be of the kind expected and to be
+reached once. No data is decoded here.
 """
 
 from __future__ import annotations
@@ -168,6 +168,7 @@ class Structure:
             link = _Link("", header, (tree, heap) if cached == TREE_CACHED else None)
         else:
             start, other, end, header = blocks.numbers("4Q", 12)
+            blocks.summed(0, 44)
             link = _Link("", header)
         if other != UNDEFINED:
             raise blocks.error("it has a driver or an extension of its own")

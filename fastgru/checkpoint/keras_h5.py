@@ -58,6 +58,7 @@ from .contents import Checkpoint
 from .hdf5 import read_arrays
 from .hdf5_attributes import Attributes
 from .hdf5_structure import MAX_NAME, Node, Structure
+from .keras_paths import with_slashes
 from .opened import OpenedFile
 from .signatures import find_hdf5
 from .text import MAX_JSON_BYTES, parse_json, shown
@@ -190,6 +191,8 @@ def _read_variables(structure: Structure, attributes: Attributes) -> Checkpoint:
             f"{structure.blocks.where}: it is an HDF5 file without weights of Keras, which is not read; wanted an "
             f"attribute model_config or layer_names, or floating-point arrays in groups called {VARIABLES}"
         )
-    metadata = {"names": found.names, "skipped": found.skipped}
+    where = structure.blocks.where
     tensors, stored = read_arrays(structure, found.arrays)
-    return Checkpoint(structure.blocks.where, "keras-weights", tensors, None, metadata, stored)
+    metadata = {"names": with_slashes(found.names, where), "skipped": found.skipped}
+    tensors, stored = with_slashes(tensors, where), with_slashes(stored, where)
+    return Checkpoint(where, "keras-weights", tensors, None, metadata, stored)

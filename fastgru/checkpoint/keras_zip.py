@@ -8,6 +8,7 @@ from __future__ import annotations
 from ..errors import CheckpointError
 from .contents import Checkpoint
 from .hdf5 import read_hdf5_floats
+from .keras_paths import with_slashes
 from .opened import OpenedFile
 from .signatures import HDF5, KERAS_CONFIG, KERAS_METADATA, KERAS_WEIGHTS
 from .text import MAX_JSON_BYTES, parse_json
@@ -27,4 +28,5 @@ def read_keras_zip(opened: OpenedFile) -> Checkpoint:
     if not content.startswith(HDF5):
         raise CheckpointError(f"{place}: it is not an HDF5 file; the file is damaged")
     tensors, stored, skipped = read_hdf5_floats(content, place, skip=("optimizer",))
+    tensors, stored = with_slashes(tensors, place), with_slashes(stored, place)
     return Checkpoint(where, "keras", tensors, config, {**metadata, "skipped": skipped}, stored)

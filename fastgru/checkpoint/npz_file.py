@@ -12,6 +12,7 @@ import re
 import numpy as np
 
 from ..errors import CheckpointError
+from ..sealed import sealed
 from .contents import Checkpoint
 from .opened import OpenedFile
 from .signatures import NPY, NPY_SUFFIX
@@ -116,6 +117,4 @@ def _plain(flat: np.ndarray, shape: tuple[int, ...], fortran: bool) -> np.ndarra
     """In C order and native bytes, float16 widened, and read-only; a copy only where one of these asks for it."""
     wanted = np.dtype("f4") if flat.dtype == np.float16 else flat.dtype.newbyteorder("=")
     array = flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
-    array = np.require(array, wanted, ["C", "A"])
-    array.flags.writeable = False
-    return array
+    return sealed(np.require(array, wanted, ["C", "A"]))

@@ -14,6 +14,7 @@ from io import BufferedReader
 
 from ..errors import CheckpointError
 from ..fields import Fields
+from ..origin import raised_in
 from .archive import MAGIC, Archive
 from .text import shown
 
@@ -29,6 +30,7 @@ class OpenedFile(Fields):
     file: BufferedReader
     size: int
     head: bytes
+    part: str | None = None  # which of several state dicts is asked for
 
     @property
     def is_zip(self) -> bool:
@@ -67,7 +69,9 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Iterator[OpenedFile]:
     """Open ``path`` for reading, or raise a ``CheckpointError`` that says what is there instead."""
     try:
         name = os.fsdecode(os.fspath(path))
-    except TypeError:
+    except TypeError as error:
+        if not raised_in(error, "fastgru", "os"):  # but in the path's own method
+            raise
         raise CheckpointError(f"got {type(path).__name__} as a path, wanted a str or an os.PathLike") from None
     try:
         mode = os.stat(name).st_mode
@@ -79,6 +83,8 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Iterator[OpenedFile]:
     except FileNotFoundError:
         raise CheckpointError(f"{name}: there is no such file; wanted a checkpoint to read") from None
     except (OSError, ValueError) as error:
+        if not raised_in(error, "fastgru"):
+            raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise CheckpointError(f"{shown(name, 300)}: cannot be opened ({reason}); wanted a readable file") from error
     with file:
@@ -89,6 +95,10 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Iterator[OpenedFile]:
                 raise CheckpointError(f"{name}: got an empty file, wanted a checkpoint; copy or download it again")
             yield OpenedFile(name, file, size, head)
         except OSError as error:
+            if not raised_in(error, "fastgru"):  # but in a signal handler: TimeoutError is one too
+                raise
             raise CheckpointError(f"{name}: reading failed ({error})") from error
         except MemoryError as error:
-            raise CheckpointError(f"{name}: there is not enough memory to read it") from error
+            if not raised_in(error, "fastgru"):
+                raise
+            raise MemoryError(f"{name}: there is not enough memory to read it") from error

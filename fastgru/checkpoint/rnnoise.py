@@ -11,6 +11,8 @@ import re
 import numpy as np
 
 from ..errors import CheckpointError, UnsupportedModelError
+from ..origin import raised_in
+from ..sealed import sealed
 from .contents import Checkpoint
 from .opened import OpenedFile
 from .signatures import RNNOISE
@@ -90,8 +92,7 @@ class _Numbers:
         """The next numbers in C order, scaled."""
         values = np.array(self._take(math.prod(shape), what), np.float32)
         array: np.ndarray = (values * SCALE).reshape(shape)
-        array.flags.writeable = False
-        return array
+        return sealed(array)
 
     def _take(self, count: int, what: str) -> list[int]:
         if count > self.left():
@@ -102,7 +103,9 @@ class _Numbers:
         self._place += count
         try:
             values = [int(word) if len(word) <= 4 else 1 << 30 for word in words]
-        except ValueError:
+        except ValueError as error:
+            if not raised_in(error, "fastgru"):
+                raise
             raise CheckpointError(f"{self._where}: {what} is not made of whole numbers; the file is damaged") from None
         if min(values) < -128 or max(values) > 127:
             raise CheckpointError(f"{self._where}: {what} has numbers outside of -128 to 127; the file is damaged")

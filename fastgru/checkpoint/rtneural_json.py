@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError
+from ..sealed import sealed
 from .contents import Checkpoint
 from .opened import OpenedFile
 from .text import MAX_JSON_BYTES, parse_json, shown
@@ -63,5 +64,4 @@ def _array(nested: Any, place: str) -> np.ndarray:
         got = ", ".join(sorted(kind.__name__ for kind in kinds))
         raise CheckpointError(f"{place}: its elements are {got}, wanted lists of numbers")
     array: np.ndarray = np.array(values, np.float64).reshape(shape)
-    array.flags.writeable = False
-    return array
+    return sealed(array)

@@ -15,6 +15,8 @@ import numpy as np
 
 from ..errors import CheckpointError
 from ..fields import Fields
+from ..origin import raised_in
+from ..sealed import sealed
 from .contents import Checkpoint
 from .int8_rows import STEPS, check_form, check_steps, multiplied
 from .opened import OpenedFile
@@ -22,7 +24,7 @@ from .text import MAX_JSON_BYTES, parse_json, shown
 
 __all__ = ["FORMAT", "FORMAT_KEY", "MODEL_KEY", "VERSION_KEY", "read_safetensors"]
 
-FORMAT = 2  # of the newest files that fastgru writes; one that it does not know is refused
+FORMAT = 3  # of the newest files that fastgru writes; one that it does not know is refused
 FORMAT_KEY, VERSION_KEY, MODEL_KEY = "fastgru.format", "fastgru.version", "fastgru.model"
 MAX_DIMENSIONS = 8
 LENGTH_BYTES = 8
@@ -145,9 +147,7 @@ def _array(opened: OpenedFile, begin: int, entry: _Entry, place: str, steps: np.
         flat = flat != 0
     else:
         flat = flat.astype(np.float32 if entry.kind == "F16" else flat.dtype.newbyteorder("="), copy=False)
-    array = _reshaped(flat, entry.shape, place)
-    array.flags.writeable = False
-    return array
+    return sealed(_reshaped(flat, entry.shape, place))
 
 
 def _steps(opened: OpenedFile, begin: int, entries: dict[str, _Entry], name: str) -> np.ndarray:
@@ -164,4 +164,6 @@ def _reshaped(flat: np.ndarray, shape: tuple[int, ...], place: str) -> np.ndarra
     try:
         return flat.reshape(shape)
     except (ValueError, OverflowError) as error:  # an empty tensor with sizes that NumPy cannot hold
+        if not raised_in(error, "fastgru"):
+            raise
         raise CheckpointError(f"{place}: NumPy cannot hold the shape {str(shape)[:80]} ({error})") from None

@@ -13,6 +13,7 @@ from importlib import import_module
 from ..fields import Fields
 from .contents import Checkpoint
 from .opened import OpenedFile, open_checkpoint
+from .parts import check_part, selected
 from .signatures import (
     KERAS_CONFIG,
     KERAS_METADATA,
@@ -40,7 +41,7 @@ class Kind(Fields):
     reader: Reader | None
 
 
-def read(path: str | os.PathLike[str]) -> Checkpoint:
+def read(path: str | os.PathLike[str], part: str | None = None) -> Checkpoint:
     """Read the tensors of a checkpoint, whatever it is called.
 
     Parameters
@@ -49,6 +50,9 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         A PyTorch file (zip, of 1.5 and older, TorchScript or ``torch.export``), a safetensors file, an ``.npz`` file, a
         Keras 3 ``.keras`` file, an HDF5 file of any Keras, or the ``.weights.json`` of one that is split, an RTNeural
         JSON model or an RNNoise model.
+    part : str, optional
+        The one state dict or module that is read, of a file that holds several: its key, or the dotted names on the way
+        to it, as in ``part="ema_state_dict"``. Names of tensors are those within it.
 
     Returns
     -------
@@ -58,11 +62,9 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     Raises
     ------
     CheckpointError
-        There is no such file, or it is damaged, hostile or not a checkpoint.
+        There is no such file or no such part, or the file is damaged, hostile or not a checkpoint.
     UnsupportedModelError
         It is a known kind of model file or folder that is not read; the message says what to do.
-    MissingDependencyError
-        A library that this format needs is not installed.
 
     Examples
     --------
@@ -84,7 +86,10 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
             from .unread import refusal
 
             raise refusal(opened)
-        return reader(opened)
+        if part is None:
+            return reader(opened)
+        check_part(part, opened.path)
+        return selected(reader(opened.replace(part=part)), part)
 
 
 def reader_of(opened: OpenedFile) -> Reader | None:

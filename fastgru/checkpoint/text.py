@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from ..errors import CheckpointError
+from ..origin import raised_in
 
 __all__ = ["parse_json", "shown"]
 
@@ -47,6 +48,8 @@ def parse_json(data: bytes, where: str, *, most_values: int = MAX_JSON_VALUES) -
     except CheckpointError as error:
         raise CheckpointError(f"{where}: {error}") from None
     except ValueError as error:  # of the decoding and of the parsing
+        if not raised_in(error, "fastgru", "json"):
+            raise
         raise CheckpointError(f"{where}: it is not sound JSON ({error})") from None
     if not isinstance(value, dict):
         raise CheckpointError(f"{where}: got a JSON {type(value).__name__}, wanted an object")

@@ -36,7 +36,7 @@ def torch_checkpoint(
     whole module was (``whole_module``), and what else there was (``skipped``); ``config`` is what ``module_tree`` gives
     where there were modules.
     """
-    found = find_state_dict(tree, opened.path)
+    found = find_state_dict(tree, opened.path, opened.part)
     if len(found.tensors) > MAX_TENSORS:
         raise CheckpointError(f"{opened.path}: got {len(found.tensors)} tensors, wanted at most {MAX_TENSORS}")
     maker = TensorMaker(read_storage, big_endian=big_endian, file_size=opened.size, where=opened.path)

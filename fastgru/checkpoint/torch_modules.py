@@ -154,6 +154,8 @@ class _Facts:
         hooks: list[Any] = []
         for attribute in HOOKS:
             hooks += list((entries_of(module.state.get(attribute)) or {}).values())[:MAX_OPTIONS]
+        if "forward" in module.state:  # which this one has in place of that of its class
+            hooks.append(module.state["forward"])
         return [self._name(hook) if isinstance(hook, (Stub, Global)) else type(hook).__name__ for hook in hooks]
 
     def _name(self, value: Stub | Global) -> str:

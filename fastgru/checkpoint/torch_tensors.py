@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import CheckpointError
 from ..fields import Fields
+from ..sealed import sealed
 from .builders import STANDARD, Builder
 from .inert import Built, Global
 from .text import shown
@@ -217,8 +218,7 @@ class TensorMaker:
             if array is not view and view.size == record.storage.count:
                 # nothing else is left in it: a file of 16-bit floats would take half as much again
                 self._storages.pop(record.storage.key, None)
-            array.flags.writeable = False
-            self._made[fields] = array
+            self._made[fields] = sealed(array)
         if record.element in _REDUCED:
             self.stored[name] = _REDUCED[record.element]
         return self._made[fields]

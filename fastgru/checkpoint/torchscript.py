@@ -55,7 +55,7 @@ def read_torchscript(opened: OpenedFile) -> Checkpoint:
     name apart), ``type`` (with them), ``children`` (paths by attribute), ``tensors`` (names by attribute),
     ``tensor_lists``, and ``options``, every plain value that the module or its class holds. ``functions`` has the text
     of every function by its full name, and ``constants`` what ``CONSTANTS`` holds: plain values, or a tensor's name
-    under the key ``tensor``.
+    under the key ``tensor``, or under ``unread`` what else it is.
     """
     archive = TorchArchive(opened)
     where = opened.path
@@ -129,7 +129,9 @@ class _Tree:
     def constant(self, value: Any, name: str) -> Any:
         if isinstance(value, TensorRecord):
             return {"tensor": self._tensor(value, name)}
-        return value if _is_plain(value) else None
+        if isinstance(value, str):
+            return value
+        return value if _is_plain(value) else {"unread": f"a {type(value).__name__}"}
 
     def _module(self, path: str, module: Stub) -> list[tuple[str, Stub]]:
         """Take in one module; the modules below it that were not met before, by path."""

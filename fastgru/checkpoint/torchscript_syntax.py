@@ -6,6 +6,7 @@ whatever else is not in it end in an UnsupportedModelError. Nothing here knows w
 
 from __future__ import annotations
 
+import math
 import re
 from typing import NamedTuple, Union
 
@@ -25,8 +26,21 @@ _TOKEN = re.compile(
     r"|(?P<text>\"([^\"\\\n]|\\.)*\"|'([^'\\\n]|\\.)*')|(?P<mark>->|[()\[\],:=.\-])",
     re.ASCII,
 )
+_ESCAPE = re.compile(rb"\\([0-7]{3}|x[0-9a-fA-F]{2}|.)", re.DOTALL)
+_ESCAPED = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v", b"0": b"\0",
+            b"\\": b"\\", b"'": b"'", b'"': b'"'}  # fmt: skip
 _WORDS = {"True": True, "False": False, "None": None}
 MAX_NUMBER = 40  # characters
+
+
+def _unescaped(found: re.Match[bytes]) -> bytes:
+    digits = found[1]
+    if len(digits) == 1:
+        return _ESCAPED[digits]
+    number = int(digits[1:], 16) if digits[:1] == b"x" else int(digits, 8)
+    if number > 255:
+        raise KeyError(number)
+    return bytes([number])
 
 
 class Constant(NamedTuple):
@@ -269,11 +283,13 @@ class _Line:
         if kind == "number":
             return Constant(self._number(text))
         if kind == "text":
-            return Constant(text[1:-1])
+            return Constant(self._text(text[1:-1]))
         if text == "-":
             kind, text = self._next()
             if kind == "number":
                 return Constant(-self._number(text))
+            if text == "inf":
+                return Constant(-math.inf)
         elif text == "[":
             return Items(self._until("]"))
         elif text == "(":
@@ -284,6 +300,13 @@ class _Line:
             if items or before + 1 == self._place:
                 return Items(items)
         raise self.error()
+
+    def _text(self, text: str) -> str:
+        """A text without its escapes; those of bytes beyond ASCII are UTF-8."""
+        try:
+            return _ESCAPE.sub(_unescaped, text.encode()).decode()
+        except (KeyError, UnicodeError):
+            raise self.error() from None
 
     def _number(self, text: str) -> int | float:
         if len(text) > MAX_NUMBER:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import CheckpointError
+from ..origin import raised_in
 from .inert import Built, Global, Key, Ordered, Stub
 from .opcodes import HANDLERS
 from .text import shown
@@ -219,7 +220,9 @@ class Machine:
             return
         try:
             self.push(kind(text.rstrip("L")))
-        except ValueError:
+        except ValueError as error:
+            if not raised_in(error, "fastgru"):
+                raise
             raise self.error(f"{shown(text)} is not a number") from None
 
     def text(self, length: int) -> None:

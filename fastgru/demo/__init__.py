@@ -31,7 +31,6 @@ def run(out: TextIO | None = None, *, as_json: bool = False, seconds: float = 0.
     int
         0, or 1 where a model is less right than it must be or differs from its framework.
     """
-    from ..errors import MissingDependencyError
     from . import measure, page
 
     out = sys.stdout if out is None else out
@@ -39,23 +38,17 @@ def run(out: TextIO | None = None, *, as_json: bool = False, seconds: float = 0.
     digits = measure.measure_digits(seconds)
     if not as_json:
         print("\n".join([*page.title(), *page.digits_part(digits, out)]), file=out, flush=True)
-    sunspots, left_out = None, None
-    try:
-        sunspots = measure.measure_sunspots(seconds)
-    except MissingDependencyError as error:
-        left_out = str(error)
-    failures = digits.failures() + (sunspots.failures() if sunspots else [])
+    sunspots = measure.measure_sunspots(seconds)
+    failures = digits.failures() + sunspots.failures()
     if as_json:
         figures = {
             "passed": not failures,
             "failures": failures,
             "digits": digits.as_dict(),
-            "sunspots": sunspots.as_dict() if sunspots else None,
-            "sunspots_left_out": left_out,
+            "sunspots": sunspots.as_dict(),
         }
         print(json.dumps(figures, indent=2), file=out)
     else:
-        lines = page.sunspots_part(sunspots, out) if sunspots else page.left_out_part(left_out or "")
-        lines += page.verdict(failures, left_out is not None, time.perf_counter() - start)
+        lines = [*page.sunspots_part(sunspots, out), *page.verdict(failures, time.perf_counter() - start)]
         print("\n".join(lines), file=out)
     return 1 if failures else 0

@@ -169,11 +169,6 @@ def measure_sunspots(seconds: float) -> Sunspots:
     ----------
     seconds : float
         How long to time each latency.
-
-    Raises
-    ------
-    MissingDependencyError
-        h5py is not installed.
     """
     with _data("sunspots.keras") as path:
         model, file_bytes = fastgru.load(path), path.stat().st_size

@@ -16,7 +16,7 @@ from ..terminal import can_print
 from .drawing import ASCII, BLOCKS, Ramp, chart, image, side_by_side
 from .measure import ACCURACY_BAR, AGREEMENT_BAR, Digits, Latency, Sunspots
 
-__all__ = ["digits_part", "left_out_part", "sunspots_part", "title", "verdict"]
+__all__ = ["digits_part", "sunspots_part", "title", "verdict"]
 
 WIDTH = 79
 PIXEL_MAX = 16
@@ -75,17 +75,12 @@ def sunspots_part(sunspots: Sunspots, out: TextIO) -> list[str]:
     ]
 
 
-def left_out_part(reason: str) -> list[str]:
-    """The forecaster, where its file cannot be read."""
-    return [*_heading("Sunspots", "Keras, sunspots.keras"), *_paragraph(f"Left out: {reason}")]
-
-
-def verdict(failures: list[str], left_out: bool, seconds: float) -> list[str]:
+def verdict(failures: list[str], seconds: float) -> list[str]:
     """The last lines."""
     if failures:
         return ["", *(f"FAILED  {failure}" for failure in failures)]
-    what = "The digits are as right as they must be" if left_out else "Both are as right as they must be"
-    return ["", *_paragraph(f"Passed in {seconds:.1f} s. {what}, and as the framework computed them.")]
+    what = "Both are as right as they must be, and as the framework computed them."
+    return ["", *_paragraph(f"Passed in {seconds:.1f} s. {what}")]
 
 
 def _heading(name: str, source: str) -> list[str]:

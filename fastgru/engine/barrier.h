@@ -9,14 +9,14 @@
 #define _GNU_SOURCE /* for sched_getcpu */
 #endif
 
-#if defined(_OPENMP)
-#include <omp.h>
+#ifndef FASTGRU_THREADS
+#define FASTGRU_THREADS 0 /* whether there are POSIX threads, and a compiler with GNU's atomics; setup.py says */
 #endif
-#if defined(_OPENMP) && defined(__GNUC__)
-#define FASTGRU_TEAMS 1
+#if FASTGRU_THREADS
 #include <sched.h>
-#else
-#define FASTGRU_TEAMS 0
+#include <time.h>
+#elif defined(_OPENMP)
+#include <omp.h>
 #endif
 
 #define PROCESSORS 1024 /* as many as a cpu_set_t has */
@@ -29,28 +29,20 @@ typedef struct {
     char apart[48]; /* so that no other's data shares the cache line */
 } Barrier;
 
-typedef void (*Work)(void *what, int thread, int threads);
-
 typedef struct {
     char taken[PROCESSORS];
     char crowded; /* whether one found its processor taken and no other to go to */
 } Claims;
 
-/* Let `threads` threads, the calling one among them, or as many as there are, do a work together. In C, because the
- * region that Cython makes gives up the interpreter's lock, whoever holds it. */
-static inline void in_parallel(int threads, Work work, void *what)
+#if FASTGRU_THREADS
+#define STALL 300e-6 /* seconds */
+static inline double seconds_now(void)
 {
-#if defined(_OPENMP)
-#pragma omp parallel num_threads(threads)
-    work(what, omp_get_thread_num(), omp_get_num_threads());
-#else
-    (void)threads;
-    work(what, 0, 1);
-#endif
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-#if FASTGRU_TEAMS
-#define STALL 300e-6 /* seconds */
 static inline void look_again(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
@@ -76,11 +68,11 @@ static inline void meet_within(Barrier *barrier, const int patience)
         if (looks < patience) {
             look_again();
         } else {
-            if (looks == patience) since = omp_get_wtime();
+            if (looks == patience) since = seconds_now();
             sched_yield();
         }
     }
-    if (looks > patience && omp_get_wtime() - since > STALL) __atomic_store_n(&barrier->stalled, 1, __ATOMIC_RELAXED);
+    if (looks > patience && seconds_now() - since > STALL) __atomic_store_n(&barrier->stalled, 1, __ATOMIC_RELAXED);
 }
 
 static int team_taken = 0;
@@ -117,8 +109,6 @@ static inline int come_together(Barrier *barrier, Claims *claims)
     meet_within(barrier, 64);
     return claims->crowded;
 }
-
-static inline double seconds_now(void) { return omp_get_wtime(); }
 #else
 static inline void meet(Barrier *barrier) { (void)barrier; }
 static inline int come_together(Barrier *barrier, Claims *claims) { (void)barrier, (void)claims; return 0; }

@@ -7,11 +7,11 @@ SciPy's linear algebra takes 0.16 s to import; this module is therefore imported
 
 import numpy as np
 
-from cython.parallel cimport prange
 from libc.math cimport exp, expf, tanh, tanhf
 from libc.string cimport memcpy, memset
 from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 
+from fastgru.engine.plan cimport check_came, in_parallel
 from fastgru.engine.single_threaded_blas cimport enter, leave
 
 from fastgru.errors import ShapeError
@@ -19,6 +19,8 @@ from fastgru.errors import ShapeError
 from .checks import check_activation, checked_weights
 from .plan import check_rows
 from . import single_threaded_blas
+
+single_threaded_blas.find()     # SciPy's is loaded now
 
 include "blas_int.pxi"          # blas_int: made by setup.py, int or 64 bits wide as SciPy was built
 
@@ -61,6 +63,38 @@ cdef struct Call:               # as in plan.pyx, with the addresses of floats o
     const Py_ssize_t *rows
     const Py_ssize_t *lengths
     Py_ssize_t block_rows
+
+
+cdef struct Run:                # one call, as every thread sees it
+    void *plan
+    const Call *call
+    const Weights *weights
+    const Py_ssize_t *shares    # (count + 1,)
+    Py_ssize_t count
+    char *space                 # (count,) of `space_size`
+    Py_ssize_t space_size
+
+
+cdef void thread_of_run(void *what, int thread, int threads) noexcept nogil:
+    """What thread ``thread`` of ``threads`` does of a run; of which there may be fewer than shares."""
+    cdef const Run *run = <const Run *>what
+    cdef Py_ssize_t share = thread
+    while share < run.count:
+        (<BlasPlan>run.plan).run_rows(run.call, run.weights, run.space + thread * run.space_size,
+                                      run.shares[share], run.shares[share + 1])
+        share += threads
+
+
+cdef int enter_with(int threads) except -1:
+    """``enter`` with as many threads as BLAS has buffers for: all, or one."""
+    if threads > 1:
+        try:
+            enter(threads)
+            return threads
+        except MemoryError:
+            pass
+    enter(1)
+    return 1
 
 
 cdef inline real activated(int activation, real x) noexcept nogil:
@@ -113,6 +147,7 @@ cdef class BlasPlan:
     cdef readonly int input_size, hidden_size, num_layers, directions
     cdef readonly bint reset_after
     cdef readonly object dtype
+    cdef bint is_double
     cdef int activation, recurrent_activation
     cdef list memory            # of (w_ih, w_hh, b_ih, b_hh), a layer and direction each
 
@@ -120,6 +155,7 @@ cdef class BlasPlan:
         layers = checked_weights(layers)
         check_activation(activation, recurrent_activation)
         self.dtype = layers[0][0][0].dtype
+        self.is_double = self.dtype == np.float64
         self.num_layers = len(layers)
         self.directions = len(layers[0])
         self.input_size = layers[0][0][0].shape[1]
@@ -142,8 +178,10 @@ cdef class BlasPlan:
         """As ``Plan.run``, in the type of the weights."""
         cdef const Py_ssize_t[::1] row_order, row_lengths
         cdef Py_ssize_t threads = shares.shape[0] - 1, thread, rows_of_share = 0, space_size
-        cdef char[::1] space
+        cdef char[::1] space, weights
+        cdef int entered, came
         cdef Call call
+        cdef Run run
         x = np.asarray(x)
         h0 = None if h0 is None else np.asarray(h0)
         if x.ndim != 3:
@@ -181,12 +219,15 @@ cdef class BlasPlan:
         space_array = np.empty(threads * space_size, dtype=np.int8)
         space = space_array
         weights = self.pointers()
-        single_threaded_blas.find()
-        enter()
+        single_threaded_blas.wait_for_fork()
+        run = Run(<void *>self, &call, <const Weights *>&weights[0], &shares[0], threads, &space[0], space_size)
+        entered = enter_with(<int>threads)
         try:
-            self.start(&call, weights, shares, &space[0], space_size)
+            with nogil:
+                came = in_parallel(entered, thread_of_run, &run)
         finally:
-            leave()
+            leave(entered)
+        check_came(came, <int>threads)
         return y, h
 
     cdef void *bytes_of(self, array) except NULL:
@@ -205,27 +246,14 @@ cdef class BlasPlan:
                                           self.bytes_of(b_ih), self.bytes_of(b_hh))
         return table
 
-    cdef int start(self, Call *call, table, Py_ssize_t[::1] shares, char *space, Py_ssize_t space_size) except -1:
-        cdef Py_ssize_t threads = shares.shape[0] - 1, thread
-        cdef char[::1] view = table
-        cdef const Weights *weights = <const Weights *>&view[0]
-        cdef bint is_double = self.dtype == np.float64
-        if threads == 1:
-            with nogil:
-                self.run_rows(call, weights, space, shares[0], shares[1], is_double)
-            return 0
-        for thread in prange(threads, num_threads=<int>threads, schedule="static", chunksize=1, nogil=True):
-            self.run_rows(call, weights, space + thread * space_size, shares[thread], shares[thread + 1], is_double)
-        return 0
-
     cdef void run_rows(self, const Call *call, const Weights *weights, char *space, Py_ssize_t first,
-                       Py_ssize_t last, bint is_double) noexcept nogil:
+                       Py_ssize_t last) noexcept nogil:
         """Every layer and direction, for the rows from ``first`` to ``last`` in the order of ``call.rows``."""
         cdef unsigned int mode
         if first == last:
             return
         mode = flush_subnormals()
-        if is_double:
+        if self.is_double:
             self.run_typed(call, weights, <double *>space, first, last)
         else:
             self.run_typed(call, weights, <float *>space, first, last)

@@ -18,6 +18,7 @@ from fastgru.errors import ShapeError
 from .affine import Affine
 from .checks import checked_weights
 from .plan import KernelTable, check_rows
+from .single_threaded_blas import product
 
 __all__ = ["GenericPlan"]
 
@@ -205,4 +206,4 @@ def _product(weight: Array, bias: Array, kernels: KernelTable | None) -> Functio
     """x weight^T + bias, of (rows, inputs)."""
     if kernels is not None:
         return Affine(kernels, weight, bias)
-    return lambda x: x @ weight.T + bias
+    return lambda x: product(x, weight.T) + bias

@@ -10,11 +10,9 @@ cdef extern from "barrier.h" nogil:
         pass
     void meet(Barrier *barrier)
     bint come_together(Barrier *barrier, Claims *claims)
-    bint take_team()
-    void give_team()
-    ctypedef void (*Work)(void *what, int thread, int threads) noexcept nogil
-    void in_parallel(int threads, Work work, void *what)
     double seconds_now()
+
+ctypedef void (*Work)(void *what, int thread, int threads) noexcept nogil   # what each of `threads` threads does
 
 cdef struct Stack:              # packed layers
     const Kernels *kernels
@@ -38,6 +36,8 @@ cdef class Plan:
     cdef char *own_weights(self, matrix, steps, int gates, Py_ssize_t *block) except NULL
     cdef char *own(self, array) except NULL
 
+cdef int in_parallel(int threads, Work work, void *what) noexcept nogil
+cdef int check_came(int came, int wanted) except -1
 cdef bint enter_team() noexcept nogil
 cdef void leave_team(bint stalled) noexcept nogil
 cdef Layer slice_of(const Layer *layer, int vector_length, int slice, int slices) noexcept nogil

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-OPENMP: bool
+THREADS: str
 KEPT_IN: tuple[str, ...]
 
 class KernelTable:

@@ -26,15 +26,17 @@ cnp.import_array()
 
 cdef extern from *:
     """
-    #ifdef _OPENMP
-    #define FASTGRU_OPENMP 1
+    #if FASTGRU_THREADS
+    #define FASTGRU_BUILT_WITH "POSIX"
+    #elif defined(_OPENMP)
+    #define FASTGRU_BUILT_WITH "OpenMP"
     #else
-    #define FASTGRU_OPENMP 0
+    #define FASTGRU_BUILT_WITH "none"
     #endif
     """
-    const bint FASTGRU_OPENMP
+    const char *FASTGRU_BUILT_WITH
 
-OPENMP = bool(FASTGRU_OPENMP)
+THREADS = FASTGRU_BUILT_WITH.decode()   # whose threads compute beside the calling one
 
 KEPT_IN = ("float32", "float16", "bfloat16", "int8")    # in the order of kernels.pxd
 

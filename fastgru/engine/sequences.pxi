@@ -69,7 +69,7 @@ cdef struct Run:                # one call of `compute`, as every thread sees it
 cdef int compute(const Stack *stack, Call *call, const Py_ssize_t *shares, int count, int team) except -1:
     """Lay out a workspace for every thread, then let each do its part."""
     cdef Py_ssize_t largest = 0, size_of_meetings
-    cdef int share, slices = team // stack.directions
+    cdef int share, came, slices = team // stack.directions
     cdef bint stalled
     cdef char *memory = NULL
     cdef Run run
@@ -102,10 +102,7 @@ cdef int compute(const Stack *stack, Call *call, const Py_ssize_t *shares, int c
         run.meetings = arranged(memory + (64 - <size_t>memory % 64), count * run.team, count, stack.directions, slices)
         run.memory = <float *>(<char *>run.meetings.teams + size_of_meetings)
         with nogil:
-            if count * run.team == 1:
-                thread_of_run(&run, 0, 1)
-            else:
-                in_parallel(count * run.team, thread_of_run, &run)
+            came = in_parallel(count * run.team, thread_of_run, &run)
     finally:
         if run.team > 1:
             stalled = False
@@ -113,7 +110,7 @@ cdef int compute(const Stack *stack, Call *call, const Py_ssize_t *shares, int c
                 stalled = stalled or (run.meetings.teams != NULL and run.meetings.teams[share].stalled)
             leave_team(stalled)
         free(memory)
-    return 0
+    return check_came(came, count * run.team)
 
 
 cdef Meetings arranged(void *zeros, int threads, int count, int directions, int slices) noexcept nogil:

@@ -1,4 +1,4 @@
 # For blas.pyx: what holds OpenBLAS to one thread around a call.
 
-cpdef void enter() noexcept
-cpdef void leave() noexcept
+cpdef int enter(int threads) except -1
+cpdef void leave(int threads) noexcept

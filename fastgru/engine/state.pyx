@@ -1,12 +1,14 @@
 """What changes from one step to the next: the hidden states of some parallel streams, and the single step.
 
 Everything a step needs is allocated with the ``State``, so that a step itself allocates nothing but its output, and
-not even that with ``out``. A state belongs to one caller at a time.
+not even that with ``out``. A state belongs to one caller at a time, which is told where another is at work.
 
-Where a step has much work, a team of threads computes it, each a slice of the units. OpenMP's threads stay awake for a
+Where a step has much work, a team of threads computes it, each a slice of the units. The threads stay awake for a
 while after a step, and are with the next within 1 us; asleep they would take 30 to 60 us to come, longer than a step of
 256 units takes one thread. So the first step after a pause is always computed alone.
 """
+
+from os import getpid
 
 import numpy as np
 
@@ -46,7 +48,61 @@ cdef void member_of_step(void *given, int member, int members) noexcept nogil:
     (<State>step.state).advance_member(step.x, step.y, member, members)
 
 
-cdef class State:
+cdef class Turn:
+    """The one guard of every stream: whoever comes while another thread is at work is told, and changes nothing.
+
+    A thread that was at work when its process forked is not in the child, where it is nobody's turn. Nothing here runs
+    Python code, so neither another thread nor a signal's handler comes between a check and what follows.
+    """
+
+    cdef object process             # the id of the process of which a thread is at work; None if none is
+
+    def __enter__(self):
+        self.check()
+        self.process = getpid()
+
+    def __exit__(self, *raised):
+        self.process = None
+
+    cdef int check(self) except -1:
+        if self.process is not None and self.process == getpid():
+            raise StreamInUseError("this stream is being stepped by another thread; give each thread its own copy()")
+        return 0
+
+
+cdef class Held:
+    """The states of a stream: ``try_step`` computes the next ones beside them, and ``keep`` takes these for them.
+
+    So a step of several GRUs is kept by all or none. This class is for states that are arrays.
+    """
+
+    cdef readonly Turn turn
+    cdef public object now, next    # (num_layers, batch, hidden)
+
+    def __cinit__(self, *_):
+        self.turn = Turn()
+
+    cdef void keep(self) noexcept:
+        self.now = self.next
+
+    cdef int put(self, array) except -1:
+        self.now = array
+        return 0
+
+
+def keep_all(list states):
+    """Keep the step that every one of the states has tried."""
+    for state in states:
+        (<Held?>state).keep()
+
+
+def put_all(list states, list arrays):
+    """Set all states, each from an array of its shape and type that nobody else has."""
+    for state, array in zip(states, arrays, strict=True):
+        (<Held?>state).put(array)
+
+
+cdef class State(Held):
     """The states of ``batch`` streams through one plan with one direction.
 
     Parameters
@@ -72,7 +128,6 @@ cdef class State:
     cdef Claims claims
     cdef double last_step           # when it ended, in seconds
     cdef int current                # which half of h holds the states
-    cdef bint busy
     cdef Py_ssize_t work
 
     def __cinit__(self, Plan plan not None, Py_ssize_t batch, int threads=1):
@@ -115,16 +170,20 @@ cdef class State:
         self.y_rows = <float **>(self.x_rows + batch * self.members)
         self.reset()
 
-    def reset(self):
-        """Set every state to zero."""
-        self.check_idle()
-        memset(self.h, 0, 2 * self.plan.stack.num_layers * self.batch * self.plan.stack.width * sizeof(float))
-        self.current = 0
-
-    cdef int check_idle(self) except -1:
-        if self.busy:
-            raise StreamInUseError("this stream is being stepped by another thread; give each thread its own copy()")
-        return 0
+    def reset(self, const Py_ssize_t[::1] rows=None):
+        """Set every state to zero, or those of some rows, each from 0 to ``batch - 1``."""
+        cdef Py_ssize_t layer, i, width = self.plan.stack.width
+        self.turn.check()
+        if rows is None:
+            memset(self.h, 0, 2 * self.plan.stack.num_layers * self.batch * width * sizeof(float))
+            self.current = 0
+            return
+        for i in range(rows.shape[0]):
+            if not 0 <= rows[i] < self.batch:
+                raise ShapeError(f"rows: got {rows[i]}, wanted 0 to {self.batch - 1}")
+        for layer in range(self.plan.stack.num_layers):
+            for i in range(rows.shape[0]):
+                memset(self.half(self.current) + (layer * self.batch + rows[i]) * width, 0, width * sizeof(float))
 
     def get(self):
         """The states now: a new array (num_layers, batch, hidden_size)."""
@@ -132,31 +191,48 @@ cdef class State:
         cdef Py_ssize_t i
         cdef cnp.ndarray out = np.empty((plan.stack.num_layers, self.batch, plan.stack.hidden_size), dtype=np.float32)
         cdef float *to = <float *>cnp.PyArray_DATA(out)
-        self.check_idle()
+        self.turn.check()
         for i in range(plan.stack.num_layers * self.batch):
             memcpy(to + i * plan.stack.hidden_size, self.half(self.current) + i * plan.stack.width,
                    plan.stack.hidden_size * sizeof(float))
         return out
 
-    def set(self, const float[:, :, ::1] states not None):
-        """Set the states from an array (num_layers, batch, hidden_size)."""
+    def set(self, states):
+        """Set the states from a float32 array (num_layers, batch, hidden_size)."""
+        self.turn.check()
+        self.put(states)
+
+    cdef int put(self, states) except -1:
+        cdef const float[:, :, ::1] given = states
         cdef Plan plan = self.plan
         cdef Py_ssize_t layer, i
-        self.check_idle()
-        if (states.shape[0] != plan.stack.num_layers or states.shape[1] != self.batch
-                or states.shape[2] != plan.stack.hidden_size):
-            raise ShapeError(f"state: got shape {(states.shape[0], states.shape[1], states.shape[2])}, "
+        if (given.shape[0] != plan.stack.num_layers or given.shape[1] != self.batch
+                or given.shape[2] != plan.stack.hidden_size):
+            raise ShapeError(f"state: got shape {(given.shape[0], given.shape[1], given.shape[2])}, "
                              f"wanted {(plan.stack.num_layers, self.batch, plan.stack.hidden_size)}")
         for layer in range(plan.stack.num_layers):
             for i in range(self.batch):
-                memcpy(self.half(self.current) + (layer * self.batch + i) * plan.stack.width, &states[layer, i, 0],
+                memcpy(self.half(self.current) + (layer * self.batch + i) * plan.stack.width, &given[layer, i, 0],
                        plan.stack.hidden_size * sizeof(float))
+        return 0
+
+    cdef void keep(self) noexcept:
+        self.current = 1 - self.current
 
     cdef float *half(self, int which) noexcept nogil:
         return self.h + which * self.plan.stack.num_layers * self.batch * self.plan.stack.width
 
     def step(self, x, out=None):
         """Take one step; see ``Stream.step``."""
+        cdef cnp.ndarray result = self.tried(x, out)
+        self.current = 1 - self.current
+        return result
+
+    def try_step(self, x):
+        """What ``step`` gives; the states stay as they are until ``keep_all``."""
+        return self.tried(x, None)
+
+    cdef cnp.ndarray tried(self, x, out):
         cdef cnp.ndarray given
         cdef cnp.ndarray result
         given = <cnp.ndarray>x if self.fits(x, self.plan.stack.input_size, False) else self.converted(x)
@@ -166,14 +242,15 @@ cdef class State:
             result = out
         else:
             raise self.bad_output(given, out)
-        self.check_idle()
+        if self.turn.process is not None:
+            self.turn.check()
         if self.work < GIL_FREE_WORK:
             self.advance(<const float *>cnp.PyArray_DATA(given), <float *>cnp.PyArray_DATA(result))
             return result
-        self.busy = True
+        self.turn.process = getpid()
         with nogil:
             self.advance(<const float *>cnp.PyArray_DATA(given), <float *>cnp.PyArray_DATA(result))
-        self.busy = False
+        self.turn.process = None
         return result
 
     cdef bint fits(self, array, Py_ssize_t features, bint writeable):
@@ -219,7 +296,7 @@ cdef class State:
         return ShapeError(f"out: got {got}; wanted a writeable C-contiguous float32 array of shape {wanted}")
 
     cdef void advance(self, const float *x, float *y) noexcept nogil:
-        """One step of every layer, by one thread or by the team."""
+        """One step of every layer, by one thread or by the team, into the other half of ``h``."""
         cdef Step step = Step(<void *>self, x, y)
         cdef double now
         cdef bint together = False
@@ -237,7 +314,6 @@ cdef class State:
             self.advance_slice(x, y, 0, 1, overlapping)
         if self.members > 1:
             self.last_step = seconds_now()
-        self.current = 1 - self.current
 
     cdef void advance_member(self, const float *x, float *y, int member, int members) noexcept nogil:
         """What one of the threads that came does; where these are fewer than the team's, one does all."""

@@ -1,8 +1,30 @@
-# Who may have a team of threads. Part of plan.pyx.
+# The threads of a call, and who may have a team of them. Part of plan.pyx, so that the process has them once.
 
-cdef bint forked = False        # the threads of OpenMP are not in a forked child
+cdef extern from "workers.h" nogil:
+    bint take_team()
+    void give_team()
+    int run_in_parallel(int threads, Work work, void *what)
+    int prepare_for_forks()
+
 cdef double alone_until = 0     # by the clock of `seconds_now`
 cdef double STALLED = 50e-3     # seconds
+
+
+if prepare_for_forks():
+    raise MemoryError("the handler of forks could not be registered")
+
+
+cdef int in_parallel(int threads, Work work, void *what) noexcept nogil:
+    """Let ``threads`` threads do a work together, or as many as the system gives; returns how many these were."""
+    return run_in_parallel(threads, work, what)
+
+
+cdef int check_came(int came, int wanted) except -1:
+    if came < wanted and THREADS != "none":
+        from fastgru.threads import warn_of_few
+
+        warn_of_few(came, wanted)
+    return 0
 
 
 cdef bint enter_team() noexcept nogil:
@@ -11,7 +33,7 @@ cdef bint enter_team() noexcept nogil:
     There is one team at a time in a process, as two would wait for each other's processors; and none soon after one in
     which a member had no processor or lost it to another process, as it will again.
     """
-    if forked or seconds_now() < alone_until:
+    if seconds_now() < alone_until:
         return False
     return take_team()
 
@@ -21,12 +43,3 @@ cdef void leave_team(bint stalled) noexcept nogil:
     if stalled:
         alone_until = seconds_now() + STALLED
     give_team()
-
-
-def _mark_forked():
-    global forked
-    forked = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_mark_forked)

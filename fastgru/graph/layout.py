@@ -19,7 +19,7 @@ from .size import Expression, Size, evaluate, product, quotient, symbol
 
 __all__ = [
     "BATCH", "STEPS", "Axis", "Batch", "Factor", "Layout", "Mixed", "Rows", "Steps", "broadcast", "has_steps",
-    "is_plain", "is_steps", "is_steps_size", "plain", "regrouped",
+    "is_plain", "is_steps", "is_steps_size", "plain", "regrouped", "steps_axis",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -49,6 +49,13 @@ Layout = tuple[Axis, ...]
 def plain(shape: Sequence[Size]) -> Layout:
     """The layout of a value that knows neither batch nor steps."""
     return tuple(() if size == 1 else (size,) for size in shape)
+
+
+def steps_axis(size: Size) -> Axis:
+    """The axis of so many steps of each row; a plain one where the number does not depend on the row."""
+    if isinstance(size, Expression):
+        return (Steps(size),)
+    return () if size == 1 else (size,)
 
 
 def is_plain(axis: Axis) -> bool:

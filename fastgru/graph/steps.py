@@ -73,13 +73,16 @@ class Analysis:
             )
 
 
-def analyse(graph: Graph) -> tuple[Graph, Analysis]:
-    """The graph with its symbols named by what they are, and its analysis.
+def analyse(graph: Graph, known: Mapping[str, Layout] | None = None) -> tuple[Graph, Analysis]:
+    """The graph with its symbols named by what they are, and its analysis; ``known`` are the layouts of inputs.
 
     Of all ways in which the axes of the inputs can be the batch and the steps it is the one under which the fewest
     operations take rows together or stand behind one that does, the usual ways first.
     """
-    choices = [list(_layouts_of(graph.tensors[source.value])) for source in graph.inputs]
+    choices = [
+        [known[source.name]] if known is not None else list(_layouts_of(graph.tensors[source.value]))
+        for source in graph.inputs
+    ]
     best: tuple[Graph, Analysis] | None = None
     guesses = (_named(graph, chosen) for chosen in islice(product(*choices), MAX_CHOICES))
     for named in islice(filter(None, guesses), MAX_GUESSES):

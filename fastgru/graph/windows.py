@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ..errors import ShapeError, UnsupportedModelError
-from .layout import BATCH, Axis, Mixed, Steps, has_steps, is_steps
+from .layout import BATCH, Axis, Mixed, Steps, has_steps, is_steps, steps_axis
 from .size import Size
 
 __all__ = ["Padding", "Window", "view_of"]
@@ -90,7 +90,7 @@ class Window:
             raise Mixed("takes steps together with other places, or pads them by how many there are")
         (steps,) = axis
         assert isinstance(steps, Steps)
-        return (Steps(self.count(steps.size)),)
+        return steps_axis(self.count(steps.size))
 
 
 def view_of(x: Array, windows: Sequence[Window], fill: float) -> Array:

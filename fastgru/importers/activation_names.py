@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from ..activations import ALIASES, KNOWN, defaults
@@ -76,12 +77,16 @@ def keras_activation(value: object, version: str, where: str) -> str | Activatio
     if value is None:
         return "linear"
     if isinstance(value, str):
+        if _number_of(version) < (3,):  # TensorFlow's functions give their names with a version
+            value = value.removesuffix("_v2")
         if value not in KNOWN:
+            like = get_close_matches(value, KNOWN, 3)
             raise UnsupportedModelError(
-                f"{where}: the activation {reprlib.repr(value)} is not supported; supported are {', '.join(KNOWN)}"
+                f"{where}: the activation {reprlib.repr(value)} is not supported"
+                + (f"; what comes near is {', '.join(like)}" if like else "")
             )
         name = ALIASES.get(value, value)
-        if name == "hard_sigmoid" and _number_of(version) < (3,):
+        if name == "hard_sigmoid" and value != "hard_sigmoid_keras3" and _number_of(version) < (3,):
             return "hard_sigmoid_keras2"
         return "sparsemax_keras315" if name == "sparsemax" and _number_of(version) < (3, 16) else name
     if isinstance(value, dict) and isinstance(value.get("config"), dict) and not _foreign(value):

@@ -1,6 +1,6 @@
 """``layers=[...]``: a chain named by hand, for files that hold weights and not the order in which they run.
 
-Owns the meaning of such a list, and the making of one to paste. What a module is follows from its tensors, in
+Owns the meaning of such a list; one to paste is made by ``suggestion``. What a module is follows from its tensors, in
 ``pytorch``; nothing here reads a file.
 """
 
@@ -8,47 +8,49 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import EllipsisType
 from typing import Union
 
 import numpy as np
 
-from ..checkpoint.text import shown
-from ..errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
-from ..spec import ACTIVATIONS, Embedding, FinalState, Last, Layer, ModelSpec, sequential, validate
+from ..errors import CheckpointError, DTypeError, UnsupportedModelError
+from ..spec import ACTIVATIONS, Embedding, Layer, ModelSpec, sequential
 from .named import KINDS, Named
 from .options import Options
-from .pytorch import Known, Module, modules_of
+from .pytorch import OPEN, Known, Module, modules_of
 from .pytorch_layers import OPTION_NAMES, layers_of_kind
 from .tensors import listed
 
 __all__ = [
     "CHOICE",
+    "ORDER",
     "LayerItem",
     "Layers",
-    "assumptions",
-    "contents",
-    "embeddings",
-    "in_the_way",
+    "Modules",
+    "Tensors",
+    "is_embedding",
     "known_with",
-    "misfit",
+    "model_of",
     "model_spec",
-    "suggest",
-    "suggested_modules",
+    "open_question",
+    "question",
+    "refuse_blank",
 ]
 
-LayerItem = Union[str, Layer, Named]
+LayerItem = Union[str, Layer, Named, EllipsisType]
 Layers = Union[str, Named, Sequence[LayerItem]]  # what load() takes: a GRU by its name, or a chain
 
 CHOICE = (
-    "Last() takes each row's last step, FinalState() the final states of both directions; "
-    "leave it out for one output a step"
+    "fastgru.Last() takes each row's last step (y[:, -1], or h[-1] of one direction), fastgru.FinalState() the final "
+    "states of both directions (h[-2] and h[-1] side by side), fastgru.Activation('relu') is an activation; without "
+    "Last() or FinalState() there is one output a step"
 )
 
 # Kinds of module in an order in which most chains run.
-_ORDER = (
-    "embedding", "matrix", "conv", "batch_norm", "layer_norm", "rms_norm", "prelu", "gru", "linear"
+ORDER = (
+    "embedding", "matrix", "conv", "either_conv", "batch_norm", "group_norm", "instance_norm", "layer_norm", "norm",
+    "rms_norm", "vector", "prelu", "gru", "linear",
 )  # fmt: skip
-_MOST_TRIED = 24  # modules; a longer chain is suggested in the file's order, untried
 _WITHOUT_WEIGHTS = {"Last": "", "FinalState": "", "Mean": "", "Max": "", "Dropout": "", "Activation": "'relu'"}
 
 Modules = Mapping[str, Module]
@@ -65,7 +67,8 @@ def model_spec(tensors: Tensors, layers: Sequence[LayerItem], where: str, known:
         With PyTorch's names.
     layers : sequence of str, Named or layer
         A string is the prefix of a module, and may come twice where two layers share weights; a ``Named`` is one with
-        options. Layers without weights are objects, such as ``Last()``.
+        options. Layers without weights are objects, such as ``Last()``. ``...`` is a place of which a suggested line
+        knows nothing: an error that asks what belongs there.
     where : str
         The file, for messages.
     known : mapping of str to Known, optional
@@ -82,12 +85,14 @@ def model_spec(tensors: Tensors, layers: Sequence[LayerItem], where: str, known:
     """
     if isinstance(layers, (str, Layer, Named)) or not isinstance(layers, Iterable):
         raise DTypeError(f"layers= is {type(layers).__name__}, wanted a list of module names and layers")
-    return _model_of(tensors, list(layers), where, modules_of(tensors, known_with(layers, known)))
+    return model_of(tensors, list(layers), where, modules_of(tensors, known_with(layers, known)))
 
 
-def _model_of(tensors: Tensors, items: Sequence[LayerItem], where: str, modules: Modules) -> ModelSpec:
+def model_of(tensors: Tensors, items: Sequence[LayerItem], where: str, modules: Modules) -> ModelSpec:
     """``model_spec`` of modules that are known."""
-    for item in items:
+    for place, item in enumerate(items):
+        if item is ...:
+            raise CheckpointError(f"{where}: {question(items, place)}")
         _check_item(item, modules, where)
     taken: set[str] = set()
     chain: list[tuple[str, Layer]] = []
@@ -110,93 +115,47 @@ def known_with(items: object, known: Facts | None = None) -> dict[str, Known]:
     return facts
 
 
-def suggest(tensors: Tensors, modules: Modules) -> str:
-    """The ``layers=[...]`` to start from; empty where a module is ``in_the_way``, or the modules are a ``misfit``.
-
-    Modules come in the file's order. Where that order cannot run and the order embeddings, convolutions, GRUs, linear
-    layers can (safetensors files are sorted by name), they come in the latter. If a linear layer comes after the last
-    GRU, ``Last()`` stands between them, or ``FinalState()`` where the GRU has two directions, because that is what most
-    classifiers do; the file itself does not say.
-    """
-    items = _suggestion(tensors, modules)
-    if not items or in_the_way(modules) or misfit(tensors, modules):
+def open_question(module: Module, place: str) -> str:
+    """What to say of a module whose tensors leave open what it is, or nothing; ``place`` begins the sentence."""
+    classes = OPEN.get(module.kind, ())
+    if not classes:
         return ""
-    written = (f"fastgru.{item}" if not isinstance(item, str) else _quoted(item) for item in items)
-    return f"layers=[{', '.join(written)}]"
+    if module.kind == "own":
+        found = (
+            f"runs code that is not PyTorch's own ({module.looks_like}); if it computes what one of PyTorch's classes "
+        )
+        found += "does, say which"
+    else:
+        found = f"may be {' or '.join((', '.join(classes[:-1]), classes[-1]))}, whose tensors look alike; say which"
+    recurrent = any("weight_hh" in name for name in module.names)
+    example = classes[1] if module.kind == "norm" or (module.kind == "own" and not recurrent) else classes[0]
+    more = ", groups=4" if module.kind == "norm" else ""
+    return f"{place} {found}: fastgru.Named({module.prefix!r}, kind={example!r}{more})"
 
 
-def assumptions(modules: Modules) -> str:
-    """A line on what the file does not say of its modules and how to say it, or nothing."""
-    words = []
-    for module in modules.values():
-        names = [name for name in OPTION_NAMES.get(module.kind, ()) if name in _DEFAULTS and name not in module.options]
-        if names:
-            words.append(f"{module.prefix!r} ({', '.join(f'{name} {_DEFAULTS[name]}' for name in names)})")
-    if not words:
-        return ""
-    rest = f" and {len(words) - 4} more" if len(words) > 4 else ""
+def refuse_blank(item: str | Named, where: str) -> None:
+    """Raise for a ``...`` in a ``Named``."""
+    options = {"kind": item.kind, **item.options} if isinstance(item, Named) else {}
+    blank = next((name for name, value in options.items() if value is ...), "")
+    if blank:
+        raise CheckpointError(
+            f"{where}: layers= holds {item!r}: the file does not say the {blank} of {_prefix_of(item)!r}; put there "
+            "what the code of the model has, or leave it out for the framework's default"
+        )
+
+
+def question(items: Sequence[object], place: int) -> str:
+    """What a ``...`` in a list asks for."""
+    before, behind = (items[at] if 0 <= at < len(items) else None for at in (place - 1, place + 1))
+    at = [
+        f"{word} {(item.prefix if isinstance(item, Named) else item)!r}"
+        for word, item in (("behind", before), ("before", behind))
+        if item is not None
+    ]
     return (
-        f"PyTorch's defaults are taken for {', '.join(words[:4])}{rest}; say what is different as in "
-        "fastgru.Named('conv', padding=1) in place of 'conv'"
+        f"layers= has ... {' and '.join(at) or 'alone'}, because the file does not say what runs there; put there what "
+        f"the code of the model does, or take ... out if that is nothing. {CHOICE}"
     )
-
-
-_DEFAULTS = {"stride": "1", "padding": "0", "dilation": "1", "eps": "1e-5"}
-
-
-def in_the_way(modules: Modules) -> list[Module]:
-    """The modules that are not supported, without which no chain uses every tensor of the file."""
-    return [module for module in modules.values() if module.kind not in _ORDER]
-
-
-def misfit(tensors: Tensors, modules: Modules) -> str:
-    """Why the modules cannot run in the order that would be suggested, or nothing."""
-    items = _suggestion(tensors, modules)
-    return _failure(items, tensors, modules) if len(items) <= _MOST_TRIED else ""
-
-
-def embeddings(tensors: Tensors, modules: Modules) -> set[str]:
-    """The prefixes of the lone matrices that the suggested chain takes for an Embedding."""
-    items = _suggestion(tensors, modules)
-    return {
-        str(item)
-        for place, item in enumerate(items)
-        if isinstance(item, str) and modules[item].kind == "matrix" and _is_embedding(items, place, modules, tensors)
-    }
-
-
-def suggested_modules(tensors: Tensors, modules: Modules) -> list[Module]:
-    """The modules of ``suggest``, in its order."""
-    found = [module for module in modules.values() if module.kind in _ORDER]
-    if len(found) > _MOST_TRIED:
-        return found
-    by_kind = sorted(found, key=lambda module: _ORDER.index(module.kind))
-    orders = [[module.prefix for module in order] for order in (found, by_kind)]
-    return by_kind if _failure(orders[0], tensors, modules) and not _failure(orders[1], tensors, modules) else found
-
-
-def contents(tensors: Tensors, modules: Modules, most: int = 40) -> str:
-    """One line a module: its prefix, what it looks like, and its weights' shapes."""
-    lines = []
-    for module in list(modules.values())[:most]:
-        shapes = ", ".join(f"{_leaf(name)} {tensors[name].shape}" for name in module.names[:4])
-        more = ", ..." if len(module.names) > 4 else ""
-        lines.append(f"  {_quoted(module.prefix)}: {module.looks_like} ({shapes}{more})")
-    if len(modules) > most:
-        lines.append(f"  and {len(modules) - most} more modules")
-    return "\n".join(lines)
-
-
-def _leaf(name: str) -> str:
-    leaf = name.rpartition(".")[2]
-    return leaf if leaf.isprintable() and len(leaf) <= 80 else shown(leaf)
-
-
-def _quoted(name: str) -> str:
-    """A name of a file as it is pasted: in double quotes, with its own letters."""
-    import json  # 1.3 ms, which who loads a file without an error does not have to pay
-
-    return json.dumps(name, ensure_ascii=False)
 
 
 def _check_item(item: object, modules: Modules, where: str) -> None:
@@ -213,16 +172,15 @@ def _check_item(item: object, modules: Modules, where: str) -> None:
             + _layer_hint(prefix)
         )
     module = modules[prefix]
-    if module.kind == "vector":
-        raise CheckpointError(
-            f"{where}: layers= names {prefix!r}, whose one tensor {module.names[0]!r} may be that of a PReLU, an "
-            f"RMSNorm or a LayerNorm without bias; say which: fastgru.Named({prefix!r}, kind='LayerNorm')"
-        )
-    if module.kind not in _ORDER:
+    if module.kind in OPEN:
+        raise CheckpointError(open_question(module, f"{where}: layers= names {prefix!r}, which"))
+    if module.kind not in ORDER:
         raise UnsupportedModelError(
             f"{where}: layers= names {prefix!r}, which looks like {module.looks_like} (tensors "
-            f"{listed(module.names)}); supported are GRU, GRUCell, {', '.join(list(KINDS)[1:])}"
+            f"{listed(module.names)}), which is not supported; supported are "
+            + ", ".join(["GRUCell", *(name for name, kind in KINDS.items() if kind in ORDER)])
         )
+    refuse_blank(item, where)
     allowed = OPTION_NAMES.get(module.kind, ())
     wrong = [name for name in item.options if name not in allowed] if isinstance(item, Named) else []
     if wrong:
@@ -248,12 +206,12 @@ def _build(items: Sequence[LayerItem], place: int, modules: Modules, tensors: Te
     module = modules[_prefix_of(items[place])]
     kind = module.kind
     if kind == "matrix":
-        kind = "embedding" if _is_embedding(items, place, modules, tensors) else "linear"
+        kind = "embedding" if is_embedding(items, place, modules, tensors) else "linear"
     options = Options(module.options, f"{where}: {module.prefix!r}")
     return layers_of_kind(kind, tensors, module.prefix, options, where)
 
 
-def _is_embedding(items: Sequence[LayerItem], place: int, modules: Modules, tensors: Tensors) -> bool:
+def is_embedding(items: Sequence[LayerItem], place: int, modules: Modules, tensors: Tensors) -> bool:
     """Whether a lone matrix (rows, columns) is an Embedding: only the first layer with weights can be one.
 
     An Embedding hands on ``columns`` features, a Linear without bias ``rows``. It is a Linear if the next layer wants
@@ -298,23 +256,3 @@ def _free_name(name: str, taken: set[str]) -> str:
         free = f"{name}_{count}"
     taken.add(free)
     return free
-
-
-def _suggestion(tensors: Tensors, modules: Modules) -> list[LayerItem]:
-    """The items of ``suggest``, whether or not they run."""
-    ordered = suggested_modules(tensors, modules)
-    items: list[LayerItem] = [module.prefix for module in ordered]
-    last = max((place for place, module in enumerate(ordered) if module.kind == "gru"), default=len(ordered))
-    if any(module.kind in ("linear", "matrix") for module in ordered[last + 1 :]):
-        both = any(name.endswith("_reverse") for name in ordered[last].names)
-        items.insert(last + 1, FinalState() if both else Last())
-    return items
-
-
-def _failure(items: Sequence[LayerItem], tensors: Tensors, modules: Modules) -> str:
-    """Why these items in this order make no model whose sizes fit, or nothing."""
-    try:
-        validate(_model_of(tensors, items, "the file", modules))
-    except FastGRUError as error:
-        return str(error).removeprefix("the file: ")
-    return ""

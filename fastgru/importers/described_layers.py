@@ -14,6 +14,7 @@ import numpy as np
 
 from ..spec import (
     Activation,
+    BatchNormalization,
     Conv1D,
     Dense,
     Edge,
@@ -44,16 +45,30 @@ def flow_of(spec: GRUSpec | ModelSpec) -> dict[str, Any]:
     """``inputs`` and ``outputs`` of the whole, with shapes without the batch axis, where None is any size."""
     if isinstance(spec, GRUSpec):
         return {
-            "inputs": [{"name": "x", "shape": [None, spec.input_size], "integers": False}],
+            "inputs": [{"name": "x", "shape": [None, spec.input_size], "integers": False, "batch": None}],
             "outputs": [{"from": "y", "index": 0, "shape": [None, spec.output_size]}],
         }
     signals = signals_of(spec)
     return {
         "inputs": [
-            {"name": source.name, "shape": list(source.shape), "integers": source.integers} for source in spec.inputs
+            {
+                "name": source.name,
+                "shape": list(source.shape),
+                "integers": source.integers,
+                "batch": None if (limits := source.limits) is None or limits.is_open(0) else limits.wanted(0),
+            }
+            for source in spec.inputs
         ],
-        "outputs": [{**_source(edge), "shape": list(signals[edge_of(edge)].shape)} for edge in spec.outputs],
+        "outputs": [
+            {**_source(edge), **named, "shape": list(signals[edge_of(edge)].shape)}
+            for edge, named in zip(spec.outputs, _named(spec), strict=True)
+        ],
     }
+
+
+def _named(spec: ModelSpec) -> list[dict[str, str]]:
+    """The name of each output, where the model names them."""
+    return [{}] * len(spec.outputs) if spec.output_names is None else [{"name": name} for name in spec.output_names]
 
 
 def facts_of(layer: Layer) -> dict[str, Any]:
@@ -69,8 +84,16 @@ def facts_of(layer: Layer) -> dict[str, Any]:
         options = {"activation": layer.name, **_options_of(layer)}
     sizes = _SIZES[type(layer)](layer) if type(layer) in _SIZES else _own_sizes(layer)
     kind = "RMSNormalization" if isinstance(layer, LayerNormalization) and layer.rms else type(layer).__name__
-    parameters = sum(array.size for array in arrays.values())
+    parameters = sum(array.size for array in _not_made(layer, arrays))
     return {"kind": kind, "sizes": sizes, "options": options, "parameters": int(parameters)}
+
+
+def _not_made(layer: Layer, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """The arrays that are parameters: of a scale and an offset in the model's code not its numbers, nor 0 and 1."""
+    made = isinstance(layer, BatchNormalization) and layer.epsilon == 0 and not layer.mean.any()
+    if made and (arrays["variance"] == 1).all():
+        return [arrays[name] for name in ("gamma", "beta") if name in arrays and np.ptp(arrays[name])]
+    return list(arrays.values())
 
 
 def _nodes(spec: ModelSpec, signals: Mapping[tuple[str, int], Signal], met: dict[int, str]) -> list[dict[str, Any]]:
@@ -116,6 +139,8 @@ def _gru_facts(layer: GRULayer) -> dict[str, Any]:
     gru, stacks = layer.gru, (layer.gru, *layer.above)
     options = {name: plain(value) for name, value in gru.fields().items() if name != "layers"}
     options |= {name: plain(value) for name, value in layer.fields().items() if name not in ("gru", "above", "merge")}
+    if not layer.stateful:
+        del options["stateful"]
     sizes: dict[str, Any] = {
         "input_size": gru.input_size,
         "hidden_size": gru.hidden_size,

@@ -7,16 +7,18 @@ be loaded is described by its specification, what cannot by the ``outline`` of t
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import FastGRUError
+from ..graph.graph import Graph
 from ..spec import GRULayer, GRUSpec, ModelSpec
 from ..spec.gru import check_gru
 from ..stored import precision_of
-from . import keras
+from . import described_graph, keras
 from .described_layers import facts_of, flow_of, layers_of, plain
-from .outline import outlined
+from .outline import classes_of, outlined
 from .part import FilePart
 from .resolve import examined
 from .tensors import listed
@@ -57,11 +59,13 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         * ``stored``: how many tensors the file has of each type, such as ``{"int8": 2, "float32": 2}``;
           ``stored_precision``: what ``load(path, precision="stored")`` computes in, or None where that needs more;
         * ``loads_as``: ``"GRU"``, ``"Model"`` or None; ``problem``: the first line of why ``load(path)`` would fail, or
-          None; ``suggested_layers``: a ``layers=[...]`` to paste, that loads a file without an order, or None;
-          ``advice``: sentences on what such a file does not say, and how to say it;
-        * ``inputs``: ``name``, ``shape`` without the batch axis and None for any size, ``integers``; ``outputs``:
-          ``from``, a layer or an input, ``index``, which of its outputs, and ``shape``; both empty where it cannot be
-          loaded;
+          None; ``suggested_layers``: a ``layers=[...]`` to start from, with ``...`` where the file does not say what
+          runs, or None; ``advice``: sentences on what such a file does not say, and how to say it;
+        * ``classes``: of a whole module, those that are not PyTorch's, by the path of the module in it;
+        * ``inputs``: ``name``, ``shape`` without the batch axis and None for any size, ``integers``, and ``batch``, the
+          rows that it may have, such as ``"3"``, or None for any; ``outputs``:
+          ``from``, a layer or an input, ``index``, which of its outputs, ``shape``, and ``name`` where the model names
+          its outputs; both empty where it cannot be loaded;
         * ``layers``, in the order in which they run, or else of the file; each with ``name``, ``kind``, ``sizes``,
           ``options``, ``parameters``, ``inputs`` and ``mask`` (``from`` and ``index``), ``outputs`` (shapes),
           ``shared_with``, an earlier layer with the same weights, or None, ``layers``, those of the model inside it,
@@ -77,15 +81,17 @@ def described(checkpoint: Checkpoint) -> tuple[dict[str, Any], list[GRUSpec | Mo
     spec, unused, problem, advice = _outcome(checkpoint)
     beside = {name for name in checkpoint if checkpoint.format.startswith("keras") and keras.is_beside(name)}
     suggestion: str | None = None
+    models: list[GRUSpec | ModelSpec]
     if isinstance(spec, ModelSpec):
-        layers = layers_of(spec)
-        models: list[GRUSpec | ModelSpec] = [spec]
+        layers, models = layers_of(spec), [spec]
+    elif isinstance(spec, Graph):
+        layers, models = described_graph.layers_of(spec), [*described_graph.grus_of(spec)]
     else:
         parts, suggestion = outlined(checkpoint, problem)
         if isinstance(spec, GRUSpec) and [part.kind for part in parts] not in (["GRU"], ["GRUCell"]):
             parts = [FilePart("", "GRU", GRULayer(spec))]
         if spec is None:
-            taken = {name for part in parts if part.problem is None for name in part.tensors}
+            taken = {name for part in parts if part.problem is None or part.is_open for name in part.tensors}
             unused = [name for name in checkpoint if name not in taken]
         layers = [_layer(part) for part in parts]
         models = [gru for part in parts for gru in _grus(part)]
@@ -109,7 +115,8 @@ def described(checkpoint: Checkpoint) -> tuple[dict[str, Any], list[GRUSpec | Mo
         "problem": problem,
         "suggested_layers": suggestion if spec is None else None,
         "advice": advice,
-        **({"inputs": [], "outputs": []} if spec is None else flow_of(spec)),
+        "classes": classes_of(checkpoint),
+        **_flow_of(spec),
         "layers": layers,
         "parameters": sum(layer["parameters"] for layer in layers),
         "used": [name for name in checkpoint if name not in left_out],
@@ -120,6 +127,12 @@ def described(checkpoint: Checkpoint) -> tuple[dict[str, Any], list[GRUSpec | Mo
     return found, models
 
 
+def _flow_of(spec: GRUSpec | ModelSpec | Graph | None) -> dict[str, Any]:
+    if spec is None:
+        return {"inputs": [], "outputs": []}
+    return described_graph.flow_of(spec) if isinstance(spec, Graph) else flow_of(spec)
+
+
 def _stored(checkpoint: Checkpoint) -> dict[str, int]:
     """How many tensors there are of each type; its name is asked for once, as that of 30,000 takes 0.1 s."""
     counts: Counter[str] = Counter()
@@ -128,7 +141,7 @@ def _stored(checkpoint: Checkpoint) -> dict[str, int]:
     return dict(counts)
 
 
-def _outcome(checkpoint: Checkpoint) -> tuple[GRUSpec | ModelSpec | None, list[str], str | None, list[str]]:
+def _outcome(checkpoint: Checkpoint) -> tuple[GRUSpec | ModelSpec | Graph | None, list[str], str | None, list[str]]:
     """What load() would make of the checkpoint, the tensors left over, and why it would fail: a line, and advice."""
     try:
         spec, unused = examined(checkpoint)
@@ -136,11 +149,22 @@ def _outcome(checkpoint: Checkpoint) -> tuple[GRUSpec | ModelSpec | None, list[s
         problem, *more = str(error).split("\n")
         advice = [line for line in more if not line.startswith(_SAID_ELSEWHERE)]
         return None, [], problem, advice
-    return spec, unused, f"{checkpoint.path}: no layer uses the tensors {listed(unused, 4)}" if unused else None, []
+    left = f"{checkpoint.path}: no layer uses the tensors {listed(unused, 4)}" if unused else None
+    return spec, unused, left, list(_fixed_sizes(spec)) if isinstance(spec, ModelSpec) else []
+
+
+def _fixed_sizes(spec: ModelSpec) -> Iterator[str]:
+    """Of each input the last size that the file fixes, and why."""
+    for source in spec.inputs:
+        limits = source.limits
+        axes = () if limits is None else [axis for axis in range(len(limits.least)) if not limits.is_open(axis)]
+        if limits is not None and axes:
+            name = {0: "batch", 1: "steps"}.get(axes[-1], f"axis {axes[-1]}")
+            yield f"{name} of {source.name!r}: {limits.wanted(axes[-1])}: {limits.why(axes[-1])}"
 
 
 # By the list of layers and by the suggestion.
-_SAID_ELSEWHERE = ("It holds:", "  ", "Name the layers in the order in which they run, for")
+_SAID_ELSEWHERE = ("It holds:", "  ", "Name the layers in the order in which they run, for", "If it is a chain, name")
 
 
 def _layer(part: FilePart) -> dict[str, Any]:

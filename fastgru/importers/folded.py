@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
+from ..engine.single_threaded_blas import product
 from .quantised import unpack
 
 __all__ = ["fold"]
@@ -194,7 +195,7 @@ def _fits_spectral_norm(weight: np.ndarray, u: np.ndarray, v: np.ndarray) -> boo
     if weight.ndim > 2 or weight.shape[0] != weight.shape[1]:
         return True
     with np.errstate(all="ignore"):
-        along, across = (matrix.astype(np.float64) @ v.astype(np.float64) for matrix in (weight, weight.T))
+        along, across = (product(matrix.astype(np.float64), v.astype(np.float64)) for matrix in (weight, weight.T))
         near = [np.abs(each / np.linalg.norm(each) - u).max() for each in (along, across)]
     return not near[1] < near[0]
 
@@ -203,7 +204,7 @@ def _spectral_norm(weight: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarr
     """W / (u^T W v), where W is a matrix of its rows."""
     matrix = weight.reshape(len(weight), -1)
     with np.errstate(all="ignore"):
-        sigma = u.astype(np.float64) @ matrix.astype(np.float64) @ v.astype(np.float64)
+        sigma = product(product(u.astype(np.float64), matrix.astype(np.float64)), v.astype(np.float64))
         return _scaled(weight, 1 / sigma)
 
 

@@ -10,16 +10,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..checkpoint.contents import Checkpoint
-from ..errors import CheckpointError
+from ..errors import UnsupportedModelError
 from ..spec import GRUSpec, ModelSpec
-from . import keras_chain
+from . import keras_chain, keras_named
 from .chain import LayerItem
 from .keras_build import Builder
+from .keras_config import LATEST
 from .keras_tensors import Groups, Lists, Source
-from .keras_tree import lists_layers, read_tree
+from .keras_tree import DEPENDENCIES, Part, lists_layers, read_tree
 from .tensors import UsedTensors
 
-__all__ = ["is_beside", "lists_of", "model_spec", "spec_from", "version_of"]
+__all__ = ["builder_of", "is_beside", "lists_of", "model_spec", "spec_from", "version_of"]
 
 _BESIDE = ("optimizer/", "metrics/", "loss_tracker/", "optimizer_weights/")
 
@@ -30,15 +31,20 @@ def spec_from(
     """What is made of the checkpoint, and the tensors of the file that it does not use.
 
     ``layers`` is for files without a config, and for those whose config is that of a class of the user's own, which
-    does not say what its layers are.
+    does not say what its layers are; of any other file it takes a part, as where a layer beside is not supported.
     """
     tensors = UsedTensors({name: tensor for name, tensor in checkpoint.items() if not is_beside(name)})
     if checkpoint.config is None or (layers is not None and not lists_layers(checkpoint.config)):
         return keras_chain.spec_from(checkpoint, tensors, layers, strict), tensors.unused()
+    where = checkpoint.path
+    tree, builder = builder_of(checkpoint.config, tensors, where, version_of(checkpoint), lists_of(checkpoint))
     if layers is not None:
-        raise CheckpointError(f"{checkpoint.path}: the file describes its own layers; leave layers= out")
-    spec = model_spec(checkpoint.config, tensors, checkpoint.path, version_of(checkpoint), lists_of(checkpoint))
-    return spec, tensors.unused()
+        return keras_named.spec_from(tree, builder, layers, where), tensors.unused()
+    try:
+        return builder.model(tree), tensors.unused()
+    except UnsupportedModelError as error:
+        advice = keras_named.advice(tree, live=checkpoint.metadata.get("live") is True)
+        raise UnsupportedModelError(f"{error}{advice}") from error
 
 
 def model_spec(
@@ -70,15 +76,28 @@ def model_spec(
     CheckpointError
         The config is damaged, or does not fit the tensors.
     """
-    tree = read_tree(config, where, version, sharing=lists is None)
+    tree, builder = builder_of(config, tensors, where, version, lists)
+    return builder.model(tree)
+
+
+def builder_of(
+    config: Mapping[str, Any],
+    tensors: UsedTensors,
+    where: str,
+    version: str,
+    lists: Mapping[str, Sequence[str]] | None,
+) -> tuple[Part, Builder]:
+    """The layers of a config, and what makes them; the arguments are those of ``model_spec``."""
+    twice = lists is None and any(name.startswith(f"{DEPENDENCIES}/") for name in tensors)
+    tree = read_tree(config, where, version, sharing=lists is None, twice=twice)
     source: Source = Groups(tensors) if lists is None else Lists(tensors, lists, tree)
-    return Builder(source, where).model(tree)
+    return tree, Builder(source, where)
 
 
 def version_of(checkpoint: Checkpoint) -> str:
     """The version of Keras that wrote the file: Keras 1 did not say, and only Keras 3 writes ``.keras``."""
     version = str(checkpoint.metadata.get("keras_version") or "")
-    return version if version or checkpoint.format == "keras-h5" else "3"
+    return version if version or checkpoint.format == "keras-h5" else LATEST
 
 
 def lists_of(checkpoint: Checkpoint) -> Mapping[str, Sequence[str]] | None:

@@ -11,10 +11,10 @@ from typing import Any
 from ..errors import CheckpointError
 from ..spec import Conv1D, Embedding, Flatten, GRULayer, Layer, ModelSpec, Permute, Reshape, TimeDistributed, sequential
 from ..spec.signal import Shape
-from .keras_config import Entry, short
+from .keras_config import Entry, number_of, short
 from .keras_graph import Call, Ref, references
 from .keras_layers import make
-from .keras_masks import Elements, Nowhere, Several, Steps, Truth, Wire, steps_of
+from .keras_masks import TRUTHS, Steps, Truth, Wire, steps_of
 from .keras_operations import is_operation, operation
 from .keras_recurrent import RECURRENT
 from .keras_scope import Given, Made, Scope
@@ -32,7 +32,7 @@ class Builder:
 
     def __init__(self, source: Source, where: str) -> None:
         self._source, self._where = source, where
-        self._scope = Scope(where)
+        self.scope = Scope(where)
         self._made: dict[int, Made] = {}
 
     def model(self, part: Part) -> ModelSpec:
@@ -47,13 +47,15 @@ class Builder:
         """
         assert part.graph is not None
         entries = [None if place is None else part.inner[place].entry for place in part.graph.inputs]
-        wires = [self._scope.input(entry.name if entry else "input") for entry in entries]
-        outputs = self.run(part, self._scope, wires)
+        names = _input_names(part)
+        wires = [self.scope.input(name) for name in names]
+        outputs = self.run(part, self.scope, wires)
         shapes = [shape_of_input(entry) if entry else _declared(part) for entry in entries]
         if None in shapes:
-            chain = sequential([(node.name, node.layer) for node in self._scope.nodes])
+            chain = sequential([(node.name, node.layer) for node in self.scope.nodes])
             shapes = [chain.inputs[0].shape]
-        spec = self._scope.model([(wire, shape or ()) for wire, shape in zip(wires, shapes, strict=True)], outputs)
+        spec = self.scope.model([(wire, shape or ()) for wire, shape in zip(wires, shapes, strict=True)], outputs)
+        spec = _with_output_names(part, spec)
         return spec if part.entry.class_name != "Sequential" else _of_any_length(spec)
 
     def weights(self, part: Part) -> Weights:
@@ -71,7 +73,7 @@ class Builder:
 
     def time_distributed(self, part: Part) -> Layer:
         """The layer in a TimeDistributed as a model of one step."""
-        inner, scope = part.inner[0], self._scope.separate().named(part.inner[0].entry.name)
+        inner, scope = part.inner[0], self.scope.separate().named(part.inner[0].entry.name)
         wire = scope.input("input")
         outputs = self.made(inner).apply(scope, Given([wire]))
         if len(outputs) != 1:
@@ -113,7 +115,10 @@ class Builder:
         if is_operation(entry):
             ranks = {ref.rank for ref in references(call) if isinstance(ref, Ref) and ref.rank is not None}
             return operation(entry, inside, arguments, options, ranks)
-        return self.made(part).apply(inside, _given(part, inside, arguments, options))
+        layer = self.made(part)
+        given = _given(part, inside, arguments, options)
+        made = layer.apply(inside, given)
+        return _handed_on(part, inside, given, made) if given.masked else made
 
 
 def _value(value: Any, values: Mapping[tuple[int, int], list[Any]], entry: Entry) -> Any:
@@ -159,23 +164,58 @@ def _given(part: Part, scope: Scope, arguments: list[Any], options: Mapping[str,
     if entry.class_name in RECURRENT:  # Keras 2 puts the states among the inputs
         inputs, states = inputs[:1], inputs[1:] + states
     if not inputs or not all(isinstance(each, Wire) for each in (*inputs, *states)):
-        raise entry.unsupported(f"it is called with {short(arguments)}, wanted outputs of layers")
+        plain = "an initial state that is written out" if inputs and isinstance(inputs[0], Wire) else "plain values"
+        what = plain if inputs else "nothing"
+        raise entry.unsupported(f"it is called with {what}, which is not supported; wanted outputs of layers")
     if mask is None:
         return Given(inputs, states)
     masks = _several(_by_name(part, mask) if isinstance(mask, dict) else mask)
+    if not all(each is None or isinstance(each, (Wire, *TRUTHS)) for each in masks):
+        raise entry.unsupported("it is called with a mask that is written out, which is not supported")
     if len(masks) > len(inputs):
         raise CheckpointError(f"{entry.where}: it is called with {len(masks)} masks for {len(inputs)} inputs")
     masked = [_masked(entry, scope, wire, each) for wire, each in zip(inputs, masks, strict=False)]
-    return Given(masked + inputs[len(masks) :], states, masked=True)
+    return Given(masked + inputs[len(masks) :], states, masked=True, before=inputs)
+
+
+def _handed_on(part: Part, scope: Scope, given: Given, made: list[Wire]) -> list[Wire]:
+    """The outputs of a layer that was called with a mask.
+
+    Keras 3.0 to 3.10 compute with that mask, and hand on the one that the input came with.
+    """
+    entry, came, named = part.entry, given.before[0].mask, given.inputs[0].mask
+    if not (3,) <= number_of(entry.version) < (3, 11) or part.graph is not None or came == named:
+        return made
+    if named is None:
+        raise entry.unsupported("it is called with a mask that leaves out nothing, in place of one that does")
+    return [wire if wire.mask is None else scope.masked(wire, came) for wire in made]
 
 
 def _by_name(part: Part, named: Mapping[str, Any]) -> tuple[Any, ...]:
     """The inputs of a model in its own order, where it is called with a dict."""
-    graph = part.graph
-    names = [part.inner[place].entry.name for place in graph.inputs if place is not None] if graph else []
+    names = _input_names(part)
     if set(names) != set(named):
         raise CheckpointError(f"{part.entry.where}: it is called with {short(list(named))}, wanted {short(names)}")
     return tuple(named[name] for name in names)
+
+
+def _input_names(part: Part) -> tuple[str, ...]:
+    """What the inputs of a model are called: as in the dict that it takes, or else as their layers."""
+    if part.graph is None:
+        return ()
+    if part.graph.input_names is not None:
+        return part.graph.input_names
+    return tuple("input" if place is None else part.inner[place].entry.name for place in part.graph.inputs)
+
+
+def _with_output_names(part: Part, spec: ModelSpec) -> ModelSpec:
+    """The model with its outputs as a dict, where they are one: in Keras 2 in the order in which it was written."""
+    names = part.graph.output_names if part.graph else None
+    if names is None or len(names) != len(spec.outputs):
+        return spec
+    order = names if part.entry.era >= 3 else tuple(part.entry.config["output_layers"])
+    edges = dict(zip(names, spec.outputs, strict=True))
+    return spec.replace(outputs=tuple(edges[name] for name in order), output_names=order)
 
 
 def _masked(entry: Entry, scope: Scope, wire: Wire, mask: Wire | Truth | None) -> Wire:
@@ -185,7 +225,7 @@ def _masked(entry: Entry, scope: Scope, wire: Wire, mask: Wire | Truth | None) -
     truth: Truth | None = None
     if isinstance(mask, Wire):  # an input of booleans, or of 0 and 1
         truth = Steps(scope.masks.not_equal(mask.edge, 0), mask.edge)
-    elif isinstance(mask, (Elements, Nowhere, Several, Steps)):
+    elif isinstance(mask, TRUTHS):
         truth = steps_of(scope.masks, mask)
     if not isinstance(truth, Steps):
         raise entry.unsupported("its mask is made in a way that is not supported")

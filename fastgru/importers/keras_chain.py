@@ -2,7 +2,8 @@
 
 A string names a layer of the file. What the weights do not say is taken as Keras's default: no activation behind a
 Dense or a Conv1D, tanh in a GRU, both directions side by side, an epsilon of 1e-3; the activation of a GRU's gates is
-sigmoid, or the hard_sigmoid that Keras had up to 2.2. A ``Named`` says otherwise. A GRU gives its output for every
+sigmoid, or the hard_sigmoid that Keras had up to 2.2. A ``Named`` says otherwise; "hard_sigmoid" is two functions, so
+where the file does not say which Keras wrote it, it is asked for. A GRU gives its output for every
 step, as it does for PyTorch's files, and ``Last()`` or ``FinalState()`` behind it takes the last.
 """
 
@@ -15,14 +16,14 @@ import numpy as np
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
-from ..spec import FinalState, GRUSpec, Last, Layer, ModelSpec, sequential, validate
-from .chain import CHOICE, LayerItem
-from .keras_config import Entry, number_of, snake_case
+from ..spec import Activation, GRUSpec, Layer, ModelSpec, sequential, validate
+from .chain import CHOICE, LayerItem, question, refuse_blank
+from .keras_config import LATEST, Entry, number_of, snake_case
 from .keras_layers import make
 from .keras_modules import Module, modules_of
 from .keras_scope import Given, Scope
 from .keras_tensors import Weights
-from .keras_tree import Part
+from .keras_tree import DEPENDENCIES, Part
 from .lone_gru import lone_gru
 from .named import KERAS_OPTIONS, Named
 from .tensors import UsedTensors, listed
@@ -71,29 +72,26 @@ def spec_from(
     if not grus:
         raise CheckpointError(f"{where}: holds no GRU that can be told by its weights' shapes\n{found}")
     line = suggest(checkpoint, tensors)
-    example = f", for example\n  {line}\n{CHOICE}.\n" if line else ". "
+    blanks = "Replace each ... by what the model runs there, or take it out if that is nothing"
+    example = f", for example\n  {line}\n{blanks}.\n" if line else ". "
     raise CheckpointError(
         f"{where}: holds weights and not the order of its layers: {listed(modules, 8)}\n{found}\n"
         f"Name the layers in the order in which they run{example}"
-        "Layers without weights and activations are not in the file: add them, as fastgru.Activation('relu') or "
-        "fastgru.Named('dense', activation='relu'); check=(x, y) compares the result with what Keras gave"
+        "Layers without weights and activations are not in the file: add them, also as "
+        f"fastgru.Named('dense', activation='relu'). {CHOICE}"
     )
 
 
 def suggest(checkpoint: Checkpoint, tensors: Mapping[str, np.ndarray]) -> str:
-    """The ``layers=[...]`` to start from; empty where no order of the layers runs."""
+    """The ``layers=[...]`` to start from, with ``...`` wherever the file says nothing; empty where no order runs."""
     modules = modules_of(checkpoint, tensors)
     if any(not module.kind for module in modules.values()):
         return ""
     by_kind = sorted(modules.values(), key=lambda module: _ORDER.index(module.kind))
     for order in (list(modules.values()), by_kind):
         items: list[LayerItem] = [module.name for module in order]
-        last = max((place for place, module in enumerate(order) if module.kind in _GRUS), default=len(order))
-        if any(module.kind in ("Dense", "Matrix") for module in order[last + 1 :]):
-            items.insert(last + 1, FinalState() if order[last].kind == "Bidirectional" else Last())
         if len(items) > _MOST_TRIED or _runs(checkpoint, tensors, items):
-            written = (f"fastgru.{item}" if isinstance(item, Layer) else json.dumps(item) for item in items)
-            return f"layers=[{', '.join(written)}]"
+            return f"layers=[{', '.join(f'{json.dumps(item)}, ...' for item in items)}]"
     return ""
 
 
@@ -115,13 +113,27 @@ def _runs(checkpoint: Checkpoint, tensors: Mapping[str, np.ndarray], items: Sequ
     return True
 
 
+def _surely(checkpoint: Checkpoint, version: str) -> int | None:
+    """Keras 1, 2 or 3, where the file leaves no doubt: a .weights.h5 has no version."""
+    if checkpoint.format == "keras-h5" or version:
+        return number_of(version)[0]
+    if checkpoint.metadata.get("names"):  # Keras 2 never wrote any
+        return 3
+    return 2 if any(name.startswith(f"{DEPENDENCIES}/") or "/cu_dnngru" in name for name in checkpoint) else None
+
+
+def _is_hard_sigmoid(value: object) -> bool:
+    return isinstance(value, str) and value in ("hard_sigmoid", "hardsigmoid")
+
+
 class _Chain:
     """Makes the layers that are named, with what is known of them."""
 
     def __init__(self, checkpoint: Checkpoint, tensors: UsedTensors, modules: Modules) -> None:
         self.where, self.tensors, self.modules = checkpoint.path, tensors, modules
         said = str(checkpoint.metadata.get("keras_version") or "")
-        self.version = said if said or checkpoint.format == "keras-h5" else "3"
+        self.surely = _surely(checkpoint, said)
+        self.version = said if said or checkpoint.format == "keras-h5" else {2: "2.15"}.get(self.surely or 3, LATEST)
         self._names: dict[int, Mapping[str, str]] = {}
         self._parts: list[Part] = []
         self._called = {other: module.name for module in modules.values() for other in module.also}
@@ -157,8 +169,13 @@ class _Chain:
     def _check(self, items: Sequence[object], place: int) -> None:
         """Raise unless an element of ``layers=`` is a layer or names one that can be loaded."""
         item = items[place]
+        if item is ...:
+            raise CheckpointError(f"{self.where}: {question(items, place)}")
+        self._check_hard_sigmoid(item)
         if isinstance(item, Layer):
             return
+        if isinstance(item, Named):
+            refuse_blank(item, self.where)
         if not isinstance(item, (str, Named)):
             hint = f"; write {item.__name__}()" if isinstance(item, type) and issubclass(item, Layer) else ""
             raise DTypeError(f"layers= holds {item!r}, wanted layer names and layers such as fastgru.Last(){hint}")
@@ -184,13 +201,29 @@ class _Chain:
                 + (f"; it has {', '.join(options)}" if wrong and options else "")
             )
 
+    def _check_hard_sigmoid(self, item: object) -> None:
+        """Raise where ``layers=`` says "hard_sigmoid" and the file does not say whose."""
+        if isinstance(item, Activation):
+            said, how = item.name, "fastgru.Activation({!r})".format
+        else:
+            options = item.options if isinstance(item, Named) else {}
+            option = next((key for key, value in options.items() if _is_hard_sigmoid(value)), None)
+            said, how = str(options.get(option or "")), f"{option}={{!r}}".format
+        of_keras_3 = self.surely == 3
+        if _is_hard_sigmoid(said) and not of_keras_3 and (isinstance(item, Activation) or self.surely is None):
+            raise CheckpointError(
+                f"{self.where}: layers= says {how('hard_sigmoid')}, which Keras 1 and 2 compute as 0.2 x + 0.5 and "
+                f"Keras 3 as x / 6 + 0.5; write {how('hard_sigmoid_keras2')} or {how('hard_sigmoid_keras3')}"
+                + ("" if self.surely else ", as the file does not say which of them wrote it")
+            )
+
     def _kind(self, items: Sequence[object], place: int) -> str:
         """The class of the layer named at ``place``; one matrix is an Embedding where it comes first."""
         item = items[place]
         assert isinstance(item, (str, Named))
         module = self._module(item)
         assert module is not None
-        if isinstance(item, Named) and item.kind:
+        if isinstance(item, Named) and isinstance(item.kind, str):
             return _OF_TORCH.get(item.kind, item.kind)
         if module.kind != "Matrix":
             return module.kind

@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 from ..errors import CheckpointError, UnsupportedModelError
 from .keras_first import modern
 
-__all__ = ["Entry", "number_of", "plain", "problem_of", "read_entry", "short", "snake_case"]
+__all__ = ["LATEST", "Entry", "number_of", "plain", "problem_of", "read_entry", "short", "snake_case"]
+
+LATEST = "3.15"  # the newest Keras that was tried, for what does not say which it is of
 
 _LARGEST = 2**31 - 1  # of a size in a config; no layer comes near, and every product of sizes stays printable
 _LONGEST = 255  # characters of a name
@@ -193,7 +195,9 @@ def problem_of(layer: Mapping[str, Any]) -> str:
         module = module.removeprefix("tf_")
         if module == "keras" or module.startswith("keras."):
             return ""
-    return f"it is a class of its own, {short(registered)} of module {short(module)}, not Keras's; it is never loaded"
+    place = f" of module {short(module)}" if isinstance(module, str) and module else ""
+    called = registered if isinstance(registered, str) else layer.get("class_name")
+    return f"it is a class of its own, {short(called)}{place}, not Keras's; its code is not in the file"
 
 
 def _is_operation(layer: Mapping[str, Any], version: tuple[int, ...]) -> bool:

@@ -43,12 +43,15 @@ class Call(NamedTuple):
 class Graph:
     """The calls of a model in an order in which they can be computed.
 
-    ``inputs`` are the places of its InputLayers, None for a model that has none and takes one input.
+    ``inputs`` are the places of its InputLayers, None for a model that has none and takes one input. What is given or
+    comes back as a dict has names; Keras goes through it in the order of its keys.
     """
 
     inputs: tuple[int | None, ...]
     calls: tuple[Call, ...]
     outputs: tuple[Ref, ...]
+    input_names: tuple[str, ...] | None = None
+    output_names: tuple[str, ...] | None = None
 
 
 def chain(model: Entry, layers: Sequence[Mapping[str, Any]], entries: Sequence[Entry]) -> Graph:
@@ -123,6 +126,8 @@ class _Functional:
             tuple(places),
             tuple(self._in_order(resolved)),
             tuple(self._resolved(name, begins, self.model) for name in outputs),
+            _names(config.get("input_layers")),
+            _names(config.get("output_layers")),
         )
 
     def _calls(self, place: int) -> Iterator[Call]:
@@ -142,11 +147,13 @@ class _Functional:
                 arguments = node["args"]
             elif isinstance(node, list):
                 arguments, options = _listed_arguments(node)
+            elif _names(node) is not None:  # Keras 2 with a dict
+                arguments, options = [node], _own_options(next(iter(node.values())))
             else:
                 raise CheckpointError(f"{entry.where}: inbound_nodes[{number}] is {short(node)}, wanted a call")
             if not isinstance(options, dict):
                 raise CheckpointError(f"{entry.where}: inbound_nodes[{number}]: got {short(options)} as options")
-            listed = isinstance(node, list)
+            listed = isinstance(node, list) or arguments == [node]
             yield Call(
                 place,
                 number,
@@ -160,7 +167,7 @@ class _Functional:
         if _is_leaf(value):
             yield _Named(value[0], value[1], value[2], True)
         elif isinstance(value, (list, dict)) and value and depth < MAX_NESTING and len(value) <= MAX_CALLS:
-            for each in value.values() if isinstance(value, dict) else value:
+            for each in [value[name] for name in sorted(value)] if isinstance(value, dict) else value:
                 yield from self._leaves(each, key, depth + 1)
         else:
             raise CheckpointError(f"{self.model.where}: {key} has {short(value)}, wanted [name, call, output]")
@@ -260,14 +267,25 @@ def _is_leaf(value: Any) -> bool:
     )
 
 
+def _names(value: Any) -> tuple[str, ...] | None:
+    """The names of a dict of references, in their order."""
+    named = isinstance(value, dict) and value.get("class_name") is None and all(map(_is_leaf, value.values()))
+    return tuple(sorted(value)) if named and value else None
+
+
 def _listed_arguments(node: list[Any]) -> tuple[list[Any], Any]:
     """The arguments and options of a call in Keras 1 and 2: one list of references, the options behind each of them."""
     if len(node) == 4 and node[0] == "_CONSTANT_VALUE":
         return [node[2]], node[3]
     leaves = [node] if _is_leaf(node) else node
-    options = leaves[0][3] if leaves and _is_leaf(leaves[0]) and len(leaves[0]) == 4 else {}
+    options = _own_options(leaves[0]) if leaves else {}
     inputs = [leaf[:3] if _is_leaf(leaf) else leaf for leaf in leaves]
     return (inputs if len(inputs) == 1 else [inputs]), options
+
+
+def _own_options(leaf: Any) -> Any:
+    """What stands behind a reference: the options of the call."""
+    return leaf[3] if _is_leaf(leaf) and len(leaf) == 4 else {}
 
 
 def _argument(value: Any, listed: bool, where: str, depth: int = 0) -> Any:

@@ -47,9 +47,9 @@ from .keras_masks import Wire
 from .keras_recurrent import bidirectional, recurrent_layer
 from .keras_scope import Given, Made, Scope, Shop
 from .keras_tensors import Weights
-from .keras_tree import CONTAINERS, Part
+from .keras_tree import Part
 
-__all__ = ["SUPPORTED", "make"]
+__all__ = ["make"]
 
 _FORMATS = ("channels_last", "channels_first")
 _TURNED = Permute((2, 1))  # steps and features change places
@@ -70,10 +70,9 @@ def make(part: Part, shop: Shop) -> Made:
         raise entry.unsupported(entry.problem)
     maker = _LAYERS.get(entry.class_name)
     if maker is None or entry.operation:
-        kind = "operations" if entry.operation else "layers"
-        raise entry.unsupported(
-            f"{entry.class_name[:80]} {kind} are not supported; supported are {', '.join(SUPPORTED)}"
-        )
+        if entry.operation:
+            raise entry.unsupported(f"the function {entry.class_name[:80]} is not supported")
+        raise entry.unsupported(f"{entry.class_name[:80]} layers are not supported; the README lists those that are")
     dtype = entry.config.get("dtype")
     if isinstance(dtype, dict) and str(dtype.get("class_name")).startswith("Quantized"):
         raise entry.unsupported("its weights are quantised; save the model before quantize()")
@@ -235,8 +234,9 @@ def _merge_of_keras_1(entry: Entry, weights: Weights) -> Layer:
 def _merging(layer: Callable[[Entry, Weights], Layer]) -> Callable[[Part, Shop], Made]:
     """The maker of a class that joins several inputs; one alone is what it is.
 
-    A step is real in Keras 3 where any input has it, and an input without a mask has it; in Keras 1 and 2 where all
-    inputs that have a mask have it, and what is masked takes part in the sum or product all the same.
+    A step is real from Keras 3.4 on where any input has it, and an input without a mask has it; in Keras 1 and 2 where
+    all inputs that have a mask have it, and what is masked takes part in the sum or product all the same. Keras 3.0 to
+    3.3 do not see the masks of inputs that come in a list: they compute with every step, and hand on no mask.
     """
 
     def maker(part: Part, shop: Shop) -> Made:
@@ -244,22 +244,40 @@ def _merging(layer: Callable[[Entry, Weights], Layer]) -> Callable[[Part, Shop],
 
         def apply(scope: Scope, given: Given) -> list[Wire]:
             masks = [wire.mask for wire in given.inputs]
+            blind = (3,) <= number_of(part.entry.version) < (3, 4)
             if len(masks) == 1:
-                return given.inputs
+                return [scope.masked(given.inputs[0], None)] if blind else _alone(part.entry, given.inputs)
             along_steps = isinstance(made.layer, Concatenate) and made.layer.axis in (1, -2)
-            if part.entry.era >= 3 or {*masks} == {None} or along_steps:
+            if {*masks} == {None} or (not blind and (part.entry.era >= 3 or along_steps)):
                 return made.apply(scope, given)
             unmasked = [scope.masked(wire, None) for wire in given.inputs]
             result = made.apply(scope, Given(unmasked, given.states))[0]
-            return [scope.masked(result, scope.masks.both(masks))]
+            return [result if blind else scope.masked(result, scope.masks.both(masks))]
 
         return Made(apply, made.layer)
 
     return maker
 
 
+def _alone(entry: Entry, inputs: list[Wire]) -> list[Wire]:
+    """The only input of a layer that joins; Multiply makes zeros of its masked steps since Keras 3.4."""
+    if entry.class_name == "Multiply" and entry.era >= 3 and inputs[0].mask is not None:
+        raise entry.unsupported("a Multiply of one input that has a mask is not supported; leave the layer out")
+    return inputs
+
+
 def _plain(layer: Layer) -> Callable[[Part, Shop], Made]:
     return _of(lambda entry, weights: layer)
+
+
+def _identity(part: Part, shop: Shop) -> Made:
+    """Nothing, and in Keras 2 without the mask."""
+
+    def apply(scope: Scope, given: Given) -> list[Wire]:
+        wires = _dropout(part, shop).apply(scope, given)
+        return wires if part.entry.era >= 3 else [scope.masked(wire, None) for wire in wires]
+
+    return Made(apply, Dropout())
 
 
 def _time_distributed(part: Part, shop: Shop) -> Made:
@@ -313,7 +331,7 @@ _LAYERS: dict[str, Callable[[Part, Any], Made]] = {
     "GaussianNoise": _dropout,
     "GlobalAveragePooling1D": _of(_global_pooling(Mean)),
     "GlobalMaxPooling1D": _of(_global_pooling(lambda keepdims: Max(keepdims, skip_masked=False))),
-    "Identity": _dropout,
+    "Identity": _identity,
     "LayerNormalization": _of(_layer_normalization),
     "LeakyReLU": _of(_own_activation),
     "Masking": _of(lambda entry, weights: Masking(entry.number("mask_value", 0.0))),
@@ -337,5 +355,3 @@ _LAYERS: dict[str, Callable[[Part, Any], Made]] = {
     "UpSampling1D": _of(lambda entry, weights: UpSampling1D(entry.size("size", 2))),
     "ZeroPadding1D": _of(lambda entry, weights: _channels_last(entry, ZeroPadding1D(*entry.pair("padding", 1)))),
 }
-
-SUPPORTED = (*sorted(_LAYERS), *CONTAINERS)

@@ -7,14 +7,19 @@ are copies, so that training on does not change a model that was made from them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Collection, Iterator
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import DTypeError, UnsupportedModelError
+from ..origin import raised_in
 from ..spec import GRUSpec, ModelSpec
+from .keras_config import LATEST
+from .keras_tree import lists_layers
 from .lone_gru import lone_gru
 
 __all__ = ["checkpoint_of", "only_gru"]
@@ -40,6 +45,12 @@ def checkpoint_of(model: object) -> Checkpoint:
         raise DTypeError(f"got {kind}, wanted a Keras model or layer; to read a file, use fastgru.load(path)")
     if isinstance(getattr(live, "layers", None), list) and callable(getattr(live, "to_json", None)):
         config = _described(live, kind)
+        if not lists_layers(config):
+            raise UnsupportedModelError(
+                f"{kind}: it is a class of its own, whose code is not followed; take one of its layers, as by "
+                "fastgru.from_keras(model.gru), or save its weights and name the layers in the order in which they "
+                "run: model.save_weights('model.weights.h5'), fastgru.load('model.weights.h5', layers=[...])"
+            )
         layers = live.layers
     elif kind in _LAYERS and type(model).__module__.split(".")[0] in ("keras", "tf_keras", "tensorflow"):
         layer = {"class_name": kind, "config": live.get_config()}
@@ -51,16 +62,17 @@ def checkpoint_of(model: object) -> Checkpoint:
     lists: dict[str, list[str]] = {}
     stored: dict[str, str] = {}
     for each in layers:
-        arrays = list(_arrays(each))
-        lists[each.name] = [f"{each.name}/{place}" for place in range(len(arrays))]
-        for name, (array, kind) in zip(lists[each.name], arrays, strict=True):
+        lists[each.name] = []
+        for called, array, was in _arrays(each):
+            name = _free(f"{each.name}/{called}", tensors)
+            lists[each.name].append(name)
             tensors[name] = array
-            if kind in _NARROW:
-                stored[name] = kind
+            if was in _NARROW:
+                stored[name] = was
     if not tensors and (layers == [live] or not getattr(live, "built", True)):
         raise DTypeError(f"the {kind} has no weights yet; build it, or call it once")
-    version = config.get("keras_version") or ("2" if type(model).__module__.startswith("tf_keras") else "3")
-    metadata = {"keras_version": str(version), "weight_names": lists}
+    version = str(config.get("keras_version") or _version_of(model))
+    metadata = {"keras_version": version, "weight_names": lists, "live": True}
     return Checkpoint(kind, "keras-h5", tensors, config, metadata, stored)
 
 
@@ -69,10 +81,20 @@ def only_gru(model: object, spec: GRUSpec | ModelSpec) -> GRUSpec | None:
     return None if isinstance(getattr(model, "layers", None), list) else lone_gru(spec)
 
 
+def _version_of(model: object) -> str:
+    """The version of the Keras that a model is of; it is imported, or there would be no model."""
+    name = type(model).__module__.split(".")[0]
+    usual = "2.15" if name in ("tensorflow", "tf_keras") else LATEST
+    return str(getattr(sys.modules.get(name), "__version__", usual)) if name in ("keras", "tf_keras") else usual
+
+
 def _described(model: Any, kind: str) -> dict[str, Any]:
     try:
         config = json.loads(model.to_json())
-    except Exception as error:  # a class of the user's own raises what it likes
+    except Exception as error:
+        known = raised_in(error, "keras", "tf_keras", "tensorflow", "json")
+        if not known and type(error) is not NotImplementedError:  # which is how a class of the user's own says it
+            raise
         raise UnsupportedModelError(
             f"{kind}: the model cannot describe itself ({str(error)[:200]}); supported are Sequential and functional "
             "models"
@@ -80,12 +102,18 @@ def _described(model: Any, kind: str) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _arrays(layer: Any) -> Iterator[tuple[np.ndarray, str]]:
-    """What is trained, and then what is not, as Keras writes them to HDF5 files; and the type of each before."""
+def _arrays(layer: Any) -> Iterator[tuple[str, np.ndarray, str]]:
+    """What is trained, and then what is not, as Keras writes them to HDF5 files: name, array and its type before."""
     for variable in [*layer.trainable_weights, *layer.non_trainable_weights]:
         plain, kind = _plain(variable)
         array = np.array(plain, order="C", copy=True)
-        yield array.astype(np.float32) if array.dtype.itemsize == 2 else array, kind
+        called = str(getattr(variable, "path", None) or getattr(variable, "name", "")).removesuffix(":0")
+        yield called, array.astype(np.float32) if array.dtype.itemsize == 2 else array, kind
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, or with the first of :1, :2 ... that nothing has yet."""
+    return next(free for free in chain((name,), (f"{name}:{number}" for number in count(1))) if free not in taken)
 
 
 def _plain(variable: Any) -> tuple[Any, str]:

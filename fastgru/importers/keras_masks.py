@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, Union
 from ..spec import Edge
 
 __all__ = [
-    "MASK_FUNCTIONS", "Elements", "Masks", "Nowhere", "Several", "Steps", "Truth", "Wire", "mask_operation", "steps_of",
+    "MASK_FUNCTIONS", "TRUTHS", "Elements", "Masks", "Nowhere", "Several", "Steps", "Truth", "Wire", "mask_operation",
+    "steps_of",
 ]  # fmt: skip
 
 MOST_TOGETHER = 64  # masks of which one is enough; more are not compared
@@ -113,6 +114,7 @@ class Several:
 
 
 Truth = Union[Elements, Steps, Nowhere, Several]
+TRUTHS = (Elements, Steps, Nowhere, Several)
 
 
 def steps_of(masks: Masks, truth: Truth) -> Steps | None:

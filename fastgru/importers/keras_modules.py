@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..checkpoint.contents import Checkpoint
-from .keras_tensors import NINE
+from .keras_slots import NINE
 
 __all__ = ["Cell", "Module", "modules_of"]
 

@@ -24,7 +24,7 @@ from ..spec import (
     Subtract,
 )
 from .keras_config import Entry, plain, short
-from .keras_masks import MASK_FUNCTIONS, Elements, Nowhere, Several, Steps, Truth, Wire, mask_operation
+from .keras_masks import MASK_FUNCTIONS, TRUTHS, Truth, Wire, mask_operation
 from .keras_scope import Scope
 
 __all__ = ["is_operation", "operation"]
@@ -88,7 +88,7 @@ def operation(
     truth = mask_operation(scope.masks, name, arguments, axis)
     if truth is not None:
         return [truth]
-    if any(isinstance(each, (Elements, Nowhere, Several, Steps)) for each in _flat(arguments)):
+    if any(isinstance(each, TRUTHS) for each in _flat(arguments)):
         raise entry.unsupported("what it makes of booleans is not supported")
     return list(_numbers(entry, scope, name, arguments, settings, ranks))
 

@@ -5,19 +5,17 @@ Each layer is tried by itself, so that one which is not supported hides no other
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import FastGRUError
 from ..spec import Layer
 from . import keras_chain
-from .keras import is_beside, lists_of, version_of
+from .keras import builder_of, is_beside, lists_of, version_of
 from .keras_build import Builder
 from .keras_modules import modules_of
 from .keras_operations import is_operation
-from .keras_tensors import Groups, Lists, Source
-from .keras_tree import Part, read_tree
+from .keras_tree import Part
 from .tensors import UsedTensors
 
 __all__ = ["Found", "layers_found", "suggested"]
@@ -48,13 +46,12 @@ def layers_found(checkpoint: Checkpoint) -> list[Found]:
             for module in modules_of(checkpoint, tensors).values()
         ]
     try:
-        lists = lists_of(checkpoint)
-        tree = read_tree(checkpoint.config, checkpoint.path, version_of(checkpoint), sharing=lists is None)
-        source: Source = Groups(tensors) if lists is None else Lists(tensors, lists, tree)
+        tree, builder = builder_of(
+            checkpoint.config, tensors, checkpoint.path, version_of(checkpoint), lists_of(checkpoint)
+        )
     except FastGRUError:  # the file's problem says why
         return []
-    builder = Builder(source, checkpoint.path)
-    return [_found(part, builder, tensors) for part in _units(tree) if part.entry.class_name != "InputLayer"]
+    return [_found(part, builder, tensors) for part in tree.units() if part.entry.class_name != "InputLayer"]
 
 
 def suggested(checkpoint: Checkpoint) -> str | None:
@@ -66,15 +63,6 @@ def suggested(checkpoint: Checkpoint) -> str | None:
 
 def _weights(checkpoint: Checkpoint) -> UsedTensors:
     return UsedTensors({name: tensor for name, tensor in checkpoint.items() if not is_beside(name)})
-
-
-def _units(part: Part) -> Iterator[Part]:
-    """Layers of models, also of those in models; a wrapper with what it wraps is one."""
-    for inner in part.inner:
-        if inner.graph is None:
-            yield inner
-        else:
-            yield from _units(inner)
 
 
 def _found(part: Part, builder: Builder, tensors: UsedTensors) -> Found:

@@ -2,7 +2,7 @@
 
 Owns which arrays belong to which gate in each version, and how the two directions of a Bidirectional are put together.
 The state of a stateful layer is not in any file: every call begins with zeros, or with the states that the call is
-given.
+given; that the layer was stateful is kept, to be said.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Recurrent:
     return_state: bool
     go_backwards: bool
     zero_masked: bool
+    stateful: bool
 
     def layer(self, zero_masked: bool) -> GRULayer:
         return GRULayer(
@@ -47,6 +48,7 @@ class Recurrent:
             self.return_state,
             go_backwards=self.go_backwards,
             zero_masked=zero_masked,
+            stateful=self.stateful,
         )
 
 
@@ -74,7 +76,11 @@ def bidirectional(part: Part, shop: Shop) -> Made:
             raise CheckpointError(f"{entry.where}: {name} differs between its two layers")
     zero = forward.return_sequences and entry.of_tensorflow
     stack = _one_stack(forward, backward) if zero or not forward.return_sequences else None
-    layer = GRULayer(stack, (), forward.return_sequences, forward.return_state, merge) if stack else forward.layer(zero)
+    if stack:
+        outputs = (forward.return_sequences, forward.return_state, merge)
+        layer = GRULayer(stack, (), *outputs, stateful=forward.stateful or backward.stateful)
+    else:
+        layer = forward.layer(zero)
 
     def apply(scope: Scope, given: Given) -> list[Wire]:
         x, mask = _masked_input(entry, scope, given)
@@ -155,6 +161,7 @@ def _recurrent(part: Part, shop: Shop) -> Recurrent:
         entry.flag("return_state", False),
         entry.flag("go_backwards", False),
         entry.flag("zero_output_for_mask", False),
+        entry.flag("stateful", False),
     )
 
 

@@ -30,11 +30,15 @@ _JOINING = (spec.Add, spec.Average, spec.Maximum, spec.Minimum, spec.Multiply, s
 
 @dataclass(frozen=True)
 class Given:
-    """What a layer is called with. ``masked`` is true where the call itself says which steps are real."""
+    """What a layer is called with. ``masked`` is true where the call itself says which steps are real.
+
+    ``before`` are then the inputs with the masks that they came with.
+    """
 
     inputs: list[Wire]
     states: list[Wire] = field(default_factory=list)
     masked: bool = False
+    before: list[Wire] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

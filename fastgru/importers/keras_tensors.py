@@ -7,6 +7,7 @@ A layer asks for its weights by what Keras calls them, ``kernel`` or ``bias``, a
 * Lists (``.h5``): one list for each layer of the model, whatever is nested in it: first everything that is trained, in
   the order of the layers, then everything that is not, in the same order: moving statistics, and all weights of layers
   with ``trainable`` false. Keras 3.15 goes by each layer's own flag, Keras 2 by the flags of what is around it too.
+  Not every flag is in a config, so what the tensors are called comes first, where that tells them apart.
 """
 
 from __future__ import annotations
@@ -17,13 +18,12 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import CheckpointError
+from .keras_names import by_names, contradiction
+from .keras_slots import NOT_TRAINED, slots
 from .keras_tree import Part
 from .tensors import UsedTensors, listed, set_aside, take
 
-__all__ = ["NINE", "Groups", "Lists", "Source", "Weights", "slots"]
-
-_NOT_TRAINED = ("moving_mean", "moving_variance", "moving_stddev", "renorm_mean", "renorm_stddev")
-NINE = tuple(f"{matrix}_{gate}" for gate in "zrh" for matrix in "WUb")  # of a GRU of Keras 1
+__all__ = ["Groups", "Lists", "Source", "Weights"]
 
 
 class Weights:
@@ -75,8 +75,8 @@ class Groups:
         return Weights(self._tensors, names, part.entry.where)
 
     def _names(self, part: Part) -> dict[str, str]:
-        start = f"{part.group}/cell/vars" if part.entry.class_name in ("GRU", "CuDNNGRU") else f"{part.group}/vars"
-        return {slot: f"{start}/{index}" for index, slot in enumerate(slots(part))}
+        start = f"{part.group}/cell/vars" if part.entry.class_name == "GRU" else f"{part.group}/vars"
+        return {slot: f"{start}/{index}" for index, slot in enumerate(slots(part.entry))}
 
 
 class Lists:
@@ -126,36 +126,18 @@ class Lists:
                 f"{root.entry.where}: the file has {len(names)} tensors of it, wanted {len(wanted)}: "
                 f"{listed([slot for _, slot in wanted], 8)}; got {listed(names, 8)}"
             )
+        assigned = by_names(root, wanted, names) or wanted
+        odd = contradiction(root, assigned, names)
+        if odd is not None:
+            raise CheckpointError(
+                f"{root.entry.where}: its tensors are not in the order of its layers, and their names, such as "
+                f"{listed([odd])}, do not say whose each of them is; load the model in Keras, set trainable = True on "
+                "every layer and save it again"
+            )
         for leaf in root.leaves():
             self._names[id(leaf)] = {}
-        for (leaf, slot), name in zip(wanted, names, strict=True):
+        for (leaf, slot), name in zip(assigned, names, strict=True):
             self._names[id(leaf)][slot] = name
-
-
-def slots(part: Part) -> tuple[str, ...]:
-    """What a layer's weights are called, in the order in which it makes them."""
-    entry = part.entry
-    kind = entry.class_name
-    if entry.operation:
-        return ()
-    if kind == "GRU" and entry.era == 1 and entry.get("consume_less") != "gpu" and "output_dim" in entry.config:
-        return NINE
-    if kind in ("GRU", "GRUCell", "CuDNNGRU"):
-        return ("kernel", "recurrent_kernel", *_if(kind == "CuDNNGRU" or entry.flag("use_bias", True), "bias"))
-    if kind in ("Dense", "Conv1D"):
-        return ("kernel", *_if(entry.flag("use_bias", True), "bias"))
-    if kind in ("BatchNormalization", "LayerNormalization"):
-        rms = kind == "LayerNormalization" and entry.flag("rms_scaling", False)
-        scale = _if(entry.flag("scale", True) or rms, "gamma")
-        center = _if(entry.flag("center", True) and not rms, "beta")
-        if kind == "LayerNormalization":
-            return (*scale, *center)
-        return (*scale, *center, *_NOT_TRAINED[: 5 if entry.flag("renorm", False) else 2])
-    return {"Embedding": ("embeddings",), "PReLU": ("alpha",), "RMSNormalization": ("scale",)}.get(kind, ())
-
-
-def _if(condition: bool, slot: str) -> tuple[str, ...]:
-    return (slot,) if condition else ()
 
 
 def _trainable(part: Part) -> bool:
@@ -164,10 +146,10 @@ def _trainable(part: Part) -> bool:
 
 def _of_keras_3(root: Part) -> list[tuple[Part, str]]:
     """The weights of a layer and all in it, in the order in which Keras 3 writes them."""
-    every = [(leaf, slot) for leaf in root.leaves() for slot in slots(leaf)]
+    every = [(leaf, slot) for leaf in root.leaves() for slot in slots(leaf.entry)]
     if not _trainable(root):
         return every
-    kept = [_trainable(leaf) and slot not in _NOT_TRAINED for leaf, slot in every]
+    kept = [_trainable(leaf) and slot not in NOT_TRAINED for leaf, slot in every]
     return [each for each, first in zip(every, kept, strict=True) if first] + [
         each for each, first in zip(every, kept, strict=True) if not first
     ]
@@ -176,7 +158,7 @@ def _of_keras_3(root: Part) -> list[tuple[Part, str]]:
 def _trained(part: Part) -> Iterator[tuple[Part, str]]:
     if _trainable(part):
         if not part.inner:
-            yield from ((part, slot) for slot in slots(part) if slot not in _NOT_TRAINED)
+            yield from ((part, slot) for slot in slots(part.entry) if slot not in NOT_TRAINED)
         for inner in part.inner:
             yield from _trained(inner)
 
@@ -184,7 +166,7 @@ def _trained(part: Part) -> Iterator[tuple[Part, str]]:
 def _not_trained(part: Part) -> Iterator[tuple[Part, str]]:
     trainable = _trainable(part)
     if not part.inner:
-        yield from ((part, slot) for slot in slots(part) if not trainable or slot in _NOT_TRAINED)
+        yield from ((part, slot) for slot in slots(part.entry) if not trainable or slot in NOT_TRAINED)
     for inner in part.inner:
         if not trainable:
             yield from _trained(inner)

@@ -13,10 +13,12 @@ from typing import Any
 from ..errors import CheckpointError, UnsupportedModelError
 from .keras_config import Entry, problem_of, read_entry, short, snake_case
 from .keras_graph import Graph, chain, graph
+from .keras_slots import slots
 
-__all__ = ["CONTAINERS", "Part", "lists_layers", "read_tree"]
+__all__ = ["CONTAINERS", "DEPENDENCIES", "Part", "lists_layers", "read_tree"]
 
 CONTAINERS = ("Sequential", "Functional")
+DEPENDENCIES = "_layer_checkpoint_dependencies"  # what Keras 2.12 and 2.13 call the layers of a model
 
 MAX_LAYERS = 10_000
 MAX_DEPTH = 20  # of models in wrappers in models; Keras users nest two or three
@@ -44,6 +46,14 @@ class Part:
         for part in self.inner:
             yield from part.leaves()
 
+    def units(self) -> Iterator[Part]:
+        """The layers of models, also of those in models; a wrapper with what it wraps is one."""
+        for part in self.inner:
+            if part.graph is None:
+                yield part
+            else:
+                yield from part.units()
+
 
 def lists_layers(config: Mapping[str, Any]) -> bool:
     """Whether a config is that of a Sequential or functional model of Keras's own, and so says what its layers are."""
@@ -51,7 +61,7 @@ def lists_layers(config: Mapping[str, Any]) -> bool:
     return isinstance(kind, str) and kind in (*CONTAINERS, "Model") and not problem_of(config)
 
 
-def read_tree(config: Mapping[str, Any], where: str, version: str, *, sharing: bool) -> Part:
+def read_tree(config: Mapping[str, Any], where: str, version: str, *, sharing: bool, twice: bool = False) -> Part:
     """The model that a config describes.
 
     Parameters
@@ -64,6 +74,8 @@ def read_tree(config: Mapping[str, Any], where: str, version: str, *, sharing: b
         Of the Keras that wrote it; none for Keras 1.
     sharing : bool
         Whether a layer that stands in two models has its tensors in one place only.
+    twice : bool
+        Whether the groups are those of Keras 2.12 and 2.13, which count a layer with weights twice.
 
     Raises
     ------
@@ -76,19 +88,20 @@ def read_tree(config: Mapping[str, Any], where: str, version: str, *, sharing: b
         raise CheckpointError(f"{where}: config describes no model, got {short(config)}")
     if not lists_layers(config):
         raise UnsupportedModelError(
-            f"{where}: the model is of class {short(config['class_name'])} of module {short(config.get('module'))}, "
-            "supported are Keras's own Sequential and functional models; name its layers by layers=[...], or read its "
-            "weights by fastgru.read(path)"
+            f"{where}: the model is of a class of its own, {short(config['class_name'])}, whose code is not in the "
+            "file; name its layers in the order in which they run, by layers=[...]"
         )
     entry = read_entry({"name": "model", **config}, "config", where, version)
-    return _Reader(where, version, sharing).part(replace(entry, path="", where=where, operation=False), "", "", 0)
+    return _Reader(where, version, sharing, twice).part(
+        replace(entry, path="", where=where, operation=False), "", "", 0
+    )
 
 
 class _Reader:
     """Reads a tree, and counts."""
 
-    def __init__(self, where: str, version: str, sharing: bool) -> None:
-        self.where, self.version, self.sharing = where, version, sharing
+    def __init__(self, where: str, version: str, sharing: bool, twice: bool) -> None:
+        self.where, self.version, self.sharing, self.twice = where, version, sharing, twice
         self.left = MAX_LAYERS
         self.shared: dict[int, Part] = {}
         self.first: dict[tuple[str, str], Part] = {}
@@ -126,7 +139,8 @@ class _Reader:
         if len(layers) > self.left:
             raise CheckpointError(f"{self.where}: config has more than {MAX_LAYERS} layers")
         outer = f"{part.entry.path}/" if part.entry.path else ""
-        groups = _Groups(f"{part.group}/layers" if part.group else "layers")
+        held = DEPENDENCIES if self.twice else "layers"
+        groups = _Groups(f"{part.group}/{held}" if part.group else held)
         entries, inner = [], []
         for index, layer in enumerate(layers):
             at = f"{place}.layers[{index}]" if place else f"layers[{index}]"
@@ -134,6 +148,8 @@ class _Reader:
             group = "" if entry.operation else groups.next(layer["class_name"])
             entries.append(entry)
             inner.append(self.part(entry, at, group, depth + 1, layer.get("shared_object_id")))
+            if self.twice and any(slots(leaf.entry) for leaf in inner[-1].leaves()):
+                groups.next(layer["class_name"])
         made = chain if part.entry.class_name == "Sequential" else graph
         return replace(part, inner=tuple(inner), graph=made(part.entry, layers, entries))
 

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from ..checkpoint.contents import Checkpoint
+from ..checkpoint.parts import check_part, listed_parts, part_of
 from ..checkpoint.torch_modules import COMPILED, HOOKS, MAX_DEPTH, MAX_MODULES, WRAPPERS, plain_options
-from ..errors import DTypeError
+from ..errors import CheckpointError, DTypeError
+from ..origin import raised_in
 
 __all__ = ["checkpoint_of", "contents_of"]
 
@@ -28,19 +30,39 @@ _SCRIPTED = ("torch.jit._script", "ScriptModule")  # the class of every module t
 _PACKED = "ScriptObject"  # what torch.ao keeps the weights of a quantised module in
 
 
-def checkpoint_of(module_or_state_dict: object) -> Checkpoint:
+def checkpoint_of(module_or_state_dict: object, part: str | None = None) -> Checkpoint:
     """What the object is as a file: a module or a state dict as weights, a scripted module as it saves itself.
+
+    ``part`` is the name of what is meant in it: a module in a module, or a state dict in a dictionary of several.
 
     Raises
     ------
     DTypeError
         As ``contents_of``.
+    CheckpointError
+        There is no such part.
     """
     name = type(module_or_state_dict).__name__
+    if part is not None:
+        check_part(part, name)
+        found = part_of(module_or_state_dict, part, _within)
+        if found is None:
+            raise CheckpointError(
+                f"{name}: holds no part {part!r}; it holds {listed_parts(_within(module_or_state_dict) or {})}"
+            )
+        module_or_state_dict = found
     if any((kind.__module__, kind.__name__) == _SCRIPTED for kind in type(module_or_state_dict).__mro__):
         return _saved(module_or_state_dict).replace(path=name)
-    tensors, modules, stored = contents_of(module_or_state_dict)
+    tensors, modules, stored = contents_of(module_or_state_dict, part)
     return Checkpoint(name, "pytorch-live", tensors, modules, stored=stored)
+
+
+def _within(value: object) -> Mapping[Any, Any] | None:
+    """What is in a dictionary, or the tensors and the modules in a module, by name."""
+    value = _unwrapped(value)
+    if _is_module(value):
+        return {**_own_tensors(value), **vars(value)["_modules"]}
+    return value if isinstance(value, Mapping) else None
 
 
 def _saved(module: Any) -> Checkpoint:
@@ -51,16 +73,18 @@ def _saved(module: Any) -> Checkpoint:
         try:
             module.save(path)
         except Exception as error:  # as for one that was deleted in part
+            if isinstance(error, MemoryError) or not raised_in(error, "fastgru", "torch"):
+                raise
             raise DTypeError(f"{type(module).__name__}: it cannot save itself: {error}") from error
         return read(path)
 
 
 def contents_of(
-    module_or_state_dict: object,
+    module_or_state_dict: object, part: str | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any] | None, dict[str, str]]:
     """The tensors by name, for a module the tree of classes and options, and the types of tensors that were widened.
 
-    All three are as they are read from a file.
+    All three are as they are read from a file. ``part`` is what led to the object, for messages.
 
     Raises
     ------
@@ -83,6 +107,12 @@ def contents_of(
     for name, value in state.items():
         if not isinstance(name, str):
             raise DTypeError(f"a state dict has names as keys, got {name!r} ({type(name).__name__})")
+        if isinstance(value, Mapping) and not name.endswith("_extra_state"):
+            deeper = name if part is None else f"{part}.{name}"
+            raise DTypeError(
+                f"{name!r} is a dict, wanted a tensor; is the state dict one level deeper, under [{name!r}]? Then pass "
+                f"part={deeper!r}"
+            )
         if not name.endswith("_extra_state"):  # anything a torch module likes to keep beside its tensors
             tensors[name] = _array(name, value, stored)
     return tensors, None, stored
@@ -104,6 +134,7 @@ def _of_module(module: object) -> tuple[dict[str, np.ndarray], dict[str, Any], d
         if count > MAX_MODULES or depth > MAX_DEPTH:
             raise DTypeError(f"got modules nested deeper than {MAX_DEPTH}, or more than {MAX_MODULES} of them")
         hooks = [hook for attribute in HOOKS for hook in dict(state.get(attribute) or {}).values()]
+        hooks += [state["forward"]] if "forward" in state else []  # which this one has in place of that of its class
         node.update(
             class_name=_class_of(type(each)),
             options=plain_options(state),
@@ -162,8 +193,6 @@ def _class_of(kind: type) -> str:
 
 def _array(name: str, value: Any, stored: dict[str, str]) -> np.ndarray:
     """A tensor or an array as an ndarray of its own; of one that is widened or dequantised ``stored`` gets the type."""
-    if isinstance(value, Mapping):
-        raise DTypeError(f"{name!r} is a dict, wanted a tensor; is the state dict one level deeper, under [{name!r}]?")
     try:
         kind = str(getattr(value, "dtype", "")).rpartition(".")[2]
         if callable(getattr(value, "detach", None)):
@@ -181,4 +210,6 @@ def _array(name: str, value: Any, stored: dict[str, str]) -> np.ndarray:
             stored[name] = _QUANTISED.get(kind, kind)
         return array.astype(np.float32) if array.dtype.name in _NARROW else array
     except _CONVERSION_ERRORS as error:
+        if not raised_in(error, "fastgru", "torch", "numpy"):
+            raise
         raise DTypeError(f"{name!r} is {type(value).__name__}, wanted a tensor or an array: {error}") from error

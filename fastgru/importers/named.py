@@ -5,6 +5,7 @@ Owns that record and its words. What the options mean is for ``pytorch_layers``.
 
 from __future__ import annotations
 
+from types import EllipsisType
 from typing import Any
 
 from ..errors import DTypeError
@@ -19,8 +20,11 @@ KINDS = {
     "Linear": "linear",
     "Embedding": "embedding",
     "Conv1d": "conv",
+    "ConvTranspose1d": "other",  # which it may be said to be, and which is not supported
     "LayerNorm": "layer_norm",
     "RMSNorm": "rms_norm",
+    "GroupNorm": "group_norm",
+    "InstanceNorm1d": "instance_norm",
     "BatchNorm1d": "batch_norm",
     "PReLU": "prelu",
 }
@@ -60,11 +64,14 @@ class Named:
         What the names of its tensors begin with, as a string alone in ``layers=[...]``.
     kind : str, optional
         Its class, where the tensors leave it open: ``"Linear"`` or ``"Embedding"`` for a matrix, ``"LayerNorm"``,
-        ``"RMSNorm"`` or ``"PReLU"`` for one vector.
+        ``"RMSNorm"`` or ``"PReLU"`` for one vector, ``"LayerNorm"``, ``"GroupNorm"`` or ``"InstanceNorm1d"`` for a
+        vector and a bias, ``"Conv1d"`` for what may be a transposed convolution as well. The latter two normalisations
+        are over all steps, as PyTorch has them for (batch, features, steps).
     **options
-        As PyTorch calls them: ``stride``, ``padding``, ``dilation`` and ``groups`` of a Conv1d, ``eps`` of a LayerNorm,
-        an RMSNorm or a BatchNorm1d, ``bidirectional`` of a GRU that was quantised. For a file of Keras weights as Keras
-        calls them: ``activation``, ``recurrent_activation``, ``merge_mode``, ``epsilon``, ``strides`` and the like.
+        As PyTorch calls them: ``stride``, ``padding``, ``dilation`` and ``groups`` of a Conv1d, ``groups`` of a
+        GroupNorm, ``eps`` of a normalisation, ``bidirectional`` of a GRU that was quantised. For a file of Keras
+        weights as Keras calls them: ``activation``, ``recurrent_activation``, ``merge_mode``, ``epsilon``, ``strides``
+        and the like. ``...`` for a kind or an option is a blank in a suggested line, and loading asks for it.
 
     Examples
     --------
@@ -74,10 +81,10 @@ class Named:
 
     __slots__ = ("kind", "options", "prefix")
 
-    def __init__(self, prefix: str, kind: str | None = None, **options: Any) -> None:
+    def __init__(self, prefix: str, kind: str | EllipsisType | None = None, **options: Any) -> None:
         if not isinstance(prefix, str):
             raise DTypeError(f"Named: got {type(prefix).__name__} as a prefix, wanted the name of a module")
-        if kind is not None and kind not in (*KINDS, *KERAS_KINDS):
+        if kind is not None and kind is not ... and kind not in (*KINDS, *KERAS_KINDS):
             raise DTypeError(f"Named({prefix!r}): kind is {kind!r}, wanted one of {', '.join((*KINDS, *KERAS_KINDS))}")
         known = {name for names in (*OPTION_NAMES.values(), *KERAS_OPTIONS.values()) for name in names}
         for name in options:
@@ -88,12 +95,13 @@ class Named:
         self.prefix, self.kind, self.options = prefix, kind, options
 
     def __repr__(self) -> str:
-        kind = [] if self.kind is None else [f"kind={self.kind!r}"]
-        return f"Named({', '.join([repr(self.prefix), *kind, *(f'{k}={v!r}' for k, v in self.options.items())])})"
+        named = {**({} if self.kind is None else {"kind": self.kind}), **self.options}
+        words = (f"{name}={'...' if value is ... else repr(value)}" for name, value in named.items())
+        return f"Named({', '.join([repr(self.prefix), *words])})"
 
     def known(self, other: Known | None) -> Known:
         """What this and the file say of the module together; a person is right where both do."""
         options = {**(other.options if other else {}), **self.options}
-        if self.kind is not None:
+        if isinstance(self.kind, str):
             return Known({**KINDS, **KERAS_KINDS}[self.kind], self.kind, options)
         return Known(other.kind if other else None, other.looks_like if other else "", options)

@@ -13,18 +13,20 @@ import numpy as np
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import FastGRUError
-from . import chain, keras_outline, npz, torchscript
+from . import chain, keras_outline, npz, suggestion, torchscript
 from .folded import fold
 from .options import Options
 from .part import FilePart
-from .pytorch import Known, Module, modules_of
+from .pytorch import OPEN, Known, Module, modules_of, without_counters
 from .pytorch_layers import BUILDERS, layers_of_kind
-from .pytorch_modules import known_of
+from .pytorch_modules import known_of, own_classes
 
-__all__ = ["outlined"]
+__all__ = ["classes_of", "outlined"]
 
 _KERAS = ("keras", "keras-h5", "keras-weights")
-_PYTORCH = ("pytorch-zip", "pytorch-legacy", "torchscript", "torch-export")
+_PICKLED = ("pytorch-zip", "pytorch-legacy")
+_PYTORCH = (*_PICKLED, "torchscript", "torch-export")
+_MOST_CLASSES = 100
 
 
 def outlined(checkpoint: Checkpoint, problem: str | None) -> tuple[list[FilePart], str | None]:
@@ -42,6 +44,14 @@ def outlined(checkpoint: Checkpoint, problem: str | None) -> tuple[list[FilePart
     return modules.parts(), modules.suggested() if weights and one else None
 
 
+def classes_of(checkpoint: Checkpoint) -> dict[str, str]:
+    """The classes that are not PyTorch's, by the path of the module; of a file with its code none."""
+    tree = checkpoint.config
+    if checkpoint.format not in _PICKLED or not tree:
+        return {}
+    return {path[:80]: name[:80] for path, name in list(own_classes(tree).items())[:_MOST_CLASSES]}
+
+
 class _Modules:
     """The modules of a file with PyTorch's names."""
 
@@ -53,9 +63,12 @@ class _Modules:
             checkpoint = torchscript.as_weights(checkpoint)
         tree = checkpoint.config
         self.where = checkpoint.path
-        self.known: dict[str, Known] = known_of(tree) if tree and "children" in tree else {}  # a whole pickled module
+        whole = tree if tree and "children" in tree else None  # a whole pickled module
+        scripted = checkpoint.format == "torchscript"
+        self.known: dict[str, Known] = known_of(whole, scripted) if whole else {}
+        self.classes = own_classes(whole) if whole and not scripted else {}
         options = {prefix: facts.options for prefix, facts in self.known.items()}
-        self.tensors, self._sources = fold(checkpoint.tensors, options)
+        self.tensors, self._sources = fold(without_counters(checkpoint.tensors), options)
         self.modules = modules_of(self.tensors, self.known)
 
     def _renamed(self, checkpoint: Checkpoint) -> Checkpoint:
@@ -68,11 +81,11 @@ class _Modules:
 
     def parts(self) -> list[FilePart]:
         ordered = any(module.kind == "gru" for module in self.modules.values())
-        embeddings = chain.embeddings(self.tensors, self.modules) if ordered else None
+        embeddings = suggestion.embeddings(self.tensors, self.modules) if ordered else None
         return [self._part(module, embeddings) for module in self.modules.values()]
 
     def suggested(self) -> str | None:
-        return chain.suggest(self.tensors, self.modules) or None
+        return suggestion.suggest(self.tensors, self.modules, self.classes) or None
 
     def _part(self, module: Module, embeddings: set[str] | None) -> FilePart:
         """One module; a lone matrix is an Embedding or a Linear where there is a GRU to stand before or behind."""
@@ -85,13 +98,15 @@ class _Modules:
             if kind in BUILDERS:
                 options = Options(module.options, f"{self.where}: {module.prefix!r}")
                 layer = layers_of_kind(kind, own, module.prefix, options, self.where)[-1]
+            elif kind in OPEN:
+                problem = chain.open_question(module, "it")
             elif kind != "matrix":
                 problem = f"{looks_like} is not supported"
         except FastGRUError as error:
             problem = str(error)
         parts = (part for name in module.names for part in self._sources.get(name, (name,)))
         names = tuple(self.own.get(part, part) for part in parts)
-        return FilePart(module.prefix, looks_like, layer, names, _size(own), problem)
+        return FilePart(module.prefix, looks_like, layer, names, _size(own), problem, is_open=kind in OPEN)
 
 
 def _of_keras(checkpoint: Checkpoint) -> list[FilePart]:

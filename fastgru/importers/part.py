@@ -11,7 +11,10 @@ __all__ = ["FilePart"]
 
 @dataclass(frozen=True)
 class FilePart:
-    """A module, or a layer of a configuration; ``tensors`` are names in the file."""
+    """A module, or a layer of a configuration; ``tensors`` are names in the file.
+
+    ``is_open`` is said of one that can be loaded once a person has said what it is, which its problem asks for.
+    """
 
     name: str
     kind: str
@@ -19,3 +22,4 @@ class FilePart:
     tensors: tuple[str, ...] = ()
     parameters: int = 0
     problem: str | None = None
+    is_open: bool = False

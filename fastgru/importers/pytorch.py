@@ -18,6 +18,7 @@ from ..spec import Dense, Embedding, GRUSpec, GRUWeights
 from .tensors import indexed, listed, take
 
 __all__ = [
+    "OPEN",
     "Known",
     "Module",
     "dense_from_tensors",
@@ -26,6 +27,7 @@ __all__ = [
     "gru_from_tensors",
     "modules_of",
     "refuse_parametrised",
+    "without_counters",
 ]
 
 # nn.GRU names its tensors weight_ih_l0, weight_hh_l0_reverse ...; nn.GRUCell the same without the layer.
@@ -33,6 +35,14 @@ _STACKED = re.compile(r"(?:weight|bias)_(?:ih|hh|hr)_l([0-9]{1,4})(_reverse)?")
 _CELL = re.compile(r"(?:weight|bias)_(?:ih|hh)")
 _FAMILY_OF_ROWS = {4: "LSTM", 1: "RNN"}  # rows of weight_hh for each hidden unit; a GRU has 3
 
+
+# What tensors alone leave open: the classes that they may belong to, the likeliest first. A person says which.
+OPEN = {
+    "vector": ("PReLU", "RMSNorm", "LayerNorm"),
+    "norm": ("LayerNorm", "GroupNorm", "InstanceNorm1d", "BatchNorm1d"),
+    "either_conv": ("Conv1d", "ConvTranspose1d"),
+    "own": ("GRU", "Linear", "LayerNorm"),
+}
 
 # What can stand in a batch normalisation beside its statistics.
 _BATCH_NORM = frozenset(("weight", "bias", "running_mean", "running_var", "num_batches_tracked"))
@@ -53,9 +63,10 @@ class Module(Fields):
     """One module of a state dict, as far as its tensors tell, and what else is known of it.
 
     ``kind`` is ``"gru"``, ``"linear"``, ``"embedding"``, ``"matrix"`` (one 2-D weight: an Embedding, or a Linear
-    without bias), ``"conv"``, ``"batch_norm"``, ``"layer_norm"``, ``"rms_norm"``, ``"prelu"``, ``"vector"`` (one 1-D
-    weight: a normalisation or a PReLU), ``"lstm"``, ``"rnn"`` or ``"other"``; ``looks_like`` is the name of the
-    PyTorch class for a message.
+    without bias), ``"conv"``, ``"batch_norm"``, ``"group_norm"``, ``"layer_norm"``, ``"rms_norm"``, ``"prelu"``, one of
+    ``OPEN`` that a person must say more of (``"vector"``, one 1-D weight; ``"norm"``, a 1-D weight and bias;
+    ``"either_conv"``, a 3-D weight that fits both ways round; ``"own"``, a class that is not PyTorch's), ``"lstm"``,
+    ``"rnn"`` or ``"other"``; ``looks_like`` is the name of the PyTorch class for a message.
     """
 
     prefix: str
@@ -70,6 +81,15 @@ def modules_of(tensors: Mapping[str, np.ndarray], known: Mapping[str, Known] | N
     return {
         prefix: _module(prefix, names, tensors, (known or {}).get(prefix))
         for prefix, names in indexed(tensors).by_module.items()
+    }
+
+
+def without_counters(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tensors but for ``n_averaged``: how many models ``AveragedModel`` saw, which nothing computes with."""
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name.rpartition(".")[2] != "n_averaged" or tensor.ndim or tensor.dtype.kind not in "iu"
     }
 
 
@@ -170,19 +190,32 @@ def _kind(prefix: str, leaves: Mapping[str, np.ndarray]) -> tuple[str, str]:
         return "batch_norm", "BatchNorm"
     if weight is None or not leaves.keys() <= {"weight", "bias"}:
         return "other", _looks_like(leaves, weight)
+    bias = leaves.get("bias")
+    if bias is not None and weight.ndim > 1 and bias.shape == weight.shape:
+        return "layer_norm", "LayerNorm"  # over several axes
     if weight.ndim == 2:
-        return ("linear", "Linear") if "bias" in leaves else ("matrix", "Embedding or Linear without bias")
+        return ("matrix", "Embedding or Linear without bias") if bias is None else ("linear", "Linear")
     if weight.ndim == 1:
         return _kind_of_vector(leaves, weight)
-    return ("conv", "Conv1d") if weight.ndim == 3 else ("other", _looks_like(leaves, weight))
+    return _kind_of_conv(weight, bias) if weight.ndim == 3 else ("other", _looks_like(leaves, weight))
 
 
 def _kind_of_vector(leaves: Mapping[str, np.ndarray], weight: np.ndarray) -> tuple[str, str]:
     if "bias" in leaves:
-        return "layer_norm", "LayerNorm"
+        return "norm", "LayerNorm, GroupNorm, InstanceNorm1d or BatchNorm1d without statistics"
     if weight.shape == (1,):
         return "prelu", "PReLU"
     return "vector", "PReLU, RMSNorm or LayerNorm without bias"
+
+
+def _kind_of_conv(weight: np.ndarray, bias: np.ndarray | None) -> tuple[str, str]:
+    """Conv1d has (outputs, inputs / groups, kernel) and as many biases as outputs; transposed, the first two swap."""
+    first, second, _ = weight.shape
+    if bias is not None and bias.shape != (first,):
+        return "other", "ConvTranspose1d" if bias.ndim == 1 else "unknown"
+    if bias is not None and (not second or first % second):
+        return "conv", "Conv1d"
+    return "either_conv", "Conv1d or ConvTranspose1d"
 
 
 def _looks_like(leaves: Mapping[str, np.ndarray], weight: np.ndarray | None) -> str:

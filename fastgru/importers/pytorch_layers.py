@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ..errors import UnsupportedModelError
+from ..errors import CheckpointError, UnsupportedModelError
 from ..spec import (
     BatchNormalization,
     Conv1D,
     Dense,
     Embedding,
+    GroupNormalization,
     GRULayer,
     GRUSpec,
     Layer,
@@ -45,6 +46,8 @@ OPTION_NAMES: dict[str, tuple[str, ...]] = {
     "layer_norm": ("eps",),
     "rms_norm": ("eps",),
     "batch_norm": ("eps",),
+    "group_norm": ("groups", "eps"),
+    "instance_norm": ("eps",),
 }
 
 
@@ -108,7 +111,8 @@ def batch_norm(tensors: Tensors, prefix: str, options: Options, where: str, axis
     if full_name(prefix, "running_mean") not in tensors:
         raise UnsupportedModelError(
             f"{options.place}: it has no running_mean (track_running_stats=False), so what it computes for one row "
-            "depends on the other rows"
+            "depends on the other rows of the batch; give it statistics (track_running_stats=True, and the training "
+            "data once in train mode) and save it again"
         )
     mean = take(tensors, full_name(prefix, "running_mean"), (None,), where)
     variance = take(tensors, full_name(prefix, "running_var"), mean.shape, where)
@@ -117,6 +121,36 @@ def batch_norm(tensors: Tensors, prefix: str, options: Options, where: str, axis
     gamma = _optional(tensors, full_name(prefix, "weight"), mean.shape, where)
     beta = _optional(tensors, full_name(prefix, "bias"), mean.shape, where)
     return BatchNormalization(mean, variance, gamma, beta, options.number("eps", 1e-5), axis)
+
+
+def _group_norm(tensors: Tensors, prefix: str, options: Options, where: str) -> list[Layer]:
+    """``nn.GroupNorm``: over the steps and the features of a group; into how many groups, the weights do not say."""
+    if "groups" not in options.values and "num_groups" not in options.values:
+        raise CheckpointError(
+            f"{options.place}: the weights do not say into how many groups a GroupNorm cuts its features; say it as in "
+            f"fastgru.Named({prefix!r}, kind='GroupNorm', groups=4)"
+        )
+    groups = options.whole("groups" if "groups" in options.values else "num_groups", 1)
+    return [_grouped(tensors, prefix, options, where, groups)]
+
+
+def _instance_norm(tensors: Tensors, prefix: str, options: Options, where: str) -> list[Layer]:
+    """``nn.InstanceNorm1d``: each feature over the steps, or with the statistics of the training if it has them."""
+    if full_name(prefix, "running_mean") in tensors:
+        return [batch_norm(tensors, prefix, options, where)]
+    return [_grouped(tensors, prefix, options, where, None)]
+
+
+def _grouped(tensors: Tensors, prefix: str, options: Options, where: str, groups: int | None) -> GroupNormalization:
+    """A normalisation of every row by itself, in as many groups as it has features if ``groups`` is None."""
+    refuse_parametrised(tensors, prefix, where)
+    gamma = take(tensors, full_name(prefix, "weight"), (None,), where)
+    beta = take(tensors, full_name(prefix, "bias"), gamma.shape, where)
+    options.agrees("num_channels", len(gamma))
+    options.agrees("num_features", len(gamma))
+    if groups is not None and len(gamma) % groups:
+        raise CheckpointError(f"{options.place}: its {len(gamma)} features cannot be cut into {groups} groups")
+    return GroupNormalization(gamma, beta, groups or len(gamma), options.number("eps", 1e-5))
 
 
 def _layer_norm(tensors: Tensors, prefix: str, options: Options, where: str) -> list[Layer]:
@@ -190,5 +224,7 @@ BUILDERS: dict[str, Callable[[Tensors, str, Options, str], list[Layer]]] = {
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
     "batch_norm": lambda *given: [batch_norm(*given)],
+    "group_norm": _group_norm,
+    "instance_norm": _instance_norm,
     "prelu": _prelu,
 }

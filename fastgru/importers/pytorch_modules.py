@@ -7,7 +7,7 @@ of such a module only the weights and the options can be used; that is for ``cha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,13 @@ from .pytorch import Known
 from .pytorch_layers import checked_gru
 from .pytorch_sequence import TorchSequence, handler_of
 
-__all__ = ["Tree", "known_of", "model_of"]
+__all__ = ["Tree", "known_of", "model_of", "own_classes", "owner_of", "without_weights"]
 
 Tree = Mapping[str, Any]  # class_name, options, hooks and children, as checkpoint.torch_modules makes it
 
 SEQUENTIAL = "torch.nn.modules.container.Sequential"
-_CONTAINERS = (SEQUENTIAL, "torch.nn.modules.container.ModuleList", "torch.nn.modules.container.ModuleDict")
+_WITHOUT_FORWARD = ("", "torch.nn.modules.container.ModuleList", "torch.nn.modules.container.ModuleDict")
+_CONTAINERS = (SEQUENTIAL, *_WITHOUT_FORWARD)
 _DYNAMIC = ("torch.ao.nn.quantized.dynamic.modules.", "torch.nn.quantized.dynamic.modules.")
 GRUS = frozenset(f"{package}rnn.{name}" for package in ("torch.nn.modules.", *_DYNAMIC) for name in ("GRU", "GRUCell"))
 _KINDS = {
@@ -33,10 +34,12 @@ _KINDS = {
     "torch.nn.modules.linear.NonDynamicallyQuantizableLinear": "linear",
     "torch.nn.modules.sparse.Embedding": "embedding",
     "torch.nn.modules.conv.Conv1d": "conv",
+    "torch.nn.modules.normalization.GroupNorm": "group_norm",
     "torch.nn.modules.normalization.LayerNorm": "layer_norm",
     "torch.nn.modules.normalization.RMSNorm": "rms_norm",
     "torch.nn.modules.batchnorm.BatchNorm1d": "batch_norm",
     "torch.nn.modules.batchnorm.SyncBatchNorm": "batch_norm",
+    "torch.nn.modules.instancenorm.InstanceNorm1d": "instance_norm",
     "torch.nn.modules.activation.PReLU": "prelu",
     "torch.nn.modules.rnn.LSTM": "lstm",
     "torch.nn.modules.rnn.LSTMCell": "lstm",
@@ -47,16 +50,59 @@ _KINDS = {
 _FOLDED_HOOKS = ("torch.nn.utils.weight_norm.", "torch.nn.utils.spectral_norm.", "torch.nn.utils.prune.")
 
 
-def known_of(tree: Tree) -> dict[str, Known]:
-    """What the tree says of each module by its prefix; nothing of those of a class of their own."""
+def known_of(tree: Tree, scripted: bool = False) -> dict[str, Known]:
+    """What the tree says of each module by its prefix; of one that runs code of its own, only which that is.
+
+    Nothing of the latter where its code is in the file.
+    """
     known = {}
     for path, node in _walk(tree, into=None):
         name = node["class_name"]
-        if name in _KINDS:
+        if _is_own(name):
+            if not scripted:
+                known[path] = Known("own", name[:80], {})
+        elif hooks := _foreign_hooks(node):
+            known[path] = Known("own", f"{_class(name)} with the hook {hooks[0][:80]}", {})
+        elif name in _KINDS:
             known[path] = Known(_KINDS[name], _class(name), node["options"])
-        elif name.startswith("torch.") and name not in _CONTAINERS:
+        elif name not in _CONTAINERS:
             known[path] = Known("other", _class(name), node["options"])
     return known
+
+
+def own_classes(tree: Tree) -> dict[str, str]:
+    """The classes that are not PyTorch's, by the path of the module, in the order of the file."""
+    return {path: node["class_name"] for path, node in _walk(tree, into=None) if _is_own(node["class_name"])}
+
+
+def without_weights(tree: Tree, prefixes: Iterable[str]) -> dict[str, str]:
+    """The modules at the ends of the tree that hold none of these, such as activations: path and class."""
+    weighted = tuple(f"{prefix}." for prefix in prefixes if prefix)
+    ends = [(path, node["class_name"]) for path, node in _walk(tree, into=None) if path and not node["children"]]
+    return {
+        path: _class(name)
+        for path, name in ends
+        if name not in _WITHOUT_FORWARD and not f"{path}.".startswith(weighted)
+    }
+
+
+def owner_of(tree: Tree, prefix: str) -> tuple[str, str]:
+    """The path and the class of the first module on the way to one that is more than a dictionary or a list."""
+    path, node = "", tree
+    while node["class_name"] in _WITHOUT_FORWARD:
+        within = [
+            (f"{path}.{name}" if path else name, child)
+            for name, child in node["children"].items()
+            if f"{prefix}.".startswith(f"{path}.{name}." if path else f"{name}.")
+        ]
+        if not within:
+            return "", ""
+        path, node = within[0]
+    return path, node["class_name"]
+
+
+def _is_own(name: str) -> bool:
+    return bool(name) and not name.startswith("torch.")
 
 
 def model_of(tree: Tree, tensors: Mapping[str, np.ndarray], where: str) -> GRUSpec | ModelSpec | None:
@@ -105,11 +151,16 @@ def _refuse_foreign(path: str, node: Tree, where: str) -> None:
             f"{place} is not supported{own}; its weights can be read by fastgru.read(path), and what runs without it "
             "can be named by layers=[...] with strict=False"
         )
-    hooks = [hook for hook in node["hooks"] if not hook.startswith(_FOLDED_HOOKS)]
+    hooks = _foreign_hooks(node)
     if hooks:
         raise UnsupportedModelError(
             f"{place}: {short(hooks[0])} is registered to run with it, which is code; remove the hook and save it again"
         )
+
+
+def _foreign_hooks(node: Tree) -> list[str]:
+    """What is registered to run with a module, but for what is folded into its weights."""
+    return [hook for hook in node["hooks"] if not hook.startswith(_FOLDED_HOOKS)]
 
 
 def _class(name: str) -> str:

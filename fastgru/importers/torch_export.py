@@ -15,8 +15,9 @@ from ..checkpoint.contents import Checkpoint
 from ..errors import CheckpointError, UnsupportedModelError
 from ..spec import GRUSpec, ModelSpec
 from . import chain, pytorch_weights
-from .aten import IGNORED, Array, Builder, Size, Stack, Unknown, Weight, apply, first_that_fits, left_over
+from .aten import IGNORED, Array, Builder, Stack, Weight, apply, first_that_fits, left_over
 from .tensors import UsedTensors
+from .torch_export_sizes import ExportedSizes
 
 __all__ = ["spec_from"]
 
@@ -28,6 +29,13 @@ _OPERATOR = re.compile(r"_operator\.(add|sub|mul|floordiv|truediv)")
 _OVERLOADS = {("max", "dim"), ("max", "default")}
 _PLAIN = ("as_int", "as_ints", "as_bool", "as_bools", "as_float", "as_floats", "as_string", "as_scalar_type")
 _IGNORED_KINDS = ("as_device", "as_layout", "as_memory_format")
+# Modules of PyTorch's whose options come from their maker, so that no size can have given them.
+_OWN = re.compile(
+    r"torch\.nn\.modules\.(activation\.(?!Multihead)\w+|conv\.Conv1d|pooling\.\w+|normalization\.(Layer|RMS)Norm"
+    r"|batchnorm\.BatchNorm1d|padding\.\w+|flatten\.\w+|dropout\.\w+|linear\.\w+)"
+)
+# Modules whose code treats all sizes alike.
+_OWN_CODE = re.compile(r"torch\.nn\.modules\.(?!transformer|activation\.Multihead)\w+\.\w+")
 _TYPES = {**dict.fromkeys(_INTEGERS, "integer"), **dict.fromkeys((7, 8), "float")}  # to half is to round
 
 
@@ -66,15 +74,27 @@ class _Graph:
         self.inputs = self._list(signature, "input_specs")
         self.outputs = self._list(signature, "output_specs")
         self.values = self._dict(self.graph, "tensor_values")
+        self._sizes = ExportedSizes(config, where)
+        self._made: set[str] = set()  # constants that the code may have made of a size
 
     def followed(self, builder: Builder) -> GRUSpec | ModelSpec:
         """The model, where every operation can be followed."""
         wanted = self._wanted()
+        builder.unseen = self._unseen()
         known = self._given(builder)
         for node in self.nodes:
             self._operation(builder, self._checked(node, dict, "a node"), known)
         outputs = [self._value(arg, known) for arg in wanted]
         return builder.finished([value for value in outputs if value is not None])
+
+    def _unseen(self) -> str:
+        """What code of its author's is in it: an if, a loop or a cut that did nothing leave no trace in a graph."""
+        for node in self.nodes:
+            for kind in _modules_of(node):
+                if _OWN_CODE.fullmatch(kind) is None:
+                    name = kind.rpartition(".")[2][:80]
+                    return f"whether the code of {name} treats other sizes otherwise, the file does not say"
+        return ""
 
     def _wanted(self) -> list[dict[str, Any]]:
         """What the model gives; a model that changes its own tensors is refused."""
@@ -97,6 +117,8 @@ class _Graph:
             ((kind, content),) = self._one(source, "an input").items()
             content = self._checked(content, dict, "an input")
             if kind in _WEIGHTS:
+                if kind == "tensor_constant":
+                    self._made.add(self._checked(self._dict(content, "arg").get("name"), str, "a name"))
                 weight = self._checked(content.get(_WEIGHTS[kind]), str, "the name of a weight")
                 if weight not in builder.tensors:
                     raise CheckpointError(f"{self.where}: tensor {weight[:200]!r} is missing")
@@ -113,7 +135,8 @@ class _Graph:
 
     def _input(self, builder: Builder, name: str, is_state: bool) -> Array | Stack:
         meta = self._dict(self.values, name)
-        dtype, sizes = meta.get("dtype"), [self._size(each) for each in self._list(meta, "sizes")]
+        dtype = meta.get("dtype")
+        sizes = self._sizes.of(self._list(meta, "sizes"), is_state)
         if type(dtype) is not int or dtype not in (*_INTEGERS, *_FLOATS) or not 1 <= len(sizes) <= 6:
             raise UnsupportedModelError(f"{self.where}: input {name[:80]!r} has a type or axes that are not read")
         if is_state and len(sizes) == 3 and type(sizes[0]) is int and 1 <= sizes[0] <= 2000:
@@ -144,13 +167,17 @@ class _Graph:
             raise UnsupportedModelError(f"{self.where}: {target[:120]}{name}: the operation is not supported")
         if found[1] in IGNORED:
             return
+        builder.options_are_own = _OWN.fullmatch(_modules_of(node)[-1]) is not None
         operands = {}
         for operand in self._list(node, "inputs"):
             operand = self._checked(operand, dict, "an operand")
             key = self._checked(operand.get("name"), str, "the name of an operand")
             if key in operands:
                 raise CheckpointError(f"{self.where}: {target[:120]}{name} has an operand twice; the file is damaged")
-            operands[key] = self._value(self._dict(operand, "arg"), known)
+            arg = self._dict(operand, "arg")
+            operands[key] = self._value(arg, known)
+            if self._made and any(name in self._made for name in _names_in(arg)):
+                builder.evidence.note(found[1] + name, "takes a tensor that its code made")
         if found.re is _OPERATOR:
             made = apply(builder, found[1], list(operands.values()), {}, name)
         else:
@@ -203,18 +230,6 @@ class _Graph:
             raise CheckpointError(f"{self.where}: the graph takes {str(name)[:80]!r}, which nothing before it makes")
         return known[name]
 
-    def _size(self, size: Any) -> Size:
-        size = self._checked(size, dict, "a size")
-        number = size.get("as_int")
-        if type(number) is int and 0 < number < 1 << 31:
-            return number
-        expression = size.get("as_expr")
-        hint = expression.get("hint") if isinstance(expression, dict) else None
-        example = hint.get("as_int") if isinstance(hint, dict) else None
-        if not isinstance(expression, dict):
-            raise CheckpointError(f"{self.where}: a size of an input is {str(size)[:80]}; the file is damaged")
-        return Unknown(example if type(example) is int else None)
-
     # The parts of the JSON, each of its kind or an error.
 
     def _checked(self, value: Any, kind: type, what: str) -> Any:
@@ -236,3 +251,18 @@ class _Graph:
         if not isinstance(value, dict) or len(value) != 1:
             raise CheckpointError(f"{self.where}: {what} in its graph is no object with one key; the file is damaged")
         return value
+
+
+def _modules_of(node: Any) -> list[str]:
+    """The classes of the modules that an operation is in, the innermost last, as the file says."""
+    metadata = node.get("metadata") if isinstance(node, dict) else None
+    stack = metadata.get("nn_module_stack") if isinstance(metadata, dict) else None
+    return [each.rpartition(",")[2] for each in stack.split(";")] if isinstance(stack, str) else ["the module"]
+
+
+def _names_in(arg: Mapping[str, Any]) -> list[str]:
+    """The values that an operand names."""
+    content = next(iter(arg.values()), None)
+    each = content if isinstance(content, list) else [content]
+    inner = [part.get("as_tensor", part) for part in each if isinstance(part, dict)]
+    return [part["name"] for part in inner if isinstance(part, dict) and isinstance(part.get("name"), str)]

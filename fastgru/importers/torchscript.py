@@ -33,8 +33,7 @@ def spec_from(
     """What is made of the checkpoint, and the tensors of the file that it does not use.
 
     Without ``layers`` the code is followed from the root's ``forward``. Where that does not succeed nothing else is
-    made of the file: its modules may run in another order, and a trace does not say their options. With
-    ``strict=False`` it is taken like a state dict.
+    made of the file: its modules may run in another order, and a trace does not say their options.
     """
     config = checkpoint.config or {}
     weights = as_weights(checkpoint)
@@ -48,14 +47,14 @@ def spec_from(
         if not any("weight_hh" in name for name in checkpoint):
             raise  # there is no GRU whose weights could be taken by themselves
         try:
-            found = pytorch_weights.spec_from(weights, None, strict)
+            pytorch_weights.spec_from(weights, None, strict)
         except (CheckpointError, UnsupportedModelError) as error:
             raise type(error)(f"{error}\nThe code in the file cannot be followed: {problem}") from problem
-        if not strict:
-            return found
+        gru = next(name for name in checkpoint if "weight_hh" in name).rpartition(".")[0]
+        alone = f"fastgru.load(path, layers={gru!r})" if gru else "fastgru.from_torch(dict(fastgru.read(path)))"
         raise UnsupportedModelError(
-            f"{problem}\nThe code in the file cannot be followed further. What its modules compute in their order is "
-            'loaded by strict=False or layers=; for a trace give options as in fastgru.Named("conv", padding=1)'
+            f"{problem}\nThe code in the file cannot be followed further. {alone} is its GRU alone, without that code; "
+            'layers=[...] names several modules in their order, for a trace as fastgru.Named("conv", padding=1)'
         ) from problem
     return spec, left_over(tensors)
 

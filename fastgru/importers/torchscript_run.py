@@ -6,8 +6,9 @@ operations on tensors. Operations are looked up in ``aten``; nothing of the file
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from ..checkpoint.torchscript_syntax import (
     Assign,
@@ -27,8 +28,8 @@ from ..checkpoint.torchscript_syntax import (
 )
 from ..errors import UnsupportedModelError
 from ..spec import GRUSpec, ModelSpec
-from .aten import Array, Builder, Stack, Unknown, Weight, apply
-from .torchscript_plain import PLAIN
+from .aten import Array, Builder, Stack, Unknown, Weight, apply, described
+from .torchscript_plain import PLAIN, PlainError
 
 __all__ = ["Code", "Misjudged", "follow"]
 
@@ -72,14 +73,22 @@ class Code:
         return self._parsed[name]
 
 
-class _Module(NamedTuple):
-    path: str
+class _Module:
+    described = "a module"
+
+    def __init__(self, path: str) -> None:
+        self.path = path
 
 
-class _Named(NamedTuple):
+class _Named:
     """A name that begins with torch, ops or __torch__, until it is called."""
 
-    name: str
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def described(self) -> str:
+        return f"the name {self.name[:80]!r}"
 
 
 def follow(code: Code, kinds: Mapping[str, str | int], builder: Builder) -> GRUSpec | ModelSpec:
@@ -106,12 +115,14 @@ def _flat(value: Any) -> list[Any]:
     """The outputs, those of a tuple within a tuple among them."""
     outputs: list[Any] = []
     waiting = [value]
-    while waiting and len(outputs) < MAX_OUTPUTS:
+    while waiting:
         each = waiting.pop()
         if type(each) in (list, tuple):
-            waiting += list(each)[:MAX_OUTPUTS][::-1]
+            waiting += list(each)[::-1]
         else:
             outputs.append(each)
+        if len(outputs) > MAX_OUTPUTS:
+            raise UnsupportedModelError(f"the model gives more than {MAX_OUTPUTS} values, wanted fewer")
     return outputs
 
 
@@ -190,7 +201,7 @@ class _Run:
             known[statement.targets[0]] = value
             return
         if type(value) not in (list, tuple) or len(value) != len(statement.targets):
-            raise self.error(f"{type(value).__name__} is taken apart into {len(statement.targets)} values")
+            raise self.error(f"{described(value)} is taken apart into {len(statement.targets)} values")
         known.update(zip(statement.targets, value, strict=True))
 
     def value(self, expression: Expression, known: Mapping[str, Any]) -> Any:
@@ -199,7 +210,7 @@ class _Run:
         if isinstance(expression, Constant):
             value = expression.value
         elif isinstance(expression, Name):
-            value = known[expression.name] if expression.name in known else _Named(expression.name)
+            value = known[expression.name] if expression.name in known else _unbound(expression.name)
         elif isinstance(expression, Items):
             value = [self.value(item, known) for item in expression.items]
         elif isinstance(expression, Attribute):
@@ -217,7 +228,7 @@ class _Run:
                 return self._constant(name)
             return _Named(f"{owner.name}.{name}")
         if not isinstance(owner, _Module):
-            raise self.error(f"{name[:80]!r} of a {type(owner).__name__} is not known")
+            raise self.error(f"{name[:80]!r} of {described(owner)} is not known")
         module = self._code.modules[owner.path]
         if name in module["tensors"]:
             return self._weight(module["tensors"][name])
@@ -234,7 +245,11 @@ class _Run:
         if not 0 <= number < len(self._code.constants):
             raise self.error(f"its constant {name[:80]!r} is not in the file")
         value = self._code.constants[number]
-        return self._weight(value["tensor"]) if isinstance(value, dict) else value
+        if not isinstance(value, dict):
+            return value
+        if "tensor" not in value:
+            raise self.error(f"its constant {name} is {value['unread']}, which is not read")
+        return self._weight(value["tensor"])
 
     def _weight(self, name: str) -> Weight:
         return Weight((name,), self._builder.tensors[name])
@@ -243,7 +258,7 @@ class _Run:
         if isinstance(value, _Named):  # a type
             return value
         if type(value) not in (list, tuple) or len(items) != 1 or type(items[0]) is not int:
-            raise self.error(f"a {type(value).__name__} has no items")
+            raise self.error(f"{described(value)} has no items that could be taken")
         if not -len(value) <= items[0] < len(value):
             raise self.error(f"there is no item {items[0]} of {len(value)}")
         return value[items[0]]
@@ -254,18 +269,24 @@ class _Run:
             owner = self.value(call.function.value, known)
             method = call.function.name
             if isinstance(owner, _Module):
+                self._check_positional(call)
                 args = [self.value(arg, known) for arg in call.args]
                 return self.call(f"{self._code.modules[owner.path]['type']}.{method}", [owner, *args])
             function = self._attribute(owner, method)
         else:
             function = self.value(call.function, known)
         if not isinstance(function, _Named):
-            raise self.error(f"a {type(function).__name__} is called")
+            raise self.error(f"{described(function)} is called")
         args = [self.value(arg, known) for arg in call.args]
+        if function.name.startswith("__torch__.") or function.name in PLAIN:
+            self._check_positional(call)
         if function.name.startswith("__torch__."):
             return self.call(function.name, args)
         if function.name in PLAIN:
-            return PLAIN[function.name](args)
+            try:
+                return PLAIN[function.name](args)
+            except PlainError as problem:
+                raise self.error(f"{function.name} {problem}") from None
         own = self._OWN.get(function.name)
         if own is not None:
             return own(self, args)
@@ -275,6 +296,10 @@ class _Run:
         named = {key: self.value(value, known) for key, value in call.named}
         self._check_inputs(name, args)
         return apply(self._builder, name, args, named, f" (in {self._place[:200]})")
+
+    def _check_positional(self, call: Call) -> None:
+        if call.named:
+            raise self.error("a function of the file is called with arguments by their names, which is not read")
 
     def _check_inputs(self, name: str, args: list[Any]) -> None:
         """Raise where an operation shows that an input of the model is something else than it was taken for."""
@@ -325,6 +350,14 @@ class _Run:
         "torch.dim": _rank,
         "torch.size": _size,
     }
+
+
+_NOT_FINITE = {"inf": math.inf, "nan": math.nan}
+
+
+def _unbound(name: str) -> Any:
+    """A name that no statement has given a value."""
+    return _NOT_FINITE[name] if name in _NOT_FINITE else _Named(name)
 
 
 def _raises(statements: list[Statement]) -> bool:

@@ -25,6 +25,7 @@ MAKERS: dict[type[spec.Layer], Maker] = {
     spec.FinalState: steps.final_state,
     spec.Flatten: steps.flatten,
     spec.GRULayer: recurrent.gru_layer,
+    spec.GroupNormalization: weighted.group_normalization,
     spec.Last: steps.last,
     spec.LayerNormalization: weighted.layer_normalization,
     spec.MaskOf: elementwise.mask_of,

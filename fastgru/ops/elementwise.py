@@ -11,9 +11,12 @@ from .. import activations
 from ..errors import ShapeError
 from ..gru import kernel_table
 from ..spec import Activation, Dropout, Masking, MaskOf, NotEqual, Unmasked
-from .value import Array, Context, Runner, Value
+from .value import Array, Context, Runner, Value, same_lengths
 
 __all__ = ["activate", "activation", "dropout", "mask_of", "masking", "not_equal", "unmasked"]
+
+
+OTHER_AXES = "it works along another axis than -1, which alone is known to lie within a step"
 
 
 def activate(given: Any, context: Context) -> Callable[[Array], Array]:
@@ -23,25 +26,29 @@ def activate(given: Any, context: Context) -> Callable[[Array], Array]:
     return activations.activation(name, options, context.dtype, kernels)
 
 
-def along_steps(given: Any, rank: int) -> bool:
-    """Whether an activation looks at more than one step of a value with that many axes."""
+def axes_of(given: Any) -> tuple[int, ...]:
+    """The axes along which an activation mixes what it is given; none where it looks at every element by itself."""
     name, options = activations.resolved(given)
-    if name in activations.ELEMENTWISE or rank < 3:
-        return False
+    if name in activations.ELEMENTWISE:
+        return ()
     axes = {**activations.defaults(name), **options}.get("axis", -1)
-    return any(axis % rank == 1 for axis in (axes if isinstance(axes, (list, tuple)) else (axes,)))
+    return tuple(axes) if isinstance(axes, (list, tuple)) else (axes,)
 
 
 def activation(layer: Activation, context: Context) -> Runner:
-    function = activate(layer, context)
+    function, axes = activate(layer, context), axes_of(layer)
+    halves = activations.resolved(layer)[0] == "glu"
 
     def run(values: list[Value]) -> list[Value]:
         value = values[0]
-        mixes = along_steps(layer, value.array.ndim)
-        return [value.of(function(value.without_lengths(context.where) if mixes else value.array))]
+        if not any(axis % value.array.ndim == 1 for axis in axes):
+            return [value.of(function(value.array))]
+        if halves:
+            return [Value(function(value.without_lengths(context.where)))]
+        return [value.of(value.by_length(function))]
 
-    stepwise = activations.resolved(layer)[0] in activations.ELEMENTWISE or dict(layer.options).get("axis", -1) == -1
-    return Runner(run, (lambda inputs: function(inputs[0])) if stepwise else None)
+    stepwise = (lambda inputs: function(inputs[0])) if axes in ((), (-1,)) else None
+    return Runner(run, stepwise, whole=OTHER_AXES)
 
 
 def dropout(layer: Dropout, context: Context) -> Runner:
@@ -67,20 +74,21 @@ def masking(layer: Masking, context: Context) -> Runner:
 
 
 def not_equal(layer: NotEqual, context: Context) -> Runner:
-    return Runner(lambda values: [values[0].of(values[0].array != layer.value)])
+    return Runner(lambda values: [values[0].of(values[0].array != layer.value)], whole="it makes a mask of steps")
 
 
 def mask_of(layer: MaskOf, context: Context) -> Runner:
     def run(values: list[Value]) -> list[Value]:
         steps = values[0].array.shape[1]
         mask = np.ones((len(values[0].array), steps), bool)
+        lengths = same_lengths(values, context.where)
         for value in values:
             if value.array.shape[1] != steps:
                 raise ShapeError(f"{context.where}: got {value.array.shape[1]} steps, wanted {steps}")
             mask = mask if value.mask is None else mask & value.mask
-        return [Value(mask, values[0].lengths)]
+        return [Value(mask, lengths)]
 
-    return Runner(run)
+    return Runner(run, whole="it makes a mask of steps")
 
 
 def unmasked(layer: Unmasked, context: Context) -> Runner:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..spec import ModelSpec, edge_of
-from .value import Context, Runner, Value
+from .value import Context, Runner, Value, same_lengths
 
 __all__ = ["Graph"]
 
@@ -25,7 +25,8 @@ class Graph:
         for node in spec.nodes:
             key = id(node.layer)
             if key not in made:
-                made[key] = runner(node.layer, Context(f"layer {node.name!r}", dtype, options))
+                with np.errstate(all="ignore"):  # a variance below zero, a weight beyond float32
+                    made[key] = runner(node.layer, Context(f"layer {node.name!r}", dtype, options))
             self.runners.append(made[key])
         self.nbytes = sum(each.nbytes for each in made.values())
         last_use: dict[tuple[str, int], int] = {}
@@ -40,17 +41,25 @@ class Graph:
 
     def run(self, inputs: dict[str, Value]) -> list[Value]:
         """The model's outputs, in order."""
-        values = {(name, 0): value for name, value in inputs.items()}
+        with np.errstate(all="ignore"):  # NaN and overflows are results like others
+            return self._run({(name, 0): value for name, value in inputs.items()})
+
+    def _run(self, values: dict[tuple[str, int], Value]) -> list[Value]:
         for node, runner, done in zip(self.spec.nodes, self.runners, self.done, strict=True):
             given = [values[edge_of(edge)] for edge in node.inputs]
             if node.mask is not None:
-                mask = values[edge_of(node.mask)]
-                got, wanted = mask.array.shape, given[0].array.shape[:2]
-                if got != wanted:
-                    raise ShapeError(f"layer {node.name!r}: got a mask of shape {got}, wanted {wanted}")
-                given[0] = Value(given[0].array, given[0].lengths, mask.array.astype(bool))
+                given[0] = _masked(given[0], values[edge_of(node.mask)], f"layer {node.name!r}")
             for index, made in enumerate(runner.run(given)):
                 values[node.name, index] = made
             for edge in done:
                 del values[edge]
         return [values[edge_of(edge)] for edge in self.spec.outputs]
+
+
+def _masked(value: Value, mask: Value, where: str) -> Value:
+    """The same value under another mask."""
+    got, wanted = mask.array.shape, value.array.shape[:2]
+    if got != wanted:
+        raise ShapeError(f"{where}: got a mask of shape {got}, wanted {wanted}")
+    lengths = same_lengths([value, mask], f"{where}: its mask")
+    return Value(value.array, lengths, mask.array.astype(bool), value.final)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UnsupportedModelError
+from ..errors import ShapeError, UnsupportedModelError
 from ..gru import GRU
 from ..spec import GRULayer, GRUSpec, Reverse
 from .value import Array, Context, Runner, Value
@@ -26,23 +26,20 @@ def gru_layer(layer: GRULayer, context: Context) -> Runner:
         value = values[0]
         steps = Steps(value, layer.go_backwards)
         x, first = steps.inputs(value.array), 0
-        y: Array | None = None
         states: list[Array] = []
         for place, gru in enumerate(stacks):
             count = gru.num_layers * directions
-            h0 = np.stack([each.array for each in values[1 + first : 1 + first + count]]) if len(values) > 1 else None
+            h0 = first_states(values[1 + first : 1 + first + count], gru, context.where)
             sequences = layer.return_sequences or place < len(stacks) - 1
             y, h = gru._run(x, h0, steps.lengths, sequences=sequences)
             if steps.empty is not None:
                 h[:, steps.empty] = 0 if h0 is None else h0[:, steps.empty]
             states += list(h)
             first += count
-            if y is not None:
-                x = y
+            x = x if y is None else y
         final = states[-directions:]
         if layer.return_sequences:
-            assert y is not None
-            outputs = np.split(steps.outputs(y, layer.zero_masked or directions == 2), directions, axis=-1)
+            outputs = np.split(steps.outputs(x, layer.zero_masked or directions == 2), directions, axis=-1)
             merged = [Value(array, value.lengths, value.mask) for array in _merged(outputs, layer.merge)]
             merged[0].final = np.concatenate(final, axis=-1)
         else:
@@ -51,9 +48,26 @@ def gru_layer(layer: GRULayer, context: Context) -> Runner:
             merged = [Value(array) for array in _merged(last, layer.merge)]
         return [*merged, *(Value(state) for state in states)] if layer.return_state else merged
 
-    causal = directions == 1 and not layer.go_backwards and len(stacks) == 1 and not layer.return_state
+    whole = (
+        "it is bidirectional, and its reverse direction begins with the last step" if directions == 2
+        else "it takes the steps reversed, from the last one on" if layer.go_backwards
+        else "it is several cells on top of each other, not the layers of one GRU" if len(stacks) > 1
+        else "it gives its states as further outputs" if layer.return_state
+        else ""
+    )  # fmt: skip
     nbytes = sum(gru.nbytes for gru in stacks)
-    return Runner(run, (lambda inputs: inputs[0]) if causal else None, stacks[0] if causal else None, nbytes)
+    return Runner(run, None if whole else lambda inputs: inputs[0], None if whole else stacks[0], nbytes, whole=whole)
+
+
+def first_states(values: list[Value], gru: GRU, where: str) -> Array | None:
+    """(layers * directions, batch, hidden), or None where no states are given."""
+    if not values:
+        return None
+    arrays = [value.without_lengths(where) for value in values]
+    for array in arrays:
+        if array.shape[1:] != (gru.hidden_size,):
+            raise ShapeError(f"{where}: got an initial state {array.shape[1:]} a row, wanted ({gru.hidden_size},)")
+    return np.stack(arrays)
 
 
 def _made(spec: GRUSpec, place: str, context: Context) -> GRU:
@@ -119,7 +133,7 @@ def reverse(layer: Reverse, context: Context) -> Runner:
         mask = None if value.mask is None else np.take_along_axis(value.mask, order, axis=1)
         return [Value(np.take_along_axis(value.array, order[..., None], axis=1), value.lengths, mask)]
 
-    return Runner(run)
+    return Runner(run, whole="it takes the steps reversed, from the last one on")
 
 
 def _merged(parts: list[Array], merge: str) -> list[Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial, reduce
 from typing import Any
@@ -10,7 +11,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from ..errors import ShapeError
+from ..errors import ShapeError, UnsupportedModelError
+from ..origin import raised_in
 from ..spec import (
     Concatenate,
     Cropping1D,
@@ -30,12 +32,17 @@ from ..spec import (
     ZeroPadding1D,
 )
 from ..spec.windows import padding_of, windows
+from .elementwise import OTHER_AXES
 from .value import Array, Context, Runner, Value, common_lengths
 
 __all__ = [
     "concatenate", "cropping", "final_state", "flatten", "last", "maximum", "mean", "merging", "permute", "pooling",
     "repeat_vector", "reshape", "select", "slice_of", "up_sampling", "zero_padding",
 ]  # fmt: skip
+
+
+ALL_AT_ONCE = "it needs all steps at once"
+OTHER_STEPS = "it gives other steps than it takes"
 
 
 def last(layer: Last, context: Context) -> Runner:
@@ -48,7 +55,8 @@ def last(layer: Last, context: Context) -> Runner:
 
 def final_state(layer: FinalState, context: Context) -> Runner:
     def run(values: list[Value]) -> list[Value]:
-        assert values[0].final is not None
+        if values[0].final is None:
+            raise UnsupportedModelError(f"{context.where}: FinalState must come directly after a GRU")
         return [Value(values[0].final)]
 
     return Runner(run, lambda inputs: inputs[0])
@@ -72,7 +80,7 @@ def mean(layer: Mean | Sum, context: Context) -> Runner:
             result = (total / counts[:, None] if isinstance(layer, Mean) else total).astype(value.array.dtype)
         return [Value(result[:, None] if layer.keepdims else result)]
 
-    return Runner(run)
+    return Runner(run, whole=ALL_AT_ONCE)
 
 
 def maximum(layer: Max, context: Context) -> Runner:
@@ -86,7 +94,7 @@ def maximum(layer: Max, context: Context) -> Runner:
             array = np.where(real[..., None], array, -np.inf)
         return [Value(array.max(axis=1, keepdims=layer.keepdims).astype(value.array.dtype))]
 
-    return Runner(run)
+    return Runner(run, whole=ALL_AT_ONCE)
 
 
 def pooling(reduction: str) -> Callable[[Any, Context], Runner]:
@@ -115,7 +123,7 @@ def pooling(reduction: str) -> Callable[[Any, Context], Runner]:
             total = np.cumsum(view, axis=-1, dtype=np.float64)[..., -1]
             return [Value((total / counts[:, None]).astype(context.dtype), lengths)]
 
-        return Runner(run)
+        return Runner(run, whole="it joins several steps")
 
     return maker
 
@@ -126,7 +134,7 @@ def zero_padding(layer: ZeroPadding1D, context: Context) -> Runner:
         padded = np.pad(value.zero_beyond(), ((0, 0), (layer.before, layer.after), (0, 0)))
         return [Value(padded, _moved(value.lengths, layer.before + layer.after))]
 
-    return Runner(run)
+    return Runner(run, whole=OTHER_STEPS)
 
 
 def cropping(layer: Cropping1D, context: Context) -> Runner:
@@ -139,7 +147,7 @@ def cropping(layer: Cropping1D, context: Context) -> Runner:
             raise ShapeError(f"{context.where}: got a row of which it leaves no step")
         return [Value(value.array[:, layer.before : steps - layer.after], lengths)]
 
-    return Runner(run)
+    return Runner(run, whole=OTHER_STEPS)
 
 
 def _moved(lengths: NDArray[np.intp] | None, by: int) -> NDArray[np.intp] | None:
@@ -152,32 +160,36 @@ def up_sampling(layer: UpSampling1D, context: Context) -> Runner:
         longer = None if lengths is None else lengths * layer.size
         return [Value(np.repeat(values[0].array, layer.size, axis=1), longer)]
 
-    return Runner(run)
+    return Runner(run, whole=OTHER_STEPS)
 
 
 def repeat_vector(layer: RepeatVector, context: Context) -> Runner:
-    return Runner(lambda values: [Value(np.repeat(values[0].array[:, None], layer.n, axis=1))])
+    def run(values: list[Value]) -> list[Value]:
+        return [Value(np.repeat(values[0].without_lengths(context.where)[:, None], layer.n, axis=1))]
+
+    return Runner(run, whole="it makes steps of its own")
 
 
 def flatten(layer: Flatten, context: Context) -> Runner:
-    def run(values: list[Value]) -> list[Value]:
-        array = values[0].without_lengths(context.where)
-        return [Value(np.ascontiguousarray(array).reshape(len(array), int(np.prod(array.shape[1:]))))]
-
-    return Runner(run)
+    return reshape(Reshape((-1,)), context)
 
 
 def reshape(layer: Reshape, context: Context) -> Runner:
-    def run(values: list[Value]) -> list[Value]:
-        array = values[0].without_lengths(context.where)
-        known = int(np.prod([size for size in layer.shape if size != -1]))
-        total = int(np.prod(array.shape[1:]))
-        if total % known or (-1 not in layer.shape and total != known):
-            raise ShapeError(f"{context.where}: got {array.shape[1:]} a row, which cannot become {layer.shape}")
-        shape = [total // known if size == -1 else size for size in layer.shape]
-        return [Value(np.ascontiguousarray(array).reshape(len(array), *shape))]
+    known = math.prod(size for size in layer.shape if size != -1)
+    within = math.prod(layer.shape[1:])  # of a step, unless a later size is -1
 
-    return Runner(run)
+    def run(values: list[Value]) -> list[Value]:
+        value = values[0]
+        total, of_a_step = (math.prod(value.array.shape[first:]) for first in (1, 2))
+        if total % known or (-1 not in layer.shape and total != known):
+            raise ShapeError(f"{context.where}: got {value.array.shape[1:]} a row, which cannot become {layer.shape}")
+        shape = [total // known if size == -1 else size for size in layer.shape]
+        steps_stay = within == of_a_step
+        array = value.array if steps_stay else value.without_lengths(context.where)
+        made = np.ascontiguousarray(array).reshape(len(array), *shape)
+        return [Value(made, value.lengths if steps_stay else None)]
+
+    return Runner(run, whole="it may move numbers from one step to another")
 
 
 def permute(layer: Permute, context: Context) -> Runner:
@@ -186,7 +198,7 @@ def permute(layer: Permute, context: Context) -> Runner:
             return [Value(values[0].array.transpose(0, *layer.order), values[0].lengths)]
         return [Value(values[0].without_lengths(context.where).transpose(0, *layer.order))]
 
-    return Runner(run)
+    return Runner(run, whole="it moves the axes, and the steps with them")
 
 
 def select(layer: Select, context: Context) -> Runner:
@@ -204,7 +216,7 @@ def select(layer: Select, context: Context) -> Runner:
             raise ShapeError(f"{context.where}: a row is too short for step {layer.index}")
         return [Value(value.array[np.arange(len(value.array)), places])]
 
-    return Runner(run)
+    return Runner(run, whole="it picks places of a whole sequence")
 
 
 def slice_of(layer: Slice, context: Context) -> Runner:
@@ -217,7 +229,7 @@ def slice_of(layer: Slice, context: Context) -> Runner:
             raise ShapeError(f"{context.where}: got {array.shape[axis]} places, none of them from {layer.start} on")
         return [Value(part) if axis == 1 else value.of(part)]
 
-    return Runner(run)
+    return Runner(run, whole="it picks places of a whole sequence")
 
 
 def merging(
@@ -236,18 +248,23 @@ def merging(
         def fitting(function: Callable[[list[Array]], Array], arrays: list[Array]) -> Array:
             try:
                 return function(arrays)
-            except ValueError:
+            except ValueError as error:
+                if not raised_in(error, "fastgru", "numpy"):
+                    raise
                 shapes = ", ".join(str(array.shape) for array in arrays)
                 raise ShapeError(f"{context.where}: its inputs have shapes {shapes}, which do not fit") from None
 
         def run(values: list[Value]) -> list[Value]:
-            masks = [value.mask for value in values]
+            rank = max(value.array.ndim for value in values)
+            # one of fewer axes has its steps at another place than the result
+            masks = [value.mask if value.array.ndim == rank else None for value in values]
+            lengths = common_lengths(values, context.where)
             function = joined
             if masked is not None and any(each is not None for each in masks) and _of_one_rank(values):
                 function = partial(masked, join, masks)
             array = fitting(function, [value.array for value in values])
             mask = None if any(each is None for each in masks) else reduce(np.logical_or, masks)  # type: ignore[arg-type]
-            return [Value(array, common_lengths(values, context.where), mask)]
+            return [Value(array, lengths, mask)]
 
         return Runner(run, partial(fitting, joined))
 
@@ -296,13 +313,15 @@ def concatenate(layer: Concatenate, context: Context) -> Runner:
     def joined(arrays: list[Array]) -> Array:
         try:
             return np.concatenate(arrays, axis=layer.axis)
-        except ValueError:
+        except ValueError as error:
+            if not raised_in(error, "fastgru", "numpy"):
+                raise
             shapes = ", ".join(str(array.shape) for array in arrays)
             raise ShapeError(f"{context.where}: its inputs have shapes {shapes}, which do not fit") from None
 
     def run(values: list[Value]) -> list[Value]:
         rank = values[0].array.ndim
-        if layer.axis % rank == 1 and rank > 2:
+        if layer.axis % rank == 1:
             array = joined([value.without_lengths(context.where) for value in values])
             masks = [np.ones(value.array.shape[:2], bool) if value.mask is None else value.mask for value in values]
             return [Value(array, None, np.concatenate(masks, 1) if any(v.mask is not None for v in values) else None)]
@@ -312,4 +331,4 @@ def concatenate(layer: Concatenate, context: Context) -> Runner:
         mask = reduce(np.logical_or, masks) if masks and len(masks) == len(values) else None
         return [Value(array, common_lengths(values, context.where), mask)]
 
-    return Runner(run, joined if layer.axis == -1 else None)
+    return Runner(run, joined if layer.axis == -1 else None, whole=OTHER_AXES)

@@ -9,14 +9,23 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..engine.affine import Affine
-from ..errors import ShapeError
+from ..engine.single_threaded_blas import product as blas_product
+from ..errors import ShapeError, UnsupportedModelError
 from ..gru import kernel_table
-from ..spec import BatchNormalization, Conv1D, Dense, Embedding, LayerNormalization, PReLU
+from ..spec import BatchNormalization, Conv1D, Dense, Embedding, GroupNormalization, LayerNormalization, PReLU
 from ..spec.windows import padding_of, windows
-from .elementwise import activate
+from .elementwise import OTHER_AXES, activate
 from .value import Array, Context, Runner, Value, each_step
 
-__all__ = ["batch_normalization", "conv1d", "dense", "embedding", "layer_normalization", "prelu"]
+__all__ = [
+    "batch_normalization",
+    "conv1d",
+    "dense",
+    "embedding",
+    "group_normalization",
+    "layer_normalization",
+    "prelu",
+]
 
 WINDOWS_BYTES = 8 << 20  # of windows copied at a time
 
@@ -25,7 +34,7 @@ def dense(layer: Dense, context: Context) -> Runner:
     """activation(x weight^T + bias)."""
     product = affine(layer.weight, layer.bias, context)
     activation = activate(layer.activation, context)
-    return each_step(lambda x: activation(product(x)))
+    return each_step(lambda x: activation(product(x)), context)
 
 
 def affine(weight: Array, bias: Array | None, context: Context) -> Callable[[Array], Array]:
@@ -41,7 +50,7 @@ def affine(weight: Array, bias: Array | None, context: Context) -> Callable[[Arr
         if x.shape[-1] != inputs:
             raise ShapeError(f"{where}: got {x.shape[-1]} features, wanted {inputs}")
         if packed is None:
-            return np.asarray(x @ matrix.T + offset, dtype)
+            return np.asarray(blas_product(x, matrix.T) + offset, dtype)
         flat = np.ascontiguousarray(x, dtype=np.float32).reshape(-1, inputs)
         return np.asarray(packed(flat)).reshape(*x.shape[:-1], outputs)
 
@@ -116,18 +125,25 @@ def conv1d(layer: Conv1D, context: Context) -> Runner:
             lengths = (lengths - reach) // layer.strides + 1
         return [Value(activation(y), lengths)]
 
-    return Runner(run)
+    later = layer.padding == "same" and reach > 1 and layer.strides == 1
+    return Runner(run, whole="it looks at later steps" if later else "it looks at several steps at once")
 
 
 def prelu(layer: PReLU, context: Context) -> Runner:
     weight = np.ascontiguousarray(layer.weight, dtype=context.dtype)
+    axes = [axis for axis in range(-weight.ndim, 0) if weight.shape[axis] > 1]  # along which places have their own
 
     def function(x: Array) -> Array:
+        if any(x.ndim <= -axis or x.shape[axis] != weight.shape[axis] for axis in axes):
+            raise ShapeError(f"{context.where}: got {x.shape[1:]} a row, which does not fit its weight {weight.shape}")
         return np.where(x > 0, x, x * weight)
 
     if weight.ndim == 1:
-        return each_step(function)
-    return Runner(lambda values: [values[0].of(function(values[0].array))])
+        return each_step(function, context)
+    return Runner(
+        lambda values: [values[0].of(function(values[0].without_lengths(context.where, axes)))],
+        whole="its weight has several axes, which may be those of the steps",
+    )
 
 
 def batch_normalization(layer: BatchNormalization, context: Context) -> Runner:
@@ -145,8 +161,11 @@ def batch_normalization(layer: BatchNormalization, context: Context) -> Runner:
         return np.asarray((x - mean.reshape(shape)) * scale.reshape(shape) + beta.reshape(shape), context.dtype)
 
     if layer.axis == -1:
-        return each_step(function)
-    return Runner(lambda values: [values[0].of(function(values[0].array))])
+        return each_step(function, context)
+    return Runner(
+        lambda values: [values[0].of(function(values[0].without_lengths(context.where, (layer.axis,))))],
+        whole=OTHER_AXES,
+    )
 
 
 def layer_normalization(layer: LayerNormalization, context: Context) -> Runner:
@@ -167,11 +186,37 @@ def layer_normalization(layer: LayerNormalization, context: Context) -> Runner:
         return np.asarray(wide, context.dtype)
 
     def run(values: list[Value]) -> list[Value]:
-        over_steps = any(axis % values[0].array.ndim == 1 for axis in layer.axes)
-        x = values[0].without_lengths(context.where) if over_steps else values[0].array
-        made = values[0].of(function(x))
+        made = values[0].of(function(values[0].without_lengths(context.where, layer.axes)))
         if layer.rms:
             made.mask = None  # Keras's RMSNormalization does not hand it on
         return [made]
 
-    return Runner(run, (lambda inputs: function(inputs[0])) if layer.axes == (-1,) else None)
+    stepwise = (lambda inputs: function(inputs[0])) if layer.axes == (-1,) else None
+    return Runner(run, stepwise, whole=OTHER_AXES)
+
+
+def group_normalization(layer: GroupNormalization, context: Context) -> Runner:
+    """(x - mean) / sqrt(variance + epsilon) gamma + beta, with mean and variance in float64 over a row's group.
+
+    A group's numbers lie in one piece when they are summed, so that a row's bits do not depend on the batch it is in.
+    """
+    gamma, beta = layer.gamma.astype(np.float64), layer.beta.astype(np.float64)
+
+    def function(x: Array) -> Array:
+        if x.shape[-1] != len(gamma):
+            raise ShapeError(f"{context.where}: got {x.shape[-1]} features, wanted {len(gamma)}")
+        batch, steps, size = len(x), x.shape[1] if x.ndim > 2 else 1, len(gamma) // layer.groups
+        grouped = x.astype(np.float64).reshape(batch, steps, layer.groups, size).transpose(0, 2, 1, 3)
+        wide = np.ascontiguousarray(grouped).reshape(batch, layer.groups, steps * size)
+        wide = wide - wide.mean(axis=-1, keepdims=True)
+        wide = wide / np.sqrt(np.mean(wide * wide, axis=-1, keepdims=True) + layer.epsilon)
+        back = wide.reshape(batch, layer.groups, steps, size).transpose(0, 2, 1, 3).reshape(x.shape)
+        return np.asarray(back * gamma + beta, context.dtype)
+
+    def run(values: list[Value]) -> list[Value]:
+        value = values[0]
+        if value.array.ndim > 2 and value.mask is not None:
+            raise UnsupportedModelError(f"{context.where}: it normalises over all steps, and some of them are masked")
+        return [value.of(function(value.without_lengths(context.where, range(1, value.array.ndim))))]
+
+    return Runner(run, whole="it normalises over all steps")

@@ -9,9 +9,22 @@ from typing import TYPE_CHECKING
 from ..lazy import attach
 
 if TYPE_CHECKING:
-    from .graph import Edge, Input, ModelSpec, Node, TimeDistributed, edge_of, sequential, signals_of, validate
+    from .graph import (
+        Edge,
+        Input,
+        ModelSpec,
+        Node,
+        TimeDistributed,
+        edge_of,
+        sequential,
+        signals_of,
+        stateful_layers,
+        validate,
+        with_any_size,
+    )
     from .gru import MERGES, GRULayer, GRUSpec, GRUWeights
     from .layer import ACTIVATIONS, GATE_ACTIVATIONS, Activation, Layer
+    from .limits import Limits
     from .plain import (
         Add,
         Average,
@@ -45,28 +58,39 @@ if TYPE_CHECKING:
     )
     from .record import Record, owned
     from .signal import Signal
-    from .weighted import BatchNormalization, Conv1D, Dense, Embedding, LayerNormalization, PReLU
+    from .weighted import (
+        BatchNormalization,
+        Conv1D,
+        Dense,
+        Embedding,
+        GroupNormalization,
+        LayerNormalization,
+        PReLU,
+    )
 
 __all__ = [
     "ACTIVATIONS", "GATE_ACTIVATIONS", "MERGES", "Activation", "Add", "Average", "AveragePooling1D",
     "BatchNormalization", "Concatenate", "Conv1D", "Cropping1D", "Dense", "Dropout", "Edge", "Embedding", "FinalState",
-    "Flatten", "GRULayer", "GRUSpec", "GRUWeights", "Input", "Last", "Layer", "LayerNormalization", "MaskOf", "Masking",
-    "Max", "MaxPooling1D", "Maximum", "Mean", "Minimum", "ModelSpec", "Multiply", "Node", "NotEqual", "PReLU",
-    "Permute", "Record", "RepeatVector", "Reshape", "Reverse", "Select", "Signal", "Slice", "Subtract", "Sum",
+    "Flatten", "GRULayer", "GRUSpec", "GRUWeights", "GroupNormalization", "Input", "Last", "Layer",
+    "LayerNormalization", "Limits", "MaskOf", "Masking", "Max", "MaxPooling1D", "Maximum", "Mean", "Minimum",
+    "ModelSpec", "Multiply", "Node", "NotEqual", "PReLU", "Permute", "Record", "RepeatVector", "Reshape", "Reverse",
+    "Select", "Signal", "Slice", "Subtract", "Sum",
     "TimeDistributed", "Unmasked", "UpSampling1D", "ZeroPadding1D", "edge_of", "owned", "sequential", "signals_of",
-    "validate",
+    "stateful_layers", "validate", "with_any_size",
 ]  # fmt: skip
 
 _PLACES = {
-    ".graph": "Edge Input ModelSpec Node TimeDistributed edge_of sequential signals_of validate",
+    ".graph": "Edge Input ModelSpec Node TimeDistributed edge_of sequential signals_of stateful_layers validate "
+    "with_any_size",
     ".gru": "MERGES GRULayer GRUSpec GRUWeights",
     ".layer": "ACTIVATIONS GATE_ACTIVATIONS Activation Layer",
+    ".limits": "Limits",
     ".plain": "Add Average AveragePooling1D Concatenate Cropping1D Dropout FinalState Flatten Last MaskOf Masking Max "
     "Maximum MaxPooling1D Mean Minimum Multiply NotEqual Permute RepeatVector Reshape Reverse Select Slice Subtract "
     "Sum Unmasked UpSampling1D ZeroPadding1D",
     ".record": "Record owned",
     ".signal": "Signal",
-    ".weighted": "BatchNormalization Conv1D Dense Embedding LayerNormalization PReLU",
+    ".weighted": "BatchNormalization Conv1D Dense Embedding GroupNormalization LayerNormalization PReLU",
 }
 
 if not TYPE_CHECKING:

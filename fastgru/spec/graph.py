@@ -6,13 +6,17 @@ from collections.abc import Iterable, Sequence
 from typing import Union
 
 from ..errors import ShapeError, UnsupportedModelError
-from .gru import GRUSpec, check_gru
+from .gru import GRULayer, GRUSpec, check_gru
 from .layer import Layer, only
+from .limits import Limits
 from .record import Record
 from .signal import MAX_RANK, Shape, Signal, check_count, same, shape_text
 from .weighted import Embedding
 
-__all__ = ["Edge", "Input", "ModelSpec", "Node", "TimeDistributed", "edge_of", "sequential", "signals_of", "validate"]
+__all__ = [
+    "Edge", "Input", "ModelSpec", "Node", "TimeDistributed", "edge_of", "sequential", "signals_of", "stateful_layers",
+    "validate", "with_any_size",
+]  # fmt: skip
 
 Edge = Union[str, tuple[str, int]]
 
@@ -21,11 +25,43 @@ LARGEST = 2**40  # of a size: no memory holds it
 
 
 class Input(Record):
-    """An input of a model: its shape without the batch axis, None where any size will do."""
+    """An input of a model: its shape without the batch axis, None where any size will do.
+
+    ``limits`` are the sizes that a file allows where it fixes them, the batch among them.
+    """
 
     name: str
     shape: Shape  # (None, features) for sequences, (None,) of integers for an Embedding
     integers: bool = False
+    limits: Limits | None = None
+
+    def check_sizes(self, sizes: Sequence[int], what: str, first: int = 0) -> None:
+        """Raise where sizes from the axis ``first`` on, 0 for the batch, are not those that the file allows."""
+        problem = None if self.limits is None else self.limits.problem(sizes, first)
+        if problem is not None:
+            raise ShapeError(f"{what}: {problem}")
+
+    def check_stream(self, batch: int) -> None:
+        """Raise where the input cannot be given a step at a time."""
+        self.check_sizes((batch,), "batch")
+        if self.limits is not None and not self.limits.is_open(1):
+            raise UnsupportedModelError(
+                f"a stream runs any number of steps, but input {self.name!r} has {self.limits.wanted(1)}: "
+                f"{self.limits.why(1)}"
+            )
+
+    def opened(self) -> Input:
+        """The same where the sizes that nothing knows may be any."""
+        if self.limits is None:
+            return self
+        shape = tuple(None if axis in self.limits.unseen else size for axis, size in enumerate(self.shape, 1))
+        return self.replace(shape=shape, limits=self.limits.opened())
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether its first axis can be the steps: there are features behind it, and no other axis is the open one."""
+        enough = len(self.shape) >= (1 if self.integers else 2)
+        return enough and (self.shape[0] is None or None not in self.shape)
 
 
 class Node(Record):
@@ -47,6 +83,7 @@ class ModelSpec(Record):
     inputs: tuple[Input, ...]
     nodes: tuple[Node, ...]
     outputs: tuple[Edge, ...]
+    output_names: tuple[str, ...] | None = None  # where the outputs come back as a dict
 
 
 class TimeDistributed(Layer):
@@ -80,6 +117,17 @@ def edge_of(edge: Edge) -> tuple[str, int]:
     return (edge, 0) if isinstance(edge, str) else edge
 
 
+def with_any_size(spec: ModelSpec) -> ModelSpec:
+    """The same model with the sizes open that nothing in it knows; raises UnsupportedModelError where there is none."""
+    limits = next((source.limits for source in spec.inputs if source.limits is not None), None)
+    if not any(source.limits is not None and source.limits.unseen for source in spec.inputs):
+        why = "its sizes are open already"
+        if limits is not None:
+            why = limits.why(next(axis for axis in range(len(limits.least)) if not limits.is_open(axis)))
+        raise UnsupportedModelError(f"with_any_size() finds no size to open: {why}")
+    return spec.replace(inputs=tuple(source.opened() for source in spec.inputs))
+
+
 def sequential(layers: Iterable[tuple[str, Layer]], input_name: str = "input", shape: Shape | None = None) -> ModelSpec:
     """A chain of (name, layer) as a graph; the input's shape follows from the first layer that has weights."""
     chain = list(layers)
@@ -103,6 +151,17 @@ def _input_wanted(layers: Sequence[Layer]) -> tuple[bool, Shape]:
         if layer.input_features is not None:
             return False, (None, layer.input_features)
     raise ShapeError("a model needs at least one layer with weights, got none")
+
+
+def stateful_layers(spec: ModelSpec) -> list[str]:
+    """The names of the GRUs that were stateful, also of those in models within."""
+    names: list[str] = []
+    for node in spec.nodes:
+        if isinstance(node.layer, GRULayer) and node.layer.stateful:
+            names.append(node.name)
+        elif isinstance(node.layer, TimeDistributed):
+            names += stateful_layers(node.layer.model)
+    return names
 
 
 def validate(spec: GRUSpec | ModelSpec) -> None:
@@ -168,7 +227,18 @@ def signals_of(
     unknown = [edge_of(edge) for edge in spec.outputs if edge_of(edge) not in signals]
     if unknown or not spec.outputs:
         raise ShapeError(f"the model's outputs {_edges_text(unknown)} are made by no layer")
+    _check_output_names(spec)
     return signals
+
+
+def _check_output_names(spec: ModelSpec) -> None:
+    names = spec.output_names
+    if names is None:
+        return
+    if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+        raise ShapeError(f"output_names is {names!r}, wanted a tuple of names or None")
+    if len({*names}) != len(spec.outputs) or len(names) != len(spec.outputs):
+        raise ShapeError(f"output_names has {names!r}, wanted {len(spec.outputs)} different names, one for each output")
 
 
 def _check_input(source: Input) -> None:
@@ -178,6 +248,9 @@ def _check_input(source: Input) -> None:
     for size in shape:
         if size is not None:
             check_count(size, f"input {source.name!r}: shape")
+    limits = source.limits
+    if limits is not None and not len(limits.least) == len(limits.most) == len(shape) + 1:
+        raise ShapeError(f"input {source.name!r}: its limits are not of {len(shape) + 1} axes, the batch among them")
 
 
 def _edges_text(edges: Sequence[tuple[str, int]]) -> str:

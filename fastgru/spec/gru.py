@@ -81,6 +81,7 @@ class GRULayer(Layer):
     merge: str = "concat"  # how the two directions of the output are joined
     go_backwards: bool = False  # one direction, from the end; its output stays in the order it was made
     zero_masked: bool = False  # masked steps give zeros instead of the output before them
+    stateful: bool = False  # as it was trained a call goes on from the states of the one before; here none does
 
     @property
     def input_features(self) -> int:
@@ -122,13 +123,14 @@ class GRULayer(Layer):
         if self.merge == "none" and top.directions == 2:
             return [Signal((*steps, top.hidden_size)), Signal((*steps, top.hidden_size)), *states]
         features = top.output_size if self.merge == "concat" else top.hidden_size
-        return [Signal((*steps, features), states=self.return_sequences), *states]
+        return [Signal((*steps, features), states=top.output_size if self.return_sequences else 0), *states]
 
     def described(self) -> str:
         gru = self.gru
         options = "" if gru.num_layers == 1 else f", num_layers={gru.num_layers}"
         options += ", bidirectional=True" if gru.directions == 2 else ""
         options += "" if self.return_sequences else ", return_sequences=False"
+        options += ", stateful=True" if self.stateful else ""
         return f"GRU({gru.input_size}, {gru.hidden_size}{options})"
 
 

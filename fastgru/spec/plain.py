@@ -34,9 +34,7 @@ class Masking(Layer):
     value: float = 0.0
 
     def outputs(self, inputs: Sequence[Signal], where: str) -> list[Signal]:
-        given = numbers(only(inputs, where), where)
-        if len(given.shape) < 2:
-            raise ShapeError(f"{where}: takes a sequence, got {given}")
+        given = numbers(only(inputs, where), where, 2)
         if isinstance(self.value, bool) or not isinstance(self.value, (int, float, np.floating)):
             raise ShapeError(f"{where}: value is {self.value!r}, wanted a number")
         return [Signal(given.shape)]
@@ -91,7 +89,7 @@ class FinalState(_OfSequence):
         given = self.given(inputs, where)
         if not given.states:
             raise ShapeError(f"{where}: FinalState must come directly after a GRU")
-        return [Signal(given.shape[1:])]
+        return [Signal((given.states,))]
 
 
 class _OverSteps(_OfSequence):

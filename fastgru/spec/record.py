@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..fields import Fields
+from ..sealed import is_sealed, sealed
 
 __all__ = ["Record", "equal", "owned"]
 
@@ -42,7 +43,7 @@ def _shown(value: Any) -> str:
 
 
 def owned(spec: Any, made: dict[int, Any] | None = None) -> Any:
-    """The same description with arrays that nobody else can change: read-only ones as they are, copies of others.
+    """The same description with arrays that nobody else can change: sealed ones as they are, copies of others.
 
     What stands in several places is one object afterwards too; ``made`` are the copies so far, by
     the id of the original.
@@ -51,10 +52,9 @@ def owned(spec: Any, made: dict[int, Any] | None = None) -> Any:
     if id(spec) in made:
         return made[id(spec)]
     if isinstance(spec, np.ndarray):
-        if not spec.flags.writeable:
+        if is_sealed(spec):
             return spec
-        copy: Any = np.array(spec, order="C", subok=False)
-        copy.flags.writeable = False
+        copy: Any = sealed(np.array(spec, order="C", subok=False))
     elif isinstance(spec, tuple):
         copy = tuple(owned(part, made) for part in spec)
     elif isinstance(spec, Record):

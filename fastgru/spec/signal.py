@@ -18,11 +18,11 @@ MAX_RANK = 6
 class Signal:
     """The shape of a value without its batch axis, None where a size is not known, and what its elements are.
 
-    ``kind`` is "numbers", "integers" (for an Embedding) or "booleans" (a mask). ``states`` is true straight after a
-    GRU, whose final states can still be asked for.
+    ``kind`` is "numbers", "integers" (for an Embedding) or "booleans" (a mask). ``states`` are the units of the final
+    states that can be asked for straight after a GRU; elsewhere 0.
     """
 
-    def __init__(self, shape: Shape, kind: str = "numbers", states: bool = False) -> None:
+    def __init__(self, shape: Shape, kind: str = "numbers", states: int = 0) -> None:
         self.shape = shape
         self.kind = kind
         self.states = states

@@ -12,7 +12,15 @@ from .layer import Layer, activated, only
 from .signal import Signal, check_array, check_choice, check_count, numbers, same, shape_text
 from .windows import PADDINGS, windows
 
-__all__ = ["BatchNormalization", "Conv1D", "Dense", "Embedding", "LayerNormalization", "PReLU"]
+__all__ = [
+    "BatchNormalization",
+    "Conv1D",
+    "Dense",
+    "Embedding",
+    "GroupNormalization",
+    "LayerNormalization",
+    "PReLU",
+]
 
 
 class Embedding(Layer):
@@ -177,6 +185,39 @@ class LayerNormalization(Layer):
 
     def described(self) -> str:
         return f"{'RMSNormalization' if self.rms else 'LayerNormalization'}(epsilon={self.epsilon:g})"
+
+
+class GroupNormalization(Layer):
+    """``(x - mean) / sqrt(variance + epsilon) * gamma + beta``, both of x over all steps and a group's features.
+
+    The features are cut into ``groups`` of neighbours. With as many groups as features it is instance normalisation.
+    """
+
+    gamma: np.ndarray  # (features,)
+    beta: np.ndarray
+    groups: int
+    epsilon: float = 1e-5
+
+    @property
+    def input_features(self) -> int:
+        return int(self.gamma.shape[0])
+
+    def outputs(self, inputs: Sequence[Signal], where: str) -> list[Signal]:
+        given = numbers(only(inputs, where), where)
+        if len(given.shape) > 2:
+            raise ShapeError(f"{where}: got {shape_text(given.shape)} a row, wanted (steps, features) or (features,)")
+        check_array(self.gamma, (given.features,), f"{where}: gamma")
+        check_array(self.beta, self.gamma.shape, f"{where}: beta")
+        check_count(self.groups, f"{where}: groups")
+        if len(self.gamma) % self.groups:
+            raise ShapeError(f"{where}: {len(self.gamma)} features cannot be cut into {self.groups} groups")
+        if len(given.shape) == 1 and self.groups == len(self.gamma):
+            raise ShapeError(f"{where}: each feature is normalised over the steps, and these are gone before it")
+        check_epsilon(self.epsilon, where)
+        return [Signal(given.shape)]
+
+    def described(self) -> str:
+        return f"GroupNormalization({self.groups} groups, epsilon={self.epsilon:g})"
 
 
 def axis_of(axis: object, given: Signal, where: str) -> int:

@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 import pytest
-from checkpoint_writers import TENSOR, beside_weights, pickle_file
+from checkpoint_writers import TENSOR, beside_weights, pickle_file, tensor, torch_bytes
 
 from fastgru.checkpoint import (
     builders,
@@ -282,3 +282,9 @@ def test_names_with_control_characters_and_surrogates_are_shown_escaped(refused)
     broken = TENSOR.replace(b"K\x04\x85", b"K\x63\x85")
     message = refused(pickle_file(b"\x80\x02}" + name + broken + b"s."))
     assert message.isascii() and message.isprintable()
+
+
+def test_a_dictionary_shared_under_thousands_of_keys_beside_the_weights_is_refused(refused):
+    large = {f"k{index}": index for index in range(20_000)}
+    value = {"model": {"weight": tensor(np.ones((2, 2), "<f4"))}} | {f"a{index}": large for index in range(2_000)}
+    assert "beside its weights it has too many dictionaries" in refused(torch_bytes(value))

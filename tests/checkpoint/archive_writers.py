@@ -117,14 +117,17 @@ def argument(value: Any) -> dict[str, Any]:
     return {kinds[type(value)]: True if value is None else value}
 
 
-def operation(target: str, outputs: str | list[str], **operands: Any) -> dict[str, Any]:
-    """A node; ``target`` without torch.ops.aten."""
+OWN_MODULE = "torch.nn.modules.container.Sequential"
+
+
+def operation(target: str, outputs: str | list[str], *, module: str = OWN_MODULE, **operands: Any) -> dict[str, Any]:
+    """A node; ``target`` without torch.ops.aten. ``module`` is the class whose code it comes from."""
     names = [outputs] if isinstance(outputs, str) else outputs
     return {
         "target": f"torch.ops.aten.{target}" if "." in target else target,
         "inputs": [{"name": name, "arg": argument(value), "kind": 1} for name, value in operands.items()],
         "outputs": [{"as_tensor": {"name": name}} for name in names],
-        "metadata": {},
+        "metadata": {"nn_module_stack": f"L__self__,,{module}"},
         "name": names[0],
     }
 

@@ -342,3 +342,16 @@ def test_a_path_that_cannot_be_is_an_error():
 def test_reading_imports_neither_safetensors_nor_h5py_before_they_are_needed():
     code = "import sys, fastgru.checkpoint; assert not {'h5py', 'safetensors', 'torch', 'keras'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize(
+    "call", [b"\x8c\x20tf_keras.src.saving.pickle_utils\x8c\x1fdeserialize_model_from_bytecode\x93",
+             b"\x8c\x08builtins\x8c\x07getattr\x93\x8c\x1bkeras.src.models.sequential\x8c\nSequential\x93\x8c\x0f_unpickle_model\x86R"],
+)  # fmt: skip
+def test_a_pickled_keras_model_is_named_and_told_what_to_do(tmp_path, call, wrapped):
+    path = tmp_path / "model.pkl"
+    before = b"keras" + bytes(5000) if wrapped else b""
+    path.write_bytes(b"\x80\x04" + before + call + b"B\x04\x00\x00\x00PK\x03\x04\x85R.")
+    with pytest.raises(UnsupportedModelError, match=r"it is a pickled Keras model, .*model.save\('model.keras'\)"):
+        read(path)

@@ -112,11 +112,11 @@ def test_the_librarys_threads_are_what_they_were_after_calls_from_many_threads()
 @contextmanager
 def single_threaded_blas():
     holding.find()
-    holding.enter()
+    holding.enter(1)
     try:
         yield
     finally:
-        holding.leave()
+        holding.leave(1)
 
 
 def test_inside_the_library_has_one_thread_until_the_last_call_is_out():

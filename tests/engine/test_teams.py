@@ -126,7 +126,6 @@ def test_a_team_on_one_processor_ends_and_leaves_affinities_alone():
 def test_the_size_of_a_team(monkeypatch):
     monkeypatch.setattr(threads, "available", lambda: 8)
     monkeypatch.setattr(threads, "_from_environment", lambda: None)
-    monkeypatch.setattr(threads, "_check_startable", lambda n_threads: None)
     little, much, step = threads.TEAM_WORK - 1, threads.TEAM_WORK, threads.STEP_WORK_PER_MEMBER
     assert threads.team_for(None, 1, little, 1, 100 * step) == 1
     assert threads.team_for(None, 1, much, 1, 100 * step) == 8
@@ -136,8 +135,7 @@ def test_the_size_of_a_team(monkeypatch):
     assert threads.team_for(None, 8, 8 * much, 1, 100 * step) == 1
     assert threads.team_for(2, 1, 0, 1, 100 * step) == threads.team_for(2, 1, 0, 2, 0) == 2
     assert threads.team_for(2, 1, 0, 1, 2 * step - 1) == threads.team_for(1, 1, much, 2, 100 * step) == 1
-    monkeypatch.setattr(threads, "_forked", True)
-    assert threads.team_for(4, 1, much, 2, 100 * step) == threads.threads_for_steps(4) == 1
+    assert threads.threads_for_steps(4) == 4 and threads.threads_for_steps(None) == 8
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16", "int8"])

@@ -220,7 +220,9 @@ def test_layers_by_hand_go_before_the_graph(load, x, y):
     (op("linear.default", "z", input="y"), "lacks one of its operands"),
     (op("linear.default", "z", input="y", weight="p_gru_weight_hh_l0", other=1), "operands that are not known"),
     (op("batch_norm.default", "z", input="y", weight=None, bias=None, running_mean=None, running_var=None,
-               training=True), "eval"),
+               training=True), "no running_mean .* give it statistics"),
+    (op("batch_norm.default", "z", input="y", weight=None, bias=None, running_mean="p_gru_bias_hh_l0",
+               running_var="p_gru_bias_hh_l0", training=True), "eval"),
     (op("add_.Tensor", "z", self="p_gru_weight_hh_l0", other=1), "eval"),
     (op("mean.dim", "z", self="y", dim=[2]), "another axis than the steps"),
     (op("mean.dim", "z", self="y", dim=[0]), "batch"),
@@ -245,3 +247,80 @@ def test_a_missing_tensor_is_named(load, x, tmp_path):
     (tmp_path / "file").write_bytes(export_bytes({"w": np.ones((2, 4), "f4")}, config))
     with pytest.raises(CheckpointError, match="'gone' is missing"):
         fastgru.load(tmp_path / "file")
+
+
+GRU_ALONE = [zeros(), gru("y", "x", "h0")]
+OTHERS = {"steps": (BATCH, 9, 4), "batch": (2, STEPS, 4)}
+FIXED = {
+    "a scale": op("mul.Tensor", "z", self="y", other=0.5),
+    "a quotient": op("div.Tensor", "z", self="y", other=STEPS),
+    "a quotient of one row": op("div.Tensor", "z", self="y", other=1),
+    "an offset": op("add.Tensor", "z", self="y", other=3),
+    "a place": op("select.int", "z", self="y", dim=1, index=STEPS - 1),
+    "a start": op("slice.Tensor", "z", self="y", dim=1, start=2, end=2**63 - 1),
+    "a slope": op("leaky_relu.default", "z", self="y", negative_slope=0.2),
+    "a window": op("avg_pool1d.default", "z", self="y", kernel_size=[2]),
+    "a padding": op("constant_pad_nd.default", "z", self="y", pad=[0, 0, 1, 0]),
+}
+
+
+@pytest.mark.parametrize("name", FIXED)
+@pytest.mark.parametrize("axis", OTHERS)
+def test_a_number_that_may_come_from_a_size_fixes_every_size(load, x, name, axis):
+    model = load({"x": x}, [*GRU_ALONE, FIXED[name]], ["z"])
+    model(x)
+    with pytest.raises(fastgru.ShapeError, match=rf"wanted [35]: .*{FIXED[name]['target'][15:19]}"):
+        model(np.zeros(OTHERS[axis], "f4"))
+
+
+def test_options_of_pytorchs_own_modules_fix_nothing(load, x, y):
+    node = op("leaky_relu.default", "z", self="y", negative_slope=0.2, module="torch.nn.modules.activation.LeakyReLU")
+    model = load({"x": x}, [*GRU_ALONE, node], ["z"])
+    longer = np.concatenate((x, x, x), 1)[:2]
+    assert model(longer).shape == (2, 3 * STEPS, 4)
+    np.testing.assert_allclose(model(x), np.where(y[0] > 0, y[0], 0.2 * y[0]), atol=1e-6)
+
+
+@pytest.mark.parametrize("module", ["__main__.Tagger", "torch.nn.modules.activation.MultiheadAttention", ""])
+def test_code_of_another_author_fixes_sizes_until_they_are_opened(load, x, module):
+    model = load({"x": x}, [*GRU_ALONE, op("relu.default", "z", self="y", module=module)], ["z"])
+    with pytest.raises(fastgru.ShapeError, match=r"got 9 steps, wanted 5: .*with_any_size"):
+        model(np.zeros(OTHERS["steps"], "f4"))
+    assert model.with_any_size()(np.zeros((2, 9, 4), "f4")).shape == (2, 9, 4)
+
+
+def test_inputs_of_different_batches_are_refused(load, x):
+    nodes = [*GRU_ALONE, op("add.Tensor", "z", self="y", other="w")]
+    with pytest.raises(UnsupportedModelError, match="'w' has 4 rows where another has 3"):
+        load({"x": x, "w": np.zeros((4, 4), "f4")}, nodes, ["z"])
+
+
+def test_zeros_that_would_make_the_other_operand_larger_are_refused(load, x, y):
+    wide = op("zeros.default", "w", size=[STEPS, BATCH, 4])
+    with pytest.raises(UnsupportedModelError, match="zeros that have other axes"):
+        load({"x": x}, [*GRU_ALONE, LAST, wide, op("add.Tensor", "z", self="last", other="w")], ["z"])
+    same = op("zeros.default", "w", size=[BATCH, STEPS, 4])
+    np.testing.assert_array_equal(
+        load({"x": x}, [*GRU_ALONE, same, op("add.Tensor", "z", self="y", other="w")], ["z"])(x), y[0]
+    )
+
+
+def test_a_gru_and_a_dropout_in_training_mode_are_refused(load, x):
+    arrays = gru_arrays(4, 4, layers=2)
+    weights = [f"p_gru_{name}" for name in arrays]
+    nodes = [zeros(count=2), gru("y", "x", "h0", params=weights, num_layers=2, dropout=0.5, train=True)]
+    with pytest.raises(UnsupportedModelError, match=r"gru \(node 'y'\): drops numbers at random"):
+        load({"x": x}, nodes, ["y"], {f"gru.{name}": array for name, array in arrays.items()})
+    with pytest.raises(UnsupportedModelError, match=r"dropout \(node 'z'\): drops numbers at random"):
+        load({"x": x}, [*GRU_ALONE, op("dropout.default", "z", input="y", p=0.5, train=True)], ["z"])
+
+
+def test_a_model_with_fixed_sizes_is_saved_and_converted_with_them(load, x, tmp_path):
+    model = load({"x": x}, [*GRU_ALONE, FIXED["a scale"]], ["z"])
+    model.save(tmp_path / "saved")
+    again = fastgru.load(tmp_path / "saved")
+    assert again.spec == model.spec and again.spec.inputs[0].limits is not None
+    np.testing.assert_array_equal(again(x), model(x))
+    opened = load({"x": x}, GRU_ALONE, ["y"])
+    opened.save(tmp_path / "open")
+    assert b"limits" not in (tmp_path / "open").read_bytes()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import fastgru
 from fastgru.errors import CheckpointError, DTypeError, ShapeError, UnsupportedModelError
-from fastgru.importers.chain import embeddings, in_the_way, misfit, model_spec, suggest
+from fastgru.importers.chain import model_spec
+from fastgru.importers.named import Named
 from fastgru.importers.pytorch import modules_of
+from fastgru.importers.suggestion import embeddings, no_line, suggest, unsupported
 from fastgru.spec import Activation, Dense, Dropout, Embedding, FinalState, GRULayer, Last, Max, Mean, validate
 
 
@@ -140,37 +143,60 @@ def test_an_empty_list_is_an_error():
         model_spec(TAGGER, [], "file")
 
 
-def test_the_suggestion_keeps_the_files_order_and_puts_last_after_the_last_gru():
+def test_the_suggestion_keeps_the_files_order_and_has_a_blank_wherever_the_file_says_nothing():
     tensors = {"words.weight": array(20, 4), **gru("a", 4, 3), **gru("b", 3, 3), **linear("fc", 3, 2)}
-    assert suggestion(tensors) == 'layers=["words", "a", "b", fastgru.Last(), "fc"]'
+    assert suggestion(tensors) == 'layers=["words", ..., "a", ..., "b", ..., "fc", ...]'
+    assert suggestion(gru("a", 4, 3) | gru("b", 3, 3)) == 'layers=["a", ..., "b", ...]'
 
 
-def test_the_suggestion_has_no_last_where_no_linear_layer_follows():
-    assert suggestion(gru("a", 4, 3) | gru("b", 3, 3)) == 'layers=["a", "b"]'
+def test_a_blank_is_an_error_that_asks_what_belongs_there():
+    said = r"layers= has \.\.\. behind 'rnn' and before 'fc', .* does not say"
+    with pytest.raises(CheckpointError, match=said) as caught:
+        model_spec(TAGGER, ["words", "rnn", ..., "fc"], "file")
+    for name in ("fastgru.Last()", "fastgru.FinalState()", "fastgru.Activation('relu')", "take ... out"):
+        assert name in str(caught.value)
+    with pytest.raises(CheckpointError, match=r"has \.\.\. behind 'fc', because"):
+        model_spec(TAGGER, ["words", "rnn", Last(), "fc", ...], "file")
 
 
 def test_the_suggestion_for_a_sorted_file_puts_its_layers_in_an_order_that_runs():
     tensors = {name: TAGGER[name] for name in sorted(TAGGER)}
     assert next(iter(tensors)) == "fc.bias"
-    assert suggestion(tensors) == 'layers=["words", "rnn", fastgru.Last(), "fc"]'
+    assert suggestion(tensors) == 'layers=["words", ..., "rnn", ..., "fc", ...]'
 
 
 def test_the_suggestion_quotes_names():
-    assert suggestion(gru('a"b', 4, 3) | gru("c", 3, 3)) == 'layers=["a\\"b", "c"]'
+    assert suggestion(gru('a"b', 4, 3) | gru("c", 3, 3)) == 'layers=["a\\"b", ..., "c", ...]'
 
 
 def test_nothing_is_suggested_that_could_not_be_loaded():
-    assert suggestion(TAGGER | {"norm.weight": array(3)}) == ""
-    assert [module.prefix for module in in_the_way(modules_of(TAGGER | {"norm.weight": array(3)}))] == ["norm"]
+    image = TAGGER | {"image.weight": array(3, 4, 5, 5)}
+    assert suggestion(image) == ""
+    assert [module.prefix for module in unsupported(modules_of(image))] == ["image"]
     heads = TAGGER | linear("other", 3, 5)
     assert suggestion(heads) == ""
-    assert "'other'" in misfit(heads, modules_of(heads))
+    assert "'other'" in no_line(heads, modules_of(heads))
 
 
-def test_the_suggestion_takes_the_final_state_of_two_directions():
-    both = gru("rnn", 4, 3) | gru("rnn", 4, 3, end="_l0_reverse")
-    assert suggestion(both | linear("fc", 6, 2)) == 'layers=["rnn", fastgru.FinalState(), "fc"]'
-    assert suggestion(both | gru("top", 6, 3) | linear("fc", 3, 2)) == 'layers=["rnn", "top", fastgru.Last(), "fc"]'
+def test_nothing_is_suggested_across_grus_of_different_modules():
+    tensors = gru("encoder.rnn", 4, 3) | gru("decoder.rnn", 3, 3) | linear("decoder.out", 3, 2)
+    assert suggestion(tensors) == ""
+    assert "'encoder.rnn', 'decoder.rnn' belong to different modules" in no_line(tensors, modules_of(tensors))
+
+
+def test_the_suggestion_asks_of_what_class_a_module_is_that_tensors_leave_open():
+    tensors = TAGGER | {"norm.weight": array(3), "norm.bias": array(3), "act.weight": array(3)}
+    named = 'fastgru.Named("norm", kind=...), ..., fastgru.Named("act", kind=...)'
+    sizes = {name: tensors[name] for name in (*gru("rnn", 4, 3), "norm.weight", "norm.bias", "act.weight")}
+    assert suggestion(sizes) == f'layers=["rnn", ..., {named}, ...]'
+    conv = {"conv.weight": array(4, 5, 3), "conv.bias": array(4)} | gru("rnn", 4, 3)
+    assert suggestion(conv) == 'layers=[fastgru.Named("conv", padding=...), ..., "rnn", ...]'
+    either = {"conv.weight": array(4, 2, 3), "conv.bias": array(4)} | gru("rnn", 4, 3)
+    assert suggestion(either) == 'layers=[fastgru.Named("conv", kind=..., padding=...), ..., "rnn", ...]'
+    with pytest.raises(CheckpointError, match=r"'conv', which may be Conv1d or ConvTranspose1d, .* kind='Conv1d'"):
+        model_spec(either, [Named("conv", kind=..., padding=1), "rnn"], "file")
+    with pytest.raises(CheckpointError, match=r"padding=\.\.\.\): the file does not say the padding of 'conv'"):
+        model_spec(conv, [Named("conv", padding=...), "rnn"], "file")
 
 
 @pytest.mark.parametrize("name", ["Last", "Last()", "fastgru.Last()", "Activation('tanh')"])
@@ -185,9 +211,10 @@ def test_a_matrix_is_an_embedding_where_the_suggestion_takes_it_for_one():
     assert taken_for_embeddings({"first.weight": array(4, 20), **gru("rnn", 4, 3)}) == set()
 
 
-def test_the_suggestion_can_be_pasted():
-    class fastgru:
-        Last = Last
-
-    layers = eval(suggestion(TAGGER).removeprefix("layers="), {"fastgru": fastgru})
-    validate(model_spec(TAGGER, layers, "file"))
+def test_the_suggestion_can_be_pasted_and_asks_until_its_blanks_are_filled():
+    pasted = eval(suggestion(TAGGER).removeprefix("layers="), {"fastgru": fastgru})
+    while ... in pasted:
+        with pytest.raises(CheckpointError, match="the file does not say"):
+            model_spec(TAGGER, pasted, "file")
+        pasted.remove(...)
+    validate(model_spec(TAGGER, pasted, "file"))

@@ -15,6 +15,7 @@ from fastgru.importers import describe
 from fastgru.importers.described_layers import facts_of
 from fastgru.spec import (
     Activation,
+    BatchNormalization,
     Conv1D,
     Dense,
     Embedding,
@@ -31,6 +32,7 @@ from fastgru.topology import to_data
 KEYS = {
     "schema", "path", "format", "writer", "version", "metadata", "loads_as", "problem", "suggested_layers", "advice",
     "inputs", "outputs", "layers", "parameters", "used", "unused", "beside", "skipped", "stored", "stored_precision",
+    "classes",
 }  # fmt: skip
 LAYER_KEYS = {
     "name", "kind", "sizes", "options", "parameters", "inputs", "mask", "outputs", "shared_with", "layers", "problem",
@@ -93,7 +95,8 @@ def test_a_gru_is_described_in_full():
         "problem": None,
         "suggested_layers": None,
         "advice": [],
-        "inputs": [{"name": "x", "shape": [None, 4], "integers": False}],
+        "classes": {},
+        "inputs": [{"name": "x", "shape": [None, 4], "integers": False, "batch": None}],
         "outputs": [{"from": "y", "index": 0, "shape": [None, 3]}],
         "layers": [
             {
@@ -161,8 +164,8 @@ def test_a_graph_says_what_flows_where(capsys, monkeypatch):
     found = described(saved(spec))
     by_name = {layer["name"]: layer for layer in found["layers"]}
     assert found["inputs"] == [
-        {"name": "ids", "shape": [None], "integers": True},
-        {"name": "state", "shape": [5], "integers": False},
+        {"name": "ids", "shape": [None], "integers": True, "batch": None},
+        {"name": "state", "shape": [5], "integers": False, "batch": None},
     ]
     assert found["outputs"][1] == {"from": "gru", "index": 1, "shape": [5]}
     assert by_name["gru"]["inputs"] == [{"from": "mask", "index": 0}, {"from": "state", "index": 0}]
@@ -241,7 +244,8 @@ def test_a_file_of_several_modules_comes_with_the_layers_to_name():
         "some.pt: holds weights and not the order of its layers, and more than a GRU: 'words', 'fc'"
     )
     assert any("fastgru.Activation('relu')" in line for line in found["advice"])
-    assert found["suggested_layers"] == 'layers=["words", "rnn", fastgru.Last(), "fc"]'
+    assert any("fastgru.FinalState()" in line for line in found["advice"])
+    assert found["suggested_layers"] == 'layers=["words", ..., "rnn", ..., "fc", ...]'
     assert found["unused"] == []
     assert [layer["kind"] for layer in found["layers"]] == ["Embedding", "GRU", "Linear"]
     assert [layer["problem"] for layer in found["layers"]] == [None, None, None]
@@ -253,7 +257,7 @@ def test_a_file_of_several_modules_comes_with_the_layers_to_name():
 def test_an_npz_is_described_by_its_own_names():
     tensors = {"enc_w_ih": zeros(9, 4), "enc_w_hh": zeros(9, 3), "fc_w": zeros(2, 3), "fc_b": zeros(2)}
     found = described(Checkpoint("some.npz", "npz", tensors, None, {"skipped": ["words"]}))
-    assert found["suggested_layers"] == 'layers=["enc", fastgru.Last(), "fc"]'
+    assert found["suggested_layers"] == 'layers=["enc", ..., "fc", ...]'
     assert found["used"] == list(tensors)
     assert found["skipped"] == ["words"]
 
@@ -265,6 +269,48 @@ def test_a_module_in_the_way_is_named_and_nothing_is_suggested():
     assert found["suggested_layers"] is None
     assert found["unused"] == ["image.weight"]
     assert [layer["problem"] for layer in found["layers"]] == [None, None, "Conv2d is not supported"]
+
+
+def test_what_the_weights_leave_open_is_asked_for(capsys):
+    tensors = gru("rnn") | {"norm.weight": zeros(3), "norm.bias": zeros(3), "up.weight": zeros(3, 3, 2)}
+    found = described(Checkpoint("some.pt", "pytorch-zip", tensors))
+    assert found["unused"] == []
+    norm, up = found["layers"][1:]
+    assert norm["kind"] == "LayerNorm, GroupNorm, InstanceNorm1d or BatchNorm1d without statistics"
+    assert "say which: fastgru.Named('norm', kind='GroupNorm', groups=4)" in norm["problem"]
+    assert "Conv1d or ConvTranspose1d" in up["problem"]
+    assert found["suggested_layers"] == (
+        'layers=["rnn", ..., fastgru.Named("norm", kind=...), ..., fastgru.Named("up", kind=..., padding=...), ...]'
+    )
+    print_description(found)
+    printed = capsys.readouterr().out
+    for words in ("say which: fastgru.Named('norm', kind='GroupNorm', groups=4)", "Replace each ... by"):
+        assert words in printed
+
+
+def test_a_whole_module_of_a_class_of_its_own_is_described_with_its_classes(capsys):
+    def node(name, **children):
+        return {"class_name": name, "options": {}, "hooks": [], "children": children}
+
+    tree = node("my.Net", wrap=node("my.Reversed", rnn=node("torch.nn.modules.rnn.GRU")), act=node("my.Swish"))
+    found = described(Checkpoint("some.pt", "pytorch-zip", gru("wrap.rnn"), tree, {"whole_module": "my.Net"}))
+    assert found["loads_as"] is None and "class 'my.Net', whose forward is code" in found["problem"]
+    assert found["suggested_layers"] is None
+    assert found["classes"] == {"": "my.Net", "wrap": "my.Reversed", "act": "my.Swish"}
+    print_description(found)
+    printed = capsys.readouterr().out
+    assert "classes     my.Net, wrap my.Reversed, act my.Swish" in printed and "layers='wrap.rnn'" in printed
+
+
+def test_what_was_made_of_numbers_in_the_code_is_no_parameter():
+    def scale(gamma, beta):
+        return BatchNormalization(np.zeros(4), np.ones(4), gamma, beta, epsilon=0.0)
+
+    half = scale(np.full(4, 0.5), np.zeros(4))
+    assert facts_of(half)["parameters"] == 0
+    assert facts_of(scale(np.arange(4.0), np.zeros(4)))["parameters"] == 4
+    assert facts_of(scale(np.full(4, 0.5), np.arange(4.0)))["parameters"] == 4
+    assert facts_of(half.replace(epsilon=1e-3))["parameters"] == 16
 
 
 def test_a_damaged_module_says_what_is_wrong_with_it():
@@ -373,7 +419,7 @@ def test_a_keras_layer_that_is_not_supported_does_not_hide_the_others(nested):
 def test_a_model_that_is_code_still_has_a_description():
     given = keras_checkpoint(tensors={"layers/gru/cell/vars/0": zeros(4, 9)}, model="Mine")
     found = described(given)
-    assert "the model is of class 'Mine'" in found["problem"]
+    assert "the model is of a class of its own, 'Mine'" in found["problem"]
     assert found["layers"] == []
     assert found["unused"] == ["layers/gru/cell/vars/0"]
 

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from keras_configs import array, checkpoint, endings_of_changes, gru, gru_tensors, keras_states, layer, one_gru
+from keras_configs import array, checkpoint, endings_of_changes, gru, gru_tensors, h5, keras_states, layer, one_gru
 
+import fastgru
 from fastgru import Model, reference
 from fastgru.errors import CheckpointError, FastGRUError, UnsupportedModelError
-from fastgru.importers import spec_of
-from fastgru.spec import Activation, Conv1D, Dense, Dropout, Embedding, GRULayer, Permute, validate
+from fastgru.importers import describe, spec_of
+from fastgru.spec import (
+    Activation,
+    Conv1D,
+    Dense,
+    Dropout,
+    Embedding,
+    GRULayer,
+    GRUSpec,
+    Permute,
+    stateful_layers,
+    validate,
+)
 
 
 @pytest.mark.parametrize("bias", ["after", "before", None])
@@ -255,7 +267,7 @@ def foreign(**changes):
     [
         (layer("Lambda", "trick", function={"class_name": "__lambda__"}), r"'trick' \(Lambda, layers\[2\]\)"),
         (layer("TFSMLayer", "saved", filepath="/etc/passwd"), "TFSMLayer layers are not supported"),
-        (layer("LSTM", "other", units=3), "LSTM layers are not supported; supported are Activation, .*, GRU, "),
+        (layer("LSTM", "other", units=3), "LSTM layers are not supported; the README lists those that are"),
         (layer("__reduce__", "os.system"), "__reduce__ layers are not supported"),
         (foreign(module="my.package", registered_name="my>GRU"), r"'mine' \(GRU, layers\[2\]\).*'my>GRU' of module"),
         (foreign(module=None, registered_name="GRU"), "it is a class of its own"),
@@ -289,14 +301,14 @@ def test_what_is_not_supported_is_refused_by_name_and_place(last, message):
 def test_a_model_that_is_not_sequential_or_functional_is_refused(class_name):
     given = one_gru()
     given.config["class_name"] = class_name
-    with pytest.raises(FastGRUError, match=r"Sequential and functional models; name its layers|describes no model"):
+    with pytest.raises(FastGRUError, match=r"of a class of its own, 'MyModel'.*name its layers|describes no model"):
         spec_of(given)
 
 
 def test_a_class_that_is_only_called_sequential_is_refused():
     given = one_gru()
     given.config.update(module="mine", registered_name="mine>Sequential")
-    with pytest.raises(UnsupportedModelError, match="of class 'Sequential' of module 'mine', supported"):
+    with pytest.raises(UnsupportedModelError, match="of a class of its own, 'Sequential'"):
         spec_of(given)
 
 
@@ -381,14 +393,14 @@ def test_a_model_is_no_function_whatever_its_module(module):
 def test_the_layers_of_a_class_of_the_users_own_can_be_named():
     given = one_gru()
     given.config.update(class_name="Mine", module=None, registered_name="Mine", config={"trainable": True})
-    with pytest.raises(UnsupportedModelError, match=r"of class 'Mine' of module None.*name its layers by layers="):
+    with pytest.raises(UnsupportedModelError, match=r"of a class of its own, 'Mine'.*name its layers .*layers="):
         spec_of(given)
     assert [node.name for node in spec_of(given, layers=["gru"]).nodes] == ["gru"]
 
 
-def test_naming_the_layers_of_a_file_that_describes_itself_is_an_error():
-    with pytest.raises(CheckpointError, match="describes its own layers; leave layers= out"):
-        spec_of(one_gru(), layers=["gru"])
+def test_the_layers_of_a_file_that_describes_itself_can_be_named():
+    assert [node.name for node in spec_of(one_gru(), layers=["gru"]).nodes] == ["gru"]
+    assert isinstance(spec_of(one_gru(), layers="gru"), GRUSpec)
 
 
 OPTIONS = {
@@ -449,3 +461,121 @@ def test_any_value_anywhere_in_a_config_gives_a_model_or_an_error_of_ours(make):
 def test_an_empty_model_is_an_error():
     with pytest.raises(CheckpointError, match="at least one layer"):
         spec_of(checkpoint([], {}))
+
+
+def test_a_stateful_gru_is_said_when_it_is_loaded_shown_and_kept(tmp_path):
+    given = one_gru(stateful=True, return_sequences=True)
+    assert "stateful=True" in spec_of(given).nodes[0].layer.described()
+    assert describe(given)["layers"][0]["options"]["stateful"] is True
+    assert "stateful" not in describe(one_gru())["layers"][0]["options"]
+    model = Model(spec_of(given))
+    assert "stateful=True" in repr(model)
+    path = tmp_path / "model.safetensors"
+    model.save(path)
+    with pytest.warns(
+        UserWarning, match=r"'gru' is stateful: .* every call begins with zeros, and model.stream\(\)"
+    ) as said:
+        again = fastgru.load(path)
+    assert len(said) == 1 and said[0].filename == __file__
+    assert again.spec.nodes[0].layer.stateful
+
+
+def test_a_stateful_gru_in_a_wrapper_is_said():
+    back = gru("back", go_backwards=True, stateful=True)
+    both = layer("Bidirectional", layer=gru(stateful=True), backward_layer=back, merge_mode="concat")
+    group = "layers/bidirectional"
+    tensors = gru_tensors(f"{group}/forward_layer", 4, 3) | gru_tensors(f"{group}/backward_layer", 4, 3)
+    assert stateful_layers(spec_of(checkpoint([both], tensors))) == ["bidirectional"]
+    each = layer("TimeDistributed", "each", layer=gru(stateful=True))
+    tensors = gru_tensors("layers/time_distributed/layer", 4, 3)
+    assert stateful_layers(spec_of(checkpoint([each], tensors, (None, 2, 5, 4)))) == ["gru"]
+
+
+def groups_of(names, tensors):
+    """The same arrays under other groups."""
+    return {names[name.rpartition("/vars/")[0]] + name[name.rindex("/vars/") :]: each for name, each in tensors.items()}
+
+
+def test_keras_2_12_counts_layers_with_weights_twice_and_others_once():
+    def dense(name, units):
+        return layer("Dense", name, units=units)
+
+    def each(name, inner):
+        return layer("TimeDistributed", name, layer=inner)
+
+    inner = layer("Sequential", "inner", layers=[layer("InputLayer", "x", batch_shape=[None, None, 4]), dense("c", 4),
+                                                 layer("Dropout"), dense("d", 4)])  # fmt: skip
+    chain = [dense("a", 4), gru("g", 3, return_sequences=True), each("t", layer("Dropout")), each("u", dense("b", 4)),
+             inner, gru("h", 3), dense("e", 2)]  # fmt: skip
+    weights = {
+        "dense": "layers/dense", "gru/cell": "layers/gru/cell", "time_distributed_1/layer":
+        "layers/time_distributed_1/layer", "sequential/{}/dense": "layers/sequential/layers/dense",
+        "sequential/{}/dense_2": "layers/sequential/layers/dense_1", "gru_2/cell": "layers/gru_1/cell",
+        "dense_2": "layers/dense_1",
+    }  # fmt: skip
+    tensors = {}
+    for place, group in enumerate(weights.values()):
+        outputs = 2 if group == "layers/dense_1" else 4
+        sizes = [(3 if place in (2, 6) else 4, outputs), (outputs,)]
+        if "gru" in group:
+            sizes = [(4, 9), (3, 9), (2, 9)]
+        tensors |= {f"{group}/vars/{index}": array(*size, seed=place) for index, size in enumerate(sizes)}
+    start = "_layer_checkpoint_dependencies"
+    renamed = {new: f"{start}/{old.format(start)}" for old, new in weights.items()}
+    wanted = spec_of(checkpoint(chain, tensors, version="2.15.0"))
+    assert spec_of(checkpoint(chain, groups_of(renamed, tensors), version="2.12.0")) == wanted
+
+
+def test_a_cudnn_gru_has_its_arrays_without_a_cell():
+    config = {"name": "cu", "units": 3, "return_sequences": True}
+    arrays = [array(4, 9), array(3, 9), array(18)]
+    tensors = {f"layers/cu_dnngru/vars/{place}": each for place, each in enumerate(arrays)}
+    wanted = spec_of(h5([{"class_name": "CuDNNGRU", "config": config}], {"cu": arrays}))
+    spec = spec_of(checkpoint([layer("CuDNNGRU", **config)], tensors, version="2.15.0"))
+    assert spec.nodes[0].layer == wanted.nodes[0].layer
+
+
+def test_a_model_with_an_unsupported_layer_runs_by_the_names_of_the_others():
+    chain = [layer("LSTM", "before", units=4), gru("mine", 3, activation="relu", return_sequences=True),
+             layer("Dense", "out", units=2, activation="softmax")]  # fmt: skip
+    tensors = gru_tensors("layers/gru", 4, 3) | {"layers/dense/vars/0": array(3, 2), "layers/dense/vars/1": array(2)}
+    given = checkpoint(chain, tensors | {"layers/lstm/cell/vars/0": array(4, 16)})
+    advice = (
+        r"'before' \(LSTM, .*the other layers run by name, as by fastgru.load\(path, layers=\['mine'\], strict=False\)"
+    )
+    with pytest.raises(UnsupportedModelError, match=advice):
+        spec_of(given)
+    with pytest.warns(UserWarning, match="no layer uses the tensors 'layers/lstm/cell/vars/0'"):
+        spec = spec_of(given, layers=["mine", "out"], strict=False)
+    assert [(node.name, node.layer.described()) for node in spec.nodes] == [
+        (node.name, node.layer.described()) for node in spec_of(checkpoint(chain[1:], tensors)).nodes
+    ]
+    with pytest.warns(UserWarning, match="no layer uses"):
+        alone = spec_of(given, layers="mine", strict=False)
+    assert isinstance(alone, GRUSpec) and alone.activation == "relu"
+    with pytest.raises(UnsupportedModelError, match="LSTM layers are not supported"):
+        spec_of(given, layers=["before", "mine"])
+    with pytest.raises(CheckpointError, match="no layer uses the tensors"):
+        spec_of(given, layers=["mine"])
+
+
+def test_named_layers_of_a_config_hand_on_masks_and_stand_in_models():
+    inner = layer("Sequential", "inner", layers=[
+        layer("InputLayer", "x", batch_shape=[None, None]),
+        layer("Embedding", "words", input_dim=9, output_dim=4, mask_zero=True), gru("low", 4, return_sequences=True),
+    ])  # fmt: skip
+    tensors = {"layers/sequential/layers/embedding/vars/0": array(9, 4),
+               **gru_tensors("layers/sequential/layers/gru", 4, 4), **gru_tensors("layers/gru", 4, 3)}  # fmt: skip
+    given = checkpoint([inner, gru("high", 3)], tensors, (None, None))
+    ids = np.array([[1, 2, 0, 3, 0]])
+    wanted = Model(spec_of(given))(ids)
+    for names in (["inner", "high"], ["inner/words", "inner/low", "high"]):
+        np.testing.assert_array_equal(Model(spec_of(given, layers=names))(ids), wanted)
+
+
+@pytest.mark.parametrize(("name", "taken"), [("log_softmax_v2", "log_softmax"), ("softmax_v2", "softmax")])
+def test_tensorflows_names_of_functions_are_those_of_keras_2(name, taken):
+    given = one_gru(version="2.12.0", activation=name)
+    assert spec_of(given).nodes[0].layer.gru.activation == taken
+    with pytest.raises(UnsupportedModelError, match=rf"'{name}' is not supported; what comes near is {taken}"):
+        spec_of(one_gru(activation=name))

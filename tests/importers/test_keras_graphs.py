@@ -23,7 +23,7 @@ from keras_configs import (
 from fastgru import Model
 from fastgru.errors import CheckpointError, FastGRUError, UnsupportedModelError
 from fastgru.importers import spec_of
-from fastgru.spec import Dropout, MaskOf, NotEqual, Reverse, Select, Slice, Unmasked, validate
+from fastgru.spec import Dropout, Embedding, MaskOf, NotEqual, Reverse, Select, Slice, Unmasked, validate
 
 
 def given(name, *shape, **config):
@@ -72,7 +72,7 @@ def test_inputs_and_outputs_come_in_the_files_order():
     [
         (["b", 0, 0], ["own", 0, 0], None),
         ([["b", 0, 0], ["a", 0, 0]], [["sum", 0, 0]], ["b", "a"]),
-        ({"y": ["b", 0, 0], "x": ["a", 0, 0]}, {"q": ["sum", 0, 0], "p": ["own", 0, 0]}, ["b", "a"]),
+        ({"y": ["b", 0, 0], "x": ["a", 0, 0]}, {"q": ["sum", 0, 0], "p": ["own", 0, 0]}, ["x", "y"]),
         ([["a", 0, 0], [["b", 0, 0]]], [[["sum", 0, 0]], ["own", 0, 0]], ["a", "b"]),
     ],
 )
@@ -332,8 +332,8 @@ def set_call(place, call, *arguments):
         (set_call(4, 0, tensor("shared", 0, 1)), "it refers to output 1 of a layer that has 1"),
         (set_call(4, 0, tensor("shared", 0, -1)), "output -1 of call 0"),
         (set_call(4, 0, {"class_name": "__keras_tensor__", "config": {}}), "does not say whose output it is"),
-        (set_call(4, 0), r"'own' .*called with \[\], wanted outputs of layers"),
-        (set_call(4, 0, 3), r"'own' .*called with \[3\], wanted outputs of layers"),
+        (set_call(4, 0), r"'own' .*called with nothing, .* wanted outputs of layers"),
+        (set_call(4, 0, 3), r"'own' .*called with plain values, .* wanted outputs of layers"),
         (set_call(4, 0, tensor("b"), tensor("a")), "called with 'more than one argument'"),
         (lambda config: config["layers"][4].update(inbound_nodes=3), "inbound_nodes is 3, wanted a list"),
         (lambda config: config["layers"][4].update(inbound_nodes=[3]), r"inbound_nodes\[0\] is 3, wanted a call"),
@@ -410,3 +410,137 @@ def test_a_mask_that_reaches_a_softmax_layer_is_refused_where_keras_would_use_it
     else:
         with pytest.raises(UnsupportedModelError, match=r"'attention' \(Softmax.*a mask of steps reaches"):
             spec_of(made)
+
+
+def joined(version, kind="Add", **config):
+    """Two masked Embeddings, joined, and a GRU behind them."""
+    ends = ("ids", "other")
+    table = {"input_dim": 9, "output_dim": 4, "mask_zero": True}
+    layers = [
+        *(given(name, 6, dtype="int32") for name in ends),
+        *(called(layer("Embedding", f"of_{name}", **table), (tensor(name),)) for name in ends),
+        called(layer(kind, "joined", **config), ([tensor("of_ids"), tensor("of_other")],)),
+        called(gru(), (tensor("joined"),)),
+    ]
+    size = 8 if config.get("axis") == -1 else 4
+    tensors = gru_tensors("layers/gru", size, 3)
+    tensors |= {f"layers/embedding{end}/vars/0": array(9, 4, seed=len(end)) for end in ("", "_1")}
+    inputs = [[name, 0, 0] for name in ends]
+    return spec_of(graph_checkpoint(layers, inputs, [["joined", 0, 0], ["gru", 0, 0]], tensors, version))
+
+
+MERGES = [("Add", {}), ("Subtract", {}), ("Multiply", {}), ("Average", {}), ("Maximum", {}), ("Minimum", {}),
+          ("Concatenate", {"axis": -1}), ("Concatenate", {"axis": 1})]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "config"), MERGES)
+@pytest.mark.parametrize("version", ["3.0.5", "3.3.3"])
+def test_merging_layers_before_keras_3_4_see_no_masks(version, kind, config):
+    """They compute with every step, as if the Embeddings had no masks at all."""
+    spec = joined(version, kind, **config)
+    bare = [
+        node.replace(layer=node.layer.replace(mask_zero=False)) if isinstance(node.layer, Embedding) else node
+        for node in spec.nodes
+    ]
+    ids = np.array([[1, 2, 0, 3, 0, 0], [0, 0, 1, 2, 3, 4]]), np.array([[1, 0, 2, 3, 4, 0], [0, 5, 6, 0, 0, 8]])
+    for got, wanted in zip(Model(spec)([*ids]), Model(spec.replace(nodes=tuple(bare)))([*ids]), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize(("kind", "config"), MERGES)
+def test_merging_layers_from_keras_3_4_on_join_masks(kind, config):
+    later = joined("3.4.0", kind, **config)
+    assert later == joined("3.15.1", kind, **config) != joined("3.3.3", kind, **config)
+
+
+def test_a_multiply_of_one_masked_input_is_refused():
+    layers = [
+        given("ids", 6, dtype="int32"),
+        called(layer("Embedding", "words", input_dim=9, output_dim=4, mask_zero=True), (tensor("ids"),)),
+        called(layer("Multiply", "alone"), ([tensor("words")],)),
+    ]
+    with pytest.raises(UnsupportedModelError, match=r"'alone' .*a Multiply of one input that has a mask"):
+        spec_of(graph_checkpoint(layers, [["ids", 0, 0]], [["alone", 0, 0]], {"layers/embedding/vars/0": array(9, 4)}))
+
+
+@pytest.mark.parametrize(("version", "kept"), [("2.15.0", False), ("3.0.5", True), ("3.15.1", True)])
+def test_identity_drops_the_mask_in_keras_2(version, kept):
+    chain = [layer("Embedding", "words", input_dim=9, output_dim=4, mask_zero=True), layer("Identity", "same"), gru()]
+    tensors = {"layers/embedding/vars/0": array(9, 4), **gru_tensors("layers/gru", 4, 3)}
+    model = Model(spec_of(checkpoint(chain, tensors, (None, None), version)))
+    short, padded = np.array([[1, 2, 3]]), np.array([[1, 2, 3, 0, 0]])
+    assert np.array_equal(model(short), model(padded)) is kept
+
+
+@pytest.mark.parametrize(("version", "handed_on"), [("3.0.5", False), ("3.10.0", False), ("3.11.0", True)])
+def test_a_mask_that_a_call_names_is_handed_on_from_keras_3_11_on(version, handed_on):
+    """Before, the layer computes with it and hands on the mask that its input came with: here none."""
+    checkpoint = masked(tensor("not_two"))
+    checkpoint.metadata["keras_version"] = version
+    config = checkpoint.config["config"]
+    config["layers"][2]["config"]["mask_zero"] = False
+    config["layers"].append(called(gru("next"), (tensor("gru"),)))
+    config["output_layers"] = [["next", 0, 0]]
+    checkpoint.tensors.update(gru_tensors("layers/gru_1", 3, 3))
+    spec = spec_of(checkpoint)
+    assert (Unmasked not in [type(node.layer) for node in spec.nodes]) is handed_on
+    ids, ends = np.array([[1, 5, 4, 3, 3, 4]]), [np.array([[1, 1, 1, 1, 2, 2]]), np.array([[1, 1, 1, 1, 2, 1]])]
+    assert not np.array_equal(*(Model(spec)([ids, end]) for end in ends))  # the first GRU uses it in every version
+
+
+@pytest.mark.parametrize(("version", "names"), [("3.15.1", ("p", "q")), ("2.15.0", ("q", "p"))])
+def test_outputs_that_are_named_come_back_as_a_dict_in_the_order_of_keras(version, names):
+    """Keras 3 sorts them, Keras 2 leaves them as they were written."""
+    given = two_inputs(outputs={"q": ["sum", 0, 0], "p": ["own", 0, 0]})
+    given.metadata["keras_version"] = version
+    model = Model(spec_of(given))
+    ones = np.ones((2, 3), np.float32)
+    made = model([ones, ones])
+    assert tuple(made) == names and {name: each.shape for name, each in made.items()} == {"q": (2, 2), "p": (2, 4)}
+    assert f"outputs: {names[0]!r}, {names[1]!r}" in repr(model)
+    assert {name: each.shape for name, each in model({"a": ones[0], "b": ones[0]}).items()}["p"] == (4,)
+
+
+def test_one_output_with_a_name_is_a_dict_and_nested_ones_are_a_tuple():
+    ones = np.ones((2, 3), np.float32)
+    assert list(Model(spec_of(two_inputs(outputs={"only": ["own", 0, 0]})))([ones, ones])) == ["only"]
+    nested = {"q": [["sum", 0, 0], ["own", 0, 0]], "p": ["own", 0, 0]}
+    made = Model(spec_of(two_inputs(outputs=nested)))([ones, ones])
+    assert [each.shape for each in made] == [(2, 4), (2, 2), (2, 4)]  # in the order of the keys
+
+
+@pytest.mark.parametrize("version", ["2.15.0", "3.15.1"])
+def test_inputs_that_are_named_go_by_their_keys_and_not_by_their_layers(version):
+    given = two_inputs(inputs={"y": ["a", 0, 0], "x": ["b", 0, 0]})
+    given.metadata["keras_version"] = version
+    model, plain = Model(spec_of(given)), Model(spec_of(two_inputs()))
+    a, b = array(2, 3), array(2, 3, seed=1)
+    wanted = plain({"a": a, "b": b})
+    for made in (model({"x": b, "y": a}), model([b, a])):
+        assert all(map(np.array_equal, made, wanted))
+
+
+def test_an_output_of_a_model_with_named_outputs_is_counted_in_the_order_of_their_names():
+    inner = functional([given("x", 3), dense("one", 2, (tensor("x"),)), dense("two", 2, (tensor("x"),))],
+                       [["x", 0, 0]], {"z": ["one", 0, 0], "a": ["two", 0, 0]})  # fmt: skip
+    inner = called(layer("Functional", **{**inner, "name": "inner"}), (tensor("y"),))
+    tensors = {f"layers/functional/{name}": each for name, each in dense_tensors((3, 2), (3, 2)).items()}
+    layers = [given("y", 3), inner]
+    spec = spec_of(graph_checkpoint(layers, [["y", 0, 0]], [["inner", 1, 0], ["inner", 1, 1]], tensors))
+    assert spec.outputs == ("inner/two", "inner/one") and spec.output_names is None
+
+
+def test_keras_2_calls_a_model_with_a_dict():
+    ends = {"class_name": "InputLayer", "config": {"batch_input_shape": [None, 3]}}
+    inner = functional([{**ends, "name": name, "config": {**ends["config"], "name": name}} for name in "xy"]
+                       + [old_layer("Subtract", "minus", [["x", 0, 0], ["y", 0, 0]])],
+                       {"x": ["x", 0, 0], "y": ["y", 0, 0]}, [["minus", 0, 0]])  # fmt: skip
+    call = {"y": ["a", 0, 0, {}], "x": ["b", 0, 0, {}]}
+    layers = [
+        *({**ends, "name": name, "inbound_nodes": [], "config": {**ends["config"], "name": name}} for name in "ab"),
+        {"class_name": "Functional", "name": "inner", "inbound_nodes": [call], "config": {**inner, "name": "inner"}},
+    ]
+    config = functional(layers, [["a", 0, 0], ["b", 0, 0]], [["inner", 1, 0]])
+    model = Model(spec_of(h5(config, {}, version="2.12.0", class_name="Functional")))
+    a, b = array(2, 3), array(2, 3, seed=1)
+    np.testing.assert_array_equal(model([a, b]), b - a)

@@ -144,3 +144,40 @@ def test_a_model_that_was_never_called_has_no_weights():
     model.built = False
     with pytest.raises(DTypeError, match="the Sequential has no weights yet"):
         fastgru.from_keras(model)
+
+
+def test_an_error_begins_with_the_class_of_the_model():
+    lstm = of_keras("LSTM")("lstm", {"name": "lstm"}, array(3))
+    with pytest.raises(UnsupportedModelError, match=r"^Sequential: layer 'lstm' \(LSTM"):
+        fastgru.from_keras(Sequential(lstm))
+
+
+def test_a_model_with_an_unsupported_layer_is_told_how_to_take_one_that_is():
+    lstm = of_keras("LSTM")("lstm", {"name": "lstm"}, array(3))
+    gru = of_keras("GRU")("mine", GRU_CONFIG | {"name": "mine"}, array(4, 9), array(3, 9), array(2, 9))
+    advice = r"one layer of it is fastgru.from_keras\(model.get_layer\('mine'\)\)"
+    with pytest.raises(UnsupportedModelError, match=advice):
+        fastgru.from_keras(Sequential(lstm, gru))
+
+
+def test_a_model_of_a_class_of_its_own_is_told_what_to_do():
+    class Ours(Sequential):
+        def to_json(self):
+            return json.dumps({"class_name": "Ours", "module": "mine", "registered_name": "Ours", "config": {}})
+
+    with pytest.raises(UnsupportedModelError, match=r"^Ours: it is a class of its own, .*model.save_weights"):
+        fastgru.from_keras(Ours())
+
+
+def test_directions_of_a_live_bidirectional_are_told_by_their_names():
+    config = {"name": "both", "layer": {"class_name": "GRU", "config": GRU_CONFIG}, "merge_mode": "concat"}
+    arrays = [array(4, 9), array(3, 9), array(2, 9), array(4, 9, seed=1), array(3, 9, seed=1), array(2, 9, seed=1)]
+    both = of_keras("Bidirectional")("both", config, *arrays[3:], still=arrays[:3])  # forward_layer.trainable = False
+    for variables, way in ((both.trainable_weights, "backward"), (both.non_trainable_weights, "forward")):
+        for variable, slot in zip(variables, ("kernel", "recurrent_kernel", "bias"), strict=True):
+            variable.name = f"both/{way}_gru/gru_cell/{slot}:0"
+    gru = fastgru.from_keras(Sequential(both, version="2.15.0")).spec.nodes[0].layer.gru
+    wanted = [keras_states(steps, *weights)[-1] for steps, weights in ((X, arrays[:3]), (X[::-1], arrays[3:]))]
+    got = fastgru.from_keras(Sequential(both, version="2.15.0"))(X)
+    assert gru.directions == 2
+    np.testing.assert_allclose(got, np.concatenate(wanted), atol=1e-6)

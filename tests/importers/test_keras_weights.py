@@ -161,7 +161,8 @@ def test_a_named_layer_says_what_the_file_does_not():
     spec = spec_of(checkpoint, layers=[
         Named("conv1d", padding="causal", activation="relu", dilation_rate=2), "batch_normalization",
         Named("layer_normalization", epsilon=0.1), Named("bidirectional", merge_mode="sum"),
-        Named("gru", recurrent_activation="hard_sigmoid", reset_after=False, return_sequences=False, go_backwards=True),
+        Named("gru", recurrent_activation="hard_sigmoid_keras3", reset_after=False, return_sequences=False,
+              go_backwards=True),
         Named("dense", kind="Dense", activation="softmax"), "p_re_lu",
     ])  # fmt: skip
     conv, batch, norm, both, gru, dense, slopes = (node.layer for node in spec.nodes)
@@ -236,12 +237,19 @@ def test_a_layer_that_is_not_supported_is_named_with_what_it_looks_like():
 def test_a_file_of_several_layers_shows_the_line_to_paste():
     with pytest.raises(CheckpointError) as caught:
         spec_of(chain())
-    line = 'layers=["embedding", "gru", fastgru.Last(), "dense"]'
+    line = 'layers=["embedding", ..., "gru", ..., "dense", ...]'
     assert line in str(caught.value) and '"gru": GRU (4, 9), (3, 9), (2, 9)' in str(caught.value)
-    assert spec_of(chain(), layers=eval(line.removeprefix("layers="))).nodes
+    pasted = eval(line.removeprefix("layers="))
+    while ... in pasted:
+        with pytest.raises(CheckpointError, match=r"layers= has \.\.\. behind .*the file does not say what runs there"):
+            spec_of(chain(), layers=pasted)
+        pasted.remove(...)
+    assert spec_of(chain(), layers=pasted).nodes
+    with pytest.raises(CheckpointError, match=r"activation=\.\.\.\): the file does not say the activation of 'dense'"):
+        spec_of(chain(), layers=["embedding", "gru", fastgru.Named("dense", activation=...)])
     assert describe(chain())["suggested_layers"] == line
     two = groups(bidirectional__forward_layer__cell=GRU, bidirectional__backward_layer__cell=GRU, dense=[array(6, 2)])
-    assert describe(two)["suggested_layers"] == 'layers=["bidirectional", fastgru.FinalState(), "dense"]'
+    assert describe(two)["suggested_layers"] == 'layers=["bidirectional", ..., "dense", ...]'
 
 
 def test_nothing_is_suggested_that_does_not_run():
@@ -278,7 +286,58 @@ def test_any_shapes_in_any_lists_give_a_model_or_an_error_of_ours():
     assert refused and made
 
 
-def test_the_config_of_a_whole_file_is_not_looked_at_here():
-    whole = h5([{"class_name": "GRU", "config": {"name": "gru", "units": 3}}], {"gru": GRU})
-    with pytest.raises(CheckpointError, match="describes its own layers"):
-        spec_of(whole, layers=["gru"])
+def test_named_layers_of_a_whole_file_have_the_options_of_its_config():
+    config = {"name": "gru", "units": 3, "recurrent_activation": "hard_sigmoid"}
+    whole = h5([{"class_name": "GRU", "config": config}], {"gru": GRU})
+    (node,) = spec_of(whole, layers=["gru"]).nodes
+    assert not node.layer.return_sequences and node.layer.gru.recurrent_activation == "hard_sigmoid_keras2"
+    with pytest.raises(DTypeError, match="this file says what 'gru' is; write 'gru' alone"):
+        spec_of(whole, layers=[Named("gru", recurrent_activation="sigmoid")])
+    with pytest.raises(CheckpointError, match="names 'gur', which is not a layer of this file; it holds 'gru'"):
+        spec_of(whole, layers=["gur"])
+
+
+WHICH = r"recurrent_activation='hard_sigmoid', .*write recurrent_activation='hard_sigmoid_keras2' or recurrent_act"
+
+
+@pytest.mark.parametrize("word", ["hard_sigmoid", "hardsigmoid"])
+def test_which_hard_sigmoid_is_asked_where_the_file_does_not_say(word):
+    with pytest.raises(CheckpointError, match=WHICH):
+        spec_of(groups(gru__cell=GRU), layers=[Named("gru", recurrent_activation=word)])
+    both = groups(bidirectional__forward_layer__cell=GRU, bidirectional__backward_layer__cell=GRU)
+    with pytest.raises(CheckpointError, match=WHICH):
+        spec_of(both, layers=[Named("bidirectional", recurrent_activation=word)])
+    with pytest.raises(CheckpointError, match=r"write activation='hard_sigmoid_keras2' or"):
+        spec_of(groups(dense=[array(3, 2)]), layers=[Named("dense", kind="Dense", activation=word)])
+
+
+@pytest.mark.parametrize(("word", "meaning"), [("hard_sigmoid_keras2", "hard_sigmoid_keras2"),
+                                               ("hard_sigmoid_keras3", "hard_sigmoid")])  # fmt: skip
+def test_each_hard_sigmoid_has_a_name_of_its_own(word, meaning):
+    for given in (groups(gru__cell=GRU), groups({"layers/gru": "rnn"}, gru__cell=GRU)):
+        (node,) = spec_of(given, layers=[Named("gru", recurrent_activation=word)]).nodes
+        assert node.layer.gru.recurrent_activation == meaning
+    given = lists(dense={"kernel:0": array(3, 2), "bias:0": array(2)})
+    (node,) = spec_of(given, layers=[Named("dense", activation=word)]).nodes
+    assert node.layer.activation == meaning
+
+
+def test_hard_sigmoid_is_not_asked_where_the_file_says_whose_it_is():
+    named = groups({"layers/gru": "rnn"}, gru__cell=GRU)  # only Keras 3 writes names
+    (node,) = spec_of(named, layers=[Named("gru", recurrent_activation="hard_sigmoid")]).nodes
+    assert node.layer.gru.recurrent_activation == "hard_sigmoid"
+    tensors = {f"_layer_checkpoint_dependencies/gru/cell/vars/{place}": each for place, each in enumerate(GRU)}
+    old = Checkpoint("some.weights.h5", "keras-weights", tensors, None, {"names": {}})  # and Keras 2 those groups
+    (node,) = spec_of(old, layers=[Named("gru", recurrent_activation="hard_sigmoid")]).nodes
+    assert node.layer.gru.recurrent_activation == "hard_sigmoid_keras2"
+    (node,) = spec_of(old, layers=["gru"]).nodes
+    assert node.layer.gru.recurrent_activation == "sigmoid"
+
+
+def test_a_hard_sigmoid_layer_is_asked_unless_the_file_is_of_keras_3():
+    dense = {"kernel:0": array(3, 2), "bias:0": array(2)}
+    for given in (groups(dense=[array(3, 2), array(2)]), lists(dense=dense)):
+        with pytest.raises(CheckpointError, match=r"says fastgru.Activation\('hard_sigmoid'\), .*_keras3'"):
+            spec_of(given, layers=["dense", fastgru.Activation("hard_sigmoid")])
+        spec_of(given, layers=["dense", fastgru.Activation("hard_sigmoid_keras3")])
+    spec_of(lists("3.15.1", dense=dense), layers=["dense", fastgru.Activation("hard_sigmoid")])

@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 
 from fastgru.checkpoint.contents import Checkpoint
-from fastgru.errors import CheckpointError, DTypeError
+from fastgru.errors import CheckpointError, DTypeError, ShapeError, UnsupportedModelError
 from fastgru.importers import spec_of
-from fastgru.importers.chain import assumptions, model_spec, suggest
+from fastgru.importers.chain import model_spec
 from fastgru.importers.named import Named
 from fastgru.importers.pytorch import Known, modules_of
+from fastgru.importers.suggestion import assumptions, suggest
 from fastgru.spec import (
     Activation,
     BatchNormalization,
     Conv1D,
     Dense,
     Embedding,
+    GroupNormalization,
     GRULayer,
     Last,
     LayerNormalization,
@@ -49,7 +51,7 @@ def kinds(spec):
 
 def test_modules_of_every_kind_are_named_by_prefix():
     layers = [Named("conv", padding=1, stride=2), "batch", Named("act", kind="PReLU"), "rnn", Last(),
-              Named("norm", eps=0.5), "fc"]  # fmt: skip
+              Named("norm", kind="LayerNorm", eps=0.5), "fc"]  # fmt: skip
     spec = spec_of(Checkpoint("m.pt", "pytorch-zip", MODEL), layers)
     assert kinds(spec) == [
         ("conv_padding", ZeroPadding1D), ("conv", Conv1D), ("batch", BatchNormalization), ("act", PReLU),
@@ -59,7 +61,7 @@ def test_modules_of_every_kind_are_named_by_prefix():
 
 
 def test_a_name_alone_has_pytorchs_defaults():
-    spec = model_spec(MODEL, ["conv", Activation("relu"), "batch", "rnn", "norm"], "file")
+    spec = model_spec(MODEL, ["conv", Activation("relu"), "batch", "rnn", Named("norm", "LayerNorm")], "file")
     validate(spec)
     assert spec.nodes[0].layer.padding == "valid" and spec.nodes[2].layer.epsilon == 1e-5
 
@@ -74,8 +76,65 @@ def test_a_matrix_may_be_said_to_be_an_embedding_or_a_linear_layer():
 def test_a_lone_vector_needs_a_kind(kind, wanted):
     tensors = {**gru("rnn", 4, 3), "norm.weight": array(3)}
     assert model_spec(tensors, ["rnn", Named("norm", kind)], "file").nodes[1].layer.rms is wanted
-    with pytest.raises(CheckpointError, match=r"'norm.weight' may be .* say which: fastgru\.Named\('norm', kind="):
+    with pytest.raises(CheckpointError, match=r"'norm', which may be .* say which: fastgru\.Named\('norm', kind="):
         model_spec(tensors, ["rnn", "norm"], "file")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "groups"),
+    [("GroupNorm", {"groups": 3}, 3), ("GroupNorm", {"groups": 1, "eps": 0.5}, 1), ("InstanceNorm1d", {}, 6)],
+)
+def test_a_norm_with_a_bias_needs_a_kind_too(kind, options, groups):
+    tensors = {**gru("rnn", 4, 6), "norm.weight": array(6), "norm.bias": array(6)}
+    spec = model_spec(tensors, ["rnn", Named("norm", kind, **options)], "file")
+    validate(spec)
+    layer = spec.nodes[1].layer
+    assert isinstance(layer, GroupNormalization)
+    assert (layer.groups, layer.epsilon) == (groups, options.get("eps", 1e-5))
+    said = "LayerNorm, GroupNorm, InstanceNorm1d or BatchNorm1d, .* kind='GroupNorm', groups=4"
+    for unsaid in ("norm", Named("norm", eps=0.5), Named("norm", kind=...)):
+        with pytest.raises(CheckpointError, match=f"names 'norm', which may be {said}"):
+            model_spec(tensors, ["rnn", unsaid], "file")
+
+
+def test_what_a_norm_is_said_to_be_must_be_possible():
+    tensors = {**gru("rnn", 4, 6), "norm.weight": array(6), "norm.bias": array(6)}
+    with pytest.raises(CheckpointError, match=r"do not say into how many groups .* kind='GroupNorm', groups=4"):
+        model_spec(tensors, ["rnn", Named("norm", "GroupNorm")], "file")
+    with pytest.raises(CheckpointError, match="its 6 features cannot be cut into 4 groups"):
+        model_spec(tensors, ["rnn", Named("norm", "GroupNorm", groups=4)], "file")
+    with pytest.raises(UnsupportedModelError, match=r"no running_mean .* give it statistics"):
+        model_spec(tensors, ["rnn", Named("norm", "BatchNorm1d")], "file")
+    spec = model_spec(tensors, ["rnn", Last(), Named("norm", "InstanceNorm1d")], "file")
+    with pytest.raises(ShapeError, match="each feature is normalised over the steps, and these are gone"):
+        validate(spec)
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "kind"),
+    [
+        ((6, 4, 3), 6, "conv"),  # 6 is no multiple of 4
+        ((6, 3, 3), 6, "either_conv"),  # transposed with two groups
+        ((4, 4, 3), 4, "either_conv"),
+        ((6, 4, 3), None, "either_conv"),
+        ((6, 4, 3), 4, "other"),  # transposed for certain
+        ((6, 3, 3), 9, "other"),
+    ],
+)
+def test_a_convolution_may_be_transposed(weight, bias, kind):
+    tensors = {"conv.weight": array(*weight)} | ({} if bias is None else {"conv.bias": array(bias)})
+    module = modules_of(tensors)["conv"]
+    assert module.kind == kind
+    if kind == "other":
+        assert module.looks_like == "ConvTranspose1d"
+        with pytest.raises(UnsupportedModelError, match="looks like ConvTranspose1d"):
+            model_spec(tensors, ["conv"], "file")
+    elif kind == "either_conv":
+        with pytest.raises(CheckpointError, match=r"may be Conv1d or ConvTranspose1d, .*kind='Conv1d'"):
+            model_spec(tensors, [Named("conv", padding=1)], "file")
+        assert kinds(model_spec(tensors, [Named("conv", "Conv1d")], "file")) == [("conv", Conv1D)]
+        with pytest.raises(UnsupportedModelError, match="ConvTranspose1d"):
+            model_spec(tensors, [Named("conv", "ConvTranspose1d")], "file")
 
 
 def test_what_a_person_says_goes_before_what_the_file_says():
@@ -114,7 +173,10 @@ def test_a_prefix_that_is_not_in_the_file_lists_the_modules():
 
 def test_a_suggestion_says_what_it_assumes():
     tensors = {name: tensor for name, tensor in MODEL.items() if not name.startswith("act")}
-    assert suggest(tensors, modules_of(tensors)) == 'layers=["conv", "batch", "rnn", fastgru.Last(), "norm", "fc"]'
+    assert suggest(tensors, modules_of(tensors)) == (
+        'layers=[fastgru.Named("conv", padding=...), ..., "batch", ..., "rnn", ..., '
+        'fastgru.Named("norm", kind=...), ..., "fc", ...]'
+    )
     said = assumptions(modules_of(tensors))
     for part in ("'conv' (stride 1, padding 0, dilation 1)", "'batch' (eps 1e-5)", "fastgru.Named('conv', padding=1)"):
         assert part in said
@@ -126,3 +188,4 @@ def test_a_suggestion_says_what_it_assumes():
 def test_a_named_module_shows_how_it_is_written():
     assert repr(Named("a", "PReLU")) == "Named('a', kind='PReLU')"
     assert repr(Named("conv", padding=1, stride=2)) == "Named('conv', padding=1, stride=2)"
+    assert repr(Named("conv", kind=..., padding=...)) == "Named('conv', kind=..., padding=...)"

@@ -8,6 +8,7 @@ import pytest
 from fastgru.checkpoint.contents import Checkpoint
 from fastgru.errors import CheckpointError, UnsupportedModelError
 from fastgru.importers import spec_of
+from fastgru.importers.named import Named
 from fastgru.importers.pytorch_modules import known_of, model_of
 from fastgru.spec import GRULayer, GRUSpec, Last, ModelSpec, validate
 
@@ -200,7 +201,8 @@ def test_a_class_of_its_own_has_no_model_but_its_modules_are_known():
                            "own": node("my.GRU"), "list": node("container.ModuleList", {"0": LINEAR})})  # fmt: skip
     assert model_of(tree, {}, "file") is None
     known = {path: (facts.kind, facts.looks_like, facts.options) for path, facts in known_of(tree).items()}
-    assert known == {"rnn": ("gru", "GRU", {"num_layers": 1}), "norm": ("other", "GroupNorm", {"eps": 1.0}),
+    assert known == {"": ("own", "my.Net", {}), "rnn": ("gru", "GRU", {"num_layers": 1}),
+                     "norm": ("group_norm", "GroupNorm", {"eps": 1.0}), "own": ("own", "my.GRU", {}),
                      "list.0": ("linear", "Linear", {})}  # fmt: skip
 
 
@@ -210,19 +212,69 @@ def test_a_class_of_its_own_loads_as_weights_with_the_options_of_its_modules():
     given = Checkpoint("net.pt", "pytorch-zip", tensors, tree)
     spec = spec_of(given, ["rnn", Last(), "norm", "fc"])
     assert spec.nodes[2].layer.epsilon == 0.5
-    with pytest.raises(CheckpointError, match=r'layers=\["rnn", fastgru.Last\(\), "norm", "fc"\]') as caught:
+    with pytest.raises(CheckpointError, match=r'layers=\["rnn", \.\.\., "norm", \.\.\., "fc", \.\.\.\]') as caught:
         spec_of(given)
-    assert "eps" not in str(caught.value)
+    assert "eps" not in str(caught.value) and "class 'my.Net'" in str(caught.value)
+
+
+def test_a_class_of_its_own_is_never_taken_for_the_one_gru_in_it():
     alone = Checkpoint("net.pt", "pytorch-zip", gru("rnn.", 4, 3), node("my.Net", {"rnn": node("rnn.GRU")}))
-    assert isinstance(spec_of(alone), GRUSpec)
+    for strict in (True, False):
+        with pytest.raises(CheckpointError, match=r"(?s)class 'my\.Net', .*torch\.export\.save.*layers='rnn'$"):
+            spec_of(alone, strict=strict)
+    assert isinstance(spec_of(alone, "rnn"), GRUSpec)
+    derived = Checkpoint("net.pt", "pytorch-zip", gru("", 4, 3), node("my.GRU"))
+    with pytest.raises(CheckpointError, match=r"(?s)class 'my\.GRU'.*layers=fastgru\.Named\('', kind='GRU'\)$"):
+        spec_of(derived)
+    with pytest.raises(CheckpointError, match=r"names '', which runs code that is not PyTorch's own \(my\.GRU\)"):
+        spec_of(derived, "")
+    assert isinstance(spec_of(derived, Named("", kind="GRU")), GRUSpec)
+
+
+@pytest.mark.parametrize("name", ["", "torch.nn.modules.container.ModuleList", "torch.nn.modules.container.ModuleDict"])
+def test_of_what_has_no_forward_only_pytorchs_own_gru_is_taken(name):
+    def held(child):
+        return {"class_name": name, "options": {}, "hooks": [], "children": {"net": child}}
+
+    own = Checkpoint("net.pt", "pytorch-zip", gru("net.", 4, 3), held(GRU))
+    assert isinstance(spec_of(own), GRUSpec)
+    for child in (sequential(node("activation.Tanh"), GRU), node("my.Net", {"1": GRU})):
+        other = Checkpoint("net.pt", "pytorch-zip", gru("net.1.", 4, 3), held(child))
+        with pytest.raises(CheckpointError, match=r"holds 'net', which part='net' loads by itself, a module of class"):
+            spec_of(other)
+
+
+def test_no_line_is_suggested_below_classes_that_are_not_known():
+    tree = node("my.Net", {"wrap": node("my.Reversed", {"rnn": node("rnn.GRU")}), "act": RELU, "fc": LINEAR})
+    given = Checkpoint("net.pt", "pytorch-zip", gru("wrap.rnn.", 4, 3) | linear("fc", 3, 2), tree)
+    with pytest.raises(CheckpointError) as caught:
+        spec_of(given)
+    said = str(caught.value)
+    assert "layers=[" not in said and "what runs within 'wrap' ('my.Reversed') is the code of a class" in said
+    assert "in 'wrap' of class 'my.Reversed'" in said and "without weights: 'act' (ReLU)" in said
+    assert "layers='wrap.rnn', strict=False" in said and "fastgru.FinalState()" in said
+
+
+def test_a_module_of_a_class_of_its_own_must_be_said_to_be_one_of_pytorchs():
+    tree = node("my.Net", {"rnn": node("rnn.GRU"), "fc": node("my.Masked")})
+    given = Checkpoint("net.pt", "pytorch-zip", gru("rnn.", 4, 3) | linear("fc", 3, 2), tree)
+    with pytest.raises(CheckpointError, match=r"'fc', which runs code .*my\.Masked.*Named\('fc', kind='Linear'\)"):
+        spec_of(given, ["rnn", "fc"])
+    assert layers(spec_of(given, ["rnn", Named("fc", kind="Linear")])) == [("rnn", "GRULayer"), ("fc", "Dense")]
+    tree = node("my.Net", {"rnn": node("rnn.GRU"), "fc": node("linear.Linear", hooks=["my.scale"])})
+    with pytest.raises(CheckpointError, match=r"'fc', which runs code .*Linear with the hook my\.scale"):
+        spec_of(given.replace(config=tree), ["rnn", "fc"])
 
 
 def test_a_norm_of_another_class_is_not_taken_for_layer_normalisation():
-    tree = node("my.Net", {"rnn": node("rnn.GRU"), "norm": node("normalization.GroupNorm")})
     tensors = gru("rnn.", 4, 3) | {"norm.weight": array(3), "norm.bias": array(3)}
-    given = Checkpoint("net.pt", "pytorch-zip", tensors, tree)
-    with pytest.raises(UnsupportedModelError, match=r"'norm', which looks like GroupNorm"):
-        spec_of(given, ["rnn", "norm"])
+    tree = node("my.Net", {"rnn": node("rnn.GRU"), "norm": node("normalization.GroupNorm", num_groups=3, eps=0.5)})
+    spec = spec_of(Checkpoint("net.pt", "pytorch-zip", tensors, tree), ["rnn", "norm"])
+    assert layers(spec) == [("rnn", "GRULayer"), ("norm", "GroupNormalization")]
+    assert (spec.nodes[1].layer.groups, spec.nodes[1].layer.epsilon) == (3, 0.5)
+    tree = node("my.Net", {"rnn": node("rnn.GRU"), "norm": node("normalization.LocalResponseNorm")})
+    with pytest.raises(UnsupportedModelError, match=r"'norm', which looks like LocalResponseNorm"):
+        spec_of(Checkpoint("net.pt", "pytorch-zip", tensors, tree), ["rnn", "norm"])
 
 
 def test_layers_go_before_what_the_module_says_of_itself():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastgru.errors import CheckpointError, UnsupportedModelError
-from fastgru.importers.pytorch import Known, dense_from_tensors, gru_from_tensors, modules_of
+from fastgru.importers.pytorch import Known, dense_from_tensors, gru_from_tensors, modules_of, without_counters
 from fastgru.spec import validate
 
 
@@ -138,6 +138,7 @@ def test_modules_are_told_by_their_tensors_in_the_files_order():
         "batch.running_mean": array(3),
         "batch.num_batches_tracked": np.array(7),
         "conv.weight": array(3, 4, 5),
+        "conv.bias": array(3),
         "attention.in_proj_weight": array(9, 3),
         "fc.weight": array(2, 3),
         "fc.bias": array(2),
@@ -146,7 +147,7 @@ def test_modules_are_told_by_their_tensors_in_the_files_order():
     found = {prefix: (module.kind, module.looks_like) for prefix, module in modules_of(tensors).items()}
     assert list(found) == ["norm", "words", "rnn", "batch", "conv", "attention", "fc", ""]
     assert found == {
-        "norm": ("layer_norm", "LayerNorm"),
+        "norm": ("norm", "LayerNorm, GroupNorm, InstanceNorm1d or BatchNorm1d without statistics"),
         "words": ("matrix", "Embedding or Linear without bias"),
         "rnn": ("gru", "GRU"),
         "batch": ("other", "BatchNorm"),
@@ -162,9 +163,11 @@ def test_modules_are_told_by_their_tensors_in_the_files_order():
     [
         ({"weight": (4,)}, "vector"),
         ({"weight": (1,)}, "prelu"),
-        ({"weight": (4,), "bias": (4,)}, "layer_norm"),
+        ({"weight": (4,), "bias": (4,)}, "norm"),
+        ({"weight": (5, 4), "bias": (5, 4)}, "layer_norm"),
         ({"running_mean": (4,), "running_var": (4,)}, "batch_norm"),
-        ({"weight": (4, 2, 3), "bias": (4,)}, "conv"),
+        ({"weight": (4, 3, 5), "bias": (4,)}, "conv"),
+        ({"weight": (4, 2, 3), "bias": (4,)}, "either_conv"),
         ({"weight": (4, 2, 3, 3)}, "other"),
         ({"running_mean": (4,)}, "other"),
         ({"weight": (4,), "bias": (4,), "extra": (1,)}, "other"),
@@ -179,7 +182,7 @@ def test_what_is_known_of_a_module_goes_before_what_is_seen():
     known = {"m": Known("rms_norm", "RMSNorm", {"eps": 0.5}), "n": Known(None, "", {"padding": 1})}
     found = modules_of({"m.weight": array(4), "n.weight": array(4, 2, 3)}, known)
     assert (found["m"].kind, found["m"].looks_like, found["m"].options) == ("rms_norm", "RMSNorm", {"eps": 0.5})
-    assert (found["n"].kind, found["n"].looks_like, found["n"].options) == ("conv", "Conv1d", {"padding": 1})
+    assert (found["n"].kind, found["n"].options) == ("either_conv", {"padding": 1})
 
 
 def test_a_linear_layer_has_a_bias_or_none():
@@ -202,3 +205,9 @@ def test_a_parametrisation_other_than_weight_norm_is_refused():
     tensors["gru.parametrizations.weight_hh_l0.0.base"] = array(9, 9)
     with pytest.raises(UnsupportedModelError, match=r"'gru' has weights under an orthogonal parametrisation"):
         gru_from_tensors(tensors, "gru", "file")
+
+
+def test_the_counter_of_an_averaged_model_is_no_module():
+    tensors = {"n_averaged": np.array(3), "sub.n_averaged": np.array(4), "rnn.n_averaged.weight": array(2, 3)}
+    assert list(without_counters(tensors)) == ["rnn.n_averaged.weight"]
+    assert list(without_counters({"n_averaged": array(3)})) == ["n_averaged"]  # a parameter that someone called so

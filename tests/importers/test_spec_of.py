@@ -10,8 +10,8 @@ import pytest
 from fastgru.checkpoint.contents import Checkpoint
 from fastgru.errors import CheckpointError, DTypeError, UnsupportedModelError
 from fastgru.importers import spec_of
-from fastgru.importers.chain import contents
 from fastgru.importers.pytorch import modules_of
+from fastgru.importers.suggestion import contents
 from fastgru.spec import Activation, GRUSpec, Last, ModelSpec
 
 
@@ -49,8 +49,12 @@ def test_more_than_a_gru_is_an_error_with_its_contents_and_a_line_to_paste():
         "some.pt: holds weights and not the order of its layers, and more than a GRU: 'words', 'fc'\n",
         '"words": Embedding or Linear without bias (weight (20, 4))',
         '"rnn": GRU (weight_ih_l0 (9, 4), weight_hh_l0 (9, 3), bias_ih_l0 (9,), bias_hh_l0 (9,))',
-        'layers=["words", "rnn", fastgru.Last(), "fc"]',
-        "Last() takes each row's last step, FinalState() the final states of both directions",
+        'layers=["words", ..., "rnn", ..., "fc", ...]',
+        "Replace each ... by what the code of the model runs there",
+        "fastgru.Last() takes each row's last step",
+        "fastgru.FinalState() the final states of both directions",
+        "fastgru.Activation('relu') is an activation",
+        "check=(x, y)",
     ):
         assert part in str(caught.value)
 
@@ -60,6 +64,21 @@ def test_a_module_in_the_way_is_named_instead_of_a_line_that_cannot_work():
     with pytest.raises(UnsupportedModelError, match=r"not supported: 'image' \(Conv2d\)\n") as caught:
         spec_of(given)
     assert "layers=[" not in str(caught.value)
+    assert "fastgru.FinalState()" in str(caught.value) and "fastgru.Activation('relu')" in str(caught.value)
+
+
+def test_networks_side_by_side_can_be_loaded_one_at_a_time():
+    network = gru("rnn") | HEAD
+    given = checkpoint({f"{name}.{key}": value for name in ("gen", "dis") for key, value in network.items()})
+    with pytest.raises(CheckpointError, match=r"(?s)belong to different modules.*part='gen' loads it alone") as caught:
+        spec_of(given)
+    assert "layers=[" not in str(caught.value)
+
+
+def test_the_counter_of_an_averaged_model_is_bookkeeping():
+    assert isinstance(spec_of(checkpoint({"n_averaged": np.array(3), **gru("module.rnn")})), GRUSpec)
+    spec = spec_of(checkpoint({"n_averaged": np.array(3), **gru("rnn"), **HEAD}), layers=["rnn", "fc"])
+    assert isinstance(spec, ModelSpec)
 
 
 def test_two_grus_are_never_chosen_between():

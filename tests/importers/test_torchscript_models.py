@@ -174,3 +174,103 @@ def test_layers_by_hand_go_before_the_code(load, tmp_path, x, y):
 def test_a_branch_that_is_not_known_is_an_error_unless_one_side_raises(load):
     with pytest.raises(CheckpointError, match="branches by something"):
         load(*BOTH, "if torch.gt(torch.size(x, 1), 2):", "  z0 = z", "else:", "  z0 = torch.relu(z)", "return z0")
+
+
+def test_casts_of_numbers_are_casts(load, x, y):
+    lines = (
+        "a = torch.mul(z, int(2.7))", "b = torch.add(a, float(int(torch.div(7, 2))))", "c = torch.mul(b, int(-1.5))",
+        "if torch.eq(int(torch.div(7, 2)), 3):", "  d = torch.mul(c, 5)", "else:", "  d = c",
+        "if bool(0):", "  e = torch.relu(d)", "else:", "  e = d", "return e",
+    )  # fmt: skip
+    np.testing.assert_allclose(load(*BOTH, *lines)(x), -5 * (2 * (y @ LINEAR["weight"].T + 1) + 3), atol=1e-5)
+
+
+def test_a_cast_of_what_is_no_number_is_an_error(load):
+    for cast in ("int(z)", 'float("1e3")', "bool([1])", "int(inf)"):
+        with pytest.raises(CheckpointError, match=r"(int|float|bool) takes .* wanted a"):
+            load(*BOTH, f"a = {cast}", "return torch.mul(z, a)")
+
+
+def test_the_negative_of_a_layer_and_the_complement_of_a_gate(load, x, y):
+    got = load(*BOTH, "g = torch.sigmoid(z)", "return torch.neg(torch.mul(torch.add(torch.neg(g), 1), z))")(x)
+    z = y @ LINEAR["weight"].T + 1
+    np.testing.assert_allclose(got, -(1 - 1 / (1 + np.exp(-z))) * z, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        (r'"it\'s \"so\" \\ \n"', 'it\'s "so" \\ \n'),
+        ("CONSTANTS.c0", "\u00e9\u4e2d"),
+        ("CONSTANTS.c0", "long " * 100),
+        ("CONSTANTS.c0", ""),
+    ],
+)
+def test_texts_are_what_they_are_written_as(load, x, y, written, kept):
+    lines = (f"if torch.eq(CONSTANTS.c1, {written}):", "  a = torch.mul(z, 2)", "else:", "  a = z", "return a")
+    z = y @ LINEAR["weight"].T + 1
+    np.testing.assert_allclose(load(*BOTH, *lines, constants=(kept, kept))(x), 2 * z, atol=1e-5)
+    np.testing.assert_allclose(load(*BOTH, *lines, constants=(kept, kept + "x"))(x), z, atol=1e-5)
+
+
+def test_a_constant_that_is_not_read_is_an_error_where_it_is_used(load):
+    with pytest.raises(CheckpointError, match="constant c0 is a list, which is not read"):
+        load(*BOTH, "a = CONSTANTS.c0", "return z", constants=([0] * 99,))
+
+
+def test_long_lists_are_whole_or_refused(load, x, y):
+    lines = ("a = annotate(List[int], [])", *("b = torch.append(a, 1)",) * 1500, "return torch.mul(z, torch.len(a))")
+    np.testing.assert_allclose(load(*BOTH, *lines)(x), 1500 * (y @ LINEAR["weight"].T + 1), rtol=1e-5)
+    differ = [("torch.eq", "b", "a"), ("torch.__contains__", "a", "2")]
+    for function, one, other in differ:
+        made = ("a = annotate(List[int], [])", *("c = torch.append(a, 1)",) * 1200, "b = torch.list(a)",
+                "c = torch.append(a, 2)", f"if {function}({one}, {other}):", "  d = torch.relu(z)", "else:", "  d = z",
+                "return d")  # fmt: skip
+        wanted = y @ LINEAR["weight"].T + 1
+        wanted = np.maximum(wanted, 0) if function == "torch.__contains__" else wanted
+        np.testing.assert_allclose(load(*BOTH, *made)(x), wanted, atol=1e-5)
+    appends = (f"b = torch.append(a, {number})" for number in range(2001))
+    with pytest.raises(CheckpointError, match=r"append makes a list of more than 2000 items"):
+        load(*BOTH, "a = annotate(List[int], [])", *appends, "return z")
+    with pytest.raises(CheckpointError, match=r"append takes the name 'x9', wanted a list"):
+        load(*BOTH, "b = torch.append(x9, 1)", "return z")
+
+
+def test_more_values_than_are_followed_are_an_error(load):
+    with pytest.raises(CheckpointError, match="more than 1000 values"):
+        load(*BOTH, f"return ({'z, ' * 1200})")
+
+
+@pytest.mark.parametrize("name", ["dropout", "dropout_", "alpha_dropout", "feature_dropout", "native_dropout"])
+def test_a_dropout_that_drops_is_refused_and_one_that_does_not_is_nothing(load, x, y, name):
+    line = f"d, _m = torch.{name}(z, 0.5, %s)" if name == "native_dropout" else f"d = torch.{name}(z, 0.5, %s)"
+    np.testing.assert_allclose(load(*BOTH, line % "False", "return d")(x), y @ LINEAR["weight"].T + 1, atol=1e-6)
+    with pytest.raises(CheckpointError, match=r"at random .*model\.eval\(\).*F\.dropout\(x, training=self\.training\)"):
+        load(*BOTH, line % "True", "return d")
+
+
+@pytest.mark.parametrize("line", [
+    "a = torch.mul(z, torch.device(\"cpu\"))", "a = torch.mul(z, torch.size(x, 1))", "a = torch.reshape(z, x)",
+    "a = torch.reshape(z, [torch.size(x, 1), torch.size(x, 1), 2])", "a = torch.add(torch.size(x), 1)",
+    "a = torch.view(z, fc)", "a = torch.mul(fc, z)", "a = torch.add(torch.dtype, 1)", "a = (fc)[0]", "a = (z)(1)",
+    "a = torch.size(fc)", "a = torch.split(z, [torch.size(x, 1)], 2)", "a, b = z",
+    "a = torch.expand(z, [torch.size(x, 1), 3])",
+])  # fmt: skip
+def test_messages_call_values_what_a_person_calls_them(load, line):
+    with pytest.raises(CheckpointError) as caught:
+        load(*BOTH, line, "return a")
+    message = str(caught.value).partition("cannot be followed: ")[2]
+    for internal in ("opaque", "Unknown", "_Module", "_Named", "NoneType", "Array", "object at 0x", "Edge", "edge="):
+        assert internal.lower() not in message.lower(), message
+
+
+def test_not_strict_never_takes_code_for_its_gru(load, tmp_path):
+    text = "class Net(Module):\n  def forward(self: __torch__.Net,\n    x: Tensor) -> Tensor:\n"
+    text += "    gru = self.gru\n    return torch.cumsum((gru).forward(x, ), 1)\n"
+    code = {"__torch__.py": text, f"__torch__/{GRU.replace('.', '/')}.py": traced_gru(GRU, 4, list(ARRAYS))}
+    root = module("Net", gru=module(f"{GRU}.GRU", **TENSORS))
+    (tmp_path / "file").write_bytes(script_bytes(root, code))
+    for strict in (True, False):
+        with pytest.raises(UnsupportedModelError, match="layers='gru'"):
+            fastgru.load(tmp_path / "file", strict=strict)
+    assert isinstance(fastgru.load(tmp_path / "file", layers="gru"), fastgru.GRU)

@@ -124,8 +124,10 @@ def test_a_module_without_named_layers_is_an_error_whose_suggestion_works(tmp_pa
         torch.save(tagger.state_dict(), path)
     else:
         safetensors_torch.save_file(tagger.state_dict(), path)
-    with pytest.raises(CheckpointError, match=r'layers=\["words", "rnn", fastgru\.FinalState\(\), "fc"\]'):
+    with pytest.raises(CheckpointError, match=r'layers=\["words", \.\.\., "rnn", \.\.\., "fc", \.\.\.\]'):
         fastgru.load(path)
+    with pytest.raises(CheckpointError, match="behind 'words' and before 'rnn', because the file does not say"):
+        fastgru.load(path, layers=["words", ..., "rnn", ..., "fc", ...])
     ids = np.zeros((1, 3), int)
     model = fastgru.load(path, layers=["words", "rnn", fastgru.FinalState(), "fc"])
     assert model(ids).shape == (1, 4)
@@ -133,9 +135,9 @@ def test_a_module_without_named_layers_is_an_error_whose_suggestion_works(tmp_pa
 
 def test_the_state_dict_of_a_sequential_is_an_error_that_shows_its_layers():
     module = torch.nn.Sequential(torch.nn.Linear(5, 6), torch.nn.Tanh(), torch.nn.GRU(6, 7, batch_first=True))
-    with pytest.raises(CheckpointError, match=r'layers=\["0", "2"\]') as caught:
+    with pytest.raises(CheckpointError, match=r'layers=\["0", \.\.\., "2", \.\.\.\]') as caught:
         fastgru.from_torch(module.state_dict())
-    assert "without weights" in str(caught.value)
+    assert "fastgru.Activation('relu')" in str(caught.value)
     x = np.random.default_rng(6).standard_normal((2, 8, 5)).astype(np.float32)
     ours = fastgru.from_torch(module, layers=["0", fastgru.Activation("tanh"), "2"])
     assert np.abs(ours(x) - module(torch.from_numpy(x))[0].numpy()).max() <= FLOAT32

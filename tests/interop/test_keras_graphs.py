@@ -42,16 +42,6 @@ def test_several_inputs_and_outputs_keep_their_order(check):
     agree(ours(dict(zip(names, arrays, strict=True))), outputs(model, *arrays))
 
 
-def test_outputs_of_a_dict_come_in_the_order_of_the_file(tmp_path):
-    given = keras.Input((5,))
-    model = randomised(keras.Model(given, {"y": layers.Dense(2)(given), "x": layers.Dense(3)(given)}))
-    x = numbers()[:, 0]
-    wanted = model(x)
-    for suffix in SUFFIXES:
-        y, z = loaded(model, tmp_path / f"model.{suffix}")(x)
-        agree((y, z), [keras.ops.convert_to_numpy(wanted[name]) for name in ("y", "x")])
-
-
 def test_inputs_of_a_dict_are_given_by_name(tmp_path):
     given = {"b": keras.Input((5,), name="b"), "a": keras.Input((3,), name="a")}
     model = randomised(keras.Model(given, layers.Dense(2)(layers.Concatenate()([given["a"], given["b"]]))))
@@ -314,7 +304,7 @@ def test_a_model_of_a_class_of_its_own_is_refused(tmp_path):
     model = Mine()
     model(numbers())
     model.save(tmp_path / "model.keras")
-    with pytest.raises(UnsupportedModelError, match=r"of class 'Mine' of module .*name its layers by layers="):
+    with pytest.raises(UnsupportedModelError, match=r"of a class of its own, 'Mine'.*name its layers .*layers="):
         fastgru.load(tmp_path / "model.keras")
     agree(fastgru.load(tmp_path / "model.keras", layers=["gru", fastgru.Last()])(numbers()), outputs(model, numbers()))
 
@@ -344,3 +334,60 @@ def test_a_whole_text_model(check):
     model = keras.Model(ids, layers.Dense(3, activation="softmax", use_bias=False)(x))
     words = np.random.default_rng(1).integers(0, 3, (4, 12)) * np.array([1, 2, 3, 0] * 3)
     check(model, words + np.eye(4, 12, dtype=int))
+
+
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict:UserWarning")
+@pytest.mark.parametrize("suffix", ["keras", "h5", "live"])
+def test_outputs_that_are_named_come_back_as_a_dict_in_kerass_order(tmp_path, suffix):
+    inputs = {"z": keras.Input((5, 4), name="z"), "a": keras.Input((5, 4), name="a")}
+    inner = keras.Model(inputs, {name: layers.GRU(3, return_sequences=True)(x) for name, x in inputs.items()})
+    outer = {"kz": keras.Input((5, 4)), "ka": keras.Input((5, 4))}
+    made = inner({"z": outer["kz"], "a": outer["ka"]})
+    model = randomised(keras.Model(outer, {"y": made["z"], "b": layers.GRU(2)(made["a"])}))
+    given = {"kz": numbers(3, 5, 4), "ka": numbers(3, 5, 4, seed=2)}
+    for each, x in ((model, given), (inner, {"z": given["kz"], "a": given["ka"]})):
+        ours = fastgru.from_keras(each) if suffix == "live" else loaded(each, tmp_path / f"model.{suffix}")
+        got, wanted = ours(x), each(x, training=False)
+        assert list(got) == list(wanted)
+        agree(tuple(got.values()), [keras.ops.convert_to_numpy(value) for value in wanted.values()])
+        ours.save(tmp_path / "model.safetensors")
+        again = fastgru.load(tmp_path / "model.safetensors")(x)
+        assert list(again) == list(got) and all(np.array_equal(again[name], got[name]) for name in got)
+
+
+FROZEN = {
+    "forward": lambda both: both.forward_layer,
+    "backward": lambda both: both.backward_layer,
+    "cell": lambda both: both.forward_layer.cell,
+    "variable": lambda both: both.forward_layer.cell.kernel,
+}
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5", "live"])
+@pytest.mark.parametrize("around", ["alone", "time_distributed", "model"])
+@pytest.mark.parametrize("part", FROZEN)
+def test_a_partly_frozen_bidirectional(tmp_path, part, around, suffix):
+    both = layers.Bidirectional(layers.GRU(4, return_sequences=True))
+    shape = (3, 5, 4) if around == "time_distributed" else (5, 4)
+    chain = {
+        "alone": [both], "time_distributed": [layers.TimeDistributed(both)],
+        "model": [keras.Sequential([layers.Dense(4), both, layers.BatchNormalization()])],
+    }[around]  # fmt: skip
+    model = randomised(keras.Sequential([keras.Input(shape), *chain]))
+    FROZEN[part](both).trainable = False
+    x = np.random.default_rng(1).standard_normal((2, *shape)).astype(np.float32)
+    ours = fastgru.from_keras(model) if suffix == "live" else loaded(model, tmp_path / f"model.{suffix}")
+    agree(ours(x), outputs(model, x))
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_a_model_with_an_unsupported_layer_runs_by_the_names_of_the_others(tmp_path, suffix):
+    chain = [layers.LSTM(4, return_sequences=True), layers.GRU(3, name="mine"), layers.Dense(2, "relu", name="out")]
+    model = randomised(keras.Sequential([keras.Input((5, 4)), *chain]))
+    path = tmp_path / f"model.{suffix}"
+    with pytest.raises(UnsupportedModelError, match=r"LSTM layers are not supported.*layers=\['mine'\], strict=False"):
+        loaded(model, path)
+    with pytest.warns(UserWarning, match="no layer uses the tensors"):
+        ours = fastgru.load(path, layers=["mine", "out"], strict=False)
+    x = numbers(2, 5, 4)
+    agree(ours(x), [keras.ops.convert_to_numpy(chain[2](chain[1](x)))])

@@ -41,6 +41,7 @@ def randomised(model):
 
 def outputs(model, *inputs):
     result = model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
+    result = list(result.values()) if isinstance(result, dict) else result
     return [np.asarray(each) for each in (result if isinstance(result, (list, tuple)) else [result])]
 
 
@@ -59,7 +60,7 @@ def check(request, tmp_path):
         for rows in (slice(None), slice(1, 2)):
             given = [each[rows] for each in inputs]
             got = ours(given if len(given) > 1 else given[0])
-            got = list(got) if isinstance(got, tuple) else [got]
+            got = list(got.values()) if isinstance(got, dict) else list(got) if isinstance(got, tuple) else [got]
             wanted = outputs(model, *given)
             assert [each.shape for each in got] == [each.shape for each in wanted]
             for one, other in zip(got, wanted, strict=True):
@@ -125,6 +126,7 @@ BETWEEN = {
     "dense": lambda: layers.Dense(4),
     "dropout": lambda: layers.Dropout(0.3),
     "layer_normalization": lambda: layers.LayerNormalization(),
+    "identity": lambda: layers.Identity(),
     "leaky_relu": lambda: layers.LeakyReLU(),
     "permute": lambda: layers.Permute((2, 1)),
     "prelu": lambda: layers.PReLU(shared_axes=[1]),
@@ -277,3 +279,45 @@ def test_weights_alone(tmp_path):
     names = [layer.name for layer in model.layers]
     ours = fastgru.load(tmp_path / "weights.h5", layers=[*names[:4], fastgru.Last(), names[4]])
     assert np.abs(ours(IDS) - outputs(model, IDS)[0]).max() <= WHOLE
+
+
+def test_outputs_that_are_named_come_back_as_a_dict_in_kerass_order(check):
+    inputs = {"z": keras.Input((6, 5), name="z"), "a": keras.Input((6, 5), name="a")}
+    inner = keras.Model(inputs, {name: layers.GRU(3, return_sequences=True)(x) for name, x in inputs.items()})
+    first, second = keras.Input((6, 5)), keras.Input((6, 5))
+    made = inner({"z": first, "a": second})
+    model = keras.Model([first, second], {"y": made["z"], "b": layers.GRU(2)(made["a"])})
+    check(model, numbers(), numbers(4)[:, ::-1].copy())
+    assert list(fastgru.from_keras(model)([numbers(), numbers()])) == ["y", "b"]
+    given = [numbers(), numbers()[:, ::-1].copy()]  # a list goes by the order of the keys
+    for got, wanted in zip(fastgru.from_keras(inner)(given).values(), outputs(inner, *given), strict=True):
+        assert np.abs(got - wanted).max() <= WHOLE
+
+
+FROZEN = {
+    "forward": lambda both: both.forward_layer,
+    "backward": lambda both: both.backward_layer,
+    "cell": lambda both: both.forward_layer.cell,
+}
+
+
+@pytest.mark.parametrize("around", ["alone", "time_distributed", "model"])
+@pytest.mark.parametrize("part", FROZEN)
+def test_a_partly_frozen_bidirectional(check, part, around):
+    both = layers.Bidirectional(layers.GRU(4, return_sequences=True))
+    shape = (3, 5, 4) if around == "time_distributed" else (5, 4)
+    chain = {
+        "alone": lambda: [both],
+        "time_distributed": lambda: [layers.TimeDistributed(both)],
+        "model": lambda: [keras.Sequential([layers.Dense(4), both, layers.BatchNormalization()])],
+    }[around]()
+    model = keras.Sequential([keras.Input(shape), *chain])
+    FROZEN[part](both).trainable = False
+    check(model, np.random.default_rng(1).standard_normal((2, *shape)).astype(np.float32))
+
+
+def test_cells_of_a_bidirectional_that_are_partly_frozen(check):
+    both = layers.Bidirectional(layers.RNN([layers.GRUCell(4), layers.GRUCell(4)], return_sequences=True))
+    model = keras.Sequential([keras.Input((6, 4)), both])
+    both.forward_layer.cell.cells[0].trainable = False
+    check(model, numbers(features=4))

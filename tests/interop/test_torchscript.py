@@ -157,12 +157,13 @@ class Cells(nn.Module):
         return h
 
 
-def test_code_with_a_loop_leaves_the_weights(tmp_path):
+def test_code_with_a_loop_leaves_the_weights_to_who_names_them(tmp_path):
     module, x = Cells(), torch.randn(3, 7, 6)
     path = saved(tmp_path, module, "scripted", x)
-    with pytest.raises(UnsupportedModelError, match="strict=False"):
-        fastgru.load(path)
-    ours = fastgru.load(path, strict=False)
+    for strict in (True, False):
+        with pytest.raises(UnsupportedModelError, match="layers='cell'"):
+            fastgru.load(path, strict=strict)
+    ours = fastgru.load(path, layers="cell")
     assert isinstance(ours, fastgru.GRU)
     agree(ours(x.numpy())[1][0], module(x))
 
@@ -300,6 +301,7 @@ def test_code_that_cannot_be_followed_is_no_gru(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.script(Summed().eval()).save(path)
-    with pytest.raises(UnsupportedModelError, match="cumsum"):
-        fastgru.load(path)
-    assert fastgru.load(path, strict=False).hidden_size == 4
+    for strict in (True, False):
+        with pytest.raises(UnsupportedModelError, match="cumsum"):
+            fastgru.load(path, strict=strict)
+    assert fastgru.load(path, layers="gru").hidden_size == 4

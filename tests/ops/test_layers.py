@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import fastgru
 from fastgru import Model
 from fastgru.spec import (
     Activation,
@@ -18,6 +19,7 @@ from fastgru.spec import (
     Dense,
     Embedding,
     Flatten,
+    GroupNormalization,
     Input,
     LayerNormalization,
     Masking,
@@ -125,6 +127,30 @@ def test_layer_normalization(axes, rms):
     np.testing.assert_allclose(Model(of_one(layer, (6, 5)))(x), want, atol=2e-6)
 
 
+@pytest.mark.parametrize("groups", [1, 2, 3, 6])
+@pytest.mark.parametrize("shape", [(3, 7, 6), (3, 6)])
+def test_group_normalization(groups, shape):
+    x = numbers(*shape)
+    layer = GroupNormalization(numbers(6), numbers(6), groups, 1e-3)
+    if len(shape) == 2 and groups == 6:
+        with pytest.raises(fastgru.ShapeError, match="the steps, and these are gone"):
+            Model(of_one(layer, shape[1:]))
+        return
+    grouped = x.astype(float).reshape(3, -1, groups, 6 // groups)
+    wide = grouped - grouped.mean(axis=(1, 3), keepdims=True)
+    wide = (wide / np.sqrt((wide**2).mean(axis=(1, 3), keepdims=True) + 1e-3)).reshape(shape)
+    model = Model(of_one(layer, (None, 6) if len(shape) == 3 else (6,)))
+    np.testing.assert_allclose(model(x), wide * layer.gamma + layer.beta, atol=2e-6)
+    for row in range(3):  # the same bits in any batch
+        np.testing.assert_array_equal(model(x[row : row + 1])[0], model(x)[row])
+
+
+def test_group_normalization_refuses_masked_steps():
+    layers = [("mask", Masking(0.0)), ("norm", GroupNormalization(numbers(6), numbers(6), 2))]
+    with pytest.raises(fastgru.UnsupportedModelError, match="normalises over all steps, and some of them are masked"):
+        Model(sequential(layers, shape=(None, 6)))(numbers(2, 3, 6))
+
+
 X = numbers(4, 6, 5)
 PLAIN = [
     (Mean(), X.mean(axis=1)),
@@ -223,7 +249,8 @@ def test_float64_models_compute_in_float64():
         (Conv1D(numbers(4, 5, 3), numbers(4), strides=2), True),
         (Conv1D(numbers(4, 5, 2), numbers(4), padding="causal", dilation=2), True), (LayerNormalization(), True),
         (Flatten(), False), (Reshape((-1,)), False), (Permute((2, 1)), False), (MaxPooling1D(2, 2, "same"), False),
-        (LayerNormalization(axes=(1, 2)), False), (Conv1D(numbers(4, 5, 3), padding="same", strides=2), False),
+        (LayerNormalization(axes=(1, 2)), False), (GroupNormalization(numbers(5), numbers(5), 5), False),
+        (Conv1D(numbers(4, 5, 3), padding="same", strides=2), False),
     ],
     ids=lambda value: value.described() if hasattr(value, "described") else "",
 )  # fmt: skip

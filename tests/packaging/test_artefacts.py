@@ -80,10 +80,10 @@ def with_suffix(names: set[str], *suffixes: str) -> set[str]:
 
 def test_the_wheel_holds_the_package_and_no_source_of_its_modules(wheel: set[str]) -> None:
     package = {name for name in wheel if ".dist-info/" not in name}
-    assert {name.partition("/")[0] for name in package} == {"fastgru"}
+    assert {name.partition("/")[0] for name in package} == {"fastgru", "fastgru_command.py"}
     assert with_suffix(package, ".c", ".cpp", ".pyc", ".o", *SOURCES_OF_MODULES) == set()
     wanted = {name for name in tree("fastgru") if Path(name).suffix not in SOURCES_OF_MODULES}
-    assert package - with_suffix(package, ".so", ".pyd") == wanted
+    assert package - with_suffix(package, ".so", ".pyd") == wanted | {"fastgru_command.py"}
 
 
 def test_the_wheel_holds_its_types_its_declarations_and_the_demos_data(wheel: set[str]) -> None:
@@ -107,7 +107,7 @@ def test_the_wheel_says_what_it_needs(dist: Path) -> None:
     with zipfile.ZipFile(only(list(dist.glob("*.whl")))) as archive:
         folder = f"fastgru-{fastgru.__version__}.dist-info"
         metadata = Parser().parsestr(archive.read(f"{folder}/METADATA").decode())
-        assert "fastgru = fastgru.cli:main" in archive.read(f"{folder}/entry_points.txt").decode()
+        assert "fastgru = fastgru_command:main" in archive.read(f"{folder}/entry_points.txt").decode()
         assert f"{folder}/licenses/LICENSE" in archive.namelist()
     assert (metadata["Name"], metadata["Version"]) == ("fastgru", fastgru.__version__)
     always = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
@@ -117,7 +117,7 @@ def test_the_wheel_says_what_it_needs(dist: Path) -> None:
 
 def test_the_source_distribution_holds_every_source_and_nothing_built(sdist: set[str]) -> None:
     assert with_suffix(sdist, *BUILT) == BY_HAND
-    assert tree("fastgru", "tests", "examples", "benchmarks") <= sdist
+    assert tree("fastgru", "tests", "examples", "benchmarks") | {"fastgru_command.py"} <= sdist
     assert {"setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"} <= sdist
 
 

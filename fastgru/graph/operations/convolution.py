@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import ShapeError
 from ...spec.signal import check_array
 from ..graph import FLOAT, Tensor
-from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_steps
+from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_steps, steps_axis
 from ..size import Size, Sizes
 from ..windows import Padding, Window, view_of
 from .operation import Array, Call, Compute, Operation, Setup, check_rank, check_size, one_input
@@ -202,7 +202,7 @@ class TransposedConvolution(_Convolving):
             if is_steps(axis):
                 (steps,) = axis
                 assert isinstance(steps, Steps)
-                axes.append((Steps(self._count(steps.size, at)),))
+                axes.append(steps_axis(self._count(steps.size, at)))
             else:
                 count = self._count(size, at)
                 axes.append(() if count == 1 else (count,))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import ShapeError
 from ..graph import BOOLEAN, FLOAT, INTEGER, Tensor
-from ..layout import BATCH, Axis, Layout, Mixed, Steps, is_steps_size
+from ..layout import BATCH, Axis, Layout, Mixed, is_steps_size, steps_axis
 from ..size import Size, Sizes
 from .operation import Array, Call, Operation, one_input
 
@@ -68,7 +68,7 @@ class Arange(Operation):
         if isinstance(count, int):
             return [((),) if count == 1 else ((count,),)]
         if is_steps_size(count) and isinstance(self.start, int):
-            return [((Steps(count),),)]
+            return [(steps_axis(count),)]
         raise Mixed("counts the rows of the batch")
 
 
@@ -96,7 +96,7 @@ class Full(Operation):
             elif str(size) == "batch":
                 axes.append((BATCH,))
             elif is_steps_size(size):
-                axes.append((Steps(size),))
+                axes.append(steps_axis(size))
             elif any(name == "batch" or name.startswith("steps") for name in size.symbols()):
                 raise Mixed(f"makes an axis of {size} places")
             else:

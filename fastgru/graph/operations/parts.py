@@ -8,7 +8,7 @@ import numpy as np
 
 from ...errors import ShapeError, UnsupportedModelError
 from ..graph import Tensor
-from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_steps
+from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_steps, steps_axis
 from ..size import Size, Sizes, extreme, size_text
 from ..windows import Window
 from .operation import Array, Call, Operation, axis_of, one_input
@@ -147,8 +147,8 @@ class Slice(Operation):
             if isinstance(self.start, int) and self.start < 0:
                 raise Mixed("takes steps counted from both ends")
             count = self._count(self.stop if self.within else steps.size)
-            return () if count == 1 else (count,) if isinstance(count, int) else (Steps(count),)
-        return (Steps(self._count(steps.size)),)
+            return () if count == 1 else (count,) if isinstance(count, int) else steps_axis(count)
+        return steps_axis(self._count(steps.size))
 
     def looks(self, inputs: Sequence[Layout]) -> str | None:
         axis = axis_of(self.axis, len(inputs[0]))
@@ -258,7 +258,7 @@ class Pad(Operation):
             elif is_steps(axis) and (self.mode == "constant" or (after <= 0 and before >= 0 and self.mode != "wrap")):
                 (steps,) = axis
                 assert isinstance(steps, Steps)
-                axes.append((Steps(steps.size + before + after),))
+                axes.append(steps_axis(steps.size + before + after))
             else:
                 raise Mixed(f"pads the batch, or the end of the steps by {self.mode}")
         return [tuple(axes)]

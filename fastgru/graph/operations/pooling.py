@@ -8,7 +8,7 @@ import numpy as np
 
 from ...errors import ShapeError, UnsupportedModelError
 from ..graph import Tensor
-from ..layout import BATCH, Layout, Mixed, Steps, has_steps, is_plain, is_steps
+from ..layout import BATCH, Layout, Mixed, Steps, has_steps, is_plain, is_steps, steps_axis
 from ..size import Sizes
 from ..windows import Padding, Window, view_of
 from .operation import Array, Call, Operation, check_rank, one_input
@@ -149,7 +149,7 @@ class Upsample(Operation):
         if is_steps(along):
             (steps,) = along
             assert isinstance(steps, Steps)
-            axes[self.axis] = (Steps(steps.size * self.times),)
+            axes[self.axis] = steps_axis(steps.size * self.times)
         elif has_steps(along) or BATCH in along:
             raise Mixed("repeats rows of the batch")
         else:

@@ -20,6 +20,7 @@ from ..layout import (
     is_steps,
     is_steps_size,
     regrouped,
+    steps_axis,
 )
 from ..size import Expression, Size, Sizes, Unequal, product, quotient, size_text
 from .operation import Array, Call, Operation, axis_of, one_input
@@ -138,7 +139,7 @@ def _repeated(axis: Axis, size: Size) -> Axis:
         if rest == 1:
             return (BATCH,)
     if is_steps_size(size):
-        return (Steps(size),)
+        return steps_axis(size)
     raise Mixed(f"repeats an axis {size} times")
 
 
@@ -236,5 +237,5 @@ def _joined(along: Sequence[Axis]) -> Axis:
             ahead = ahead + product(size for size in axis if isinstance(size, (int, Expression)))
         (steps,) = last
         assert isinstance(steps, Steps)
-        return (Steps(steps.size + ahead),)
+        return steps_axis(steps.size + ahead)
     raise Mixed("puts the rows of the batch, or steps before others, one behind the other")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from .attempts import first_that_fits, left_over
 from .builder import Builder
 from .table import IGNORED, apply
-from .values import Array, Size, Stack, Unknown, Weight, Zeros, same_size
+from .values import Array, Size, Stack, Unknown, Weight, Zeros, described, known, same_size
 
 __all__ = [
     "IGNORED",
@@ -21,7 +21,9 @@ __all__ = [
     "Weight",
     "Zeros",
     "apply",
+    "described",
     "first_that_fits",
+    "known",
     "left_over",
     "same_size",
 ]

@@ -1,9 +1,9 @@
 """Four ways to take the axes of a graph's inputs, tried one after the other.
 
-A graph does not say which of its first two axes is the batch, nor whether it works for other numbers of steps than the
-one it was exported with. The first way in which every operation can be followed is the one that is taken; the second
-axis is the batch only where a GRU or a convolution takes it for that, because an operation over the rows of a batch can
-always be followed by calling the rows steps.
+A graph does not say which of its first two axes is the batch, nor whether it is right for other sizes than those that
+it was exported with: that it is where nothing in it can know them. The first way in which every operation can be
+followed is the one that is taken; the second axis is the batch only where a GRU or a convolution takes it for that,
+because an operation over the rows of a batch can always be followed by calling the rows steps.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def first_that_fits(
 ) -> _Spec:
     """What ``make`` gives for the first builder with which it succeeds; ``types`` are as the builder takes them.
 
-    With the batch first before the steps first, with open steps before those of the file.
+    With the batch first before the steps first, with open sizes before those of the file.
 
     Raises
     ------
@@ -40,13 +40,15 @@ def first_that_fits(
     """
     furthest, problem, uncertain = -1, None, False
     for time_first in (False, True):
-        for any_steps in (True, False):
+        fixed: str | None = None
+        for _ in range(2):
             used = UsedTensors(tensors)
-            builder = Builder(used, where, time_first=time_first, any_steps=any_steps, types=types)
+            builder = Builder(used, where, time_first=time_first, fixed=fixed, types=types)
             try:
                 spec = make(builder)
                 validate(spec)
             except (UnsupportedModelError, ShapeError) as error:
+                fixed = str(error).partition("\n")[0].removeprefix(f"{where}: ")
                 if builder.count > furthest:
                     furthest, problem = builder.count, error
                 continue

@@ -12,9 +12,22 @@ from typing import Any
 import numpy as np
 
 from ...errors import UnsupportedModelError
-from ...spec import Concatenate, Edge, GRULayer, GRUSpec, Input, Layer, ModelSpec, Node, Permute, Reshape, edge_of
+from ...spec import (
+    Concatenate,
+    Edge,
+    GRULayer,
+    GRUSpec,
+    Layer,
+    ModelSpec,
+    Node,
+    Permute,
+    Reshape,
+    edge_of,
+)
 from ..tensors import UsedTensors, take
-from .values import Array, LayoutError, Size, Stack, Unknown, Weight, known
+from .evidence import Evidence
+from .inputs import Reasons, input_of
+from .values import Array, LayoutError, Size, Stack, Unknown, Weight, described, known
 
 __all__ = ["Builder"]
 
@@ -33,8 +46,8 @@ class Builder:
         The file, for messages.
     time_first : bool
         Whether the model's inputs and outputs have their steps before their batch.
-    any_steps : bool
-        Whether the steps of an input stay open where the file has a number for them.
+    fixed : str or None
+        Why sizes stay what they are in the file where it has numbers for them; None to leave them open.
     types : mapping of int to str
         What the file's numbers for types stand for: ``"float"``, ``"integer"`` or something else.
     """
@@ -45,12 +58,15 @@ class Builder:
         where: str,
         *,
         time_first: bool,
-        any_steps: bool,
+        fixed: str | None,
         types: Mapping[int, str],
     ) -> None:
         self.tensors, self.where, self.types = tensors, where, types
-        self.time_first, self.any_steps = time_first, any_steps
+        self.time_first, self._fixed = time_first, fixed
         self.batch = Unknown()
+        self.evidence = Evidence()
+        self.unseen = ""  # what in the code may know a size and leaves no trace in the graph, as a sentence
+        self.options_are_own = False  # of the operation: it is in a module of PyTorch's, which has them from its maker
         self.batch_is_certain = False  # once an operation that never mixes rows has taken it for its own
         self.ranks_are_guessed = False  # inputs may have an axis less than they were taken to have
         self._rank_matters, self._rank_is_certain = "", False  # the first operation that counts axes
@@ -79,13 +95,15 @@ class Builder:
         if not order:
             raise LayoutError(f"{self.where}: input {name!r} has no batch axis")
         shape = [sizes[axis] for axis in order]
-        if self.batch.example is None:
-            self.batch.example = shape[0] if isinstance(shape[0], int) else shape[0].example
+        self._take_batch(name, shape[0])
         shape[0] = self.batch
         # Of (batch, steps, features) either may be the steps; operations with weights will tell which are features.
         for axis in (1, 2) if rank == 3 and not integers else (1,) if rank > 3 or (integers and rank == 2) else ():
-            if self.any_steps and isinstance(shape[axis], int):
-                shape[axis] = Unknown(known(shape[axis]), opened=True)
+            if isinstance(shape[axis], int):
+                shape[axis] = size = Unknown(known(shape[axis]), opened=True)
+                self.evidence.axes.append(size)
+                if self._fixed is not None:
+                    size.fix()
         name = self._free(name)
         self._inputs.append((name, tuple(shape[1:]), integers))
         return Array(name, tuple(shape), order, integers)
@@ -100,6 +118,33 @@ class Builder:
             items.append(Array(free, (self.batch, features), (0, 1)))
         return Stack(tuple(items))
 
+    def _take_batch(self, name: str, size: Size) -> None:
+        """Of several inputs all have the same batch."""
+        batch = self.batch
+        example = size if isinstance(size, int) else size.example
+        if example is not None and batch.example not in (None, example):
+            raise LayoutError(
+                f"{self.where}: input {name!r} has {example} rows where another has {batch.example}; fastgru takes "
+                "inputs of one batch"
+            )
+        batch.example = example if batch.example is None else batch.example
+        if isinstance(size, Unknown):
+            batch.least = max(batch.least, size.least)
+            batch.most = min((most for most in (batch.most, size.most) if most is not None), default=None)
+        elif not batch.opened:
+            batch.opened, self.evidence.batch = True, batch
+
+    def is_input_size(self, size: Size) -> bool:
+        """Whether it is the size of an input, so that what is demanded of it can be checked."""
+        return size is self.batch or any(size is each for _, shape, _ in self._inputs for each in shape)
+
+    def has_steps(self) -> bool:
+        return any(len(shape) >= (1 if integers else 2) for _, shape, integers in self._inputs)
+
+    def note(self, what: str) -> None:
+        """Note that the operation takes what the sizes of the example may have given."""
+        self.evidence.note(self.operation, what)
+
     def counts_axes(self) -> None:
         """Note that the operation would do something else to a value with an axis less."""
         self._rank_matters = self._rank_matters or self.operation
@@ -111,7 +156,7 @@ class Builder:
     def axis(self, dim: Any, rank: int) -> int:
         """PyTorch's axis ``dim`` of ``rank``."""
         if type(dim) is not int or not -rank <= dim < rank:
-            raise self.error(f"dim is {str(dim)[:40]}, wanted one of {rank} axes")
+            raise self.error(f"dim is {described(dim)}, wanted one of {rank} axes")
         if dim in (rank - 1, -rank):
             self.rank_is_certain()
         elif dim != -1:
@@ -142,6 +187,8 @@ class Builder:
         if key not in self._layers:
             self.charge(sum(operand.array.size for operand in operands if isinstance(operand, Weight)))
             self._layers[key] = make()
+        else:
+            self.note("runs a layer again, as a loop over the steps does")
         return self._layers[key]
 
     def charge(self, count: int) -> None:
@@ -173,7 +220,7 @@ class Builder:
             return value
         if isinstance(value, Stack):
             return self._joined(value)
-        raise self.error(f"takes the output of a layer here, got {type(value).__name__.lower()}")
+        raise self.error(f"takes the output of a layer here, got {described(value)}")
 
     def arranged(self, array: Array, dims: Sequence[int]) -> Edge:
         """The edge on which PyTorch's axes ``dims`` are the axes 0, 1, 2 ... of fastgru."""
@@ -212,8 +259,10 @@ class Builder:
     def require(self, array: Array, dim: int, features: int) -> None:
         """Note or check that PyTorch's axis ``dim`` has that size."""
         size = array.sizes[dim]
-        if isinstance(size, Unknown) and size.value is None and size is not self.batch:
-            size.value = features
+        if dim == len(array.order) - 1:
+            self.evidence.required(array.edge)
+        if isinstance(size, Unknown) and size.value in (None, features) and size is not self.batch:
+            size.value, size.required = features, True
         elif known(size) != features:
             raise self.error(f"takes {features} features, got {known(size)}")
 
@@ -223,6 +272,8 @@ class Builder:
         """The model with these outputs; states that are still apart are one output each."""
         self.check_unchanged(outputs)
         self.check_ranks()
+        if self._fixed is None and self.evidence.matters and self.evidence.found:
+            raise UnsupportedModelError(f"{self.where}: {self.evidence.found}")
         edges: list[Edge] = []
         for value in outputs:
             if isinstance(value, Stack):
@@ -230,9 +281,12 @@ class Builder:
             elif isinstance(value, Array):
                 edges.append(self._output(value))
             else:
-                raise self.error(f"the model gives {type(value).__name__.lower()}, wanted outputs of layers")
+                raise self.error(f"the model gives {described(value)}, wanted outputs of layers")
         nodes = _used(self._nodes, edges)
-        inputs = tuple(Input(name, self._shape(shape), integers) for name, shape, integers in self._inputs)
+        reasons = Reasons(self._fixed, self.evidence.found, self.unseen)
+        inputs = tuple(
+            input_of(name, (self.batch, *shape), integers, reasons) for name, shape, integers in self._inputs
+        )
         spec = ModelSpec(inputs, nodes, tuple(edges))
         return _only_gru(spec) or spec
 
@@ -244,9 +298,6 @@ class Builder:
             raise self.layout_error(f"its batch is axis {batch}")
         dims = [batch, *(dim for dim in range(len(array.order)) if dim != batch)]
         return self.arranged(array, dims)
-
-    def _shape(self, shape: tuple[Size, ...]) -> tuple[int | None, ...]:
-        return tuple(known(size) for size in shape)
 
     def _joined(self, stack: Stack) -> Array:
         features = stack.items[0].shape[1]
@@ -311,6 +362,8 @@ def _only_gru(spec: ModelSpec) -> GRUSpec | None:
     """The GRU that the model is, if it takes and gives what a GRU does: the sequence, and every state."""
     layer = spec.nodes[0].layer if len(spec.nodes) == 1 else None
     if not isinstance(layer, GRULayer) or not layer.return_state or not layer.return_sequences:
+        return None
+    if any(source.limits is not None for source in spec.inputs):
         return None
     count = len(layer.state_sizes)
     names = [source.name for source in spec.inputs]

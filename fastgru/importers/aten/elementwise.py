@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...origin import raised_in
 from ...spec import (
     Activation,
     Add,
@@ -31,8 +32,8 @@ from ...spec import (
 from .builder import Builder
 from .joins import alike
 from .layers import features_last
-from .shapes import axis_of
-from .values import Array, Size, Stack, Unknown, Weight, Zeros, known
+from .parts import axis_of
+from .values import Array, Size, Stack, Unknown, Weight, Zeros, described, known, same_size
 
 __all__ = [
     "absolute",
@@ -61,7 +62,7 @@ def activation(name: str, **renamed: str) -> Callable[..., Array]:
 
     def run(b: Builder, self: Any, **options: Any) -> Array:
         if not all(type(value) in (int, float) for value in options.values()):
-            raise b.error(f"its options are {str(options)[:80]}, wanted numbers")
+            raise b.error(f"its options are {described(list(options.values()))}, wanted numbers")
         return activated(b, self, Activation(name, **{renamed[key]: value for key, value in options.items()}))
 
     return run
@@ -107,10 +108,11 @@ def threshold(b: Builder, self: Any, threshold: Any, value: Any) -> Array:
 
 
 def clamp(b: Builder, self: Any, min: Any = None, max: Any = None) -> Array:
-    if min == 0 and max is None:
+    if min == 0 and max is None:  # the number of a relu
         return activated(b, self, Activation("relu"))
     if type(min) not in (int, float) or type(max) not in (int, float):
         raise b.error("clamps to one side, or to something that is not a number")
+    b.note(f"takes the numbers {min} and {max}")
     return activated(b, self, Activation("hard_tanh", min_value=float(min), max_value=float(max)))
 
 
@@ -149,6 +151,7 @@ def binary(kind: str, *, turned: bool = False) -> Callable[..., Any]:
         if alpha != 1:
             (self, other) = (scaled(b, self, alpha, 0), other) if turned else (self, scaled(b, other, alpha, 0))
         one, two = (other, self) if turned else (self, other)
+        _note_number(b, kind, one, two)
         live = [isinstance(each, (Array, Stack)) for each in (one, two)]
         if not any(live):
             return _constant(b, kind, one, two)
@@ -169,7 +172,7 @@ def _constant(b: Builder, kind: str, one: Any, two: Any) -> Any:
     if isinstance(one, Weight) or isinstance(two, Weight):
         return _of_weights(b, kind, one, two)
     if not all(type(each) in (int, float) and abs(each) < MAX_NUMBER for each in (one, two)):
-        raise b.error(f"takes {type(one).__name__.lower()} and {type(two).__name__.lower()}")
+        raise b.error(f"takes {described(one)} and {described(two)}, wanted numbers or weights that fit each other")
     if kind in ("div", "floordiv") and not two:
         raise b.error("divides by zero")
     return _NUMBERS[kind](one, two)
@@ -179,7 +182,7 @@ def _of_weights(b: Builder, kind: str, one: Any, two: Any) -> Weight:
     names = tuple(name for each in (one, two) if isinstance(each, Weight) for name in each.names)
     arrays = [each.array if isinstance(each, Weight) else each for each in (one, two)]
     if not all(isinstance(each, np.ndarray) or type(each) in (int, float) for each in arrays) or kind not in _UFUNCS:
-        raise b.error(f"takes {type(one).__name__.lower()} and {type(two).__name__.lower()}")
+        raise b.error(f"takes {described(one)} and {described(two)}, wanted numbers or weights that fit each other")
     dtypes = [each.dtype for each in arrays if isinstance(each, np.ndarray)]
     shapes = [np.shape(each) for each in arrays]
     largest = max(shapes, key=lambda shape: int(np.prod(shape)))
@@ -199,7 +202,9 @@ _UFUNCS: dict[str, Callable[..., Any]] = {
 def _broadcast(shapes: list[tuple[int, ...]]) -> tuple[int, ...] | None:
     try:
         return np.broadcast_shapes(*shapes)
-    except ValueError:
+    except ValueError as error:
+        if not raised_in(error, "fastgru", "numpy"):
+            raise
         return None
 
 
@@ -220,7 +225,7 @@ def _affine(b: Builder, kind: str, one: Any, two: Any) -> Any:
     before = isinstance(two, (Array, Stack))  # the constant stands before the layer's output
     value, constant = (two, one) if before else (one, two)
     if isinstance(constant, Zeros):
-        constant = 0.0
+        constant = _zero(b, value, constant)
     if kind == "add":
         return scaled(b, value, 1, constant)
     if kind == "mul":
@@ -230,6 +235,24 @@ def _affine(b: Builder, kind: str, one: Any, two: Any) -> Any:
     if kind == "div" and not before:
         return scaled(b, value, _constant(b, "div", 1.0, constant), 0)
     raise b.error("is not supported between the output of a layer and a constant")
+
+
+def _note_number(b: Builder, kind: str, one: Any, two: Any) -> None:
+    """Any number may come from a size, but for the 1 of ``1 - x`` and the -1 of a sign."""
+    sign = kind == "mul" and -1 in [each for each in (one, two) if type(each) in (int, float)]
+    complement = kind == "sub" and type(one) in (int, float) and one == 1 and 1 not in b.evidence.steps()
+    for number in (one, two):
+        if type(number) in (int, float) and not sign and not complement:
+            b.note(f"takes the number {number}")
+
+
+def _zero(b: Builder, value: Any, zeros: Zeros) -> float:
+    """What zeros add, where they have no axis that would make the other operand larger."""
+    sizes = getattr(value, "sizes", ())
+    pairs = zip(reversed(zeros.sizes), reversed(sizes), strict=False)
+    if len(zeros.sizes) > len(sizes) or not all(known(own) == 1 or same_size(own, size) for own, size in pairs):
+        raise b.error("takes zeros that have other axes than the output of the layer beside them")
+    return 0.0
 
 
 def scaled(b: Builder, value: Any, scale: Any, offset: Any) -> Any:
@@ -263,7 +286,7 @@ def _settled(size: Size) -> int | None:
 def _vector(b: Builder, value: Any, features: int) -> np.ndarray:
     if not isinstance(value, Weight):
         if type(value) not in (int, float):
-            raise b.error(f"takes a {type(value).__name__.lower()} beside the output of a layer")
+            raise b.error(f"takes {described(value)} beside the output of a layer, wanted a number or a weight")
         return np.full(features, value, np.float64)
     if value.array.ndim == 0:
         return np.full(features, b.number(value), np.float64)
@@ -314,7 +337,7 @@ def adaptive_pool1d(layer: type[Layer], indices: bool = False) -> Callable[..., 
 
     def run(b: Builder, self: Any, output_size: Any) -> Any:
         if output_size not in (1, [1], (1,)):
-            raise b.error(f"output_size is {str(output_size)[:40]}, supported is 1")
+            raise b.error(f"output_size is {described(output_size)}, supported is 1")
         b.counts_axes()
         made = _over_steps(b, self, -1, True, layer)
         return (made, None) if indices else made

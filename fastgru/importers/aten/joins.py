@@ -8,7 +8,8 @@ import numpy as np
 
 from ...spec import Concatenate
 from .builder import Builder
-from .shapes import MAX_PARTS, axis_of, size, unsqueeze
+from .parts import MAX_PARTS, axis_of, size
+from .shapes import unsqueeze
 from .values import Array, Size, Stack, Unknown, Weight, known
 
 __all__ = ["alike", "cat", "stack"]

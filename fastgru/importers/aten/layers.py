@@ -23,7 +23,7 @@ from ...spec import (
     ZeroPadding1D,
 )
 from .builder import Builder
-from .values import Array, Stack, Unknown, Weight, Zeros, known
+from .values import Array, Stack, Unknown, Weight, Zeros, described, known
 
 __all__ = [
     "addmm",
@@ -42,6 +42,10 @@ __all__ = [
 ]  # fmt: skip
 
 MAX_LAYERS = 1000
+RANDOM = (
+    "drops numbers at random also when it is used, as in training; call model.eval() before the model is saved, and in "
+    "its code write F.dropout(x, training=self.training)"
+)
 
 
 def gru(
@@ -49,6 +53,8 @@ def gru(
     bidirectional: bool, batch_first: bool,
 ) -> tuple[Array, Stack]:  # fmt: skip
     """The output of every step, and the final states of every layer and direction."""
+    if train and dropout and num_layers != 1:
+        raise b.error(RANDOM)
     x = b.array(input)
     if len(x.order) != 3:
         raise b.error("takes one sequence without a batch; export the model with a batch of at least one row")
@@ -72,6 +78,8 @@ def gru(
 
 def gru_cell(b: Builder, input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None) -> Array:
     """One step, as a sequence of that length."""
+    if b.has_steps():
+        b.note("is one step of a sequence, as a loop over the steps has it")
     x, h = b.array(input), b.array(hx)
     if x.order != (0, 1) or h.order != (0, 1):
         raise b.error("takes the step and the state of a batch, (batch, features) each")
@@ -88,7 +96,7 @@ def gru_cell(b: Builder, input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = 
 
 def _gru_spec(b: Builder, params: list[Any], has_biases: Any, num_layers: Any, bidirectional: Any) -> GRUSpec:
     if type(num_layers) is not int or not 1 <= num_layers <= MAX_LAYERS:
-        raise b.error(f"num_layers is {str(num_layers)[:40]}, wanted 1 to {MAX_LAYERS}")
+        raise b.error(f"num_layers is {described(num_layers)}, wanted 1 to {MAX_LAYERS}")
     each, directions = 4 if has_biases else 2, 2 if bidirectional else 1
     if len(params) != num_layers * directions * each:
         raise b.error(f"has {len(params)} weights, wanted {num_layers * directions * each}; perhaps it is projected")
@@ -143,7 +151,7 @@ def matmul(b: Builder, input: Any, other: Any) -> Array:
 
 def addmm(b: Builder, bias: Any, mat1: Any, mat2: Any, beta: float = 1, alpha: float = 1) -> Array:
     if beta != 1 or alpha != 1:
-        raise b.error(f"beta and alpha are {str(beta)[:40]} and {str(alpha)[:40]}, supported is 1")
+        raise b.error(f"beta and alpha are {described(beta)} and {described(alpha)}, supported is 1")
     return linear(b, mat1, _turned(b, mat2), bias)
 
 
@@ -209,8 +217,9 @@ def conv1d(b: Builder, input: Any, weight: Any, bias: Any = None, stride: Any = 
     return Array(b.add(_module(b, weight), layer, edge), (b.batch, unknown, len(kernel)), (0, 2, 1))
 
 
-def convolution(b: Builder, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any,
-                transposed: bool, output_padding: Any, groups: int, **_: Any) -> Array:  # fmt: skip
+def convolution(b: Builder, input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
+                dilation: Any = 1, transposed: bool = False, output_padding: Any = 0, groups: int = 1,
+                **_: Any) -> Array:  # fmt: skip
     if transposed:
         raise b.error("transposed convolutions are not supported")
     return conv1d(b, input, weight, bias, stride, padding, dilation, groups)
@@ -220,7 +229,7 @@ def _one(b: Builder, value: Any, what: str, least: int) -> int:
     """A whole number, or a list of one."""
     value = value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
     if type(value) is not int or not least <= value < 1 << 31:
-        raise b.error(f"{what} is {str(value)[:40]}, wanted a whole number from {least}")
+        raise b.error(f"{what} is {described(value)}, wanted a whole number from {least}")
     return value
 
 
@@ -243,7 +252,7 @@ def _normalised(b: Builder, input: Any, shape: Any, weight: Any, bias: Any, eps:
         or not 0 < len(shape) < rank
         or not all(type(size) is int for size in shape)
     ):
-        raise b.error(f"normalized_shape is {str(shape)[:40]}, wanted the sizes of some of {rank - 1} axes")
+        raise b.error(f"normalized_shape is {described(shape)}, wanted the sizes of some of {rank - 1} axes")
     if len(shape) == 1:
         x = features_last(b, x)
     else:
@@ -269,6 +278,11 @@ def batch_norm(b: Builder, input: Any, weight: Any, bias: Any, running_mean: Any
                training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
                cudnn_enabled: bool = True) -> Array:  # fmt: skip
     """Along PyTorch's axis 1, with the statistics of the training."""
+    if training and running_mean is None:
+        raise b.error(
+            "has no running_mean (track_running_stats=False), so what it computes for one row depends on the other "
+            "rows of the batch; give it statistics (track_running_stats=True, and the training data once in train mode)"
+        )
     if training:
         raise b.error("is in training mode; call model.eval() before the model is exported")
     x = b.array(input)
@@ -290,7 +304,7 @@ def batch_norm(b: Builder, input: Any, weight: Any, bias: Any, running_mean: Any
 
 def _number(b: Builder, value: Any, what: str) -> float:
     if type(value) not in (int, float):
-        raise b.error(f"{what} is {str(value)[:40]}, wanted a number")
+        raise b.error(f"{what} is {described(value)}, wanted a number")
     return float(value)
 
 

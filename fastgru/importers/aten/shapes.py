@@ -1,4 +1,4 @@
-"""PyTorch's operations on the shape of a value: views, transposes, selections, joins and splits.
+"""PyTorch's operations on the shape of a value: views, transposes, and axes of one place.
 
 Where they only rename axes they make no layer. The batch stays a whole axis of its own throughout.
 """
@@ -11,45 +11,27 @@ from typing import Any
 
 import numpy as np
 
-from ...spec import Last, RepeatVector, Reshape, Select, Slice
+from ...spec import RepeatVector, Reshape, Select
 from .builder import Builder
-from .values import Array, Size, Stack, Unknown, Weight, Zeros, known, same_size
+from .parts import MAX_PARTS, axis_of, rank_of, selected, size
+from .values import Array, Size, Stack, Unknown, Weight, Zeros, described, known, same_size
 
 __all__ = [
-    "chunk",
     "expand",
     "flatten",
     "movedim",
     "mt",
     "permute",
-    "select",
-    "size",
-    "slice_",
-    "split",
     "squeeze",
     "t",
     "transpose",
-    "unbind",
     "unflatten",
     "unsqueeze",
     "view",
     "zeros",
 ]  # fmt: skip
 
-END = 1 << 62  # at and beyond it a slice goes to the end
-MAX_PARTS = 1000
 MAX_RANK = 8
-
-
-def axis_of(b: Builder, dim: Any, rank: int) -> int:
-    return b.axis(dim, rank)
-
-
-def size(b: Builder, self: Any, dim: Any = None) -> Any:
-    sizes = getattr(self, "sizes", None)
-    if sizes is None:
-        raise b.error(f"asks for the size of a {type(self).__name__}")
-    return tuple(sizes) if dim is None else sizes[axis_of(b, dim, len(sizes))]
 
 
 def zeros(b: Builder, size: Any) -> Zeros:
@@ -70,12 +52,27 @@ def view(b: Builder, self: Any, size: Any) -> Any:
     kept = 0
     while kept < min(len(size), len(x.sizes)) and _stays(x.sizes, list(size), kept):
         kept += 1
-    return _reshaped(b, x, kept, kept, list(size[kept:]))
+    made = _reshaped(b, x, kept, kept, list(size[kept:]))
+    _note_sizes(b, x, made, list(size))
+    return made
+
+
+def _note_sizes(b: Builder, x: Array, made: Array, wanted: list[Any]) -> None:
+    """Note numbers beside a -1, which takes up what they leave: without it PyTorch fails where they do not fit."""
+    if -1 not in wanted:
+        return
+    for number in wanted:
+        if type(number) is int and number in b.evidence.sizes():
+            what = f"takes the size {number} beside -1"
+            if wanted[-1] == -1 and made.edge != x.edge:
+                b.evidence.note_until_required(made.edge, b.operation, what)
+            else:
+                b.note(what)
 
 
 def _check_sizes(b: Builder, size: Any) -> None:
     if not isinstance(size, (list, tuple)) or len(size) > MAX_RANK:
-        raise b.error(f"its sizes are {type(size).__name__.lower()}, wanted a list of at most {MAX_RANK}")
+        raise b.error(f"its sizes are {described(size)}, wanted a list of at most {MAX_RANK}")
     if not all(type(each) is int or isinstance(each, Unknown) for each in size):
         raise b.error("its sizes are not all whole numbers")
 
@@ -83,12 +80,14 @@ def _check_sizes(b: Builder, size: Any) -> None:
 def _weight_view(b: Builder, weight: Weight, size: Any) -> Weight:
     _check_sizes(b, size)
     numbers = [known(each) for each in size]
+    if any(number not in (-1, 1, *weight.array.shape) for number in numbers):
+        b.note(f"takes the sizes {described(list(size))}")
     rest = [number for number in numbers if number != -1]
     if None in rest or numbers.count(-1) > 1 or min((number for number in rest if number is not None), default=1) < 1:
-        raise b.error(f"a weight of {weight.array.shape} cannot become {str(numbers)[:60]}")
+        raise b.error(f"a weight of {weight.array.shape} cannot become {described(numbers)}")
     total = math.prod(number for number in rest if number is not None)
     if weight.array.size % total or (-1 not in numbers and total != weight.array.size):
-        raise b.error(f"a weight of {weight.array.shape} cannot become {str(numbers)[:60]}")
+        raise b.error(f"a weight of {weight.array.shape} cannot become {described(numbers)}")
     if not weight.array.flags.c_contiguous:
         b.charge(weight.array.size)
     return weight._replace(array=weight.array.reshape([number for number in numbers if number is not None]))
@@ -125,7 +124,9 @@ def unflatten(b: Builder, self: Any, dim: int, sizes: Any) -> Array:
     x = b.array(self)
     at = axis_of(b, dim, len(x.order))
     _check_sizes(b, sizes)
-    return _reshaped(b, x, at, at + 1, list(sizes))
+    made = _reshaped(b, x, at, at + 1, list(sizes))
+    _note_sizes(b, x, made, list(sizes))
+    return made
 
 
 def _reshaped(b: Builder, x: Array, first: int, end: int, sizes: list[Any]) -> Array:
@@ -169,12 +170,12 @@ def _resolved(b: Builder, size: Any, old: Sequence[Size], new: Sequence[Any]) ->
 
 
 def permute(b: Builder, self: Any, dims: Any) -> Any:
-    rank = _rank(b, self)
+    rank = rank_of(b, self)
     if not isinstance(dims, (list, tuple)) or len(dims) != rank:
-        raise b.error(f"dims is {str(dims)[:40]}, wanted {rank} axes")
+        raise b.error(f"dims is {described(dims)}, wanted {rank} axes")
     places = tuple(axis_of(b, dim, rank) for dim in dims)
     if len(set(places)) != rank:
-        raise b.error(f"dims is {str(dims)[:40]}, wanted every axis once")
+        raise b.error(f"dims is {described(dims)}, wanted every axis once")
     return _permuted(b, self, places)
 
 
@@ -186,7 +187,7 @@ def _permuted(b: Builder, self: Any, places: Sequence[int]) -> Any:
 
 
 def transpose(b: Builder, self: Any, dim0: int, dim1: int) -> Any:
-    rank = _rank(b, self)
+    rank = rank_of(b, self)
     dims = list(range(rank))
     one, other = axis_of(b, dim0, rank), axis_of(b, dim1, rank)
     dims[one], dims[other] = dims[other], dims[one]
@@ -194,9 +195,9 @@ def transpose(b: Builder, self: Any, dim0: int, dim1: int) -> Any:
 
 
 def t(b: Builder, self: Any) -> Any:
-    if _rank(b, self) > 2:
+    if rank_of(b, self) > 2:
         raise b.error("takes two axes at most")
-    return transpose(b, self, 0, 1) if _rank(b, self) == 2 else self
+    return transpose(b, self, 0, 1) if rank_of(b, self) == 2 else self
 
 
 def mt(b: Builder, self: Any) -> Any:
@@ -204,7 +205,7 @@ def mt(b: Builder, self: Any) -> Any:
 
 
 def movedim(b: Builder, self: Any, source: Any, destination: Any) -> Any:
-    rank = _rank(b, self)
+    rank = rank_of(b, self)
     source, destination = (each[0] if isinstance(each, (list, tuple)) and len(each) == 1 else each
                            for each in (source, destination))  # fmt: skip
     dims = list(range(rank))
@@ -213,26 +214,26 @@ def movedim(b: Builder, self: Any, source: Any, destination: Any) -> Any:
     return _permuted(b, self, dims)
 
 
-def _rank(b: Builder, value: Any) -> int:
-    if not isinstance(value, (Array, Stack, Weight)):
-        raise b.error(f"takes a tensor, got {type(value).__name__}")
-    return len(value.sizes)
-
-
 def squeeze(b: Builder, self: Any, dim: Any = None) -> Any:
     sizes = size(b, self)
     dims = range(len(sizes)) if dim is None else dim if isinstance(dim, (list, tuple)) else [dim]
     places = sorted({axis_of(b, each, len(sizes)) for each in dims}, reverse=True)
     for place in places:
         if known(sizes[place]) == 1:
-            self = _selected(b, self, place, 0)
-        elif _may_be_one(sizes[place]) and (dim is not None or sizes[place].example == 1):
-            raise b.layout_error(f"axis {place} may be the batch, or have more than one place")
+            self = selected(b, self, place, 0)
+        elif known(sizes[place]) is None:
+            _keep(b, sizes[place], place, certain=dim is not None)
     return self
 
 
-def _may_be_one(size: Any) -> bool:
-    return isinstance(size, Unknown) and size.value is None and size.example in (None, 1)
+def _keep(b: Builder, size: Any, place: int, certain: bool) -> None:
+    """An axis of unknown size stays where it has two places or more, as it had in the example."""
+    if size.example == 1 or (certain and size.example is None) or not b.is_input_size(size):
+        raise b.layout_error(f"axis {place} may be the batch, or have more than one place")
+    if size.opened:
+        b.note("drops axes of one place")
+    size.least = max(size.least, 2)
+    size.why = f"{b.operation.partition(' ')[0]} drops an axis of one place, so that one alone is another model"
 
 
 def unsqueeze(b: Builder, self: Any, dim: int) -> Any:
@@ -258,113 +259,18 @@ def expand(b: Builder, self: Any, size: Any) -> Any:
     if isinstance(self, Zeros):
         return zeros(b, size)
     if not isinstance(size, (list, tuple)) or len(size) != len(getattr(self, "sizes", ())):
-        raise b.error(f"cannot be expanded to {str(size)[:60]}")
+        raise b.error(f"cannot be expanded to {described(size)}")
     grown = [at for at, each in enumerate(size) if each != -1 and not same_size(self.sizes[at], each)]
     if not grown:
         return self
     count = known(size[grown[0]])
     if len(grown) > 1 or count is None or not 1 <= count <= MAX_PARTS or known(self.sizes[grown[0]]) != 1:
-        raise b.error(f"cannot be expanded to {str(size)[:60]}")
+        raise b.error(f"cannot be expanded to {described(size)}")
     if isinstance(self, Stack) and grown == [0]:
         return Stack(self.items * count)
+    b.note(f"repeats something {count} times")
     x = b.array(self)
     if len(x.order) != 3 or x.order[grown[0]] != 1:
         raise b.error("only a vector can be expanded, to several steps")
     vector = b.add("select", Select(1, 0), x.edge)
     return Array(b.add("repeat", RepeatVector(count), vector), (b.batch, count, x.shape[2]), x.order)
-
-
-# Parts.
-
-
-def select(b: Builder, self: Any, dim: int, index: int) -> Any:
-    return _selected(b, self, axis_of(b, dim, _rank(b, self)), index)
-
-
-def _selected(b: Builder, self: Any, at: int, index: int) -> Any:
-    rank = _rank(b, self)
-    if type(index) is not int:
-        raise b.error(f"index is {type(index).__name__.lower()}, wanted a number")
-    if isinstance(self, Weight):
-        if not -self.array.shape[at] <= index < self.array.shape[at]:
-            raise b.error(f"index is {index}, wanted one of {self.array.shape[at]}")
-        return self._replace(array=np.asarray(self.array.take(index, axis=at)))
-    if isinstance(self, Stack) and at == 0:
-        if not -len(self.items) <= index < len(self.items):
-            raise b.error(f"index is {index}, wanted one of {len(self.items)} states")
-        return self.items[index]
-    x = b.array(self)
-    axis = x.order[at]
-    if axis == 0:
-        raise b.layout_error("takes one row of the batch")
-    if rank == 2:
-        raise b.error("leaves no axis but the batch, and fastgru gives at least one number a row in an axis of its own")
-    last = axis == 1 and rank == 3 and index == -1
-    name = b.add("last" if last else "select", Last() if last else Select(axis, index), x.edge)
-    order = tuple(each - (each > axis) for each in x.order if each != axis)
-    return Array(name, (*x.shape[:axis], *x.shape[axis + 1 :]), order)
-
-
-def slice_(b: Builder, self: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
-    sizes = size(b, self)
-    at = axis_of(b, dim, len(sizes))
-    start = 0 if start is None else start
-    end = None if end is None or (type(end) is int and end >= END) or same_size(end, sizes[at]) else end
-    if step != 1 or type(start) is not int or not (end is None or type(end) is int):
-        raise b.error("takes every so many places, or from a place that is not a number")
-    if start == 0 and end is None:
-        return self
-    if isinstance(self, Weight):
-        return self._replace(array=self.array[(slice(None),) * at + (slice(start, end),)])
-    if isinstance(self, Stack) and at == 0:
-        items = self.items[start:end]
-        if not items:
-            raise b.error("takes none of its states")
-        return Stack(items)
-    x = b.array(self)
-    axis = x.order[at]
-    if axis == 0:
-        raise b.layout_error("takes some rows of the batch")
-    whole = known(x.shape[axis])
-    count: Size = Unknown() if whole is None else len(range(*slice(start, end).indices(whole)))
-    name = b.add("slice", Slice(axis, start, end), x.edge)
-    return x._replace(edge=name, shape=(*x.shape[:axis], count, *x.shape[axis + 1 :]))
-
-
-def split(b: Builder, self: Any, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
-    """Parts of one size, the last of what is left, or of given sizes."""
-    total = known(_divided(b, self, dim))
-    if total is None:
-        raise b.error("splits an axis whose size is not known")
-    if type(split_size) is int and split_size > 0 and total <= MAX_PARTS * split_size:
-        lengths = [min(split_size, total - first) for first in range(0, total, split_size)]
-    elif isinstance(split_size, (list, tuple)) and len(split_size) <= MAX_PARTS:
-        lengths = [each for each in split_size if type(each) is int and each > 0]
-    else:
-        raise b.error(f"its sizes are {str(split_size)[:60]}, wanted at most {MAX_PARTS} numbers")
-    if sum(lengths) != total:
-        raise b.error(f"its sizes are {str(lengths)[:60]}, wanted numbers that add up to {total}")
-    firsts = [sum(lengths[:part]) for part in range(len(lengths))]
-    return tuple(slice_(b, self, dim, at, at + length) for at, length in zip(firsts, lengths, strict=True))
-
-
-def _divided(b: Builder, value: Any, dim: int) -> Size:
-    """The size of an axis that is taken apart."""
-    whole: Size = size(b, value, dim)
-    if whole is b.batch:
-        raise b.layout_error("takes the batch apart")
-    return whole
-
-
-def chunk(b: Builder, self: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
-    total = known(_divided(b, self, dim))
-    if total is None or type(chunks) is not int or chunks < 1:
-        raise b.error("splits an axis whose size is not known, or into no parts")
-    return split(b, self, max(1, -(-total // chunks)), dim)
-
-
-def unbind(b: Builder, self: Any, dim: int = 0) -> tuple[Any, ...]:
-    count = known(_divided(b, self, dim))
-    if count is None or count > MAX_PARTS:
-        raise b.error("takes an axis apart whose size is not known, or too large")
-    return tuple(select(b, self, dim, index) for index in range(count))

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+from ...origin import raised_in
 from ...spec import Max, Mean
-from . import elementwise, joins, layers, shapes
+from . import elementwise, joins, layers, parts, shapes
 from .builder import Builder
 from .elementwise import activation, along, binary
-from .values import Array, Weight
+from .values import Array, Weight, described
 
 __all__ = ["IGNORED", "OPERATIONS", "apply"]
 
@@ -24,19 +25,21 @@ MAX_OPERATIONS = 5000
 class Row(NamedTuple):
     function: Callable[..., Any]
     parameters: dict[str, str]  # the function's own names of the operands, by PyTorch's
+    options: frozenset[str]  # of these, numbers that a module has from its maker, or that code may compute
 
 
 def _row(function: Callable[..., Any], operands: str) -> Row:
-    """``operands`` in PyTorch's order; where the function calls one otherwise, ``theirs:ours``."""
-    pairs = [operand.partition(":") for operand in operands.split()]
-    return Row(function, {theirs: ours or theirs for theirs, _, ours in pairs})
+    """``operands`` in PyTorch's order, options with a ``?``; if the function calls one otherwise, ``theirs:ours``."""
+    pairs = [operand.rstrip("?").partition(":") for operand in operands.split()]
+    options = frozenset(operand.rstrip("?").rpartition(":")[2] for operand in operands.split() if operand[-1] == "?")
+    return Row(function, {theirs: ours or theirs for theirs, _, ours in pairs}, options)
 
 
 _ONE = "self"
-_TWO = "self other alpha"
-_POOL = "self kernel_size stride padding"
-_CONV = "input weight bias stride padding dilation groups"
-_CONVOLUTION = "input weight bias stride padding dilation transposed output_padding groups"
+_TWO = "self other alpha?"
+_POOL = "self kernel_size? stride? padding?"
+_CONV = "input weight bias stride? padding? dilation? groups"
+_CONVOLUTION = "input weight bias stride? padding? dilation? transposed output_padding groups"
 
 OPERATIONS: dict[str, Row] = {
     # with weights
@@ -50,10 +53,10 @@ OPERATIONS: dict[str, Row] = {
     "conv1d": _row(layers.conv1d, _CONV),
     "convolution": _row(layers.convolution, _CONVOLUTION),
     "_convolution": _row(layers.convolution, f"{_CONVOLUTION} benchmark deterministic cudnn_enabled allow_tf32"),
-    "layer_norm": _row(layers.layer_norm, "input normalized_shape weight bias eps cudnn_enable"),
-    "rms_norm": _row(layers.rms_norm, "input normalized_shape weight eps"),
+    "layer_norm": _row(layers.layer_norm, "input normalized_shape weight bias eps? cudnn_enable"),
+    "rms_norm": _row(layers.rms_norm, "input normalized_shape weight eps?"),
     "batch_norm": _row(
-        layers.batch_norm, "input weight bias running_mean running_var training momentum eps cudnn_enabled"
+        layers.batch_norm, "input weight bias running_mean running_var training momentum eps? cudnn_enabled"
     ),
     "prelu": _row(layers.prelu, "self:input weight"),
     "_weight_norm_interface": _row(layers.weight_norm, "v g dim"),
@@ -73,15 +76,15 @@ OPERATIONS: dict[str, Row] = {
     "exp": _row(activation("exponential"), _ONE),
     "abs": _row(elementwise.absolute, _ONE),
     "neg": _row(lambda b, self: binary("mul")(b, self, -1), _ONE),
-    "elu": _row(activation("elu", alpha="alpha"), "self alpha"),
-    "celu": _row(activation("celu", alpha="alpha"), "self alpha"),
-    "leaky_relu": _row(elementwise.leaky_relu, "self negative_slope"),
-    "hardtanh": _row(activation("hard_tanh", min_val="min_value", max_val="max_value"), "self min_val max_val"),
-    "hardshrink": _row(activation("hard_shrink", lambd="threshold"), "self lambd"),
-    "softshrink": _row(activation("soft_shrink", lambd="threshold"), "self lambd"),
-    "softplus": _row(elementwise.softplus, "self beta threshold"),
+    "elu": _row(activation("elu", alpha="alpha"), "self alpha?"),
+    "celu": _row(activation("celu", alpha="alpha"), "self alpha?"),
+    "leaky_relu": _row(elementwise.leaky_relu, "self negative_slope?"),
+    "hardtanh": _row(activation("hard_tanh", min_val="min_value", max_val="max_value"), "self min_val? max_val?"),
+    "hardshrink": _row(activation("hard_shrink", lambd="threshold"), "self lambd?"),
+    "softshrink": _row(activation("soft_shrink", lambd="threshold"), "self lambd?"),
+    "softplus": _row(elementwise.softplus, "self beta? threshold?"),
     "gelu": _row(elementwise.gelu, "self approximate"),
-    "threshold": _row(elementwise.threshold, "self threshold value"),
+    "threshold": _row(elementwise.threshold, "self threshold? value?"),
     "clamp": _row(elementwise.clamp, "self min max"),
     "clamp_min": _row(elementwise.clamp, "self min"),
     "softmax": _row(along("softmax"), "self dim dtype"),
@@ -105,11 +108,11 @@ OPERATIONS: dict[str, Row] = {
     "max": _row(elementwise.max_with_index, "self dim keepdim"),
     "adaptive_avg_pool1d": _row(elementwise.adaptive_pool1d(Mean), "self output_size"),
     "adaptive_max_pool1d": _row(elementwise.adaptive_pool1d(Max, indices=True), "self output_size"),
-    "max_pool1d": _row(elementwise.max_pool1d, f"{_POOL} dilation ceil_mode"),
+    "max_pool1d": _row(elementwise.max_pool1d, f"{_POOL} dilation? ceil_mode"),
     "avg_pool1d": _row(elementwise.avg_pool1d, f"{_POOL} ceil_mode count_include_pad"),
-    "pad": _row(elementwise.pad, "self pad mode value"),
+    "pad": _row(elementwise.pad, "self pad? mode value"),
     "constant_pad_nd": _row(
-        lambda b, self, pad, value=0: elementwise.pad(b, self, pad, "constant", value), "self pad value"
+        lambda b, self, pad, value=0: elementwise.pad(b, self, pad, "constant", value), "self pad? value"
     ),
     # shapes
     "view": _row(shapes.view, "self size"),
@@ -125,31 +128,31 @@ OPERATIONS: dict[str, Row] = {
     "squeeze": _row(shapes.squeeze, "self dim"),
     "unsqueeze": _row(shapes.unsqueeze, "self dim"),
     "expand": _row(shapes.expand, "self size"),
-    "select": _row(shapes.select, "self dim index"),
-    "slice": _row(shapes.slice_, "self dim start end step"),
-    "split": _row(shapes.split, "self split_size dim"),
-    "split_with_sizes": _row(shapes.split, "self split_sizes:split_size dim"),
-    "chunk": _row(shapes.chunk, "self chunks dim"),
-    "unsafe_chunk": _row(shapes.chunk, "self chunks dim"),
-    "unbind": _row(shapes.unbind, "self dim"),
+    "select": _row(parts.select, "self dim index"),
+    "slice": _row(parts.slice_, "self dim start end step"),
+    "split": _row(parts.split, "self split_size dim"),
+    "split_with_sizes": _row(parts.split, "self split_sizes:split_size dim"),
+    "chunk": _row(parts.chunk, "self chunks dim"),
+    "unsafe_chunk": _row(parts.chunk, "self chunks dim"),
+    "unbind": _row(parts.unbind, "self dim"),
     "cat": _row(joins.cat, "tensors dim"),
     "stack": _row(joins.stack, "tensors dim"),
-    "size": _row(shapes.size, "self dim"),
-    "sym_size": _row(shapes.size, "self dim"),
+    "size": _row(parts.size, "self dim"),
+    "sym_size": _row(parts.size, "self dim"),
     "zeros": _row(shapes.zeros, "size"),
     "new_zeros": _row(lambda b, self, size: shapes.zeros(b, size), "self size"),
-    "zeros_like": _row(lambda b, self: shapes.zeros(b, shapes.size(b, self)), _ONE),
+    "zeros_like": _row(lambda b, self: shapes.zeros(b, parts.size(b, self)), _ONE),
 }
 _SAME_AS = {
     "_unsafe_view": "view", "absolute": "abs", "concat": "cat", "concatenate": "cat", "divide": "div",
     "logsigmoid": "log_sigmoid", "multiply": "mul", "negative": "neg", "subtract": "sub", "swapdims": "transpose",
     "truediv": "div", "view_copy": "view",
 }  # fmt: skip
-# At inference they give what they were given, whatever else they take.
+# They give what they were given, whatever else they take.
 _NOTHING = frozenset(
-    ("alias", "alpha_dropout", "clone", "contiguous", "cpu", "detach", "dropout", "feature_alpha_dropout",
-     "feature_dropout", "lift_fresh", "lift_fresh_copy", "requires_grad")
-)  # fmt: skip
+    ("alias", "clone", "contiguous", "cpu", "detach", "lift_fresh", "lift_fresh_copy", "requires_grad")
+)
+_DROPOUTS = frozenset(("alpha_dropout", "dropout", "feature_alpha_dropout", "feature_dropout", "native_dropout"))
 _CONVERSIONS = frozenset(("_to_copy", "to", "type_as"))
 # Checks of the exporting program, without an output.
 IGNORED = frozenset(
@@ -171,6 +174,26 @@ def _converted(builder: Builder, args: Sequence[Any], named: Mapping[str, Any]) 
     if isinstance(value, Array) and kinds - {"integer" if value.integers else "float"}:
         raise builder.error("rounds numbers, or takes integers for numbers; fastgru converts no values")
     return value
+
+
+def _not_dropped(builder: Builder, input: Any, p: Any, train: Any) -> Any:
+    """What a dropout gives where it drops nothing."""
+    if train is not False and p != 0:
+        raise builder.error(layers.RANDOM)
+    return input
+
+
+def _note_options(builder: Builder, row: Row, values: Mapping[str, Any]) -> None:
+    """Note options that are not PyTorch's own and that no module of PyTorch's was made with."""
+    for name in () if builder.options_are_own else row.options & values.keys():
+        parameter = _signature(row.function).parameters.get(name)
+        default = None if parameter is None else parameter.default
+        if isinstance(values[name], (bool, str)) or values[name] in (default, [default], (), [], None):
+            continue
+        builder.note(f"takes {name} = {described(values[name])}")
+
+
+_DROPOUT = _row(_not_dropped, "input p train")
 
 
 @cache
@@ -204,6 +227,9 @@ def apply(builder: Builder, name: str, args: Sequence[Any], named: Mapping[str, 
     bare = _SAME_AS.get(bare, bare)
     if bare in _NOTHING and (args or named):
         return args[0] if args else next(iter(named.values()))
+    if bare in _DROPOUTS:
+        kept = _not_dropped(builder, **_operands(builder, _DROPOUT, args, named))
+        return (kept, None) if bare == "native_dropout" else kept
     if bare in _CONVERSIONS and (args or named):
         return _converted(builder, args, named)
     row = OPERATIONS.get(bare)
@@ -213,8 +239,9 @@ def apply(builder: Builder, name: str, args: Sequence[Any], named: Mapping[str, 
     first = next(iter(values.values()), None)
     if bare != name and name.endswith("_") and isinstance(first, Weight):
         raise builder.error(f"the model changes its own {first.names[0][:80]!r}; call model.eval() before it is saved")
+    _note_options(builder, row, values)
     made = row.function(builder, **values)
-    if row.function.__module__ == shapes.__name__:
+    if row.function.__module__ in (shapes.__name__, parts.__name__):
         builder.is_view(values.values(), made)
     elif bare != name and name.endswith("_"):
         builder.change(first)
@@ -231,6 +258,8 @@ def _operands(builder: Builder, row: Row, args: Sequence[Any], named: Mapping[st
     values = {row.parameters[key]: value for key, value in {**operands, **given}.items()}
     try:
         _signature(row.function).bind(builder, **values)
-    except TypeError:
+    except TypeError as error:
+        if not raised_in(error, "fastgru", "inspect"):
+            raise
         raise builder.error(f"it lacks one of its operands {', '.join(row.parameters)}") from None
     return values

@@ -13,7 +13,18 @@ import numpy as np
 from ...errors import UnsupportedModelError
 from ...spec import Edge
 
-__all__ = ["Array", "LayoutError", "Size", "Stack", "Unknown", "Weight", "Zeros", "known", "same_size"]
+__all__ = [
+    "Array",
+    "LayoutError",
+    "Size",
+    "Stack",
+    "Unknown",
+    "Weight",
+    "Zeros",
+    "described",
+    "known",
+    "same_size"
+]  # fmt: skip
 
 
 class LayoutError(UnsupportedModelError):
@@ -23,13 +34,25 @@ class LayoutError(UnsupportedModelError):
 class Unknown:
     """A size that is not a number yet: of the batch, or of an input's steps or features.
 
-    ``value`` is what an operation with weights found it to be, ``example`` what it was when the model was exported;
-    where it is ``opened`` the file itself has that number and no other.
+    ``value`` is what it is found to be, and ``required`` where weights have exactly that size; ``example`` is what it
+    was when the model was exported. Where it is ``opened`` the file itself has that number and no other. Otherwise the
+    file allows sizes from ``least`` to ``most``.
     """
 
-    def __init__(self, example: int | None = None, *, opened: bool = False) -> None:
-        self.example, self.opened = example, opened
+    described = "a size that is not known"
+
+    def __init__(
+        self, example: int | None = None, *, opened: bool = False, least: int = 1, most: int | None = None
+    ) -> None:
+        self.example, self.opened, self.least, self.most = example, opened, least, most
         self.value: int | None = None
+        self.required = False
+        self.why = ""  # it has limits that the file does not say, as a sentence
+
+    def fix(self) -> None:
+        """Make it what it was in the example, and nothing else."""
+        assert self.example is not None
+        self.value = self.least = self.most = self.example
 
 
 Size = Union[int, Unknown]
@@ -75,6 +98,23 @@ class Zeros(NamedTuple):
     sizes: tuple[Any, ...]
 
 
+def described(value: Any) -> str:
+    """A value for messages, as a person calls it."""
+    if type(value) in (bool, int, float):
+        return str(value)[:40]
+    if type(value) is str:
+        return repr(value[:40])
+    if type(value) in (list, tuple):
+        items = [described(each) for each in value[:8]]
+        return f"[{', '.join(items + ['...'] * (len(value) > 8))}]"
+    return str(getattr(value, "described", _WORDS.get(type(value), "something else")))
+
+
+_WORDS: dict[type, str] = {
+    Array: "the output of a layer", Stack: "states of a GRU", Weight: "a weight", Zeros: "zeros", type(None): "None"
+}  # fmt: skip
+
+
 def known(size: Any) -> int | None:
     """The number that a size is, None where it is not known."""
     if isinstance(size, Unknown):
@@ -83,7 +123,7 @@ def known(size: Any) -> int | None:
 
 
 def same_size(one: Any, other: Any) -> bool:
-    """Whether two sizes are certainly the same, a number from the example the model was exported with counting."""
+    """Whether two sizes are certainly the same; where the file has a number for a size, that number is the size."""
     if one is other:
         return True
     numbers = [size if known(size) is None else known(size) for size in (one, other)]
@@ -91,5 +131,5 @@ def same_size(one: Any, other: Any) -> bool:
     if len(unknown) == 2 or not all(isinstance(size, (int, Unknown)) for size in numbers):
         return False
     if unknown:
-        return unknown[0].example is not None and unknown[0].example in numbers
+        return unknown[0].opened and unknown[0].example in numbers
     return numbers[0] == numbers[1]

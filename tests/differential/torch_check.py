@@ -1,0 +1,401 @@
+"""Whether fastgru computes of a file what PyTorch computes: at every size, with lengths, in streams, on threads.
+
+The reference is float32: within ``BOUND`` of the largest output it is right. Beyond it the weights are moved by their
+last bits; a difference of the size of what that makes is the model's own and no error (a threshold that a value
+meets, a normalisation of what hardly varies).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import itertools
+import os
+import re
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from case import Outcome
+from torch_source import Arrays, arrays_of, flat, rows_of, tensors_of
+
+import fastgru
+from fastgru.errors import FastGRUError
+
+__all__ = ["Comparison", "Wrong", "reason"]
+
+BOUND = 2e-5
+Wanted = list[np.ndarray]
+
+
+class Wrong(Exception):
+    """An answer that is not PyTorch's; ``defect`` says in a word or two what kind it is."""
+
+    def __init__(self, message: str, defect: str) -> None:
+        super().__init__(message)
+        self.defect = defect
+
+
+class Refused(Exception):
+    """PyTorch itself does not compute it."""
+
+
+def reason(error: BaseException) -> str:
+    """A message without what differs from model to model."""
+    lines = str(error).splitlines() or [""]
+    cannot = [line for line in lines if "cannot be followed: " in line]  # why, behind what is said of its weights
+    text = re.sub(r"^\S*?(/\S+|[A-Z]\w+):? ", "", cannot[0].partition("followed: ")[2] if cannot else lines[0])
+    text = re.sub(r"\(node '[^']*'\)|\(in [^)]*\)", "", text)
+    text = re.sub(r"'[^']*'|\d+", "_", text)
+    return f"{type(error).__name__}: {text[:110]}"
+
+
+class Comparison:
+    """One model of PyTorch, and what fastgru makes of its file.
+
+    Parameters
+    ----------
+    case : dict
+    run : callable
+        The model in PyTorch, on tensors.
+    path : str
+        The file to load, or where ``model`` is given the one that stands for it.
+    moved : callable, optional
+        The same as ``run`` with all weights moved by a factor of about 1 + 1e-6; None where there is none.
+    """
+
+    def __init__(self, case: dict[str, Any], run: Callable[..., Any], load: Callable[..., Any], folder: str,
+                 moved: Callable[[int], Callable[..., Any]] | None = None) -> None:  # fmt: skip
+        self.case, self.run, self.load, self.folder, self.moved = case, run, load, folder, moved
+        self.batch_axes: list[int | None] = []
+        self.step_axes: list[bool] = []
+        self.answered = 0
+        self.refusals: list[str] = []
+
+    def outcome(self, turned: bool = False) -> Outcome:
+        try:
+            self._look_at_axes()
+        except Refused as refused:
+            return Outcome("skipped", str(refused))
+        try:
+            return self._outcome()
+        except Refused as refused:
+            return Outcome("skipped", str(refused))
+        except Wrong as wrong:
+            if turned or not any(kind in ("sequence", "ids") for _, kind, *_ in self.case["inputs"]):
+                return Outcome("wrong", str(wrong), wrong.defect)
+            # A file does not say which axis is the batch: where a GRU runs along the other it is right that way round.
+            other = {**self.case, "time_first": not self.case["time_first"]}
+            found = Comparison(other, self.run, self.load, self.folder, self.moved).outcome(turned=True)
+            return found if found.kind == "right" else Outcome("wrong", str(wrong), wrong.defect)
+
+    def _outcome(self) -> Outcome:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            try:
+                model = self.load()
+            except FastGRUError as error:
+                return Outcome("refused", reason(error))
+            except Exception as error:
+                raise Wrong(f"load: {type(error).__name__}: {error}", f"load: {type(error).__name__}") from error
+        if not self._is_certain() and not told:
+            raise Wrong("PyTorch's output is random, and nothing is said of it", "random")
+        if not self._is_certain():
+            return Outcome("refused", "a warning: its output is random")
+        for batch, steps in [self.case["example"], *self.case["sizes"]]:
+            self._size(model, batch, steps)
+        if self.answered:
+            self._checks(model)
+        if not self.answered and not self.refusals:
+            return Outcome("skipped", "PyTorch refuses every size")
+        return Outcome("right") if self.answered else Outcome("refused", self.refusals[0])
+
+    # PyTorch's side.
+
+    def _torch(self, arrays: Arrays, run: Callable[..., Any] | None = None) -> list[torch.Tensor]:
+        try:
+            with torch.no_grad():
+                return flat((run or self.run)(*tensors_of(self.case, arrays)))
+        except Exception as error:
+            raise Refused(f"{type(error).__name__}: {str(error)[-100:]}") from error
+
+    def _look_at_axes(self) -> None:
+        """Which axis of each output is the batch's, and whether it has steps, by what other sizes change."""
+        batch, steps = self.case["example"]
+        shapes = [each.shape for each in self._torch(arrays_of(self.case, batch, steps))]
+        try:
+            more_rows = [each.shape for each in self._torch(arrays_of(self.case, batch + 1, steps))]
+        except Refused:
+            more_rows = shapes
+        try:
+            more_steps = [each.shape for each in self._torch(arrays_of(self.case, batch, steps + 4))]
+        except Refused:
+            more_steps = shapes
+        for one, rows, longer in zip(shapes, more_rows, more_steps, strict=True):
+            if not len(one) == len(rows) == len(longer):
+                raise Refused("the number of axes changes with a size")
+            axes = [axis for axis, (a, b) in enumerate(zip(one, rows, strict=True)) if a != b]
+            # Where PyTorch keeps to one size, the axis of that size that has it is the batch's.
+            same = [axis for axis, size in enumerate(one) if size == batch] if more_rows is shapes else []
+            self.batch_axes.append(axes[0] if axes else same[0] if same else None)
+            self.step_axes.append(one != longer)
+
+    def _is_certain(self) -> bool:
+        arrays = arrays_of(self.case, *self.case["example"])
+        one, two = self._torch(arrays), self._torch(arrays)
+        return all(torch.equal(a, b) or bool(a.isnan().any()) for a, b in zip(one, two, strict=True))
+
+    # fastgru's side.
+
+    def _call(self, model: Any, arrays: Arrays, lengths: Any = None) -> list[np.ndarray]:
+        """The outputs; a FastGRUError goes through, anything else is wrong."""
+        given: list[np.ndarray] = []
+        whole = isinstance(model, fastgru.GRU) or len(model.spec.inputs) == len(self.case["inputs"])
+        for name, kind, *sizes in self.case["inputs"]:
+            apart = kind == "states" and (sizes[0] == 1 or not whole) and not isinstance(model, fastgru.GRU)
+            if kind == "states" and not apart and not isinstance(model, fastgru.GRU):
+                raise Refused("what is to be states goes into no GRU as such")
+            given += list(arrays[name]) if apart else [arrays[name]]
+        try:
+            if isinstance(model, fastgru.GRU):
+                return list(model(*given, lengths=lengths))
+            made = model(given[0] if len(given) == 1 else given, lengths=lengths)
+        except FastGRUError:
+            raise
+        except Exception as error:
+            raise Wrong(f"{type(error).__name__}: {str(error)[:200]}", type(error).__name__) from error
+        return list(made) if isinstance(made, tuple) else [made]
+
+    def _size(self, model: Any, batch: int, steps: int) -> None:
+        arrays = arrays_of(self.case, batch, steps)
+        where = f"batch {batch}, {steps} steps"
+        first = [batch, steps] == self.case["example"]
+        try:
+            wanted = self._torch(arrays)
+        except Refused:
+            with contextlib.suppress(FastGRUError):
+                self._call(model, arrays)
+            return
+        try:
+            got = self._call(model, arrays)
+        except FastGRUError as error:
+            self.refusals.append(f"at a size: {reason(error)}")
+            return
+        self._compare(model, got, wanted, where, arrays, "example" if first else "another size")
+        self.answered += 1
+
+    def _compare(self, model: Any, got: Sequence[np.ndarray], wanted: Sequence[torch.Tensor], where: str,
+                 arrays: Arrays, kind: str, cut: bool = False) -> None:  # fmt: skip
+        """Raise unless the outputs are those of PyTorch, batch first, each state of a stack apart."""
+        choices = self._as_outputs([each.numpy() for each in wanted], len(got), isinstance(model, fastgru.GRU))
+        if not choices:
+            shapes = [tuple(each.shape) for each in wanted]
+            raise Wrong(f"{where}: {len(got)} outputs, wanted {shapes}", f"{kind}: outputs")
+        problems = []
+        for place, expected in enumerate(choices):
+            try:
+                self._compare_outputs(model, got, expected, where, arrays, kind, cut, place)
+                return
+            except Wrong as wrong:
+                problems.append(wrong)
+        raise problems[0]
+
+    def _compare_outputs(self, model: Any, got: Sequence[np.ndarray], expected: Wanted, where: str, arrays: Arrays,
+                         kind: str, cut: bool, choice: int) -> None:  # fmt: skip
+        for number, (mine, theirs) in enumerate(zip(got, expected, strict=True)):
+            while cut and mine.ndim > theirs.ndim and self._has_squeeze():
+                mine = mine[0]  # one row, and perhaps one step
+            if cut and mine.ndim == theirs.ndim:
+                mine = mine[tuple(slice(0, size) for size in theirs.shape)]
+            if mine.shape != theirs.shape and not self._squeezed(mine, theirs):
+                raise Wrong(f"{where}: output {number}: shape {mine.shape}, wanted {theirs.shape}", f"{kind}: shape")
+            error = _difference(mine.ravel(), theirs.ravel())
+            if error <= BOUND * max(1.0, _largest(theirs)):
+                continue
+            if not error <= 30 * self._sensitivity(arrays, number, len(got), model, choice):
+                raise Wrong(f"{where}: output {number}: {error:.3g} off, of {_largest(theirs):.3g}", kind)
+
+    def _squeezed(self, mine: np.ndarray, theirs: np.ndarray) -> bool:
+        """Whether only ``squeeze()`` without an axis tells the shapes apart: it takes a batch of one row away too."""
+        sizes = [[size for size in shape if size != 1] for shape in (mine.shape, theirs.shape)]
+        return sizes[0] == sizes[1] and self._has_squeeze()
+
+    def _has_squeeze(self) -> bool:
+        return any(".squeeze()" in line or ".squeeze_()" in line for line in self.case["body"])
+
+    def _sensitivity(self, arrays: Arrays, number: int, count: int, model: Any, choice: int) -> float:
+        """How much an output changes where the weights change by about 1e-6 of themselves."""
+        if self.moved is None:
+            return 0.0
+        try:
+            bare = isinstance(model, fastgru.GRU)
+            made = [self._torch(arrays, run) for run in (None, *map(self.moved, range(4)))]
+            outputs = [self._as_outputs([each.numpy() for each in one], count, bare)[choice] for one in made]
+            return max(_difference(each[number], outputs[0][number]) for each in outputs[1:])
+        except Refused:
+            return 0.0
+
+    def _as_outputs(self, wanted: Wanted, count: int, bare: bool) -> list[Wanted]:
+        """PyTorch's outputs as a model of that many outputs may have them: states apart, or the batch first."""
+        choices: list[list[Wanted]] = []
+        for each, axis in zip(wanted, self.batch_axes, strict=True):
+            if axis is None or (bare and axis == 1 and each is wanted[-1]):
+                choices.append([[each]])
+            elif axis == 1 and each.ndim == 3:
+                choices.append([list(each), [np.moveaxis(each, axis, 0)]])
+            else:
+                choices.append([[np.moveaxis(each, axis, 0)]])
+        if bare:
+            return [[np.moveaxis(wanted[0], self.batch_axes[0] or 0, 0), *wanted[1:]]] if len(wanted) == count else []
+        made = ([each for part in choice for each in part] for choice in itertools.product(*choices[:8]))
+        return [each for each in made if len(each) == count]
+
+    # Beyond plain calls.
+
+    def _checks(self, model: Any) -> None:
+        for name in self.case["checks"]:
+            getattr(self, f"_check_{name}")(model)
+
+    def _check_lengths(self, model: Any) -> None:
+        if not any(kind in ("sequence", "ids") for _, kind, *_ in self.case["inputs"]):
+            return
+        for steps in {self.case["example"][1], 7}:
+            lengths = [steps, max(1, steps // 2), 1, max(1, steps - 1)]
+            arrays = arrays_of(self.case, len(lengths), steps)
+            try:
+                got = self._call(model, arrays, lengths)
+            except FastGRUError:
+                continue
+            self._compare_rows(model, got, arrays, lengths)
+
+    def _compare_rows(self, model: Any, got: Sequence[np.ndarray], arrays: Arrays, lengths: Sequence[int]) -> None:
+        bare = isinstance(model, fastgru.GRU)
+        for row, length in enumerate(lengths):
+            alone = rows_of(self.case, arrays, row, length)
+            try:
+                wanted = self._torch(alone)
+            except Refused:
+                continue
+            own = [each[:, row : row + 1] if bare and number else each[row : row + 1] for number,
+                   each in enumerate(got)]
+            self._compare(model, own, wanted, f"row {row} of lengths {list(lengths)}", alone, "lengths", cut=True)
+
+    def _check_stream(self, model: Any) -> None:
+        if [kind for _, kind, *_ in self.case["inputs"]] not in (["sequence"], ["ids"]):
+            return
+        try:
+            stream = model.stream(2)
+        except FastGRUError:
+            return
+        arrays = arrays_of(self.case, 2, 5)
+        ((name, *_),) = self.case["inputs"]
+        for step in range(5):
+            try:
+                got = [np.asarray(stream.step(arrays[name][:, step]))]
+            except FastGRUError:
+                return
+            so_far = rows_of(self.case, arrays, None, step + 1)
+            try:
+                wanted = self._torch(so_far)
+            except Refused:
+                continue
+            expected = self._as_outputs([each.numpy() for each in wanted], 2 if isinstance(model, fastgru.GRU) else 1,
+                                        isinstance(model, fastgru.GRU))  # fmt: skip
+            if not expected:
+                raise Wrong(f"step {step} of a stream: one output, wanted {len(wanted)}", "stream: outputs")
+            (theirs,) = expected[-1][:1]
+            theirs = theirs[:, -1] if self.step_axes[0] and theirs.ndim > got[0].ndim else theirs
+            if got[0].shape != theirs.shape:
+                raise Wrong(f"step {step} of a stream: shape {got[0].shape}, wanted {theirs.shape}", "stream: shape")
+            error = _difference(got[0], theirs)
+            if not error <= 5 * BOUND * max(1.0, _largest(theirs)):
+                raise Wrong(f"step {step} of a stream: {error:.3g} off, of {_largest(theirs):.3g}", "stream")
+
+    def _check_saved(self, model: Any) -> None:
+        path = os.path.join(self.folder, "saved.safetensors")
+        try:
+            model.save(path)
+            again = fastgru.load(path)
+        except Exception as error:
+            raise Wrong(f"saved and loaded: {type(error).__name__}: {error}",
+                        f"saved: {type(error).__name__}") from error
+        arrays = arrays_of(self.case, *self.case["example"])
+        self._bits(self._call(model, arrays), self._call(again, arrays), "saved and loaded")
+
+    def _check_threads(self, model: Any) -> None:
+        arrays = arrays_of(self.case, *self.case["example"])
+        wanted = self._call(model, arrays)
+        made: list[Any] = [None, None]
+
+        def run(place: int) -> None:
+            try:
+                for _ in range(3):
+                    made[place] = self._call(model, arrays)
+            except BaseException as error:
+                made[place] = error
+
+        threads = [threading.Thread(target=run, args=(place,)) for place in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for each in made:
+            if isinstance(each, BaseException):
+                raise Wrong(f"on two threads: {type(each).__name__}: {each}", f"threads: {type(each).__name__}")
+            self._bits(wanted, each, "on two threads")
+
+    def _check_float64(self, model: Any) -> None:
+        arrays = arrays_of(self.case, *self.case["example"])
+        try:
+            exact = self.load(precision="float64")
+        except Exception as error:
+            raise Wrong(f"float64: {type(error).__name__}: {error}", f"float64: {type(error).__name__}") from error
+        try:
+            wanted = self._torch(arrays)
+        except Refused:
+            return
+        try:
+            got = self._call(exact, arrays)
+        except FastGRUError as error:
+            if self.answered == len(self.case["sizes"]):
+                raise Wrong(f"float64: {error}", "float64: refused") from error
+            return
+        self._compare(exact, got, wanted, "float64", arrays, "float64")
+
+    def _bits(self, one: Sequence[np.ndarray], two: Sequence[np.ndarray], where: str) -> None:
+        for mine, theirs in zip(one, two, strict=True):
+            if not np.array_equal(mine, theirs, equal_nan=True):
+                raise Wrong(f"{where}: other bits", f"{where}: bits")
+
+
+def moved(module: torch.nn.Module) -> Callable[[int], Callable[..., Any]]:
+    """Copies of a module with its weights moved by about their last bits."""
+
+    def make(seed: int) -> Callable[..., Any]:
+        other = copy.deepcopy(module)
+        source = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for weight in itertools.chain(other.parameters(), other.buffers()):
+                if weight.is_floating_point():
+                    weight.mul_(1 + 1e-6 * torch.randn(weight.shape, generator=source))
+        return other
+
+    return make
+
+
+def _difference(one: np.ndarray, two: np.ndarray) -> float:
+    """The largest; NaN and infinities are equal to themselves alone."""
+    if not one.size:
+        return 0.0
+    one, two = np.asarray(one, np.float64), np.asarray(two, np.float64)
+    same = (one == two) | (np.isnan(one) & np.isnan(two))
+    with np.errstate(all="ignore"):
+        return float(np.where(same, 0.0, np.nan_to_num(np.abs(one - two), nan=np.inf, posinf=np.inf)).max())
+
+
+def _largest(array: np.ndarray) -> float:
+    finite = np.abs(array[np.isfinite(array)]) if array.size else array
+    return float(finite.max()) if finite.size else 0.0

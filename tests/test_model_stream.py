@@ -1,0 +1,223 @@
+"""Promise of ``ModelStream``: a step is taken by all GRUs or by none, whatever is raised; a refusal has one reason."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import signal
+
+import numpy as np
+import pytest
+from layer_examples import chain
+from networks import network, numbers, same_bits
+
+from fastgru import FastGRUError, Model, ModelStream, ShapeError, UnsupportedModelError
+from fastgru.spec import (
+    Activation,
+    Add,
+    BatchNormalization,
+    Concatenate,
+    Conv1D,
+    Cropping1D,
+    Dense,
+    Flatten,
+    GRULayer,
+    Input,
+    Last,
+    Layer,
+    LayerNormalization,
+    Masking,
+    MaskOf,
+    Max,
+    MaxPooling1D,
+    Mean,
+    ModelSpec,
+    Node,
+    Permute,
+    PReLU,
+    RepeatVector,
+    Reshape,
+    Reverse,
+    Select,
+    Slice,
+    UpSampling1D,
+    ZeroPadding1D,
+)
+
+GRUS = chain(*(GRULayer(network(4, 4, seed=seed)) for seed in range(4)))
+OPTIONS = [{}, {"backend": "blas"}, {"precision": "float64"}]
+
+
+def same(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> bool:
+    return len(one) == len(other) and all(map(same_bits, one, other))
+
+
+@pytest.fixture(params=OPTIONS, ids=str)
+def stream(request) -> ModelStream:
+    stream = Model(GRUS, **request.param).stream(2)
+    stream.step(numbers(2, 4))
+    return stream
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, TimeoutError])
+@pytest.mark.parametrize("place", range(4))
+def test_a_step_that_ends_in_any_layer_is_taken_by_none(stream, place, error):
+    before, x = stream.state, numbers(2, 4, seed=2)
+    twin = stream.copy()
+    name, inputs, run = stream._steps[place]
+
+    def interrupted(given):
+        run(given)
+        raise error
+
+    stream._steps[place] = name, inputs, interrupted
+    with pytest.raises(error):
+        stream.step(x)
+    assert same(stream.state, before)
+    stream._steps[place] = name, inputs, run
+    assert same_bits(stream.step(x), twin.step(x)) and same(stream.state, twin.state)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_a_step_that_a_later_layer_refuses_is_taken_by_none(options):
+    nodes = (
+        Node("first", GRULayer(network(4, 3)), ("x",)),
+        Node("masking", Masking(), ("x",)),
+        Node("second", GRULayer(network(4, 3)), ("masking",)),
+        Node("out", Add(), ("first", "second")),
+    )
+    stream = Model(ModelSpec((Input("x", (None, 4)),), nodes, ("out",)), **options).stream(2)
+    stream.step(numbers(2, 4))
+    before = stream.state
+    with pytest.raises(ShapeError, match="masks"):
+        stream.step(np.zeros((2, 4)))
+    assert same(stream.state, before)
+
+
+def test_a_handlers_exception_leaves_the_states_of_one_moment(stream):
+    class Over(Exception):
+        pass
+
+    def handler(*_):
+        raise Over
+
+    x = numbers(2, 4, seed=3).astype(stream._model.dtype)
+    trail = [stream.state]
+    twin = stream.copy()
+    for _ in range(400):
+        twin.step(x)
+        trail.append(twin.state)
+    random, at, interrupted = np.random.default_rng(0), 0, 0
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for _ in range(200):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 1e-4))
+                stream.step(x)
+                stream.step(x)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Over:
+                interrupted += 1
+            at = next(place for place in range(at, at + 3) if same(stream.state, trail[place]))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted
+
+
+def test_states_are_read_only_copies(stream):
+    states = stream.state
+    assert isinstance(states, tuple)
+    with pytest.raises(ValueError, match="read-only"):
+        states[0][...] = 7
+    with pytest.raises(TypeError):
+        states[0] = np.zeros((1, 2, 4))
+    wanted = stream.step(numbers(2, 4))
+    stream.state = [array.copy() for array in states]
+    assert same_bits(stream.step(numbers(2, 4)), wanted)
+
+
+def test_states_of_which_one_does_not_fit_change_none(stream):
+    before = stream.state
+    for wrong in (np.zeros((1, 2, 5)), "x", np.zeros((1, 3, 4))):
+        with pytest.raises(FastGRUError, match="state: "):
+            stream.state = [np.ones((1, 2, 4)), np.ones((1, 2, 4)), np.ones((1, 2, 4)), wrong]
+        assert same(stream.state, before)
+
+
+def test_some_rows_begin_again_in_every_gru(stream):
+    twin, x = stream.copy(), numbers(2, 4, seed=5)
+    stream.reset(rows=[0])
+    assert not any(state[:, 0].any() for state in stream.state)
+    kept = zip(stream.state, twin.state, strict=True)
+    assert all(same_bits(one[:, 1].copy(), other[:, 1].copy()) for one, other in kept)
+    np.testing.assert_allclose(stream.step(x)[1], twin.step(x)[1], atol=1e-6)
+    stream.reset()
+    assert not any(state.any() for state in stream.state)
+
+
+class Doubled(ModelStream):
+    def step(self, x):
+        return 2 * super().step(x)
+
+
+def test_a_subclass_has_its_own_step_and_copies_keep_it():
+    stream = Doubled(Model(GRUS), 2)
+    stream.note = "mine"
+    plain, x = Model(GRUS).stream(2), numbers(2, 4)
+    assert same_bits(stream.step(x), 2 * plain.step(x))
+    wanted = 2 * plain.step(x)
+    for twin in (stream.copy(), copy.copy(stream), copy.deepcopy(stream), pickle.loads(pickle.dumps(stream))):
+        assert type(twin) is Doubled and twin.note == "mine" and same_bits(twin.step(x), wanted)
+
+
+def after(layer: Layer) -> ModelSpec:
+    return chain(GRULayer(network(4, 4)), layer)
+
+
+def several(nodes: tuple[Node, ...], output: str) -> ModelSpec:
+    return ModelSpec((Input("x", (None, 4)),), nodes, (output,))
+
+
+GRU_OF_X = Node("gru", GRULayer(network(4, 4), return_state=False), ("x",))
+REASONS = [
+    (chain(GRULayer(network(4, 4, directions=2))), r"'layer 0' \(GRU\).*bidirectional"),
+    (chain(GRULayer(network(4, 4), go_backwards=True)), r"'layer 0' \(GRU\).*steps reversed"),
+    (after(Reverse()), r"'layer 1' \(Reverse\).*steps reversed"),
+    (chain(GRULayer(network(4, 4), (network(4, 2),))), "cells on top of each other"),
+    (chain(GRULayer(network(4, 4), return_state=True)), "its states as further outputs"),
+    (several((Node("m", MaskOf(), ("x",)), GRU_OF_X.replace(mask="m")), "gru"), r"'m' \(MaskOf\).*mask of steps"),
+    (several((GRU_OF_X, Node("last", Last(), ("gru",)), Node("more", GRU_OF_X.layer, ("x", "last"))), "more"),
+     "'more'.*first states are given"),
+    (several((GRU_OF_X, Node("last", Last(), ("gru",)), Node("join", Add(), ("gru", "last"))), "join"),
+     r"'join' \(Add\).*some have a step where others have none"),
+    (after(Mean()), "all steps at once"), (after(Max()), "all steps at once"),
+    (after(Conv1D(numbers(2, 4, 3), padding="same")), "later steps"),
+    (after(Conv1D(numbers(2, 4, 3), padding="causal")), "several steps at once"),
+    (after(MaxPooling1D(2, 2)), "joins several steps"),
+    (after(ZeroPadding1D(1, 0)), "other steps than it takes"), (after(Cropping1D(1, 0)), "other steps than it takes"),
+    (after(UpSampling1D(2)), "other steps than it takes"),
+    (after(Select(1, 0)), "picks places"), (after(Slice(1, -2)), "picks places"),
+    (after(Permute((2, 1))), "moves the axes"), (after(Reshape((-1, 2, 2))), "from one step to another"),
+    (chain(GRULayer(network(4, 4)), Last(), RepeatVector(2)), "steps of its own"),
+    (chain(Flatten(), shape=(3, 4)), "from one step to another"),
+    (after(Activation("softmax", axis=1)), "another axis than -1"),
+    (after(LayerNormalization(axes=(1,))), "another axis than -1"),
+    (after(BatchNormalization(numbers(4), numbers(4) ** 2, axis=2)), "another axis than -1"),
+    (after(PReLU(numbers(1, 4))), "weight has several axes"),
+    (several((GRU_OF_X, Node("join", Concatenate(1), ("gru", "x"))), "join"), "another axis than -1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "reason"), REASONS, ids=[reason for _, reason in REASONS])
+def test_a_refusal_names_the_layer_and_its_one_reason(spec, reason):
+    with pytest.raises(UnsupportedModelError, match=reason) as caught:
+        Model(spec).stream()
+    assert " or " not in str(caught.value) and str(caught.value).endswith("call the model on sequences instead")
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, None)])
+def test_a_model_without_steps_is_not_streamed(shape):
+    spec = chain(Dense(numbers(2, 4)), shape=shape) if len(shape) == 1 else chain(Activation("relu"), shape=shape)
+    with pytest.raises(UnsupportedModelError, match="no steps on its first axis"):
+        Model(spec).stream()
