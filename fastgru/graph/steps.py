@@ -91,7 +91,10 @@ def analyse(graph: Graph, known: Mapping[str, Layout] | None = None) -> tuple[Gr
             best = named[0], found
         if not best[1].mixes:
             break
-    return best or (graph, Analysis(graph, {each.name: plain(graph.tensors[each.value].shape) for each in graph.inputs}))
+    return best or (
+        graph,
+        Analysis(graph, {each.name: plain(graph.tensors[each.value].shape) for each in graph.inputs}),
+    )
 
 
 def _named(graph: Graph, layouts: Sequence[Layout]) -> tuple[Graph, dict[str, Layout]] | None:

@@ -111,8 +111,9 @@ class Module:
         UnsupportedModelError
             The exporter cannot follow the code.
         """
-        from torch.fx.experimental import _config as config  # torch is there: its module is what was given
+        from torch.fx.experimental import _config  # torch is there: its module is what was given
 
+        config: Any = _config
         cut = ones or {}
         dim = self.torch.export.Dim
 
@@ -131,7 +132,7 @@ class Module:
         shapes = {**dict(zip(self._names(), positional, strict=False)), **named}
         options = {"use_duck_shape": False, "backed_size_oblivious": True}
         try:
-            with warnings.catch_warnings(), for_export(), self.torch.no_grad(), config.patch(**options):  # type: ignore[attr-defined]
+            with warnings.catch_warnings(), for_export(), self.torch.no_grad(), config.patch(**options):
                 warnings.simplefilter("ignore")
                 return self.torch.export.export(
                     self.module, args, kwargs or None, dynamic_shapes=shapes or None, strict=False
