@@ -195,7 +195,7 @@ class AcceleratedGRU(_Computing, nn.GRU):
         output, state = torch.from_numpy(y), torch.from_numpy(h)
         if single:
             return output[0], state[:, 0]
-        return (output if self.batch_first else output.transpose(0, 1)), state
+        return (output if self.batch_first else output.transpose(0, 1).contiguous()), state  # laid out as PyTorch does
 
     def _packed(self, gru: GRU, input: Any, hx: Any) -> Any:
         """A packed batch, by its rows and their lengths; states and results in the caller's order."""

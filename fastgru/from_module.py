@@ -124,7 +124,9 @@ def check_outputs(made: Any, expected: Any, where: str) -> None:
     for place, got, wanted in pairs:
         want = np.asarray(wanted)
         if got.shape != want.shape:
-            raise UnsupportedModelError(f"{where}: {place} has the shape {got.shape}, PyTorch's {want.shape}")
+            raise UnsupportedModelError(
+                f"{where}: {place} has the shape {got.shape}, PyTorch's {want.shape}; use fastgru.accelerate(module)"
+            )
         if not want.size or want.dtype.kind not in "fiub":
             continue
         with np.errstate(all="ignore"):

@@ -85,7 +85,12 @@ class Quantiles(nn.Module):
 class ReversibleNormalisation(nn.Module):
     def __init__(self):
         super().__init__()
-        self.w, self.b, self.g, self.f = nn.Parameter(torch.ones(5)), nn.Parameter(torch.zeros(5)), gru(5, 8), nn.Linear(8, 15)
+        self.w, self.b, self.g, self.f = (
+            nn.Parameter(torch.ones(5)),
+            nn.Parameter(torch.zeros(5)),
+            gru(5, 8),
+            nn.Linear(8, 15),
+        )
 
     def forward(self, x):
         mean = x.mean(1, keepdim=True)

@@ -171,7 +171,12 @@ class TacotronTeacherForced(nn.Module):
 class TacotronStep(nn.Module):
     def __init__(self):
         super().__init__()
-        self.a, self.q, self.v, self.o = nn.GRUCell(13, 8), nn.Linear(8, 8, False), nn.Linear(8, 1, False), nn.Linear(16, 5)
+        self.a, self.q, self.v, self.o = (
+            nn.GRUCell(13, 8),
+            nn.Linear(8, 8, False),
+            nn.Linear(8, 1, False),
+            nn.Linear(16, 5),
+        )
 
     def forward(self, frame, a, context, memory):
         a = self.a(torch.cat((frame, context), -1), a)
@@ -282,7 +287,10 @@ class ConvolutionalRecurrent(nn.Module):
         super().__init__()
         self.a, self.b = nn.Conv2d(1, 3, (2, 3), stride=(1, 2)), nn.Conv2d(3, 4, (2, 3), stride=(1, 1))
         self.n, self.g = nn.BatchNorm2d(3), gru(8, 8)
-        self.u, self.v = nn.ConvTranspose2d(8, 3, (2, 3), stride=(1, 1)), nn.ConvTranspose2d(6, 1, (2, 3), stride=(1, 2))
+        self.u, self.v = (
+            nn.ConvTranspose2d(8, 3, (2, 3), stride=(1, 1)),
+            nn.ConvTranspose2d(6, 1, (2, 3), stride=(1, 2)),
+        )
 
     def forward(self, x):
         one = F.elu(self.n(self.a(F.pad(x, (0, 0, 1, 0)))))

@@ -174,7 +174,11 @@ class HierarchicalAttention(nn.Module):
 class StructuredSelfAttention(nn.Module):
     def __init__(self):
         super().__init__()
-        self.g, self.a, self.b = gru(5, 8, bidirectional=True), nn.Linear(16, 7, bias=False), nn.Linear(7, 3, bias=False)
+        self.g, self.a, self.b = (
+            gru(5, 8, bidirectional=True),
+            nn.Linear(16, 7, bias=False),
+            nn.Linear(7, 3, bias=False),
+        )
         self.f = nn.Linear(48, 2)
 
     def forward(self, x):
@@ -323,7 +327,12 @@ class BahdanauWithGRU(nn.Module):
     def __init__(self):
         super().__init__()
         self.e, self.enc, self.dec = nn.Embedding(20, 6), nn.GRU(6, 4, bidirectional=True), nn.GRU(14, 8)
-        self.s, self.a, self.v, self.f = nn.Linear(8, 8), nn.Linear(16, 8), nn.Linear(8, 1, bias=False), nn.Linear(8, 20)
+        self.s, self.a, self.v, self.f = (
+            nn.Linear(8, 8),
+            nn.Linear(16, 8),
+            nn.Linear(8, 1, bias=False),
+            nn.Linear(8, 20),
+        )
 
     def forward(self, a, b):
         m, h = self.enc(self.e(a.t()))
@@ -333,7 +342,9 @@ class BahdanauWithGRU(nn.Module):
         for t in range(b.size(1)):
             repeated = h.unsqueeze(1).repeat(1, m.size(1), 1)
             w = F.softmax(self.v(torch.tanh(self.a(torch.cat((repeated, m), dim=2)))).squeeze(2), dim=1).unsqueeze(1)
-            y, hidden = self.dec(torch.cat((self.e(b[:, t].unsqueeze(0)), torch.bmm(w, m).permute(1, 0, 2)), 2), h[None])
+            y, hidden = self.dec(
+                torch.cat((self.e(b[:, t].unsqueeze(0)), torch.bmm(w, m).permute(1, 0, 2)), 2), h[None]
+            )
             h = hidden.squeeze(0)
             outputs[t] = self.f(y.squeeze(0))
         return outputs
@@ -401,7 +412,13 @@ class PointerGenerator(nn.Module):
 class PointerNetwork(nn.Module):
     def __init__(self):
         super().__init__()
-        self.enc, self.dec, self.w, self.q, self.v = gru(2, 8), gru(2, 8), nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 1)
+        self.enc, self.dec, self.w, self.q, self.v = (
+            gru(2, 8),
+            gru(2, 8),
+            nn.Linear(8, 8),
+            nn.Linear(8, 8),
+            nn.Linear(8, 1),
+        )
 
     def forward(self, x):
         m, h = self.enc(x)

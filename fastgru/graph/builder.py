@@ -15,7 +15,7 @@ from ..errors import FastGRUError, ShapeError, UnsupportedModelError
 from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, Graph, Guard, Input, Node, Structure, Tensor, leaves, rebuilt
 from .operations.create import SizeOf
 from .operations.operation import Call, Operation
-from .size import Expression, Size, Sizes, Unequal, solved, substitute
+from .size import Expression, Size, Sizes, Unequal, product, solved, substitute
 
 __all__ = ["Builder", "Value", "specialised"]
 
@@ -156,7 +156,7 @@ class Builder:
             return None
         if not inputs and isinstance(operation, SizeOf) and not isinstance(operation.size, int):
             return None
-        numbers = sum(int(np.prod(tensor.shape, dtype=np.int64)) for tensor in made)
+        numbers = sum(size for tensor in made if isinstance(size := product(tensor.shape), int))
         if not inputs and numbers > MAX_FILLED:
             return None  # made anew by every call, rather than kept
         self._left -= numbers

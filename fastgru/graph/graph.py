@@ -19,7 +19,21 @@ from .size import Size, size_text
 if TYPE_CHECKING:
     from .operations.operation import Operation
 
-__all__ = ["BOOLEAN", "FLOAT", "INTEGER", "RELATIONS", "Graph", "Guard", "Input", "Node", "Structure", "Tensor", "leaves", "rebuilt", "same"]
+__all__ = [
+    "BOOLEAN",
+    "FLOAT",
+    "INTEGER",
+    "RELATIONS",
+    "Graph",
+    "Guard",
+    "Input",
+    "Node",
+    "Structure",
+    "Tensor",
+    "leaves",
+    "rebuilt",
+    "same",
+]
 
 FLOAT, INTEGER, BOOLEAN = "float", "integer", "boolean"
 RELATIONS: dict[str, Callable[[int, int], bool]] = {

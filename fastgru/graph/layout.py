@@ -64,7 +64,7 @@ def is_plain(axis: Axis) -> bool:
 
 
 def is_steps_size(size: Size) -> bool:
-    """Whether a size is so many steps of a sequence: an expression over one of the symbols ``steps``, ``steps_2`` ..."""
+    """Whether a size is a number of steps: an expression over one of the symbols ``steps``, ``steps_2`` ..."""
     return isinstance(size, Expression) and len(size.symbols()) == 1 and min(size.symbols()).startswith("steps")
 
 
@@ -171,7 +171,11 @@ def _factor_sizes(axis: Axis, size: Size) -> list[Size]:
             raise Mixed("has an axis whose parts are not known")
         return [whole if isinstance(factor, (Batch, Steps)) else factor for factor in axis]
     named = [
-        factor if not isinstance(factor, (Batch, Steps)) else symbol("batch") if isinstance(factor, Batch) else factor.size
+        factor
+        if not isinstance(factor, (Batch, Steps))
+        else symbol("batch")
+        if isinstance(factor, Batch)
+        else factor.size
         for factor in axis
     ]
     if product(named) == size:

@@ -36,8 +36,9 @@ def to_data(graph: Graph) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     constants = {str(place): writer.tensor(f"constant_{place}", array) for place, array in graph.constants.items()}
     data = {
         "inputs": [
-            [source.name, source.value, writer.plain(graph.tensors[source.value].shape), graph.tensors[source.value].dtype]
+            [source.name, source.value, writer.plain(tensor.shape), tensor.dtype]
             for source in graph.inputs
+            for tensor in [graph.tensors[source.value]]
         ],
         "constants": constants,
         "operations": writer.operations,
@@ -46,7 +47,7 @@ def to_data(graph: Graph) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             for node in graph.nodes
         ],
         "outputs": _written(graph.outputs),
-        "guards": [[writer.plain(one), relation, writer.plain(other), why] for one, relation, other, why in graph.guards],
+        "guards": [[*map(writer.plain, (each.one, each.relation, each.other)), each.reason] for each in graph.guards],
     }  # fmt: skip
     return {"graph": data}, writer.tensors
 

@@ -30,8 +30,9 @@ class Applied:
 
     def __init__(self, name: str, one: Size, other: Size) -> None:
         self.name, self.one, self.other = name, one, other  # of "//", "max", "min"
+        self.depth: int = 1
         atoms = [atom for size in (one, other) for term, _ in _terms(size) for atom in term]
-        self.depth = 1 + max((atom.depth for atom in atoms if isinstance(atom, Applied)), default=0)
+        self.depth += max((atom.depth for atom in atoms if isinstance(atom, Applied)), default=0)
         if self.depth > MAX_DEPTH:
             raise ShapeError(f"a size is computed of others in more than {MAX_DEPTH} turns")
         divisor = other if isinstance(other, int) else f"({other})"
@@ -213,7 +214,7 @@ def solved(one: Size, other: Size) -> tuple[str, Size] | None:
         elif isinstance(size, Expression) and len(size.symbols()) == 1:
             (name,) = size.symbols()
             factor, rest = dict(size.terms).get((name,), 0), dict(size.terms).get((), 0)
-            number = (wanted - rest) // factor if factor else 0  # type: ignore[operator]
+            number = (wanted - rest) // factor if factor else 0
             if isinstance(number, int) and number > 0 and substitute(size, {name: number}) == wanted:
                 return name, number
     return None

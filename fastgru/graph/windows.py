@@ -42,12 +42,16 @@ class Window:
         """Whether each window is one place, and all places have one."""
         return self.size == 1 and self.stride == 1 and self.padding in ((0, 0), "same", "causal")
 
+    def _places(self) -> tuple[int, int]:
+        """What is padded, where that is known without the size."""
+        assert isinstance(self.padding, tuple)
+        return self.padding
+
     def count(self, places: Size) -> Size:
         """How many windows there are."""
         if self.padding in ("same", "causal"):
             return places if self.stride == 1 else (places + (self.stride - 1)) // self.stride
-        before, after = self.padding
-        assert isinstance(before, int) and isinstance(after, int)
+        before, after = self._places()
         room = places + (before + after - self.reach)
         if isinstance(room, int) and room < 0:
             raise ShapeError(
@@ -69,8 +73,7 @@ class Window:
         if self.padding == "same":
             total = max((-(-places // self.stride) - 1) * self.stride + self.reach - places, 0)
             return total // 2, total - total // 2
-        before, after = self.padding
-        assert isinstance(before, int) and isinstance(after, int)
+        before, after = self._places()
         if self.ceiling:
             count = self.count(places)
             assert isinstance(count, int)
@@ -105,7 +108,8 @@ def view_of(x: Array, windows: Sequence[Window], fill: float) -> Array:
         rest = [(0, 0)] * (x.ndim - 1 - len(windows))
         x = np.pad(x, [(0, 0), *widths, *rest], constant_values=fill)
     axes = tuple(range(1, 1 + len(windows)))
-    view = sliding_window_view(x, tuple(window.reach for window in windows), axis=axes)  # type: ignore[call-overload]
-    first = tuple(slice(None, None, window.stride) for window in windows)
-    places = tuple(slice(None, None, window.dilation) for window in windows)
-    return np.asarray(view[(slice(None), *first, ..., *places)])
+    view = sliding_window_view(x, tuple(window.reach for window in windows), axis=axes)
+    first: tuple[Any, ...] = tuple(slice(None, None, window.stride) for window in windows)
+    places: tuple[Any, ...] = tuple(slice(None, None, window.dilation) for window in windows)
+    taken: Any = (slice(None), *first, ..., *places)
+    return np.asarray(view[taken])

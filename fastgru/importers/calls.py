@@ -104,15 +104,20 @@ class Context:
             raise self.error(f"takes a weight of {array.dtype} and shape {array.shape}, wanted floats of {shape}")
         return np.ascontiguousarray(array, np.float32 if array.dtype.itemsize < 8 else np.float64)
 
+    def owner(self, weight: Any) -> str:
+        """What a node is called: the module whose weights it has, or the operation."""
+        name = self.names.get(id(weight.array), "") if isinstance(weight, Value) else ""
+        return name.rpartition(".")[0] or self.name
+
     def optional(self, given: Any, *shape: int | None) -> np.ndarray | None:
         return None if given is None else self.weight(given, *shape)
 
     def axis(self, dim: Any, rank: int) -> int:
         """The place of axis ``dim`` of ``rank``."""
-        dim = self.integer(dim, "dim")
-        if not -max(rank, 1) <= dim < max(rank, 1):
-            raise self.error(f"dim is {dim}, wanted one of {rank} axes")
-        return dim % max(rank, 1)
+        place = self.integer(dim, "dim")
+        if not -max(rank, 1) <= place < max(rank, 1):
+            raise self.error(f"dim is {place}, wanted one of {rank} axes")
+        return place % max(rank, 1)
 
     def axes(self, dims: Any, rank: int) -> tuple[int, ...]:
         """Places of several axes, or of all where ``dims`` is None or empty."""

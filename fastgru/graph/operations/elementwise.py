@@ -63,7 +63,8 @@ def _erf(x: Array) -> Array:
 # By name: the function, and the kind of its result where that is not the kind of numbers it takes.
 UNARY: dict[str, tuple[Callable[..., Any], str | None]] = {
     "abs": (np.abs, None), "acos": (np.arccos, FLOAT), "asin": (np.arcsin, FLOAT), "atan": (np.arctan, FLOAT),
-    "cosh": (np.cosh, FLOAT), "sinh": (np.sinh, FLOAT), "ceil": (np.ceil, None), "cos": (np.cos, FLOAT), "erf": (_erf, FLOAT),
+    "cosh": (np.cosh, FLOAT), "sinh": (np.sinh, FLOAT), "ceil": (np.ceil, None), "cos": (np.cos, FLOAT),
+    "erf": (_erf, FLOAT),
     "exp": (np.exp, FLOAT), "expm1": (np.expm1, FLOAT), "floor": (np.floor, None), "isfinite": (np.isfinite, BOOLEAN),
     "isinf": (np.isinf, BOOLEAN), "isnan": (np.isnan, BOOLEAN), "log": (np.log, FLOAT), "log10": (np.log10, FLOAT),
     "log1p": (np.log1p, FLOAT), "log2": (np.log2, FLOAT), "logical_not": (np.logical_not, BOOLEAN),

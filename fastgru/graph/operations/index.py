@@ -118,7 +118,7 @@ class Index(Operation):
 
 
 class Scatter(Operation):
-    """``x[i][index[i][j]] = y[i][j]`` along an axis, or ``+=`` where it adds; where integers repeat, the last counts."""
+    """``x[i][index[i][j]] = y[i][j]`` along an axis, or ``+=`` where it adds; the last of equal integers counts."""
 
     axis: int
     adds: bool = False

@@ -57,7 +57,7 @@ class View(Operation):
         return tuple(rest if size == -1 else size for size in self.shape)
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
-        sizes = [size if size == -1 else call.size(size) for size in self.shape]
+        sizes = [-1 if size == -1 else call.size(size) for size in self.shape]
         return [np.reshape(arrays[0], sizes)]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
@@ -146,7 +146,7 @@ def _repeated(axis: Axis, size: Size) -> Axis:
 class Repeat(Operation):
     """The whole of each axis ``counts[i]`` times, one behind the other; new axes in front."""
 
-    counts: tuple[int, ...]
+    counts: Sizes
 
     def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         given = one_input(inputs)

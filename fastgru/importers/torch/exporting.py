@@ -10,8 +10,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from ...errors import FastGRUError, UnsupportedModelError
 from .operators import for_export
 
@@ -70,23 +68,6 @@ class Module:
         """Close those of these axes that are the features of a step; False if none is left."""
         return self.close([each for each in axes if self._rank(each) < 2 and self._inputs[each[0]].dim() < 4], why)
 
-    def example(self) -> list[Any]:
-        """The tensors of the example as arrays, in their order."""
-        kinds = {"f": np.float32, "b": np.bool_}
-        arrays = [tensor.detach().cpu().numpy() for tensor in self._inputs.values()]
-        return [array.astype(kinds.get(array.dtype.kind, np.int64)) for array in arrays]
-
-    def outputs(self) -> list[Any]:
-        """What the module gives of the example, as arrays in their order."""
-        with warnings.catch_warnings(), self.torch.no_grad():
-            warnings.simplefilter("ignore")
-            made = self.module(*self.args, **self.kwargs)
-        return [each.detach().cpu().numpy() for each in self.leaves(made)]
-
-    def leaves(self, outputs: Any) -> list[Any]:
-        """All that stands in tuples, lists and dicts, but for None."""
-        return [each for each in self.torch.utils._pytree.tree_leaves(outputs) if each is not None]
-
     def retreat(self, why: str) -> bool:
         """After the exporter has failed: try fewer open axes, or, last of all, none; False after that.
 
@@ -130,8 +111,9 @@ class Module:
         UnsupportedModelError
             The exporter cannot follow the code.
         """
-        from torch.fx.experimental import _config as config  # torch is there: its module is what was given
+        from torch.fx.experimental import _config  # torch is there: its module is what was given
 
+        config: Any = _config
         cut = ones or {}
         dim = self.torch.export.Dim
 
@@ -150,7 +132,7 @@ class Module:
         shapes = {**dict(zip(self._names(), positional, strict=False)), **named}
         options = {"use_duck_shape": False, "backed_size_oblivious": True}
         try:
-            with warnings.catch_warnings(), for_export(), self.torch.no_grad(), config.patch(**options):  # type: ignore[attr-defined]
+            with warnings.catch_warnings(), for_export(), self.torch.no_grad(), config.patch(**options):
                 warnings.simplefilter("ignore")
                 return self.torch.export.export(
                     self.module, args, kwargs or None, dynamic_shapes=shapes or None, strict=False

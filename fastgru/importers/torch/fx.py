@@ -92,7 +92,7 @@ class _Program:
         if name not in self.tensors:
             raise UnsupportedModelError(f"{self.where}: the input {node.name!r} of kind {kind} is not supported")
         value = self.builder.constant(self.tensors[name])
-        self.context.names[id(self.tensors[name])] = name
+        self.context.names[id(self.tensors[name])] = str(name)
         return value
 
     def _size(self, size: Any) -> Size:
@@ -176,8 +176,8 @@ class _Program:
             kind = str(spec.kind).rpartition(".")[2]
             if kind != "USER_OUTPUT":
                 raise UnsupportedModelError(
-                    f"{self.where}: the model changes its own {str(getattr(spec, 'target', kind))!r} when it runs; call "
-                    "module.eval() before, or keep what changes outside the module"
+                    f"{self.where}: the model changes its own {str(getattr(spec, 'target', kind))!r} when it runs; "
+                    "call module.eval() before, or keep what changes outside the module"
                 )
             value = self._operand(node)
             wanted.append(None if value is None else self.context.value(value).place)
@@ -199,7 +199,9 @@ class _Program:
                 return children
             if issubclass(part.type, tuple):
                 return tuple(children)
-            raise UnsupportedModelError(f"{self.where}: the model gives a {part.type.__name__}; tuples and dicts are read")
+            raise UnsupportedModelError(
+                f"{self.where}: the model gives a {part.type.__name__}; tuples and dicts are read"
+            )
 
         return made(spec)
 

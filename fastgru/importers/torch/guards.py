@@ -20,7 +20,7 @@ _RELATIONS = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt:
 
 
 class UnreadGuard(UnsupportedModelError):
-    """A condition that is not one between sums, products and quotients of sizes. ``axes`` are the (input, axis) in it."""
+    """A condition that compares no sums, products and quotients of sizes. ``axes`` are the (input, axis) in it."""
 
     def __init__(self, message: str, axes: Sequence[tuple[str, int]]) -> None:
         super().__init__(message)

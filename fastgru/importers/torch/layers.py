@@ -1,4 +1,4 @@
-"""PyTorch's operations with weights: GRUs, products, convolutions, pooling, normalisations, attention."""
+"""PyTorch's operations with weights: products, convolutions, pooling, normalisations."""
 
 from __future__ import annotations
 
@@ -8,130 +8,35 @@ from typing import Any
 import numpy as np
 
 from ...graph.builder import Value
-from ...graph.graph import BOOLEAN
 from ...graph.operations.convolution import Convolution, TransposedConvolution
-from ...graph.operations.create import Arange, Longest
-from ...graph.operations.elementwise import Binary, Cast, Where
+from ...graph.operations.elementwise import Binary
 from ...graph.operations.normalization import BatchNorm, Normalize
 from ...graph.operations.pooling import AdaptivePool, Pool
 from ...graph.operations.product import Einsum, Embedding, Linear, MatMul
-from ...graph.operations.recurrent import GRU, GRUCell
-from ...graph.operations.reduce import AlongAxis, Reduce
+from ...graph.operations.reduce import Norm, Reduce
 from ...graph.operations.shape import Permute, View
-from ...graph.size import Expression
-from ...spec.gru import GRUSpec, GRUWeights
 from ..calls import Context
 
 __all__ = [
-    "attention",
+    "adaptive",
+    "addmm",
     "batch_norm",
+    "bilinear",
     "conv",
+    "conv_transpose",
     "einsum",
     "embedding",
     "group_norm",
-    "gru",
-    "gru_cell",
+    "instance_norm",
     "layer_norm",
     "linear",
     "matmul",
+    "native",
+    "outer",
+    "pool",
+    "rms_norm",
+    "weight_norm",
 ]
-
-MAX_LAYERS = 1000
-
-
-def gru(
-    c: Context, input: Any, hx: Any, params: Any, has_biases: Any, num_layers: Any, dropout: Any, train: Any,
-    bidirectional: Any, batch_first: Any,
-) -> tuple[Value, Value]:  # fmt: skip
-    """The output of every step, and the final states of every layer and direction."""
-    x = c.value(input)
-    if x.rank != 3:
-        raise c.error(f"takes a sequence of three axes, got {x.rank}; packed sequences are run with lengths= instead")
-    if train and dropout:
-        raise c.error("drops out at random, as in training; call module.eval() before it is exported")
-    weights = list(params) if isinstance(params, (list, tuple)) else []
-    options = [bool(has_biases), num_layers, bool(bidirectional)]
-    operation = c.shared("gru", weights, options, lambda: GRU(_gru_spec(c, weights, *options)))
-    inputs = [x if batch_first else c.add(Permute((1, 0, 2)), x)]
-    if hx is not None and not _is_zeros(c, hx):
-        inputs.append(c.value(hx))
-    y, h = c.builder.add(operation, *inputs, name=_module(c, weights[0]))
-    return (y if batch_first else c.add(Permute((1, 0, 2)), y)), h
-
-
-def gru_packed(
-    c: Context, input: Any, lengths: Any, hx: Any, params: Any, has_biases: Any, num_layers: Any, bidirectional: Any
-) -> tuple[Value, Value]:
-    """A GRU over rows of lengths of their own: zeros beyond each row's end, and the states at it."""
-    x, weights = c.value(input), list(params)
-    options = [bool(has_biases), num_layers, bool(bidirectional)]
-    operation = c.shared(
-        "gru_packed", weights, options, lambda: GRU(_gru_spec(c, weights, *options), masked=True, zero_masked=True)
-    )
-    counts = c.add(View((x.shape[0], 1)), c.add(Longest(x.shape[1], False), lengths))
-    real = c.add(Binary("lt"), c.add(Arange(0, x.shape[1])), counts)
-    states = [] if _is_zeros(c, hx) else [c.value(hx)]
-    y, h = c.builder.add(operation, x, real, *states, name=_module(c, weights[0]))
-    return y, h
-
-
-def longest(c: Context, lengths: Any, steps: Any, reached: Any) -> Any:
-    return c.add(Longest(c.size(steps), bool(reached)), lengths)
-
-
-def _is_zeros(c: Context, given: Any) -> bool:
-    from ...graph.operations.create import Full
-
-    value = c.value(given)
-    if value.array is not None:
-        return not value.array.any()
-    node = next((node for node in reversed(c.builder.nodes) if value.place in node.outputs), None)
-    return node is not None and isinstance(node.operation, Full) and node.operation.value == 0
-
-
-def gru_cell(c: Context, input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None) -> Value:
-    x = c.value(input)
-    weights = [w_ih, w_hh, b_ih, b_hh]
-    operation = c.shared(
-        "gru_cell", weights, [], lambda: GRUCell(GRUSpec(((_direction(c, weights, None),),), bias=b_ih is not None))
-    )
-    inputs = [x] if hx is None or _is_zeros(c, hx) else [x, c.value(hx)]
-    made: Value = c.builder.add(operation, *inputs, name=_module(c, w_hh))
-    return made
-
-
-def _gru_spec(c: Context, params: list[Any], has_biases: bool, num_layers: Any, bidirectional: bool) -> GRUSpec:
-    if type(num_layers) is not int or not 1 <= num_layers <= MAX_LAYERS:
-        raise c.error(f"num_layers is {str(num_layers)[:40]}, wanted 1 to {MAX_LAYERS}")
-    each, directions = 4 if has_biases else 2, 2 if bidirectional else 1
-    if len(params) != num_layers * directions * each:
-        raise c.error(f"has {len(params)} weights, wanted {num_layers * directions * each}; perhaps it is projected")
-    layers = []
-    inputs: int | None = None
-    for layer in range(num_layers):
-        row = []
-        for direction in range(directions):
-            first = (layer * directions + direction) * each
-            row.append(_direction(c, [*params[first : first + each], None, None][:4], inputs))
-        inputs = row[0].hidden_size * directions
-        layers.append(tuple(row))
-    return GRUSpec(tuple(layers), bias=has_biases)
-
-
-def _direction(c: Context, weights: list[Any], inputs: int | None) -> GRUWeights:
-    w_hh = c.weight(weights[1], None, None)
-    w_ih = c.weight(weights[0], 3 * w_hh.shape[1], inputs)
-    if weights[2] is None:
-        zeros = np.zeros(len(w_hh), w_hh.dtype)
-        return GRUWeights(w_ih, w_hh, zeros, zeros)
-    return GRUWeights(w_ih, w_hh, c.weight(weights[2], len(w_hh)), c.weight(weights[3], len(w_hh)))
-
-
-def _module(c: Context, weight: Any) -> str:
-    """What a node is called: the module whose weights it has, or the operation."""
-    name = c.names.get(id(weight.array), "") if isinstance(weight, Value) else ""
-    return name.rpartition(".")[0] or c.name
-
 
 # Products.
 
@@ -140,7 +45,7 @@ def embedding(c: Context, weight: Any, indices: Any, padding_idx: Any = -1, scal
               sparse: Any = False) -> Any:  # fmt: skip
     table = c.weight(weight, None, None)
     operation = c.shared("embedding", [weight], [], lambda: Embedding(table))
-    return c.builder.add(operation, c.value(indices), name=_module(c, weight))
+    return c.builder.add(operation, c.value(indices), name=c.owner(weight))
 
 
 def linear(c: Context, input: Any, weight: Any, bias: Any = None) -> Any:
@@ -150,7 +55,7 @@ def linear(c: Context, input: Any, weight: Any, bias: Any = None) -> Any:
         return made if bias is None else c.add(Binary("add"), made, bias)
     matrix, offset = c.weight(w, None, None), c.optional(bias, w.shape[0])  # type: ignore[arg-type]
     operation = c.shared("linear", [w, bias], [], lambda: Linear(matrix, offset))
-    return c.builder.add(operation, c.value(input), name=_module(c, w))
+    return c.builder.add(operation, c.value(input), name=c.owner(w))
 
 
 def matmul(c: Context, self: Any, other: Any) -> Any:
@@ -158,7 +63,7 @@ def matmul(c: Context, self: Any, other: Any) -> Any:
     x, w = c.value(self), c.value(other)
     if w.array is not None and w.rank == 2 and w.dtype == "float" and x.rank and x.array is None:
         matrix = c.shared("matmul", [w], [], lambda: Linear(np.ascontiguousarray(c.weight(w, None, None).T)))
-        return c.builder.add(matrix, x, name=_module(c, w) if id(w.array) in c.names else c.name)
+        return c.builder.add(matrix, x, name=c.owner(w) if id(w.array) in c.names else c.name)
     return c.add(MatMul(), x, w)
 
 
@@ -256,7 +161,7 @@ def conv(c: Context, input: Any, weight: Any, bias: Any = None, stride: Any = 1,
         return Convolution(array, offset, strides, pads, dilations, count)
 
     operation = c.shared("conv", [kernel, bias], options, make)
-    name = _module(c, kernel)
+    name = c.owner(kernel)
 
     def run(x: Value) -> Any:
         return _channels_first(c, c.builder.add(operation, _channels_last(c, x, axes), name=name), axes)
@@ -304,10 +209,11 @@ def adaptive(name: str, axes: int, *, indices: bool = False) -> Callable[..., An
             kept = [at for at, count in enumerate(counts) if count != 1 and count != x.shape[2 + at]]
             made = c.add(Reduce(name, whole, True), x) if whole else x
             if kept:
-                given = [count if at in kept else made.shape[2 + at] for at, count in enumerate(counts)]
-                if not all(isinstance(each, int) for each in given):
+                sizes_now = [count if at in kept else made.shape[2 + at] for at, count in enumerate(counts)]
+                given = tuple(each for each in sizes_now if isinstance(each, int))
+                if len(given) < len(sizes_now):
                     raise c.error("divides an axis whose size is open into windows")
-                made = _channels_first(c, c.add(AdaptivePool(name, tuple(given)), _channels_last(c, made, axes)), axes)
+                made = _channels_first(c, c.add(AdaptivePool(name, given), _channels_last(c, made, axes)), axes)
             return made
 
         made = _with_batch(c, c.value(self), axes, pooled)
@@ -340,7 +246,7 @@ def _normalized(c: Context, input: Any, shape: Any, weight: Any, bias: Any, eps:
         return made if bias is None else c.add(Binary("add"), made, bias)
     gamma, beta = (c.optional(each, *(None,) * len(sizes)) for each in (weight, bias))
     operation = c.shared("norm", [weight, bias], [axes, eps, rms], lambda: Normalize(axes, gamma, beta, eps, rms))
-    return c.builder.add(operation, x, name=_module(c, weight))
+    return c.builder.add(operation, x, name=c.owner(weight))
 
 
 def native(function: Callable[..., Any], count: int) -> Callable[..., Any]:
@@ -383,8 +289,10 @@ def _scaled(c: Context, x: Value, weight: Any, bias: Any) -> Any:
     return x
 
 
-def batch_norm(c: Context, input: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any,
-               training: Any = False, momentum: Any = 0.1, eps: Any = 1e-5, cudnn_enabled: Any = True) -> Any:  # fmt: skip
+def batch_norm(
+    c: Context, input: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, training: Any = False,
+    momentum: Any = 0.1, eps: Any = 1e-5, cudnn_enabled: Any = True,
+) -> Any:  # fmt: skip
     """Along axis 1, with the statistics of the training."""
     if training or running_mean is None:
         raise c.error(
@@ -400,13 +308,11 @@ def batch_norm(c: Context, input: Any, weight: Any, bias: Any, running_mean: Any
         "batch_norm", [running_mean, running_var, weight, bias], [epsilon],
         lambda: BatchNorm(mean, variance, gamma, beta, epsilon, 1),
     )  # fmt: skip
-    return c.builder.add(operation, x, name=_module(c, running_mean))
+    return c.builder.add(operation, x, name=c.owner(running_mean))
 
 
 def weight_norm(c: Context, v: Any, g: Any, dim: Any = 0) -> Any:
     """``g v / ||v||`` with one norm for each place along ``dim``, made before the model runs."""
-    from ...graph.operations.reduce import Norm
-
     x = c.value(v)
     axes = tuple(axis for axis in range(x.rank) if axis != c.integer(dim, "dim") % x.rank)
     length = c.add(Norm(axes=axes, keepdims=True, p=2.0), x)
@@ -414,71 +320,3 @@ def weight_norm(c: Context, v: Any, g: Any, dim: Any = 0) -> Any:
     if isinstance(made, Value) and made.array is not None and id(x.array) in c.names:
         c.names[id(made.array)] = c.names[id(x.array)]
     return made
-
-
-# Attention.
-
-
-def attention(c: Context, query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: Any = 0.0,
-              is_causal: Any = False, scale: Any = None, enable_gqa: Any = False) -> Any:  # fmt: skip
-    """``softmax(q k^T scale + mask) v``."""
-    q, k, v = c.value(query), c.value(key), c.value(value)
-    if c.number(dropout_p, "dropout_p") or enable_gqa:
-        raise c.error("drops out at random, or shares keys among groups of queries")
-    features = q.shape[-1]
-    if scale is None and not isinstance(features, int):
-        raise c.error("scales by a size that is open")
-    factor = 1 / float(np.sqrt(features)) if scale is None else float(c.number(scale, "scale"))  # type: ignore[call-overload]
-    turned = c.add(Permute((*range(k.rank - 2), k.rank - 1, k.rank - 2)), k)
-    scores = c.add(Binary("mul"), c.add(MatMul(), q, turned), factor)
-    if is_causal:
-        from .parts import triangle
-
-        if isinstance(scores.shape[-1], Expression) or isinstance(scores.shape[-2], Expression):
-            ones = c.value(1.0)
-            from ...graph.operations.shape import Expand
-
-            ones = c.add(Expand(scores.shape[-2:]), ones)
-        else:
-            ones = c.builder.constant(np.ones(scores.shape[-2:], np.float32))
-        attn_mask = c.add(Cast(BOOLEAN), triangle(False)(c, ones))
-    if attn_mask is not None:
-        mask = c.value(attn_mask)
-        if mask.dtype == BOOLEAN:
-            scores = c.add(Where(), mask, scores, float("-inf"))
-        else:
-            scores = c.add(Binary("add"), scores, mask)
-    return c.add(MatMul(), c.add(AlongAxis("softmax", -1), scores), v)
-
-
-def multihead(
-    c: Context, query: Any, key: Any, value: Any, embed_dim: Any, num_head: Any, qkv_weight: Any, qkv_bias: Any,
-    proj_weight: Any, proj_bias: Any, mask: Any = None, need_weights: Any = True, average_attn_weights: Any = True,
-    mask_type: Any = None,
-) -> Any:  # fmt: skip
-    """What an ``nn.MultiheadAttention`` computes, batch first, in one operation."""
-    q, k, v = c.value(query), c.value(key), c.value(value)
-    width, heads = c.integer(embed_dim, "embed_dim"), c.integer(num_head, "num_head")
-    weight, bias = c.weight(qkv_weight, 3 * width, width), c.weight(qkv_bias, 3 * width)
-    if q.rank != 3 or width % heads:
-        raise c.error(f"takes {q.rank} axes and {heads} heads of {width} features together")
-    parts = []
-    for at, each in enumerate((q, k, v)):
-        part = Linear(weight[at * width : (at + 1) * width], bias[at * width : (at + 1) * width])
-        made = c.add(View((*each.shape[:2], heads, width // heads)), c.add(part, each))
-        parts.append(c.add(Permute((0, 2, 1, 3)), made))
-    scores = c.add(MatMul(), parts[0], c.add(Permute((0, 1, 3, 2)), parts[1]))
-    scores = c.add(Binary("mul"), scores, 1 / float(np.sqrt(width // heads)))
-    if mask is not None:
-        given = c.value(mask)
-        if given.dtype != BOOLEAN:
-            raise c.error("takes a mask of numbers")
-        if mask_type == 1:  # of keys, (batch, keys)
-            given = c.add(View((given.shape[0], 1, 1, given.shape[1])), given)
-        scores = c.add(Where(), given, float("-inf"), scores)
-    chances = c.add(AlongAxis("softmax", -1), scores)
-    joined = c.add(Permute((0, 2, 1, 3)), c.add(MatMul(), chances, parts[2]))
-    made = linear(c, c.add(View(q.shape), joined), proj_weight, proj_bias)
-    if not need_weights:
-        return made, None
-    return made, c.add(Reduce("mean", (1,)), chances) if average_attn_weights else chances

@@ -94,7 +94,7 @@ def _settled(graph: Graph) -> Graph:
 
 
 def _is_loose(guard: Guard) -> bool:
-    """Whether one axis may be no longer than another, as where integers name places: most likely they are of one size."""
+    """Whether one axis may be no longer than another, as where integers name places: most likely they are alike."""
     plain = (isinstance(size, Expression) and str(size) in size.symbols() for size in (guard.one, guard.other))
     return guard.relation not in ("==", "!=") and all(plain)
 
@@ -128,9 +128,7 @@ def _with_one(source: _Module, graph: Graph, layouts: Mapping[str, Layout]) -> G
     """
     for name, axis in (("batch", (BATCH,)), ("steps", (Steps(STEPS),))):
         guards = [guard for guard in graph.guards if _leaves_out_one(guard, name)]
-        places = {
-            each.name: layouts[each.name].index(axis) for each in graph.inputs if axis in layouts[each.name]
-        }
+        places = {each.name: layouts[each.name].index(axis) for each in graph.inputs if axis in layouts[each.name]}
         if not guards or not places:
             continue
         try:
@@ -204,5 +202,3 @@ def other_inputs(graph: Graph, example: Mapping[str, np.ndarray], sizes: Mapping
             low, high = (int(given.min()), int(given.max())) if given.size else (0, 0)
             made[source.name] = random.integers(low, high + 1, shape).astype(given.dtype)
     return made
-
-

@@ -58,7 +58,7 @@ def gru_operator() -> Any:
 @contextmanager
 def for_export() -> Iterator[None]:
     """Within it what the exporter would take apart for one size is called as a whole; one thread at a time."""
-    torch = sys.modules["torch"]
+    torch: Any = sys.modules["torch"]
     operator = gru_operator()
     functions = torch._C._VariableFunctions
 
@@ -70,7 +70,9 @@ def for_export() -> Iterator[None]:
     def max_pool1d(input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
                    ceil_mode: Any = False) -> Any:  # fmt: skip
         """As one of two axes, whose rule for shapes leaves sizes open."""
-        size, pad, apart = (each[0] if isinstance(each, (list, tuple)) else each for each in (kernel_size, padding, dilation))
+        size, pad, apart = (
+            each[0] if isinstance(each, (list, tuple)) else each for each in (kernel_size, padding, dilation)
+        )
         step = stride[0] if isinstance(stride, (list, tuple)) and stride else stride or size
         row = input.unsqueeze(-2)
         return functions.max_pool2d(row, (1, size), (1, step), (0, pad), (1, apart), ceil_mode).squeeze(-2)

@@ -1,9 +1,9 @@
 """Packed sequences while a module is exported: rows stay padded, and their lengths go with them.
 
 PyTorch's packing sorts the rows and lays their steps one behind the other, which no graph of open sizes can say. Within
-``packing`` the data of a PackedSequence is the padded batch, (batch, steps, ...), and its ``batch_sizes`` are the lengths,
-(steps, batch), the same for every step. What a module computes of each step is right so; what takes the data of all
-rows together is found out when the graph is compared with the module.
+``packing`` the data of a PackedSequence is the padded batch, (batch, steps, ...), and its ``batch_sizes`` are the
+lengths, (steps, batch), the same for every step. What a module computes of each step is right so; what takes the data
+of all rows together is found out when the graph is compared with the module.
 """
 
 from __future__ import annotations

@@ -116,7 +116,9 @@ def vector_norm(c: Context, self: Any, ord: Any = 2, dim: Any = None, keepdim: A
     return norm(c, self, ord, dim, keepdim)
 
 
-def linalg_norm(c: Context, self: Any, ord: Any = None, dim: Any = None, keepdim: Any = False, dtype: Any = None) -> Any:
+def linalg_norm(
+    c: Context, self: Any, ord: Any = None, dim: Any = None, keepdim: Any = False, dtype: Any = None
+) -> Any:
     """Of vectors; the norms of matrices are another thing."""
     matrices = c.value(self).rank == 2 if dim is None else isinstance(dim, (list, tuple)) and len(dim) == 2
     if ord is not None and matrices:
@@ -199,7 +201,9 @@ def median(c: Context, self: Any, dim: Any = None, keepdim: Any = False) -> Any:
     return made[0] if dim is None else made
 
 
-def quantile(c: Context, self: Any, q: Any, dim: Any = None, keepdim: Any = False, interpolation: Any = "linear") -> Any:
+def quantile(
+    c: Context, self: Any, q: Any, dim: Any = None, keepdim: Any = False, interpolation: Any = "linear"
+) -> Any:
     x = c.value(self) if dim is not None else c.add(View((-1,)), self)
     axis = 0 if dim is None else c.axis(dim, x.rank)
     size, share = x.shape[axis], c.number(q, "q")

@@ -133,7 +133,7 @@ def repeat(c: Context, self: Any, repeats: Any) -> Any:
 
 def tile(c: Context, self: Any, dims: Any) -> Any:
     x, counts = c.value(self), c.shape(dims)
-    return c.add(Repeat((1,) * (x.rank - len(counts)) + counts), x)
+    return c.add(Repeat((*(1,) * (x.rank - len(counts)), *counts)), x)
 
 
 def repeat_interleave(c: Context, self: Any, repeats: Any, dim: Any = None, output_size: Any = None) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..calls import Context, Row, apply, row
-from . import elementwise, layers, parts, reductions, resizing, shapes
+from . import attention, elementwise, layers, parts, recurrent, reductions, resizing, shapes
 from .elementwise import activation, binary, compared, logical, unary
 from .layers import adaptive, native, pool
 from .parts import filled, filled_like, new_filled
@@ -33,7 +33,8 @@ _BATCH_NORM = "input weight bias running_mean running_var"
 
 _UNARY = (
     "abs", "acos", "asin", "atan", "ceil", "cos", "cosh", "erf", "exp", "expm1", "floor", "isfinite", "isinf", "isnan",
-    "log", "log10", "log1p", "log2", "neg", "reciprocal", "round", "rsqrt", "sign", "sin", "sinh", "sqrt", "square", "tan", "trunc",
+    "log", "log10", "log1p", "log2", "neg", "reciprocal", "round", "rsqrt", "sign", "sin", "sinh", "sqrt", "square",
+    "tan", "trunc",
 )  # fmt: skip
 _ACTIVATIONS = {
     "relu": "relu", "relu6": "relu6", "tanh": "tanh", "sigmoid": "sigmoid", "silu": "silu", "mish": "mish",
@@ -43,10 +44,10 @@ _ACTIVATIONS = {
 
 TABLE: dict[str, Row] = {
     # with weights
-    "gru": row(layers.gru, "input hx params has_biases num_layers dropout train bidirectional batch_first"),
-    "gru_packed": row(layers.gru_packed, "input lengths hx params has_biases num_layers bidirectional"),
-    "longest": row(layers.longest, "lengths steps reached"),
-    "gru_cell": row(layers.gru_cell, "input hx w_ih w_hh b_ih b_hh"),
+    "gru": row(recurrent.gru, "input hx params has_biases num_layers dropout train bidirectional batch_first"),
+    "gru_packed": row(recurrent.gru_packed, "input lengths hx params has_biases num_layers bidirectional"),
+    "longest": row(recurrent.longest, "lengths steps reached"),
+    "gru_cell": row(recurrent.gru_cell, "input hx w_ih w_hh b_ih b_hh"),
     "embedding": row(layers.embedding, "weight indices padding_idx scale_grad_by_freq sparse"),
     "linear": row(layers.linear, "input weight bias"),
     "matmul": row(layers.matmul, _TWO),
@@ -81,10 +82,10 @@ TABLE: dict[str, Row] = {
     "_weight_norm_interface": row(native(layers.weight_norm, 2), "v g dim"),
     "_weight_norm": row(layers.weight_norm, "v g dim"),
     "scaled_dot_product_attention": row(
-        layers.attention, "query key value attn_mask dropout_p is_causal scale enable_gqa"
+        attention.attention, "query key value attn_mask dropout_p is_causal scale enable_gqa"
     ),
     "_native_multi_head_attention": row(
-        layers.multihead,
+        attention.multihead,
         "query key value embed_dim num_head qkv_weight qkv_bias proj_weight proj_bias mask need_weights "
         "average_attn_weights mask_type",
     ),
@@ -94,11 +95,15 @@ TABLE: dict[str, Row] = {
     "elu": row(activation("elu", alpha=("alpha", 1.0)), "self alpha"),
     "celu": row(activation("celu", alpha=("alpha", 1.0)), "self alpha"),
     "leaky_relu": row(activation("leaky_relu", negative_slope=("negative_slope", 0.01)), "self negative_slope"),
-    "hardtanh": row(activation("hard_tanh", min_val=("min_value", -1.0), max_val=("max_value", 1.0)), "self min_val max_val"),
+    "hardtanh": row(
+        activation("hard_tanh", min_val=("min_value", -1.0), max_val=("max_value", 1.0)), "self min_val max_val"
+    ),
     "hardshrink": row(activation("hard_shrink", lambd=("threshold", 0.5)), "self lambd"),
     "softshrink": row(activation("soft_shrink", lambd=("threshold", 0.5)), "self lambd"),
     "softplus": row(activation("softplus", beta=("beta", 1.0), threshold=("threshold", 20.0)), "self beta threshold"),
-    "threshold": row(activation("threshold", threshold=("threshold", 0.0), value=("default_value", 0.0)), "self threshold value"),
+    "threshold": row(
+        activation("threshold", threshold=("threshold", 0.0), value=("default_value", 0.0)), "self threshold value"
+    ),
     "rrelu": row(elementwise.rrelu, "self lower upper training"),
     "frac": row(elementwise.frac, _ONE),
     "erfc": row(elementwise.erfc, _ONE),
@@ -219,7 +224,9 @@ TABLE: dict[str, Row] = {
     "split": row(shapes.split, "self split_size dim"),
     "split_with_sizes": row(shapes.split, "self split_sizes:split_size dim"),
     "chunk": row(shapes.chunk, "self chunks dim"),
-    "tensor_split": row(shapes.tensor_split, "self indices_or_sections dim sections:indices_or_sections indices:indices_or_sections"),
+    "tensor_split": row(
+        shapes.tensor_split, "self indices_or_sections dim sections:indices_or_sections indices:indices_or_sections"
+    ),
     "unbind": row(shapes.unbind, "self dim"),
     "size": row(shapes.size, "self dim"),
     "sym_size": row(shapes.size, "self dim"),
