@@ -37,8 +37,10 @@ except ImportError as error:  # a FASTGRU_ISA that cannot be had, or a library t
     raise
 
 if TYPE_CHECKING:
+    from .acceleration import accelerate, restore
     from .checkpoint import Checkpoint, read
     from .config import show_config
+    from .graph_model import GraphModel
     from .importers.named import Named
     from .model import Model, ModelStream
     from .spec import (
@@ -84,6 +86,7 @@ __all__ = [
     "Flatten",
     "GRUSpec",
     "GRUWeights",
+    "GraphModel",
     "Last",
     "LayerNormalization",
     "Masking",
@@ -108,16 +111,20 @@ __all__ = [
     "UpSampling1D",
     "ZeroPadding1D",
     "__version__",
+    "accelerate",
     "from_keras",
     "from_torch",
     "load",
     "read",
+    "restore",
     "show_config",
 ]
 
 _PLACES = {
     ".checkpoint": "Checkpoint read",
+    ".acceleration": "accelerate restore",
     ".config": "show_config",
+    ".graph_model": "GraphModel",
     ".importers.named": "Named",
     ".model": "Model ModelStream",
     ".spec": "Activation AveragePooling1D Cropping1D Dropout FinalState Flatten GRUSpec GRUWeights Last "

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import FastGRUError, ShapeError
+from .graph_model import refuse_graph
 from .gru import GRU, Precision, check_precision
 from .load import load
 from .model import Model, as_tuple
@@ -76,6 +77,7 @@ def convert(
     # not loaded in any other precision: a weight that has no float16 is named in full by save
     options: dict[str, Any] = {"precision": "stored"} if precision == "stored" else {}
     before = load(source, layers=layers, strict=strict, part=part, **options)
+    refuse_graph(before, "fastgru convert", os.fsdecode(source))
     written: Precision | None = before.precision if precision == "stored" else precision
     advance(1)
     before.save(target, precision=written)

@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
-from .gru import GRU, Backend, check_precision
+from .errors import ShapeError
+from .gru import GRU, Backend, Precision, check_precision
 from .spec.gru import GRUSpec
 from .stored import CHOICES, FilePrecision, precision_of
 
 if TYPE_CHECKING:
     from .checkpoint.contents import Checkpoint
+    from .graph.graph import Graph
+    from .graph_model import GraphModel
     from .importers.chain import LayerItem, Layers
     from .importers.named import Named
     from .model import Model
@@ -198,6 +201,17 @@ def from_torch(
 @overload
 def from_torch(
     module_or_state_dict: object,
+    example: object,
+    *,
+    precision: Precision = ...,
+    n_threads: int | None = ...,
+    backend: Backend | None = ...,
+    check: Check | None = ...,
+) -> GraphModel: ...
+@overload
+def from_torch(
+    module_or_state_dict: object,
+    example: None = ...,
     *,
     layers: None = ...,
     precision: FilePrecision = ...,
@@ -209,6 +223,7 @@ def from_torch(
 ) -> GRU | Model: ...
 def from_torch(
     module_or_state_dict: object,
+    example: object = None,
     *,
     layers: Layers | None = None,
     precision: FilePrecision = "float32",
@@ -217,8 +232,8 @@ def from_torch(
     strict: bool = True,
     part: str | None = None,
     check: Check | None = None,
-) -> GRU | Model:
-    """Take over the weights of a live PyTorch module; torch itself is not imported.
+) -> GRU | Model | GraphModel:
+    """Take over a live PyTorch module, or its weights; torch itself is not imported.
 
     Parameters
     ----------
@@ -229,6 +244,12 @@ def from_torch(
         module is what its file would be: its code is followed. The weights are copied. ``batch_first`` makes no
         difference: fastgru is batch first. Where an ``nn.Sequential`` ends with a GRU, the model gives its outputs and
         then one final state for each layer and direction.
+        An ``ExportedProgram`` of ``torch.export`` is taken as it is, for the sizes that it was exported for.
+    example : tensor, tuple of the arguments of ``forward``, or dict of them by name, optional
+        With it any module in eval mode is taken as its code runs: it is exported with this example (by ``torch.export``,
+        with the GRUs behind an operator of this package, so that the steps stay open), every size that the code does
+        not depend on stays open, and the result is compared with the module's own for the example and for other sizes
+        before it is given back.
     layers : sequence of str, Named or layer, or str or Named, optional
         The chain of layers, or the name of a GRU, as in ``load``.
     precision, n_threads, backend, strict, part
@@ -239,15 +260,16 @@ def from_torch(
 
     Returns
     -------
-    GRU or Model
-        As from ``load``.
+    GRU or Model, or a GraphModel where there is an example
+        As from ``load``; a GraphModel takes and gives what the module does, its axes, tuples and dicts.
 
     Raises
     ------
     CheckpointError
         A tensor is missing, unused or misshapen, or ``layers`` is needed.
     UnsupportedModelError
-        A layer is not supported.
+        A layer or an operation is not supported, or the module's code cannot be followed; the message names what does
+        work, ``fastgru.accelerate`` among it.
     DTypeError
         The argument is neither a module nor a dict of tensors.
 
@@ -262,9 +284,32 @@ def from_torch(
     from .importers.live import checkpoint_of
 
     check_precision(precision, CHOICES)
+    program = type(module_or_state_dict).__name__ == "ExportedProgram"
+    if example is not None or program:
+        return _from_module(module_or_state_dict, example, layers, precision, n_threads, backend, check)
     checkpoint = checkpoint_of(module_or_state_dict, part)
     spec = spec_of(checkpoint, layers, strict)
     return _build(checkpoint, spec, precision, n_threads, backend, check, layers is not None)
+
+
+def _from_module(
+    module: object, example: object, layers: Any, precision: FilePrecision, n_threads: int | None,
+    backend: Backend | None, check: Check | None,
+) -> GraphModel:  # fmt: skip
+    """A module as its code runs, or an exported program."""
+    from .from_module import check_outputs, model_of, model_of_program
+
+    if layers is not None:
+        raise ShapeError("from_torch: an example runs the module's own code; leave layers= out")
+    kept: Precision = "float32" if precision == "stored" else precision
+    if example is None:
+        made = model_of_program(module, kept, n_threads, backend)
+    else:
+        made = model_of(module, example, kept, n_threads, backend)
+    if check is not None:
+        x, y = check
+        check_outputs(made(x), y, "check")
+    return made
 
 
 def from_keras(
@@ -315,14 +360,29 @@ def from_keras(
     checkpoint = checkpoint_of(model)
     spec = spec_of(checkpoint)
     _warn_of_state(checkpoint.path, spec)
-    return _build(checkpoint, only_gru(model, spec) or spec, precision, n_threads, backend, check)
+    return _build(checkpoint, only_gru(model, cast("GRUSpec | ModelSpec", spec)) or spec, precision, n_threads, backend, check)
 
 
-def _warn_of_state(where: str, spec: GRUSpec | ModelSpec) -> None:
+def _model_class(spec: ModelSpec | Graph) -> Any:
+    from .spec import ModelSpec
+
+    if isinstance(spec, ModelSpec):
+        from .model import Model
+
+        return Model
+    from .graph_model import GraphModel
+
+    return GraphModel
+
+
+def _warn_of_state(where: str, spec: GRUSpec | ModelSpec | Graph) -> None:
     """Say, at the caller of ``load``, that calls begin anew where Keras's go on."""
     if isinstance(spec, GRUSpec):
         return
-    from .spec import stateful_layers
+    from .spec import ModelSpec, stateful_layers
+
+    if not isinstance(spec, ModelSpec):
+        return
 
     names = stateful_layers(spec)
     if names:
@@ -337,7 +397,7 @@ def _warn_of_state(where: str, spec: GRUSpec | ModelSpec) -> None:
 
 def _build(
     checkpoint: Checkpoint,
-    spec: GRUSpec | ModelSpec,
+    spec: GRUSpec | ModelSpec | Graph,
     precision: FilePrecision,
     n_threads: int | None,
     backend: Backend | None,
@@ -345,15 +405,17 @@ def _build(
     layers_named: bool = False,
 ) -> GRU | Model:
     kept = precision_of(checkpoint, spec, precision)
-    made: GRU | Model
+    made: Any
     if isinstance(spec, GRUSpec):
         made = GRU(spec, precision=kept, n_threads=n_threads, backend=backend)
     else:
-        from .model import Model
+        made = _model_class(spec)(spec, precision=kept, n_threads=n_threads, backend=backend)
+    if check is not None and type(made).__name__ == "GraphModel":
+        from .from_module import check_outputs
 
-        made = Model(spec, precision=kept, n_threads=n_threads, backend=backend)
-    if check is not None:
+        check_outputs(made(check[0]), check[1], f"{checkpoint.path}: check")
+    elif check is not None:
         from .checking import check_model
 
         check_model(made, check, checkpoint.path, layers_named)
-    return made
+    return cast("GRU | Model", made)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -23,12 +23,17 @@ from .outputs import replacing
 from .spec import GRUSpec, ModelSpec
 from .topology import from_data, to_data
 
+if TYPE_CHECKING:
+    from .graph.graph import Graph
+
 __all__ = ["save"]
 
 _ALIGNMENT = 8
 
 
-def save(spec: GRUSpec | ModelSpec, path: str | os.PathLike[str], precision: Precision | None = None) -> None:
+def save(
+    spec: GRUSpec | ModelSpec | Graph, path: str | os.PathLike[str], precision: Precision | None = None
+) -> None:
     """Write a description and its weights, so that ``fastgru.load`` gives the same results bit for bit.
 
     With a precision it does so when it loads in this precision, or in ``"stored"``, which then is this one.
@@ -61,15 +66,15 @@ def save(spec: GRUSpec | ModelSpec, path: str | os.PathLike[str], precision: Pre
         raise FastGRUError(f"{name!a}: cannot be written: {error}") from error
 
 
-def _contents(spec: GRUSpec | ModelSpec, precision: str | None) -> tuple[bytes, list[np.ndarray]]:
+def _contents(spec: GRUSpec | ModelSpec | Graph, precision: str | None) -> tuple[bytes, list[np.ndarray]]:
     """The header of the file, and the arrays in the order in which they follow it."""
     from . import __version__
 
-    data, named = to_data(spec)
+    data, named = _described(spec)
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     # those of 8 bytes come first, so that each is aligned
     tensors = dict(sorted(narrowed(data, named, precision).items(), key=lambda item: -item[1].array.itemsize))
-    metadata = {FORMAT_KEY: _format(tensors), VERSION_KEY: __version__, MODEL_KEY: text}
+    metadata = {FORMAT_KEY: "3" if "graph" in data else _format(tensors), VERSION_KEY: __version__, MODEL_KEY: text}
     header: dict[str, Any] = {"__metadata__": metadata}
     end = 0
     for name, tensor in tensors.items():
@@ -78,6 +83,15 @@ def _contents(spec: GRUSpec | ModelSpec, precision: str | None) -> tuple[bytes, 
     written = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     _check_readable(text, written, named)
     return written + b" " * (-len(written) % _ALIGNMENT), [tensor.array for tensor in tensors.values()]
+
+
+def _described(spec: GRUSpec | ModelSpec | Graph) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The layers, or the operations, as data, and their arrays by name."""
+    if isinstance(spec, (GRUSpec, ModelSpec)):
+        return to_data(spec)
+    from .graph.saved import to_data as graph_to_data
+
+    return graph_to_data(spec)
 
 
 def _format(tensors: dict[str, Written]) -> str:
@@ -89,7 +103,13 @@ def _check_readable(text: str, header: bytes, tensors: dict[str, np.ndarray]) ->
     """Raise where ``load`` would refuse the file for its size or its nesting."""
     try:
         parse_json(header, "its header")
-        from_data(parse_json(text.encode(), "its description"), tensors.__getitem__, "its description")
+        data = parse_json(text.encode(), "its description")
+        if "graph" in data:
+            from .graph.saved import from_data as graph_from_data
+
+            graph_from_data(data, tensors.__getitem__, "its description")
+        else:
+            from_data(data, tensors.__getitem__, "its description")
     except (CheckpointError, UnsupportedModelError) as error:
         raise UnsupportedModelError(f"this model cannot be saved: {error}") from error
 

@@ -18,6 +18,7 @@ from .spec.gru import GRULayer, GRUSpec
 
 if TYPE_CHECKING:
     from .checkpoint.contents import Checkpoint
+    from .graph.graph import Graph
     from .spec import ModelSpec
 
 __all__ = ["CHOICES", "FilePrecision", "precision_of"]
@@ -27,7 +28,7 @@ CHOICES: tuple[str, ...] = (*PRECISIONS, "stored")
 _SMALLEST_FIRST: tuple[Precision, ...] = ("int8", "float16", "bfloat16")
 
 
-def precision_of(checkpoint: Checkpoint, spec: GRUSpec | ModelSpec, wanted: FilePrecision) -> Precision:
+def precision_of(checkpoint: Checkpoint, spec: GRUSpec | ModelSpec | Graph, wanted: FilePrecision) -> Precision:
     """The precision that is wanted, where it is the stored one that of the GRUs of ``spec`` in the file.
 
     The types of all tensors of the file are candidates, whoever uses them: a matrix that lies on the grid of one loses
@@ -43,19 +44,23 @@ def precision_of(checkpoint: Checkpoint, spec: GRUSpec | ModelSpec, wanted: File
     return "float64" if matrices and all(matrix.dtype == np.float64 for matrix in matrices) else "float32"
 
 
-def _matrices(spec: GRUSpec | ModelSpec) -> list[NDArray[Any]]:
+def _matrices(spec: GRUSpec | ModelSpec | Graph) -> list[NDArray[Any]]:
     """The matrices of every GRU, each once."""
     weights = [each for gru in _grus(spec) for layer in gru.layers for each in layer]
     return list({id(matrix): matrix for each in weights for matrix in (each.w_ih, each.w_hh)}.values())
 
 
-def _grus(spec: GRUSpec | ModelSpec) -> Iterator[GRUSpec]:
+def _grus(spec: GRUSpec | ModelSpec | Graph) -> Iterator[GRUSpec]:
     """Every GRU of a model, also of models inside it and of cells on top; a layer of several nodes once."""
     if isinstance(spec, GRUSpec):
         yield spec
         return
-    from .spec import TimeDistributed
+    from .spec import ModelSpec, TimeDistributed
 
+    if not isinstance(spec, ModelSpec):
+        operations = {id(node.operation): node.operation for node in spec.nodes}
+        yield from (each.gru for each in operations.values() if hasattr(each, "gru"))
+        return
     waiting, seen = [spec], set()
     while waiting:
         for layer in (node.layer for node in waiting.pop().nodes):

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import MissingDependencyError, UnsupportedModelError
+from ..graph_model import refuse_graph
 from ..gru import GRU, Precision
 from ..load import load
 from ..model import Model
@@ -91,6 +92,7 @@ def bench(
     if plot is not None:
         _check_plot(plot)
     loaded = load(path, layers=layers, strict=strict, part=part, precision=cast(Precision, precision))
+    refuse_graph(loaded, "fastgru bench", path)
     models = grus_of(loaded)
     cases = list(_cases(models, scenarios, steps, batch, bound))
     if not cases:

@@ -24,7 +24,7 @@ from .text import MAX_JSON_BYTES, parse_json, shown
 
 __all__ = ["FORMAT", "FORMAT_KEY", "MODEL_KEY", "VERSION_KEY", "read_safetensors"]
 
-FORMAT = 2  # of the newest files that fastgru writes; one that it does not know is refused
+FORMAT = 3  # of the newest files that fastgru writes; one that it does not know is refused
 FORMAT_KEY, VERSION_KEY, MODEL_KEY = "fastgru.format", "fastgru.version", "fastgru.model"
 MAX_DIMENSIONS = 8
 LENGTH_BYTES = 8

@@ -12,10 +12,11 @@ from typing import Any
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import FastGRUError
+from ..graph.graph import Graph
 from ..spec import GRULayer, GRUSpec, ModelSpec
 from ..spec.gru import check_gru
 from ..stored import precision_of
-from . import keras
+from . import described_graph, keras
 from .described_layers import facts_of, flow_of, layers_of, plain
 from .outline import classes_of, outlined
 from .part import FilePart
@@ -80,9 +81,11 @@ def described(checkpoint: Checkpoint) -> tuple[dict[str, Any], list[GRUSpec | Mo
     spec, unused, problem, advice = _outcome(checkpoint)
     beside = {name for name in checkpoint if checkpoint.format.startswith("keras") and keras.is_beside(name)}
     suggestion: str | None = None
+    models: list[GRUSpec | ModelSpec]
     if isinstance(spec, ModelSpec):
-        layers = layers_of(spec)
-        models: list[GRUSpec | ModelSpec] = [spec]
+        layers, models = layers_of(spec), [spec]
+    elif isinstance(spec, Graph):
+        layers, models = described_graph.layers_of(spec), [*described_graph.grus_of(spec)]
     else:
         parts, suggestion = outlined(checkpoint, problem)
         if isinstance(spec, GRUSpec) and [part.kind for part in parts] not in (["GRU"], ["GRUCell"]):
@@ -113,7 +116,7 @@ def described(checkpoint: Checkpoint) -> tuple[dict[str, Any], list[GRUSpec | Mo
         "suggested_layers": suggestion if spec is None else None,
         "advice": advice,
         "classes": classes_of(checkpoint),
-        **({"inputs": [], "outputs": []} if spec is None else flow_of(spec)),
+        **_flow_of(spec),
         "layers": layers,
         "parameters": sum(layer["parameters"] for layer in layers),
         "used": [name for name in checkpoint if name not in left_out],
@@ -124,6 +127,12 @@ def described(checkpoint: Checkpoint) -> tuple[dict[str, Any], list[GRUSpec | Mo
     return found, models
 
 
+def _flow_of(spec: GRUSpec | ModelSpec | Graph | None) -> dict[str, Any]:
+    if spec is None:
+        return {"inputs": [], "outputs": []}
+    return described_graph.flow_of(spec) if isinstance(spec, Graph) else flow_of(spec)
+
+
 def _stored(checkpoint: Checkpoint) -> dict[str, int]:
     """How many tensors there are of each type; its name is asked for once, as that of 30,000 takes 0.1 s."""
     counts: Counter[str] = Counter()
@@ -132,7 +141,7 @@ def _stored(checkpoint: Checkpoint) -> dict[str, int]:
     return dict(counts)
 
 
-def _outcome(checkpoint: Checkpoint) -> tuple[GRUSpec | ModelSpec | None, list[str], str | None, list[str]]:
+def _outcome(checkpoint: Checkpoint) -> tuple[GRUSpec | ModelSpec | Graph | None, list[str], str | None, list[str]]:
     """What load() would make of the checkpoint, the tensors left over, and why it would fail: a line, and advice."""
     try:
         spec, unused = examined(checkpoint)
@@ -141,7 +150,7 @@ def _outcome(checkpoint: Checkpoint) -> tuple[GRUSpec | ModelSpec | None, list[s
         advice = [line for line in more if not line.startswith(_SAID_ELSEWHERE)]
         return None, [], problem, advice
     left = f"{checkpoint.path}: no layer uses the tensors {listed(unused, 4)}" if unused else None
-    return spec, unused, left, [] if isinstance(spec, GRUSpec) else list(_fixed_sizes(spec))
+    return spec, unused, left, list(_fixed_sizes(spec)) if isinstance(spec, ModelSpec) else []
 
 
 def _fixed_sizes(spec: ModelSpec) -> Iterator[str]:

@@ -6,6 +6,7 @@ What the description means is for ``topology``; every weight is taken here as fr
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,12 +16,15 @@ from ..checkpoint.text import shown
 from ..errors import CheckpointError, UnsupportedModelError
 from ..spec import GRUSpec, ModelSpec
 from ..topology import from_data
-from .tensors import take
+from .tensors import UsedTensors, take
+
+if TYPE_CHECKING:
+    from ..graph.graph import Graph
 
 __all__ = ["model_spec"]
 
 
-def model_spec(checkpoint: Checkpoint, tensors: Mapping[str, np.ndarray]) -> GRUSpec | ModelSpec:
+def model_spec(checkpoint: Checkpoint, tensors: Mapping[str, np.ndarray]) -> GRUSpec | ModelSpec | Graph:
     """What ``save`` was given.
 
     Raises
@@ -40,9 +44,22 @@ def model_spec(checkpoint: Checkpoint, tensors: Mapping[str, np.ndarray]) -> GRU
             f"version reads formats to {FORMAT}, so install a newer fastgru"
         )
 
+    def plain_tensor(name: str) -> np.ndarray:
+        if name not in tensors:
+            raise CheckpointError(f"{where}: tensor {shown(name)} is missing")
+        if isinstance(tensors, UsedTensors):
+            tensors.use(name)
+        return tensors[name]
+
+    config = dict(checkpoint.config or {})
+    if set(config) == {"graph"}:
+        from ..graph.saved import from_data as graph_from_data
+
+        return graph_from_data(config, plain_tensor, where)
+
     def tensor(name: str) -> np.ndarray:
         if name not in tensors:
             raise CheckpointError(f"{where}: tensor {shown(name)} is missing")
         return take(tensors, name, (None,) * tensors[name].ndim, where)
 
-    return from_data(dict(checkpoint.config or {}), tensor, where)
+    return from_data(config, tensor, where)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from importlib import import_module
+from typing import TYPE_CHECKING, cast
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import CheckpointError, DTypeError, ShapeError, UnsupportedModelError
@@ -15,6 +16,9 @@ from . import chain
 from .lone_gru import gru_of
 from .named import Named
 from .tensors import UsedTensors, listed
+
+if TYPE_CHECKING:
+    from ..graph.graph import Graph
 
 __all__ = ["examined", "spec_of"]
 
@@ -37,7 +41,7 @@ _IMPORTERS = {
 _WHOLE_MODELS = ("fastgru", "rnnoise", "rtneural")  # files that always say what their layers are
 
 
-def spec_of(checkpoint: Checkpoint, layers: chain.Layers | None = None, strict: bool = True) -> GRUSpec | ModelSpec:
+def spec_of(checkpoint: Checkpoint, layers: chain.Layers | None = None, strict: bool = True) -> GRUSpec | ModelSpec | Graph:
     """What the checkpoint holds, as a specification whose sizes all fit.
 
     Parameters
@@ -74,12 +78,12 @@ def spec_of(checkpoint: Checkpoint, layers: chain.Layers | None = None, strict: 
 
 def examined(
     checkpoint: Checkpoint, layers: chain.Layers | None = None, strict: bool = True
-) -> tuple[GRUSpec | ModelSpec, list[str]]:
+) -> tuple[GRUSpec | ModelSpec | Graph, list[str]]:
     """What ``spec_of`` gives, and the names of the tensors that no layer of it uses."""
     where = checkpoint.path
     try:
         importer = import_module(f".{_IMPORTERS[checkpoint.format]}", __package__)
-        found: tuple[GRUSpec | ModelSpec, list[str]]
+        found: tuple[GRUSpec | ModelSpec | Graph, list[str]]
         if checkpoint.format in _WHOLE_MODELS:
             if layers is not None:
                 raise CheckpointError(f"{where}: the file describes its own layers; leave layers= out")
@@ -89,8 +93,9 @@ def examined(
             name = layers if isinstance(layers, (str, Named)) else None
             found = importer.spec_from(checkpoint, layers if name is None else [name], strict)
             if name is not None:
-                found = gru_of(found[0], name, where), found[1]
-        validate(found[0])
+                found = gru_of(cast("GRUSpec | ModelSpec", found[0]), name, where), found[1]
+        if isinstance(found[0], (GRUSpec, ModelSpec)):
+            validate(found[0])
     except (ShapeError, DTypeError) as error:
         if layers is not None and isinstance(error, DTypeError):
             raise

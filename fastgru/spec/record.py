@@ -9,14 +9,14 @@ import numpy as np
 from ..fields import Fields
 from ..sealed import is_sealed, sealed
 
-__all__ = ["Record", "owned"]
+__all__ = ["Record", "equal", "owned"]
 
 
 class Record(Fields):
     """Two records are equal where they are of one class and all their fields are equal."""
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and isinstance(other, Record) and _equal(self.fields(), other.fields())
+        return type(self) is type(other) and isinstance(other, Record) and equal(self.fields(), other.fields())
 
     def __hash__(self) -> int:
         return hash((type(self), *(value for value in self.fields().values() if isinstance(value, (str, int, float)))))
@@ -26,14 +26,15 @@ class Record(Fields):
         return f"{type(self).__name__}({', '.join(named)})"
 
 
-def _equal(one: Any, other: Any) -> bool:
+def equal(one: Any, other: Any) -> bool:
+    """Whether two fields are equal: arrays by their numbers."""
     if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
         same = isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and one.dtype == other.dtype
         return same and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
     if isinstance(one, tuple) and isinstance(other, tuple):
-        return len(one) == len(other) and all(map(_equal, one, other))
+        return len(one) == len(other) and all(map(equal, one, other))
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_equal(value, other[key]) for key, value in one.items())
+        return one.keys() == other.keys() and all(equal(value, other[key]) for key, value in one.items())
     return bool(one == other)
 
 

@@ -1,0 +1,259 @@
+"""The making of a graph, operation by operation: what every importer calls.
+
+The builder names nodes, infers shapes, computes what depends on constants alone, and holds the one budget: a file
+cannot ask for many times the numbers that it holds, nor for more nodes than a model has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import FastGRUError, ShapeError, UnsupportedModelError
+from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, Graph, Guard, Input, Node, Structure, Tensor, leaves, rebuilt
+from .operations.create import SizeOf
+from .operations.operation import Call, Operation
+from .size import Expression, Size, Sizes, Unequal, product, solved, substitute
+
+__all__ = ["Builder", "Value", "specialised"]
+
+MAX_NODES = 100_000
+MAX_RANK = 8
+MAX_FILLED = 1 << 16  # numbers of a constant made of sizes alone
+LARGEST = 2**40  # of a size: no memory holds it
+SPARE = 1 << 24  # numbers that constants may take beyond four times those of the file
+
+
+class Value:
+    """A value of the graph that is being built; ``array`` is what it is where that is known already."""
+
+    __slots__ = ("array", "place", "tensor")
+
+    def __init__(self, place: int, tensor: Tensor, array: np.ndarray | None = None) -> None:
+        self.place, self.tensor, self.array = place, tensor, array
+
+    @property
+    def shape(self) -> Sizes:
+        return self.tensor.shape
+
+    @property
+    def dtype(self) -> str:
+        return self.tensor.dtype
+
+    @property
+    def rank(self) -> int:
+        return len(self.tensor.shape)
+
+    def __repr__(self) -> str:
+        return f"a value {self.tensor}"
+
+
+class Builder:
+    """A graph that is being built.
+
+    Parameters
+    ----------
+    where : str
+        What errors begin with: the file, or the module.
+    numbers : int
+        How many numbers the source holds, which bounds what may be made of them.
+    """
+
+    def __init__(self, where: str = "", numbers: int = 0) -> None:
+        self.where = where
+        self._left = SPARE + 4 * numbers
+        self._names: dict[str, int] = {}
+        self._inputs: list[Input] = []
+        self._nodes: list[Node] = []
+        self._tensors: list[Tensor] = []
+        self._constants: dict[int, np.ndarray] = {}
+        self._arrays: dict[int, Value] = {}  # of arrays that were given before, by identity
+        self._guards: list[Guard] = []
+        self._least: dict[Size, int] = {}  # of sizes, by the guards
+        self._equal: dict[str, Size] = {}  # what symbols stand for that have turned out to be the same as others
+
+    def input(self, name: str, shape: Sequence[Size], dtype: str = FLOAT) -> Value:
+        """A new input of the model."""
+        self._check_shape(tuple(shape), f"input {name!r}")
+        value = self._value(Tensor(tuple(shape), dtype))
+        self._inputs.append(Input(self._free(name), value.place))
+        return value
+
+    def constant(self, given: Any) -> Value:
+        """A value that is known: an array of the source, or a number."""
+        array = np.asarray(given)
+        kind = _kind_of(array)
+        if kind is None:
+            raise self.error("constant", f"has elements of {array.dtype}, wanted numbers or booleans")
+        if id(given) in self._arrays:
+            return self._arrays[id(given)]
+        value = self._value(Tensor(array.shape, kind), array)
+        self._constants[value.place] = array
+        if array is given:
+            self._arrays[id(given)] = value
+        return value
+
+    def add(self, operation: Operation, *inputs: Value, name: str = "") -> Any:
+        """What an operation makes of values: one value, or a tuple where it makes several.
+
+        Raises
+        ------
+        FastGRUError
+            The inputs do not fit; the message begins with the source and the operation's name.
+        """
+        name = name or type(operation).__name__.lower()
+        try:
+            made = self._inferred(operation, inputs)
+            for tensor in made:
+                self._check_shape(tensor.shape, "its output")
+            known = self._folded(operation, inputs, made)
+        except FastGRUError as error:
+            raise type(error)(f"{self._place(name)}{error}") from None
+        if known is not None:
+            values = [self.constant(array) for array in known]
+        else:
+            if len(self._nodes) >= MAX_NODES:
+                raise self.error(name, f"the model has more than {MAX_NODES} operations")
+            values = [self._value(tensor) for tensor in made]
+            places = tuple(value.place for value in inputs), tuple(value.place for value in values)
+            self._nodes.append(Node(self._free(name), operation, *places))
+        return values[0] if len(values) == 1 else tuple(values)
+
+    def _inferred(self, operation: Operation, inputs: Sequence[Value]) -> list[Tensor]:
+        """What an operation makes; symbols that must be equal for it are from now on the same."""
+        for _ in range(MAX_RANK):
+            try:
+                return operation.infer([self._settled(value.tensor) for value in inputs])
+            except Unequal as error:
+                if not self._unify(error.one, error.other):
+                    raise
+        raise ShapeError("its sizes depend on each other")
+
+    def _settled(self, tensor: Tensor) -> Tensor:
+        """What is known of a value, with the symbols that stand for others replaced."""
+        if not self._equal:
+            return tensor
+        return tensor._replace(shape=tuple(substitute(size, self._equal) for size in tensor.shape))
+
+    def _unify(self, one: Size, other: Size) -> bool:
+        """Let a symbol stand for another size from now on; whether there is one that makes the two the same."""
+        found = solved(one, other)
+        if found is None:
+            return False
+        name, size = found
+        for each, known in self._equal.items():
+            self._equal[each] = substitute(known, {name: size})
+        self._equal[name] = size
+        return True
+
+    def _folded(self, operation: Operation, inputs: Sequence[Value], made: Sequence[Tensor]) -> list[np.ndarray] | None:
+        """The outputs where they depend on constants alone: numbers in float64, rounded once when the model is made."""
+        if any(value.array is None for value in inputs):
+            return None
+        if any(isinstance(size, Expression) for tensor in made for size in tensor.shape):
+            return None
+        if not inputs and isinstance(operation, SizeOf) and not isinstance(operation.size, int):
+            return None
+        numbers = sum(size for tensor in made if isinstance(size := product(tensor.shape), int))
+        if not inputs and numbers > MAX_FILLED:
+            return None  # made anew by every call, rather than kept
+        self._left -= numbers
+        if self._left < 0:
+            raise UnsupportedModelError("makes many times the numbers that the source holds")
+        wide = [np.asarray(value.array, np.float64) if value.dtype == FLOAT else value.array for value in inputs]
+        return [np.asarray(each) for each in operation.compute(wide, Call(np.dtype(np.float64), {}))]  # type: ignore[arg-type]
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """The nodes so far."""
+        return self._nodes
+
+    def guard(self, one: Size, relation: str, other: Size, reason: str) -> None:
+        """Note what the sizes of every call must satisfy; what is known to hold is left out.
+
+        Raises
+        ------
+        UnsupportedModelError
+            It is known not to hold.
+        """
+        if isinstance(one, int) and isinstance(other, int):
+            if not RELATIONS[relation](one, other):
+                raise UnsupportedModelError(f"{self.where}: {one} {relation} {other} does not hold: {reason}")
+        elif one != other or relation not in ("==", "<=", ">="):
+            self._guards.append(Guard(one, relation, other, reason))
+            if isinstance(other, int) and relation in (">", ">="):
+                self._least[one] = max(self._least.get(one, 0), other + (relation == ">"))
+
+    def least(self, size: Size) -> int:
+        """A number that a size is never below."""
+        return size if isinstance(size, int) else self._least.get(size, 0)
+
+    def finish(self, outputs: Structure) -> Graph:
+        """The graph with these outputs (values' places), without what they do not need."""
+        wanted = set(leaves(outputs))
+        nodes: list[Node] = []
+        for node in reversed(self._nodes):
+            if wanted & set(node.outputs):
+                nodes.append(node)
+                wanted |= set(node.inputs)
+        constants = {place: array for place, array in self._constants.items() if place in wanted}
+        graph = Graph(
+            tuple(self._inputs), constants, tuple(reversed(nodes)), outputs, tuple(self._tensors), tuple(self._guards)
+        )
+        return specialised(graph, self._equal) if self._equal else graph
+
+    def error(self, name: str, message: str) -> UnsupportedModelError:
+        return UnsupportedModelError(f"{self._place(name)}{message}")
+
+    def _place(self, name: str) -> str:
+        return f"{self.where}: {name}: " if self.where else f"{name}: "
+
+    def _value(self, tensor: Tensor, array: np.ndarray | None = None) -> Value:
+        self._tensors.append(tensor)
+        return Value(len(self._tensors) - 1, tensor, array)
+
+    def _check_shape(self, shape: Sizes, what: str) -> None:
+        if len(shape) > MAX_RANK:
+            raise ShapeError(f"{what} has {len(shape)} axes, at most {MAX_RANK} are supported")
+        for size in shape:
+            if isinstance(size, int) and not 0 <= size <= LARGEST:
+                raise ShapeError(f"{what} has a size of {size}")
+
+    def _free(self, name: str) -> str:
+        """The name, or with the first of _1, _2 ... that is free."""
+        free = name
+        while free in self._names:
+            self._names[name] += 1
+            free = f"{name}_{self._names[name]}"
+        self._names[free] = 0
+        return free
+
+
+def _kind_of(array: np.ndarray) -> str | None:
+    return {"f": FLOAT, "i": INTEGER, "u": INTEGER, "b": BOOLEAN}.get(array.dtype.kind)
+
+
+def specialised(graph: Graph, values: Mapping[str, Size]) -> Graph:
+    """The graph with other sizes for some symbols, built anew, so that what they make known is folded."""
+    builder = Builder()
+
+    def settled(given: Any) -> Any:
+        if isinstance(given, Expression):
+            return substitute(given, values)
+        return tuple(map(settled, given)) if type(given) is tuple else given
+
+    known: dict[int, Value] = {place: builder.constant(array) for place, array in graph.constants.items()}
+    for source in graph.inputs:
+        tensor = graph.tensors[source.value]
+        known[source.value] = builder.input(source.name, settled(tensor.shape), tensor.dtype)
+    for node in graph.nodes:
+        fields = node.operation.fields()
+        changed = {name: settled(value) for name, value in fields.items() if settled(value) is not value}
+        operation = node.operation.replace(**changed) if changed else node.operation
+        made = builder.add(operation, *(known[place] for place in node.inputs), name=node.name)
+        known.update(zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=True))
+    for one, relation, other, reason in graph.guards:
+        builder.guard(settled(one), relation, settled(other), reason)
+    return builder.finish(rebuilt(graph.outputs, {place: value.place for place, value in known.items()}))

@@ -1,0 +1,210 @@
+"""Convolutions over one or two axes, and transposed ones. Channels come last: (rows, places ..., channels)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ...errors import ShapeError
+from ...spec.signal import check_array
+from ..graph import FLOAT, Tensor
+from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_steps, steps_axis
+from ..size import Size, Sizes
+from ..windows import Padding, Window, view_of
+from .operation import Array, Call, Compute, Operation, Setup, check_rank, check_size, one_input
+
+__all__ = ["Convolution", "TransposedConvolution"]
+
+WINDOWS_BYTES = 8 << 20  # of windows copied at a time
+
+Product = Callable[[Array], Array]
+
+
+def _product(weight: Array, bias: Array | None, setup: Setup) -> Product:
+    """``x @ weight.T + bias`` of rows, by the kernels where they are chosen."""
+    from .product import Linear
+
+    compute = Linear(weight, bias).prepare(setup)
+    call = Call(setup.dtype, {})
+    return lambda rows: np.asarray(compute([rows], call)[0])
+
+
+class _Convolving(Operation):
+    """What a convolution and a transposed one share: groups of channels, and axes of places behind the rows."""
+
+    weight: np.ndarray
+    bias: np.ndarray | None = None
+    strides: tuple[int, ...] = (1,)
+    padding: tuple[Padding, ...] = ((0, 0),)
+    dilation: tuple[int, ...] = (1,)
+    groups: int = 1
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        return tuple(int(size) for size in self.weight.shape[2:])
+
+    def _checked(self, inputs: Sequence[Tensor], features: int, outputs: int) -> Tensor:
+        given = one_input(inputs)
+        axes = len(self.kernel)
+        if axes not in (1, 2) or len(self.strides) != axes or len(self.padding) != axes or len(self.dilation) != axes:
+            raise ShapeError(f"has a kernel of {axes} axes, wanted 1 or 2, and as many strides, paddings and dilations")
+        check_array(self.weight, (None,) * (2 + axes), "weight")
+        check_rank(given, 2 + axes)
+        if given.dtype != FLOAT:
+            raise ShapeError(f"takes numbers, got {given}")
+        check_size(given.shape[-1], features, "channels")
+        if self.bias is not None:
+            check_array(self.bias, (outputs,), "bias")
+        return given
+
+    def fills(self, inputs: Sequence[Layout]) -> Sequence[float | None]:
+        return [0.0]
+
+    def looks(self, inputs: Sequence[Layout]) -> str | None:
+        along = zip(inputs[0][1:-1], self.kernel, self.strides, strict=True)
+        return "takes several steps together" if any(has_steps(a) and (k > 1 or s > 1) for a, k, s in along) else None
+
+
+class Convolution(_Convolving):
+    """``sum over k, i of weight[o, i, k] x[t * stride + k * dilation - before, i] + bias[o]``."""
+
+    weight: np.ndarray  # (outputs, inputs / groups, kernel ...)
+
+    def _windows(self) -> list[Window]:
+        options = zip(self.kernel, self.strides, self.padding, self.dilation, strict=True)
+        return [Window(size, stride, padding, dilation) for size, stride, padding, dilation in options]
+
+    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        outputs, each = self.weight.shape[:2]
+        if type(self.groups) is not int or self.groups < 1 or outputs % self.groups:
+            raise ShapeError(f"has {outputs} outputs in {self.groups!r} groups")
+        given = self._checked(inputs, each * self.groups, outputs)
+        counts = [window.count(size) for window, size in zip(self._windows(), given.shape[1:-1], strict=True)]
+        return [Tensor((given.shape[0], *counts, outputs))]
+
+    def prepare(self, setup: Setup) -> Compute:
+        outputs, inputs = self.weight.shape[:2]
+        group = outputs // self.groups
+        order = (0, *range(2, self.weight.ndim), 1)
+        products = [
+            _product(
+                np.ascontiguousarray(self.weight[first : first + group].transpose(order)).reshape(group, -1),
+                None if self.bias is None else self.bias[first : first + group],
+                setup,
+            )
+            for first in range(0, outputs, group)
+        ]
+        windows = self._windows()
+
+        def compute(arrays: Sequence[Array], call: Call) -> list[Array]:
+            view = view_of(arrays[0].astype(call.dtype, copy=False), windows, 0.0)
+            counts, kernel = view.shape[1 : 1 + len(windows)], self.kernel
+            y = np.empty((len(view), *counts, outputs), call.dtype)
+            size = int(np.prod([*counts, *kernel])) * inputs * self.groups * y.itemsize
+            rows = max(1, WINDOWS_BYTES // max(1, size))
+            for start in range(0, len(view), rows):
+                for place, product in enumerate(products):
+                    part = view[start : start + rows]
+                    part = part[(slice(None),) * (1 + len(counts)) + (slice(place * inputs, (place + 1) * inputs),)]
+                    part = np.moveaxis(part, 1 + len(counts), -1)  # channels behind the places of a window
+                    flat = np.ascontiguousarray(part).reshape(-1, inputs * int(np.prod(kernel)))
+                    made = product(flat).reshape(len(part), *counts, group)
+                    y[start : start + rows, ..., place * group : (place + 1) * group] = made
+            return [y]
+
+        return compute
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
+        return self.prepare(Setup(call.dtype, {"backend": "blas"}))(arrays, call)
+
+    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
+        rows, *places, channels = inputs[0]
+        if not is_plain(channels):
+            raise Mixed("takes the places of the batch or of the steps for channels")
+        axes = zip(self._windows(), places, shapes[0][1:-1], strict=True)
+        outputs = len(self.weight)
+        return [(rows, *(w.follow(axis, size) for w, axis, size in axes), () if outputs == 1 else (outputs,))]
+
+
+class TransposedConvolution(_Convolving):
+    """What a convolution's gradient is: every place spread over a window of the output, windows added up."""
+
+    weight: np.ndarray  # (inputs, outputs / groups, kernel ...)
+    output_padding: tuple[int, ...] = (0,)
+
+    def _count(self, size: Size, axis: int) -> Size:
+        before, after = self._cut(axis)
+        reach = (self.kernel[axis] - 1) * self.dilation[axis] + 1
+        return (size - 1) * self.strides[axis] + (reach + self.output_padding[axis] - before - after)
+
+    def _cut(self, axis: int) -> tuple[int, int]:
+        padding = self.padding[axis]
+        if not isinstance(padding, tuple):
+            raise ShapeError(f"padding is {padding!r}, wanted places before and after")
+        return padding
+
+    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        features, each = self.weight.shape[:2]
+        if type(self.groups) is not int or self.groups < 1 or features % self.groups:
+            raise ShapeError(f"has {features} inputs in {self.groups!r} groups")
+        outputs = each * self.groups
+        given = self._checked(inputs, features, outputs)
+        if len(self.output_padding) != len(self.kernel):
+            raise ShapeError(f"output_padding is {self.output_padding!r}, wanted one number an axis")
+        counts = [self._count(size, axis) for axis, size in enumerate(given.shape[1:-1])]
+        if any(isinstance(count, int) and count < 1 for count in counts):
+            raise ShapeError("leaves no place of its output")
+        return [Tensor((given.shape[0], *counts, outputs))]
+
+    def prepare(self, setup: Setup) -> Compute:
+        """As a convolution with the kernel turned round, over places set apart by the strides."""
+        features, each = self.weight.shape[:2]
+        kernel = self.weight.reshape(self.groups, features // self.groups, each, *self.kernel)
+        kernel = np.flip(kernel.swapaxes(1, 2), axis=tuple(range(3, kernel.ndim)))
+        kernel = np.ascontiguousarray(kernel).reshape(each * self.groups, features // self.groups, *self.kernel)
+        ones, none = (1,) * len(self.kernel), ((0, 0),) * len(self.kernel)
+        compute = Convolution(kernel, self.bias, ones, none, self.dilation, self.groups).prepare(setup)
+
+        def run(arrays: Sequence[Array], call: Call) -> Sequence[Array]:
+            x = arrays[0].astype(call.dtype, copy=False)
+            shape, inner = [len(x)], [slice(None)]
+            for axis, size in enumerate(x.shape[1:-1]):
+                reach = (self.kernel[axis] - 1) * self.dilation[axis]
+                before, after = (reach - cut for cut in self._cut(axis))
+                after += self.output_padding[axis]
+                spread = (size - 1) * self.strides[axis] + 1
+                shape.append(max(before, 0) + spread + max(after, 0))
+                inner.append(slice(max(before, 0), max(before, 0) + spread, self.strides[axis]))
+            apart = np.zeros([*shape, x.shape[-1]], call.dtype)
+            apart[tuple(inner)] = x
+            for axis in range(len(self.kernel)):  # where more is cut away than a window reaches
+                reach = (self.kernel[axis] - 1) * self.dilation[axis]
+                before, after = (reach - cut for cut in self._cut(axis))
+                after += self.output_padding[axis]
+                stop = apart.shape[axis + 1] - max(-after, 0)
+                apart = apart[(slice(None),) * (axis + 1) + (slice(max(-before, 0), stop),)]
+            return compute([apart], call)
+
+        return run
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
+        return self.prepare(Setup(call.dtype, {"backend": "blas"}))(arrays, call)
+
+    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
+        rows, *places, channels = inputs[0]
+        if not is_plain(channels):
+            raise Mixed("takes the places of the batch or of the steps for channels")
+        axes: list[Axis] = []
+        for at, (axis, size) in enumerate(zip(places, shapes[0][1:-1], strict=True)):
+            if BATCH in axis or (has_steps(axis) and not is_steps(axis)):
+                raise Mixed("takes several rows of the batch together")
+            if is_steps(axis):
+                (steps,) = axis
+                assert isinstance(steps, Steps)
+                axes.append(steps_axis(self._count(steps.size, at)))
+            else:
+                count = self._count(size, at)
+                axes.append(() if count == 1 else (count,))
+        outputs = self.weight.shape[1] * self.groups
+        return [(rows, *axes, () if outputs == 1 else (outputs,))]

@@ -1,0 +1,134 @@
+"""Normalisations: with the statistics of the training (BatchNorm), or with those of each row (layer, group, RMS)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...errors import ShapeError
+from ...spec.signal import check_array
+from ..graph import Tensor
+from ..layout import Layout, Mixed, has_steps, is_plain
+from ..size import Sizes
+from .operation import Array, Call, Compute, Operation, Setup, axis_of, check_size, one_input
+from .reduce import Reduce
+
+__all__ = ["BatchNorm", "Normalize"]
+
+
+def _check_epsilon(epsilon: object) -> None:
+    if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)) or not 0 <= epsilon < float("inf"):
+        raise ShapeError(f"epsilon is {epsilon!r}, wanted a number from 0")
+
+
+class BatchNorm(Operation):
+    """``(x - mean) / sqrt(variance + epsilon) * gamma + beta`` along one axis, by the statistics of the training."""
+
+    mean: np.ndarray  # (features,)
+    variance: np.ndarray
+    gamma: np.ndarray | None = None
+    beta: np.ndarray | None = None
+    epsilon: float = 1e-5
+    axis: int = -1
+
+    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        given = one_input(inputs)
+        place = axis_of(self.axis, len(given.shape))
+        check_array(self.mean, (None,), "mean")
+        for name in ("variance", "gamma", "beta"):
+            if name == "variance" or getattr(self, name) is not None:
+                check_array(getattr(self, name), self.mean.shape, name)
+        check_size(given.shape[place], len(self.mean), "features")
+        _check_epsilon(self.epsilon)
+        return [Tensor(given.shape)]
+
+    def prepare(self, setup: Setup) -> Compute:
+        """As ``(x - mean) scale + beta``, where scale is made once, in float64."""
+        with np.errstate(all="ignore"):
+            scale = 1 / np.sqrt(self.variance.astype(np.float64) + self.epsilon)
+        scale = (scale if self.gamma is None else scale * self.gamma).astype(setup.dtype)
+        mean = self.mean.astype(setup.dtype)
+        beta = np.zeros_like(mean) if self.beta is None else self.beta.astype(setup.dtype)
+
+        def compute(arrays: Sequence[Array], call: Call) -> list[Array]:
+            x = arrays[0].astype(call.dtype, copy=False)
+            shape = [1] * x.ndim
+            shape[self.axis] = -1
+            with np.errstate(all="ignore"):
+                return [np.asarray((x - mean.reshape(shape)) * scale.reshape(shape) + beta.reshape(shape), call.dtype)]
+
+        return compute
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
+        return self.prepare(Setup(call.dtype, {}))(arrays, call)
+
+    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
+        if not is_plain(inputs[0][axis_of(self.axis, len(inputs[0]))]):
+            raise Mixed("has statistics for each row of the batch, or for each step")
+        return [inputs[0]]
+
+
+class Normalize(Operation):
+    """``(x - mean) / sqrt(variance + epsilon) * gamma + beta``, both of x over ``axes``; ``rms`` leaves the mean out.
+
+    Weights are broadcast against x. Mean and variance are made in float64.
+    """
+
+    axes: tuple[int, ...]
+    gamma: np.ndarray | None = None
+    beta: np.ndarray | None = None
+    epsilon: float = 1e-5
+    rms: bool = False
+
+    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        given = one_input(inputs)
+        Reduce("mean", self.axes, True).infer(inputs)
+        _check_epsilon(self.epsilon)
+        for name in ("gamma", "beta"):
+            weight = getattr(self, name)
+            if weight is not None:
+                check_array(weight, (None,) * weight.ndim, name)
+                if weight.ndim > len(given.shape):
+                    raise ShapeError(f"{name} of {weight.shape} does not fit {given}")
+                for size, own in zip(weight.shape[::-1], given.shape[::-1], strict=False):
+                    if size != 1:
+                        check_size(own, size, f"places for {name}")
+        return [Tensor(given.shape)]
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
+        wide = arrays[0].astype(np.float64)
+        with np.errstate(all="ignore"):
+            if not self.rms:
+                wide = self._within(wide - self._mean(wide, call), call)
+            wide = wide / np.sqrt(self._mean(wide * wide, call) + self.epsilon)
+            wide = wide if self.gamma is None else wide * self.gamma
+            wide = wide if self.beta is None else wide + self.beta
+            return [wide.astype(call.dtype)]
+
+    def _mean(self, wide: Array, call: Call) -> Array:
+        """Over the axes: of the last one alone as NumPy adds up, of others place by place, whatever a row's length."""
+        if tuple(axis_of(axis, wide.ndim) for axis in self.axes) == (wide.ndim - 1,) and call.rows is None:
+            return np.asarray(wide.mean(axis=-1, keepdims=True))
+        if call.rows is not None and not has_steps(call.rows[0].layout[-1]) and len(self.axes) == 1:
+            last = axis_of(self.axes[0], wide.ndim) == wide.ndim - 1
+            if last:
+                return np.asarray(wide.mean(axis=-1, keepdims=True))
+        taken = Call(np.dtype(np.float64), call.sizes, call.rows)
+        return Reduce("mean", self.axes, True).compute([wide], taken)[0]
+
+    def _within(self, wide: Array, call: Call) -> Array:
+        """With zeros beyond each row's end, which must not count in the variance."""
+        real = None if call.rows is None else call.rows[0].real(wide.shape)
+        return wide if real is None else np.where(real, wide, 0)
+
+    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
+        Reduce("mean", self.axes, True).follow(inputs, shapes)
+        return [inputs[0]]
+
+    def fills(self, inputs: Sequence[Layout]) -> Sequence[float | None]:
+        return [0.0]
+
+    def looks(self, inputs: Sequence[Layout]) -> str | None:
+        along = any(has_steps(inputs[0][axis_of(axis, len(inputs[0]))]) for axis in self.axes)
+        return "takes the statistics of all steps" if along else None

@@ -1,0 +1,133 @@
+"""The base of every operation: what it takes and gives, what it computes, and what it does to rows and steps.
+
+An operation is one class. Its fields are its options and weights; ``infer`` is its rule for shapes, ``compute`` its
+meaning in NumPy, ``follow`` its rule for the batch and the steps. Nothing else has to know it: what is not said in a
+class has the base's answer, which refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ShapeError
+from ...spec.record import Record
+from ..graph import Tensor
+from ..layout import Layout, Mixed, Rows
+from ..size import Size, Sizes, Unequal, evaluate, size_text
+
+__all__ = ["Array", "Call", "Compute", "Operation", "Setup", "axis_of", "check_rank", "check_size", "one_input"]
+
+Array = NDArray[Any]
+
+
+class Setup:
+    """What an operation is prepared for: the dtype of its numbers, and the options of the model."""
+
+    def __init__(self, dtype: np.dtype[Any], options: Mapping[str, Any]) -> None:
+        self.dtype = dtype
+        self.options = options  # precision, n_threads, backend
+
+
+class Call:
+    """One call of a model: what its symbols are, and where rows end, if they have lengths of their own."""
+
+    def __init__(self, dtype: np.dtype[Any], sizes: Mapping[str, int], rows: Sequence[Rows] | None = None) -> None:
+        self.dtype = dtype
+        self.sizes = sizes
+        self.rows = rows  # of each input of the operation that computes; None without lengths
+
+    def size(self, size: Size) -> int:
+        """The number that a size is in this call."""
+        return evaluate(size, self.sizes)
+
+    def ends(self, array: Array, axis: int, place: int = 0) -> NDArray[np.intp] | None:
+        """How many steps each row of input ``place`` has along an axis, kept at one place; None if all are real."""
+        return None if self.rows is None else self.rows[place].ends(array.shape, axis)
+
+    def least(self, array: Array, axis: int) -> int:
+        """How many steps the shortest row of the first input has along an axis."""
+        ends = self.ends(array, axis)
+        return int(array.shape[axis] if ends is None else ends[ends > 0].min(initial=array.shape[axis]))
+
+
+Compute = Callable[[Sequence[Array], Call], Sequence[Array]]
+
+
+class Operation(Record):
+    """What a node does."""
+
+    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """What each output is.
+
+        Raises
+        ------
+        ShapeError
+            The inputs or the options do not fit; the message begins where the caller has named the operation.
+        """
+        raise NotImplementedError
+
+    def prepare(self, setup: Setup) -> Compute:
+        """The operation as a function, with its weights packed where a kernel takes them so."""
+        return self.compute
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
+        """The outputs, one array each."""
+        raise NotImplementedError
+
+    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
+        """Where the batch and the steps of the inputs, which have these shapes, are in each output.
+
+        Raises
+        ------
+        Mixed
+            An output would be computed of several rows, or of steps in a way that lengths cannot be followed through.
+        """
+        raise Mixed("is not known to keep rows apart")
+
+    def fills(self, inputs: Sequence[Layout]) -> Sequence[float | None]:
+        """What stands beyond each row's end, by input, when it computes; None where that does not matter."""
+        return [None] * len(inputs)
+
+    def looks(self, inputs: Sequence[Layout]) -> str | None:
+        """Why a step of the outputs needs more than the same step of the inputs; None where it does not."""
+        return None
+
+    def described(self) -> str:
+        """One line for a person: options that are not the default, and the shapes of weights."""
+        options = []
+        for name, value in self.fields().items():
+            if isinstance(value, np.ndarray):
+                options.append(f"{name}={size_text(value.shape)}")
+            elif value is not None and value != getattr(type(self), name, None):
+                options.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(options)})"
+
+
+def one_input(inputs: Sequence[Tensor]) -> Tensor:
+    """The one input of an operation that takes one."""
+    if len(inputs) != 1:
+        raise ShapeError(f"takes one input, got {len(inputs)}")
+    return inputs[0]
+
+
+def check_rank(tensor: Tensor, *ranks: int) -> None:
+    """Raise unless a value has one of these numbers of axes."""
+    if len(tensor.shape) not in ranks:
+        raise ShapeError(f"takes {' or '.join(map(str, ranks))} axes, got {size_text(tensor.shape)}")
+
+
+def check_size(got: Size, wanted: Size, what: str) -> None:
+    """Raise unless two sizes are the same; one that is open may turn out to be."""
+    if got != wanted:
+        raise Unequal(f"got {got} {what}, wanted {wanted}", got, wanted)
+
+
+def axis_of(axis: object, rank: int) -> int:
+    """The place of an axis, counted from the end where it is negative."""
+    if not isinstance(axis, (int, np.integer)) or isinstance(axis, bool) or not -rank <= axis < rank:
+        raise ShapeError(f"axis is {axis!r}, wanted {-rank} to {rank - 1}")
+    return int(axis) % rank

@@ -1,0 +1,182 @@
+"""GRUs: stacks over a sequence, and one cell for one step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import ShapeError
+from ...spec.gru import GRUSpec, check_gru
+from ..graph import BOOLEAN, FLOAT, Tensor
+from ..layout import BATCH, Layout, Mixed, broadcast, has_steps, is_plain, is_steps
+from ..size import Sizes, size_text
+from .operation import Array, Call, Compute, Operation, Setup, check_rank, check_size
+
+__all__ = ["GRU", "GRUCell"]
+
+
+class GRU(Operation):
+    """A stack of GRU layers over (batch, steps, features), from zeros or from a last input of states.
+
+    Gives the last layer's output of every step, (batch, steps, directions * hidden), and the final states of every
+    layer and direction, (layers * directions, batch, hidden), in the order of PyTorch; so are initial states.
+
+    ``masked`` stacks take booleans (batch, steps) as their second input: a step that is not real keeps the state, and
+    shows the output before it, or zeros with ``zero_masked``.
+    """
+
+    gru: GRUSpec
+    masked: bool = False
+    zero_masked: bool = False
+
+    @property
+    def state_count(self) -> int:
+        return self.gru.num_layers * self.gru.directions
+
+    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        least = 2 if self.masked else 1
+        floats = [inputs[0], *inputs[least:]]
+        if len(inputs) not in (least, least + 1) or any(each.dtype != FLOAT for each in floats):
+            raise ShapeError(f"takes a sequence and perhaps initial states, got {', '.join(map(str, inputs))}")
+        check_gru(self.gru, "its weights")
+        check_rank(inputs[0], 3)
+        batch, steps, features = inputs[0].shape
+        check_size(features, self.gru.input_size, "features")
+        if self.masked and (inputs[1].dtype != BOOLEAN or not _fits(inputs[1].shape, (batch, steps))):
+            raise ShapeError(f"got a mask of {inputs[1]}, wanted booleans {size_text((batch, steps))}")
+        states = (self.state_count, batch, self.gru.hidden_size)
+        if len(inputs) > least and not _fits(inputs[-1].shape, states):
+            raise ShapeError(f"got initial states {size_text(inputs[-1].shape)}, wanted {size_text(states)}")
+        return [Tensor((batch, steps, self.gru.output_size)), Tensor(states)]
+
+    def prepare(self, setup: Setup) -> Compute:
+        from ...gru import GRU as Stack
+
+        stack = Stack(self.gru, **setup.options)
+
+        def compute(arrays: Sequence[Array], call: Call) -> list[Array]:
+            x = np.ascontiguousarray(arrays[0], call.dtype)
+            states = arrays[2:] if self.masked else arrays[1:]
+            h0 = np.ascontiguousarray(states[0], call.dtype) if states else None
+            lengths = self._lengths(x, call)
+            if self.masked:
+                real = np.broadcast_to(arrays[1], x.shape[:2])
+                if lengths is not None:
+                    real = real & (np.arange(x.shape[1]) < lengths[:, None])
+                return self._masked(stack, x, real, h0)
+            y, h = stack._run(x, h0, lengths, sequences=True)
+            assert y is not None
+            return [y, h]
+
+        return compute
+
+    def _masked(self, stack: Any, x: Array, real: Array, h0: Array | None) -> list[Array]:
+        """The real steps of each row moved together, run as a shorter row, and their outputs moved back."""
+        order = np.argsort(~real, axis=1, kind="stable")
+        counts = real.sum(axis=1)
+        together = np.take_along_axis(x, order[..., None], axis=1)
+        y, h = stack._run(together, h0, np.maximum(counts, 1), sequences=True)
+        empty = counts == 0
+        if empty.any():
+            h[:, empty] = 0 if h0 is None else h0[:, empty]
+        places = np.cumsum(real, axis=1) - 1
+        spread = np.take_along_axis(y, np.maximum(places, 0)[..., None], axis=1)
+        shown = real if self.zero_masked else places >= 0
+        return [np.where(shown[..., None], spread, np.zeros((), y.dtype)), h]
+
+    def _lengths(self, x: Array, call: Call) -> Array | None:
+        """How many steps each row has."""
+        if call.rows is None or not has_steps(call.rows[0].layout[1]):
+            return None
+        rows = call.rows[0]
+        real = type(rows)(rows.layout[:2], rows.lengths, rows.sizes).real(x.shape[:2])
+        return None if real is None else np.broadcast_to(real, x.shape[:2]).sum(axis=1)
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
+        options: dict[str, Any] = {"precision": str(call.dtype)}
+        return self.prepare(Setup(call.dtype, options))(arrays, call)
+
+    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
+        rows, steps, features = inputs[0]
+        if BATCH in steps:
+            raise Mixed("runs from one row of the batch to the next")
+        if not is_plain(features) or (has_steps(steps) and not is_steps(steps)):
+            raise Mixed("takes steps together with other places")
+        if self.masked:
+            broadcast([(rows, steps), inputs[1]])
+        states = inputs[2:] if self.masked else inputs[1:]
+        if states and not (is_plain(states[0][0]) and is_plain(states[0][2])):
+            raise Mixed("takes states whose batch is not their second axis")
+        if states and states[0][1] not in (rows, ()):
+            raise Mixed("takes states of other rows than its sequence has")
+        hidden, count, width = self.gru.hidden_size, self.state_count, self.gru.output_size
+        return [(rows, steps, _plain(width)), (_plain(count), rows, _plain(hidden))]
+
+    def looks(self, inputs: Sequence[Layout]) -> str | None:
+        if self.gru.directions == 2 and has_steps(inputs[0][1]):
+            return "has a reverse direction, which begins at the last step"
+        return "is told by a mask which steps are real" if self.masked else None
+
+    def described(self) -> str:
+        gru = self.gru
+        options = "" if gru.num_layers == 1 else f", num_layers={gru.num_layers}"
+        options += ", bidirectional=True" if gru.directions == 2 else ""
+        options += ", masked=True" if self.masked else ""
+        return f"GRU({gru.input_size}, {gru.hidden_size}{options})"
+
+
+class GRUCell(Operation):
+    """One step of a GRU of one layer: (rows, features) and the states (rows, hidden) before it give those after it."""
+
+    gru: GRUSpec
+
+    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        if len(inputs) not in (1, 2) or any(each.dtype != FLOAT or len(each.shape) != 2 for each in inputs):
+            raise ShapeError(f"takes a step and perhaps states of two axes, got {', '.join(map(str, inputs))}")
+        check_gru(self.gru, "its weights")
+        rows, features = inputs[0].shape
+        check_size(features, self.gru.input_size, "features")
+        states = (rows, self.gru.hidden_size)
+        if len(inputs) == 2 and not _fits(inputs[1].shape, states):
+            raise ShapeError(f"got states {size_text(inputs[1].shape)}, wanted {size_text(states)}")
+        return [Tensor(states)]
+
+    def prepare(self, setup: Setup) -> Compute:
+        from ...gru import GRU as Stack
+
+        stack = Stack(self.gru, **setup.options)
+
+        def compute(arrays: Sequence[Array], call: Call) -> list[Array]:
+            x = np.ascontiguousarray(arrays[0], call.dtype)[:, None]
+            h0 = None if len(arrays) < 2 else np.ascontiguousarray(arrays[1], call.dtype)[None]
+            _, h = stack._run(x, h0, None, sequences=False)
+            return [h[0]]
+
+        return compute
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
+        return self.prepare(Setup(call.dtype, {"precision": str(call.dtype)}))(arrays, call)
+
+    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
+        if any(not is_plain(layout[1]) for layout in inputs):
+            raise Mixed("takes the places of the batch or of the steps for features")
+        if len(inputs) == 2 and inputs[0][0] != inputs[1][0]:
+            raise Mixed("takes states of other rows than its step has")
+        return [(inputs[0][0], _plain(self.gru.hidden_size))]
+
+
+def _fits(got: Sizes, wanted: Sizes) -> bool:
+    """Whether a shape is the one wanted."""
+    if len(got) != len(wanted):
+        return False
+    for one, other in zip(got, wanted, strict=True):
+        if one != other and isinstance(one, int) and isinstance(other, int):
+            return False
+        check_size(one, other, "places")
+    return True
+
+
+def _plain(size: int) -> Any:
+    return () if size == 1 else (size,)

@@ -1,0 +1,341 @@
+"""Operations along axes: sums, means, extremes, and those that keep the axis: softmax, cumulative sums, the largest k.
+
+Sums are made one place after the other in float64, so that a row's bits do not depend on what is behind its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ... import activations
+from ...errors import ShapeError, UnsupportedModelError
+from ..graph import BOOLEAN, FLOAT, INTEGER, Tensor
+from ..layout import BATCH, Layout, Mixed, has_steps, is_plain, is_steps
+from ..size import Size, Sizes
+from .operation import Array, Call, Operation, axis_of, one_input
+
+__all__ = ["AlongAxis", "ArgExtreme", "CumulativeProduct", "CumulativeSum", "Glu", "Norm", "Reduce", "TopK"]
+
+_FILLS = {"sum": 0.0, "mean": 0.0, "max": -np.inf, "min": np.inf, "prod": 1.0, "any": 0.0, "all": 1.0}
+
+
+def _places(axes: Sequence[int], rank: int) -> tuple[int, ...]:
+    places = tuple(sorted(axis_of(axis, rank) for axis in axes))
+    if len(set(places)) != len(places):
+        raise ShapeError(f"axes are {tuple(axes)}, wanted each once")
+    return places
+
+
+def _check_rows(layout: Layout, places: Sequence[int], what: str) -> None:
+    """Raise unless what is taken together along these axes is of one row."""
+    for place in places:
+        axis = layout[place]
+        if BATCH in axis:
+            raise Mixed(f"{what} the rows of the batch together")
+        if has_steps(axis) and not is_steps(axis):
+            raise Mixed(f"{what} steps together with other places")
+
+
+class Reduce(Operation):
+    """One number for all places of some axes: the sum, mean, product, maximum, minimum, variance, any or all of them.
+
+    "var" and "std" divide by the number of places less ``correction``. A second input of booleans, with the shape of
+    the first or its first axes, says which places are taken; of "sum", "mean" and "max".
+    """
+
+    name: str
+    axes: tuple[int, ...]
+    keepdims: bool = False
+    correction: float = 0
+
+    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        given = one_input(inputs[:1])
+        if len(inputs) > 2 or (len(inputs) == 2 and not self._takes_mask(given, inputs[1])):
+            raise ShapeError(f"takes one value, or a value and a mask of its first axes, got {inputs[1]}")
+        if self.name not in (*_FILLS, "var", "std"):
+            raise UnsupportedModelError(f"{self.name!r} is not known; known are {', '.join((*_FILLS, 'var', 'std'))}")
+        places = _places(self.axes, len(given.shape))
+        if self.name in ("max", "min") and any(given.shape[place] == 0 for place in places):
+            raise ShapeError("takes the extreme of no places")
+        shape: Sizes = tuple(1 if place in places else size for place, size in enumerate(given.shape))
+        if not self.keepdims:
+            shape = tuple(size for place, size in enumerate(given.shape) if place not in places)
+        kind = FLOAT if self.name in ("mean", "var", "std") else given.dtype
+        if self.name in ("sum", "prod") and kind == BOOLEAN:
+            kind = INTEGER
+        return [Tensor(shape, BOOLEAN if self.name in ("any", "all") else kind)]
+
+    def _takes_mask(self, given: Tensor, mask: Tensor) -> bool:
+        return self.name in ("sum", "mean", "max") and mask.dtype == BOOLEAN and len(mask.shape) <= len(given.shape)
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
+        x = arrays[0]
+        axes = _places(self.axes, x.ndim)
+        if len(arrays) == 2:
+            return self._masked(x, arrays[1], axes, call)
+        if self.name in ("any", "all"):
+            return [np.asarray(getattr(np, self.name)(x != 0, axis=axes, keepdims=self.keepdims))]
+        if self.name in ("max", "min"):
+            return [np.asarray(getattr(np, self.name)(x, axis=axes, keepdims=self.keepdims))]
+        if x.dtype.kind != "f" and self.name in ("sum", "prod"):
+            return [np.asarray(getattr(np, self.name)(x, axis=axes, keepdims=self.keepdims), np.int64)]
+        with np.errstate(all="ignore"):
+            made = self._of_floats(x.astype(np.float64), axes, call)
+        made = made if self.keepdims else made.reshape([size for at, size in enumerate(x.shape) if at not in axes])
+        return [made.astype(call.dtype)]
+
+    def _masked(self, x: Array, mask: Array, axes: tuple[int, ...], call: Call) -> list[Array]:
+        """Of the places where the mask holds, within each row's length."""
+        real = mask.reshape(*mask.shape, *(1,) * (x.ndim - mask.ndim))
+        within = None if call.rows is None else call.rows[0].real(x.shape)
+        real = real if within is None else real & within
+        if self.name == "max":
+            made = np.where(real, x, -np.inf).max(axis=axes, keepdims=self.keepdims)
+            return [made.astype(call.dtype)]
+        with np.errstate(all="ignore"):  # a row of masked steps only has no mean: NaN, as in Keras
+            total = _total(np.where(real, x, 0).astype(np.float64), axes)
+            made = total if self.name == "sum" else total / real.sum(axis=axes, keepdims=True)
+        made = made if self.keepdims else made.reshape([size for at, size in enumerate(x.shape) if at not in axes])
+        return [made.astype(call.dtype)]
+
+    def _of_floats(self, wide: Array, axes: tuple[int, ...], call: Call) -> Array:
+        if self.name == "prod":
+            return np.asarray(wide.prod(axis=axes, keepdims=True))
+        total = _total(wide, axes)
+        if self.name == "sum":
+            return total
+        count = self._count(wide, axes, call)
+        mean = total / count
+        if self.name == "mean":
+            return mean
+        squares = (wide - mean) ** 2
+        if call.rows is not None:
+            real = call.rows[0].real(wide.shape)
+            squares = squares if real is None else np.where(real, squares, 0)
+        variance = _total(squares, axes) / np.maximum(count - self.correction, 0)
+        return variance if self.name == "var" else np.sqrt(variance)
+
+    def _count(self, x: Array, axes: tuple[int, ...], call: Call) -> Array:
+        """How many places are taken together, for each row."""
+        count = np.ones((1,) * x.ndim)
+        for axis in axes:
+            ends = call.ends(x, axis)
+            count = count * (x.shape[axis] if ends is None else ends)
+        return count
+
+    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
+        places = _places(self.axes, len(inputs[0]))
+        _check_rows(inputs[0], places, "takes")
+        if self.keepdims:
+            return [tuple(() if place in places else axis for place, axis in enumerate(inputs[0]))]
+        return [tuple(axis for place, axis in enumerate(inputs[0]) if place not in places)]
+
+    def fills(self, inputs: Sequence[Layout]) -> Sequence[float | None]:
+        return [_FILLS.get(self.name, 0.0), None][: len(inputs)]
+
+    def looks(self, inputs: Sequence[Layout]) -> str | None:
+        along = any(has_steps(inputs[0][place]) for place in _places(self.axes, len(inputs[0])))
+        return f"takes the {self.name} of all steps" if along else None
+
+
+def _total(wide: Array, axes: Sequence[int]) -> Array:
+    """The sum over axes, kept at size 1, one place after the other."""
+    for axis in axes:
+        if wide.shape[axis] == 0:
+            wide = wide.sum(axis=axis, keepdims=True)
+        else:
+            wide = np.take(np.cumsum(wide, axis=axis), [-1], axis=axis)
+    return wide
+
+
+class Norm(Reduce):
+    """``(sum |x|^p)^(1/p)`` over axes; the largest magnitude where p is infinite."""
+
+    name: str = "norm"
+    axes: tuple[int, ...] = (-1,)
+    keepdims: bool = False
+    correction: float = 0
+    p: float = 2.0
+
+    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        if not isinstance(self.p, (int, float)) or self.p <= 0:
+            raise UnsupportedModelError(f"p is {self.p!r}, wanted a number above 0")
+        return [Tensor(self.replace_name().infer(inputs)[0].shape)]
+
+    def replace_name(self) -> Reduce:
+        """The sum over the same axes."""
+        return Reduce("sum", self.axes, self.keepdims)
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
+        wide = np.abs(arrays[0].astype(np.float64))
+        axes = _places(self.axes, wide.ndim)
+        with np.errstate(all="ignore"):
+            if np.isinf(self.p):
+                made = np.asarray(wide.max(axis=axes, keepdims=True))
+            else:
+                made = _total(wide**self.p, axes) ** (1 / self.p)
+        shape = made.shape if self.keepdims else [size for at, size in enumerate(wide.shape) if at not in axes]
+        return [made.reshape(shape).astype(call.dtype)]
+
+
+class ArgExtreme(Operation):
+    """The first place along an axis of the maximum ("max") or the minimum ("min")."""
+
+    name: str
+    axis: int
+    keepdims: bool = False
+
+    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        given = one_input(inputs)
+        if self.name not in ("max", "min"):
+            raise UnsupportedModelError(f"{self.name!r} is not known; known are max and min")
+        place = axis_of(self.axis, len(given.shape))
+        rest = (1,) if self.keepdims else ()
+        return [Tensor((*given.shape[:place], *rest, *given.shape[place + 1 :]), INTEGER)]
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
+        function = np.argmax if self.name == "max" else np.argmin
+        return [np.asarray(function(arrays[0], axis=self.axis, keepdims=self.keepdims), np.int64)]
+
+    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
+        place = axis_of(self.axis, len(inputs[0]))
+        _check_rows(inputs[0], [place], "takes")
+        rest: Layout = ((),) if self.keepdims else ()
+        return [(*inputs[0][:place], *rest, *inputs[0][place + 1 :])]
+
+    def fills(self, inputs: Sequence[Layout]) -> Sequence[float | None]:
+        return [_FILLS[self.name]]
+
+    def looks(self, inputs: Sequence[Layout]) -> str | None:
+        along = has_steps(inputs[0][axis_of(self.axis, len(inputs[0]))])
+        return f"takes the {self.name} of all steps" if along else None
+
+
+class _Along(Operation):
+    """What keeps an axis and computes each place of it with the others."""
+
+    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
+        _check_rows(inputs[0], [axis_of(self.axis, len(inputs[0]))], "takes")  # type: ignore[attr-defined]
+        return [inputs[0]]
+
+    def looks(self, inputs: Sequence[Layout]) -> str | None:
+        along = has_steps(inputs[0][axis_of(self.axis, len(inputs[0]))])  # type: ignore[attr-defined]
+        return "takes all steps together" if along else None
+
+
+class AlongAxis(_Along):
+    """softmax, log_softmax, softmin or sparsemax along an axis."""
+
+    name: str
+    axis: int = -1
+
+    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        given = one_input(inputs)
+        if self.name not in ("softmax", "log_softmax", "softmin", "sparsemax", "sparsemax_keras315"):
+            raise UnsupportedModelError(f"{self.name!r} does not work along an axis")
+        axis_of(self.axis, len(given.shape))
+        return [Tensor(given.shape)]
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
+        moved = np.moveaxis(arrays[0], self.axis, -1)
+        flat = np.ascontiguousarray(moved, np.float64).reshape(-1, moved.shape[-1])
+        with np.errstate(all="ignore"):
+            made = activations.formula(self.name)(flat) if flat.size else flat
+        return [np.moveaxis(made.reshape(moved.shape), -1, self.axis).astype(call.dtype)]
+
+    def fills(self, inputs: Sequence[Layout]) -> Sequence[float | None]:
+        return [np.inf if self.name == "softmin" else -np.inf]
+
+
+class Glu(Operation):
+    """The first half along an axis times the logistic function of the second."""
+
+    axis: int = -1
+
+    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        given = one_input(inputs)
+        place = axis_of(self.axis, len(given.shape))
+        size = given.shape[place]
+        if not isinstance(size, int) or size % 2:
+            raise ShapeError(f"halves an axis of {size} places")
+        return [Tensor((*given.shape[:place], size // 2, *given.shape[place + 1 :]))]
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
+        kept, gate = np.split(arrays[0].astype(np.float64), 2, axis=self.axis)
+        with np.errstate(all="ignore"):
+            made = kept * np.asarray(activations.formula("sigmoid")(np.atleast_1d(gate))).reshape(gate.shape)
+        return [made.astype(call.dtype)]
+
+    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
+        place = axis_of(self.axis, len(inputs[0]))
+        if not is_plain(inputs[0][place]):
+            raise Mixed("halves the batch or the steps")
+        size = shapes[0][place]
+        assert isinstance(size, int)
+        return [(*inputs[0][:place], () if size == 2 else (size // 2,), *inputs[0][place + 1 :])]
+
+
+class CumulativeSum(_Along):
+    """The sum of each place and all before it along an axis."""
+
+    axis: int
+
+    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        given = one_input(inputs)
+        axis_of(self.axis, len(given.shape))
+        return [Tensor(given.shape, INTEGER if given.dtype == BOOLEAN else given.dtype)]
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
+        if arrays[0].dtype.kind != "f":
+            return [np.cumsum(arrays[0], axis=self.axis, dtype=np.int64)]
+        return [np.cumsum(arrays[0], axis=self.axis, dtype=np.float64).astype(call.dtype)]
+
+
+class CumulativeProduct(CumulativeSum):
+    """The product of each place and all before it along an axis."""
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
+        if arrays[0].dtype.kind != "f":
+            return [np.cumprod(arrays[0], axis=self.axis, dtype=np.int64)]
+        with np.errstate(all="ignore"):
+            return [np.cumprod(arrays[0], axis=self.axis, dtype=np.float64).astype(call.dtype)]
+
+
+class TopK(_Along):
+    """The largest (or smallest) k places of an axis, in order, and where they were."""
+
+    k: int
+    axis: int = -1
+    largest: bool = True
+
+    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        given = one_input(inputs)
+        place = axis_of(self.axis, len(given.shape))
+        size: Size = given.shape[place]
+        if type(self.k) is not int or self.k < 0 or (isinstance(size, int) and self.k > size):
+            raise ShapeError(f"k is {self.k!r}, wanted at most the {size} places of the axis")
+        shape = (*given.shape[:place], self.k, *given.shape[place + 1 :])
+        return [Tensor(shape, given.dtype), Tensor(shape, INTEGER)]
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
+        x = arrays[0]
+        axis = axis_of(self.axis, x.ndim)
+        if self.k > call.least(x, axis):
+            raise ShapeError(f"takes the largest {self.k} of a row with {call.least(x, axis)} places")
+        order = np.argsort(-x if self.largest and x.dtype.kind == "f" else x, axis=axis, kind="stable")
+        if self.largest and x.dtype.kind != "f":
+            order = np.flip(x.shape[axis] - 1 - np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis)
+        index = np.take(order, np.arange(self.k), axis=axis)
+        return [np.take_along_axis(x, index, axis=axis), index.astype(np.int64)]
+
+    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
+        place = axis_of(self.axis, len(inputs[0]))
+        _check_rows(inputs[0], [place], "takes")
+        kept = () if self.k == 1 else (self.k,)
+        made: Layout = (*inputs[0][:place], kept, *inputs[0][place + 1 :])
+        return [made, made]
+
+    def fills(self, inputs: Sequence[Layout]) -> Sequence[float | None]:
+        return [-np.inf if self.largest else np.inf]

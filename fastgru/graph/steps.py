@@ -1,0 +1,171 @@
+"""The one analysis of a graph: where the batch and the steps are in every value, and what takes them together.
+
+Lengths, streams and batching are decided by it and by nothing else. Every refusal names the operation and the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, product
+
+from ..errors import UnsupportedModelError
+from .builder import specialised
+from .graph import FLOAT, Graph, Tensor
+from .layout import BATCH, STEPS, Layout, Mixed, Steps, has_steps, is_steps, plain
+from .size import Expression, Size, symbol
+
+__all__ = ["Analysis", "analyse"]
+
+MAX_CHOICES = 20_000  # ways of taking axes for the batch and the steps that are looked at
+MAX_GUESSES = 256  # of which axes of the inputs are the batch and the steps
+
+
+class Analysis:
+    """The layouts of a graph's values, and why some have none.
+
+    Attributes
+    ----------
+    inputs : dict of str to Layout
+        What each input was found or taken to be.
+    mixes : list of (str, str)
+        The nodes that take rows, or steps of rows, together, with the reasons; empty where rows are kept apart.
+    unknown : int
+        How many nodes have no layout: those that mix, and all behind them.
+    looks : list of (str, str)
+        The nodes whose steps need more than the same step of their inputs and a state, with the reasons.
+    """
+
+    def __init__(self, graph: Graph, inputs: Mapping[str, Layout]) -> None:
+        self.inputs = dict(inputs)
+        self.mixes: list[tuple[str, str]] = []
+        self.lost: tuple[str, str] | None = None  # why no axis could be taken for the steps
+        self.looks: list[tuple[str, str]] = []
+        self.unknown = 0
+        self._layouts: dict[int, Layout] = {source.value: inputs[source.name] for source in graph.inputs}
+        for place, array in graph.constants.items():
+            self._layouts[place] = plain(array.shape)
+        for node in graph.nodes:
+            layouts = [self._layouts[place] for place in node.inputs if place in self._layouts]
+            if len(layouts) < len(node.inputs):
+                self.unknown += 1
+                continue  # behind one that is named already
+            try:
+                made = node.operation.follow(layouts, [graph.tensors[place].shape for place in node.inputs])
+                reason = node.operation.looks(layouts)
+            except Mixed as error:
+                self.mixes.append((node.name, str(error)))
+                self.unknown += 1
+                continue
+            if reason is not None:
+                self.looks.append((node.name, reason))
+            self._layouts.update(zip(node.outputs, made, strict=True))
+
+    def layout(self, place: int) -> Layout:
+        """Where the batch and the steps of a value are; only where nothing is mixed."""
+        return self._layouts[place]
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether an input was taken to have steps."""
+        return any(has_steps(axis) for layout in self.inputs.values() for axis in layout)
+
+    def check_lengths(self) -> None:
+        """Raise unless rows of different lengths can be followed through every operation."""
+        if self.mixes or self.lost is not None:
+            name, reason = self.mixes[0] if self.lost is None else self.lost
+            raise UnsupportedModelError(
+                f"lengths: {name} {reason}, so rows of different lengths cannot be followed; run rows of one length "
+                "at a time"
+            )
+
+
+def analyse(graph: Graph, known: Mapping[str, Layout] | None = None) -> tuple[Graph, Analysis]:
+    """The graph with its symbols named by what they are, and its analysis; ``known`` are the layouts of inputs.
+
+    Of all ways in which the axes of the inputs can be the batch and the steps it is the one under which the fewest
+    operations take rows together or stand behind one that does, the usual ways first.
+    """
+    choices = [
+        [known[source.name]] if known is not None else list(_layouts_of(graph.tensors[source.value]))
+        for source in graph.inputs
+    ]
+    best: tuple[Graph, Analysis] | None = None
+    lost: tuple[str, str] | None = None
+    guesses = (_named(graph, chosen) for chosen in islice(product(*choices), MAX_CHOICES))
+    for named in islice(filter(None, guesses), MAX_GUESSES):
+        found = Analysis(*named)
+        if lost is None and found.has_steps and found.mixes:
+            lost = found.mixes[0]
+        if best is None or found.unknown < best[1].unknown:
+            best = named[0], found
+        if not best[1].mixes:
+            break
+    if best is None:
+        layouts = {each.name: plain(graph.tensors[each.value].shape) for each in graph.inputs}
+        best = graph, Analysis(graph, layouts)
+    if not best[1].has_steps:
+        best[1].lost = lost
+    return best
+
+
+def _named(graph: Graph, layouts: Sequence[Layout]) -> tuple[Graph, dict[str, Layout]] | None:
+    """The graph with names for its symbols, and the inputs' layouts by them; None where one would have two names.
+
+    Sequences that are known to have as many steps share the symbol ``steps``; the next is ``steps_2``.
+    """
+    names: dict[str, Size] = {}
+    steps: dict[Size, Expression] = {}
+    owners: dict[str, str] = {}
+    inputs = {}
+    for source, layout in zip(graph.inputs, layouts, strict=True):
+        axes = list(layout)
+        for place, (axis, size) in enumerate(zip(layout, graph.tensors[source.value].shape, strict=True)):
+            if is_steps(axis):
+                own = steps.setdefault(size, symbol(f"steps_{len(steps) + 1}") if steps else STEPS)
+                axes[place] = (Steps(own),)
+            elif axis == (BATCH,):
+                own = symbol("batch")
+            else:
+                continue
+            if not _is_symbol(size):
+                continue
+            if names.setdefault(str(size), own) != own or owners.setdefault(str(own), str(size)) != str(size):
+                return None  # two sizes of one name, which a call may give different numbers
+        inputs[source.name] = tuple(axes)
+    for source in graph.inputs:
+        for size in graph.tensors[source.value].shape:
+            if _is_symbol(size):
+                names.setdefault(str(size), symbol(f"size_{len(names) + 1}"))
+    names = {name: size for name, size in names.items() if name != str(size)}
+    return (specialised(graph, names) if names else graph), inputs
+
+
+def _is_symbol(size: Size) -> bool:
+    return isinstance(size, Expression) and str(size) in size.symbols()
+
+
+def _layouts_of(tensor: Tensor) -> Iterator[Layout]:
+    """Ways in which the axes of an input can be batch, steps and features, the usual first."""
+    rest = plain(tensor.shape)
+    rank = len(tensor.shape)
+
+    def layout(batch: int | None, steps: int | None) -> Layout:
+        axes = list(rest)
+        if batch is not None:
+            axes[batch] = (BATCH,)
+        if steps is not None:
+            axes[steps] = (Steps(STEPS),)
+        return tuple(axes)
+
+    if rank >= (3 if tensor.dtype == FLOAT else 2):
+        yield layout(0, 1)
+        yield layout(1, 0)
+    for axis in range(2, rank):
+        yield layout(0, axis)
+    if rank:
+        yield layout(0, None)
+    for axis in range(1, rank):
+        yield layout(axis, None)
+    for axis in range(rank):
+        yield layout(None, axis)
+    yield layout(None, None)

@@ -1,0 +1,1 @@
+"""PyTorch's modules, files and weights as graphs."""

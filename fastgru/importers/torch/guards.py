@@ -1,0 +1,102 @@
+"""What an exported program says of the sizes that it is right for: texts such as ``L['x'].size()[1] % 2 == 0``.
+
+The exporter writes Python; here it is parsed, never run. A condition that cannot be read closes the model.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+
+from ...errors import FastGRUError, UnsupportedModelError
+from ...graph.builder import Builder
+from ...graph.parse import size_of_node
+from ...graph.size import Size
+
+__all__ = ["UnreadGuard", "fixed_axes", "read_guards"]
+
+_RELATIONS = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
+
+
+class UnreadGuard(UnsupportedModelError):
+    """A condition that compares no sums, products and quotients of sizes. ``axes`` are the (input, axis) in it."""
+
+    def __init__(self, message: str, axes: Sequence[tuple[str, int]]) -> None:
+        super().__init__(message)
+        self.axes = tuple(axes)
+
+
+def read_guards(texts: Sequence[str], inputs: Mapping[str, Sequence[Size]], builder: Builder) -> None:
+    """Note every condition in the builder; ``inputs`` are the shapes of the inputs by name.
+
+    Raises
+    ------
+    UnreadGuard
+        A condition is of another kind.
+    """
+    for text in texts:
+        reader = _Reader(inputs)
+        try:
+            conditions = reader.conditions(ast.parse(text, mode="eval").body)
+        except (SyntaxError, ValueError, FastGRUError) as error:
+            raise UnreadGuard(
+                f"{builder.where}: the model holds only where {text[:200]}, which is not followed: {error}", reader.axes
+            ) from None
+        for one, relation, other in conditions:
+            builder.guard(one, relation, other, f"the model holds only where {text[:200]}")
+
+
+def fixed_axes(texts: Sequence[str]) -> dict[tuple[str, int], int]:
+    """The axes that may have one size only, by (input, axis): of texts such as ``L['x'].size()[2] == 5``."""
+    found = {}
+    for text in texts:
+        match = re.fullmatch(r"L\['(\w+)'\]\.size\(\)\[(\d+)\] == (\d+)", text)
+        if match:
+            found[match[1], int(match[2])] = int(match[3])
+    return found
+
+
+class _Reader:
+    def __init__(self, inputs: Mapping[str, Sequence[Size]]) -> None:
+        self.inputs = inputs
+        self.axes: list[tuple[str, int]] = []
+
+    def conditions(self, node: ast.expr) -> list[tuple[Size, str, Size]]:
+        """All comparisons that must hold together."""
+        self._note_axes(node)
+        parts = node.values if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And) else [node]
+        return [self._comparison(part) for part in parts]
+
+    def _comparison(self, node: ast.expr) -> tuple[Size, str, Size]:
+        if not isinstance(node, ast.Compare) or len(node.ops) != 1 or type(node.ops[0]) not in _RELATIONS:
+            raise ValueError("it is no comparison of two sizes")
+        return self.size(node.left), _RELATIONS[type(node.ops[0])], self.size(node.comparators[0])
+
+    def _note_axes(self, node: ast.expr) -> None:
+        """All axes that are named anywhere in it."""
+        for each in ast.walk(node):
+            if isinstance(each, ast.Subscript):
+                found = self._axis(each)
+                if found is not None:
+                    self.axes.append(found)
+
+    def size(self, node: ast.expr) -> Size:
+        return size_of_node(node, self._of_axis)
+
+    def _of_axis(self, node: ast.expr) -> Size | None:
+        axis = self._axis(node) if isinstance(node, ast.Subscript) else None
+        return None if axis is None else self.inputs[axis[0]][axis[1]]
+
+    def _axis(self, node: ast.Subscript) -> tuple[str, int] | None:
+        """The input and the axis of ``L['x'].size()[1]``."""
+        call, index = node.value, node.slice
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "size"):
+            return None
+        owner = call.func.value
+        if not (isinstance(owner, ast.Subscript) and isinstance(owner.slice, ast.Constant)):
+            return None
+        name, place = owner.slice.value, index.value if isinstance(index, ast.Constant) else None
+        if not isinstance(name, str) or name not in self.inputs or type(place) is not int:
+            return None
+        return (name, place) if place < len(self.inputs[name]) else None

@@ -1,0 +1,39 @@
+"""What flows between the layers of a description while it becomes a graph: a value, and the mask that goes with it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ..errors import UnsupportedModelError
+from ..graph.builder import Builder, Value
+from ..graph.operations.operation import Operation
+
+__all__ = ["Flow", "Scope"]
+
+
+class Flow(NamedTuple):
+    """The output of a layer: ``mask`` says which of its steps the layers behind take, all where it is None."""
+
+    value: Value
+    mask: Value | None = None  # (batch, steps) of booleans
+    final: Value | None = None  # after a GRU: its last layer's final states, (batch, hidden * directions)
+
+
+class Scope:
+    """Where a layer is built: the builder, and the name of its node."""
+
+    def __init__(self, builder: Builder, name: str, made: dict[int, Any]) -> None:
+        self.builder, self.name = builder, name
+        self._made = made  # what was made of a layer, by its identity, so that one that stands twice is packed once
+
+    def add(self, operation: Operation, *inputs: Any) -> Any:
+        values = (each if isinstance(each, Value) else self.builder.constant(each) for each in inputs)
+        return self.builder.add(operation, *values, name=self.name)
+
+    def once(self, layer: object, key: str, operation: Operation) -> Operation:
+        """The operation, or the equal one that was made of the same layer before."""
+        found: Operation = self._made.setdefault((id(layer), key), (operation, layer))[0]  # type: ignore[call-overload]
+        return found
+
+    def error(self, message: str) -> UnsupportedModelError:
+        return UnsupportedModelError(f"layer {self.name!r}: {message}")

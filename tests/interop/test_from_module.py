@@ -1,0 +1,160 @@
+"""``from_torch(module, example)``: any module as its code runs, right at every size, or refused with what works."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402
+
+import fastgru  # noqa: E402
+from fastgru import DTypeError, ShapeError, UnsupportedModelError  # noqa: E402
+from fastgru.cli import main  # noqa: E402
+
+
+class Pooled(nn.Module):
+    """Computes with the number of steps, in three ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(5, 8, batch_first=True, bidirectional=True)
+        self.out = nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        y, h = self.gru(x)
+        pooled = y[:, x.size(1) - 1] + y.sum(1) / x.size(1) + y[:, x.size(1) // 2 :].mean(1)
+        return {"scores": self.out(pooled), "states": h}
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(20, 6)
+        self.gru = nn.GRU(6, 8, batch_first=True, bidirectional=True)
+        self.score = nn.Linear(16, 1)
+
+    def forward(self, words: torch.Tensor) -> torch.Tensor:
+        y, _ = self.gru(self.words(words))
+        weights = torch.softmax(self.score(y).squeeze(-1), 1)
+        return (weights.unsqueeze(-1) * y).sum(1)
+
+
+class OnlyEven(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(5, 8, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, _ = self.gru(x)
+        return y if x.size(1) % 2 == 0 else y * 2
+
+
+class BranchesByNumbers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(5, 8, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, _ = self.gru(x)
+        return y * 2 if x.sum() > 0 else y
+
+
+def pooled() -> tuple[nn.Module, fastgru.GraphModel]:
+    torch.manual_seed(0)
+    module = Pooled().eval()
+    return module, fastgru.from_torch(module, torch.randn(3, 6, 5))
+
+
+@pytest.mark.parametrize(("batch", "steps"), [(1, 1), (1, 7), (2, 2), (5, 13)])
+def test_steps_and_batch_stay_open_though_the_code_computes_with_them(batch: int, steps: int) -> None:
+    module, model = pooled()
+    x = torch.randn(batch, steps, 5)
+    with torch.no_grad():
+        expected = module(x)
+    made = model(x.numpy())
+    assert list(made) == list(expected)
+    for name, array in made.items():
+        assert array.shape == tuple(expected[name].shape)
+        np.testing.assert_allclose(array, expected[name].numpy(), atol=2e-6)
+
+
+def test_each_row_with_a_length_gives_what_it_gives_alone() -> None:
+    model = fastgru.from_torch(Attention().eval(), torch.randint(0, 20, (3, 6)))
+    words, lengths = np.random.default_rng(0).integers(0, 20, (4, 7)), [7, 1, 4, 6]
+    together = model(words, lengths=lengths)
+    for row, length in enumerate(lengths):
+        np.testing.assert_array_equal(model(words[row : row + 1, :length])[0], together[row])
+
+
+def test_lengths_are_refused_where_the_code_computes_with_the_number_of_steps() -> None:
+    _, model = pooled()
+    with pytest.raises(UnsupportedModelError, match="rows of different lengths cannot be followed"):
+        model(np.zeros((2, 4, 5), np.float32), lengths=[4, 2])
+
+
+def test_sizes_for_which_the_code_does_something_else_are_refused() -> None:
+    model = fastgru.from_torch(OnlyEven().eval(), torch.randn(2, 4, 5))
+    assert model(np.zeros((1, 6, 5), np.float32)).shape == (1, 6, 8)
+    with pytest.raises(ShapeError, match="the model holds only where"):
+        model(np.zeros((1, 5, 5), np.float32))
+
+
+def test_code_that_branches_by_numbers_is_refused_with_what_works() -> None:
+    with pytest.raises(UnsupportedModelError, match=r"fastgru\.accelerate\(module\)"):
+        fastgru.from_torch(BranchesByNumbers().eval(), torch.randn(2, 4, 5))
+
+
+def test_a_module_in_training_mode_is_refused() -> None:
+    with pytest.raises(UnsupportedModelError, match=r"module\.eval\(\)"):
+        fastgru.from_torch(Pooled(), torch.randn(2, 4, 5))
+
+
+def test_an_example_of_something_else_than_a_module_is_refused() -> None:
+    with pytest.raises(DTypeError, match=r"wanted a torch\.nn\.Module"):
+        fastgru.from_torch({}, torch.randn(2, 4, 5))
+
+
+def test_saved_loaded_and_pickled_it_gives_the_same_bits(tmp_path: Path) -> None:
+    _, model = pooled()
+    model.save(tmp_path / "model.safetensors")
+    x = np.random.default_rng(0).normal(size=(3, 9, 5)).astype(np.float32)
+    for other in (fastgru.load(tmp_path / "model.safetensors"), pickle.loads(pickle.dumps(model))):
+        assert isinstance(other, fastgru.GraphModel)
+        for name, array in model(x).items():
+            np.testing.assert_array_equal(array, other(x)[name])
+
+
+def test_inspect_describes_a_saved_graph_and_commands_for_layers_refuse_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, model = pooled()
+    path = str(tmp_path / "model.safetensors")
+    model.save(path)
+    assert main(["inspect", path]) == 0
+    assert "Reduce" in capsys.readouterr().out
+    np.save(tmp_path / "x.npy", np.zeros((1, 4, 5), np.float32))
+    assert main(["run", path, str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy")]) != 0
+    assert "a graph of operations" in capsys.readouterr().err
+
+
+def test_float64_is_exact_and_int8_is_near() -> None:
+    module, model = pooled()
+    x = torch.randn(2, 9, 5)
+    with torch.no_grad():
+        expected = module.double()(x.double())["scores"].numpy()
+    np.testing.assert_allclose(model.astype("float64")(x.numpy())["scores"], expected, atol=1e-12)
+    np.testing.assert_allclose(model.astype("int8")(x.numpy())["scores"], expected, atol=5e-2)
+
+
+def test_an_exported_program_is_taken_for_the_sizes_it_was_exported_for() -> None:
+    module = nn.Sequential(nn.Linear(5, 4), nn.Tanh()).eval()
+    program = torch.export.export(module, (torch.randn(2, 5),))
+    model = fastgru.from_torch(program)
+    x = torch.randn(2, 5)
+    np.testing.assert_allclose(model(x.numpy()), module(x).detach().numpy(), atol=1e-6)
+    with pytest.raises(ShapeError):
+        model(np.zeros((3, 5), np.float32))
