@@ -1,4 +1,4 @@
-"""``fastgru.accelerate`` and ``fastgru.restore``, for programs that keep PyTorch. torch is imported when they are called."""
+"""``fastgru.accelerate`` and ``restore``, for programs that keep PyTorch, which is imported when they are called."""
 
 from __future__ import annotations
 
@@ -76,4 +76,6 @@ def _check_torch(name: str) -> None:
     try:
         import torch  # noqa: F401
     except ModuleNotFoundError as error:
-        raise MissingDependencyError(f"{name}: works on modules of PyTorch, which is not installed: pip install torch") from error
+        raise MissingDependencyError(
+            f"{name}: works on modules of PyTorch, which is not installed: pip install torch"
+        ) from error

@@ -42,7 +42,7 @@ def model_of(
         raise DTypeError(f"from_torch: got {type(module).__name__} and an example, wanted a torch.nn.Module")
     where = type(module).__name__
     if isinstance(module, torch.jit.ScriptModule):
-        raise UnsupportedModelError(f"{where}: it is TorchScript, which is taken without an example: from_torch(module)")
+        raise UnsupportedModelError(f"{where}: it is TorchScript, which is taken without an example")
     if module.training:
         raise UnsupportedModelError(f"{where}: it is in training mode; call module.eval() before")
     from .importers.torch.live import exported
@@ -73,7 +73,8 @@ def _trials(torch: Any, graph: Graph, example: Any) -> Iterator[dict[str, np.nda
     named = {source.name: array for source, array in zip(graph.inputs, given, strict=True)}
     yield named
     shapes = [graph.tensors[source.value].shape for source in graph.inputs]
-    symbols = sorted({name for shape in shapes for size in shape if isinstance(size, Expression) for name in size.symbols()})
+    open_sizes = [size for shape in shapes for size in shape if isinstance(size, Expression)]
+    symbols = sorted({name for size in open_sizes for name in size.symbols()})
     random, found = np.random.default_rng(0), 0
     for trial in range(20 * TRIALS):
         sizes = {name: int(random.choice(SIZES)) for name in symbols}
@@ -136,8 +137,8 @@ def check_outputs(made: Any, expected: Any, where: str) -> None:
         if not np.all(off <= bound):
             at = np.unravel_index(int(np.argmax(np.where(np.isnan(off), np.inf, off))), want.shape)
             raise UnsupportedModelError(
-                f"{where}: {place} differs from PyTorch's: {got[at]:g} for {want[at]:g} at {tuple(map(int, at))}; please "
-                "report the module, and use fastgru.accelerate(module) meanwhile"
+                f"{where}: {place} differs from PyTorch's: {got[at]:g} for {want[at]:g} at {tuple(map(int, at))}; "
+                "please report the module, and use fastgru.accelerate(module) meanwhile"
             )
 
 

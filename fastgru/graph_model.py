@@ -172,8 +172,8 @@ def refuse_graph(model: object, command: str, path: str) -> None:
     """Raise where a command is asked to do what is not done with graphs of operations yet."""
     if isinstance(model, GraphModel):
         raise UnsupportedModelError(
-            f"{path}: it holds a graph of operations, made by from_torch(module, example), and {command} knows models of "
-            "layers only; call it from Python: fastgru.load(path)(*inputs)"
+            f"{path}: it holds a graph of operations, made by from_torch(module, example), and {command} knows models "
+            "of layers only; call it from Python: fastgru.load(path)(*inputs)"
         )
 
 

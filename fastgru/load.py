@@ -246,7 +246,7 @@ def from_torch(
         then one final state for each layer and direction.
         An ``ExportedProgram`` of ``torch.export`` is taken as it is, for the sizes that it was exported for.
     example : tensor, tuple of the arguments of ``forward``, or dict of them by name, optional
-        With it any module in eval mode is taken as its code runs: it is exported with this example (by ``torch.export``,
+        With it any module in eval mode is taken as its code runs: it is exported with this example (``torch.export``,
         with the GRUs behind an operator of this package, so that the steps stay open), every size that the code does
         not depend on stays open, and the result is compared with the module's own for the example and for other sizes
         before it is given back.
@@ -360,7 +360,8 @@ def from_keras(
     checkpoint = checkpoint_of(model)
     spec = spec_of(checkpoint)
     _warn_of_state(checkpoint.path, spec)
-    return _build(checkpoint, only_gru(model, cast("GRUSpec | ModelSpec", spec)) or spec, precision, n_threads, backend, check)
+    lone = only_gru(model, cast("GRUSpec | ModelSpec", spec))
+    return _build(checkpoint, lone or spec, precision, n_threads, backend, check)
 
 
 def _model_class(spec: ModelSpec | Graph) -> Any:

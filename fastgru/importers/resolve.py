@@ -41,7 +41,9 @@ _IMPORTERS = {
 _WHOLE_MODELS = ("fastgru", "rnnoise", "rtneural")  # files that always say what their layers are
 
 
-def spec_of(checkpoint: Checkpoint, layers: chain.Layers | None = None, strict: bool = True) -> GRUSpec | ModelSpec | Graph:
+def spec_of(
+    checkpoint: Checkpoint, layers: chain.Layers | None = None, strict: bool = True
+) -> GRUSpec | ModelSpec | Graph:
     """What the checkpoint holds, as a specification whose sizes all fit.
 
     Parameters

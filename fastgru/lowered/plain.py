@@ -1,4 +1,4 @@
-"""Layers without weights as operations: activations, masks, over the steps, on the shape, and those that join values."""
+"""Layers without weights as operations: activations, masks, over the steps, on the shape, joins of values."""
 
 from __future__ import annotations
 

@@ -42,7 +42,8 @@ def conv1d(s: Scope, layer: spec.Conv1D, inputs: Sequence[Flow]) -> list[Flow]:
 def prelu(s: Scope, layer: spec.PReLU, inputs: Sequence[Flow]) -> list[Flow]:
     x = inputs[0].value
     positive = s.add(each.Binary("gt"), x, 0.0)
-    return [inputs[0]._replace(value=s.add(each.Where(), positive, x, s.add(each.Binary("mul"), x, layer.weight)), final=None)]
+    made = s.add(each.Where(), positive, x, s.add(each.Binary("mul"), x, layer.weight))
+    return [inputs[0]._replace(value=made, final=None)]
 
 
 def batch_normalization(s: Scope, layer: spec.BatchNormalization, inputs: Sequence[Flow]) -> list[Flow]:
@@ -64,6 +65,15 @@ def layer_normalization(s: Scope, layer: spec.LayerNormalization, inputs: Sequen
     operation = Normalize(layer.axes, spread(layer.gamma), spread(layer.beta), float(layer.epsilon), layer.rms)
     mask = None if layer.rms else inputs[0].mask  # Keras's RMSNormalization does not hand it on
     return [Flow(s.add(s.once(layer, str(rank), operation), inputs[0].value), mask)]
+
+
+def group_normalization(s: Scope, layer: spec.GroupNormalization, inputs: Sequence[Flow]) -> list[Flow]:
+    x = inputs[0].value
+    size = len(layer.gamma) // layer.groups
+    apart = s.add(shape.View((*x.shape[:-1], layer.groups, size)), x)
+    axes = (*range(1, x.rank - 1), x.rank)
+    made = s.add(shape.View(x.shape), s.add(Normalize(axes, None, None, float(layer.epsilon)), apart))
+    return [Flow(s.add(each.Binary("add"), s.add(each.Binary("mul"), made, layer.gamma), layer.beta))]
 
 
 def gru_layer(s: Scope, layer: spec.GRULayer, inputs: Sequence[Flow]) -> list[Flow]:
@@ -148,6 +158,6 @@ def time_distributed(s: Scope, layer: spec.TimeDistributed, inputs: Sequence[Flo
 
 BUILDERS: dict[type[spec.Layer], Build] = {
     spec.BatchNormalization: batch_normalization, spec.Conv1D: conv1d, spec.Dense: dense, spec.Embedding: embedding,
-    spec.GRULayer: gru_layer, spec.LayerNormalization: layer_normalization, spec.PReLU: prelu,
-    spec.TimeDistributed: time_distributed,
+    spec.GRULayer: gru_layer, spec.GroupNormalization: group_normalization,
+    spec.LayerNormalization: layer_normalization, spec.PReLU: prelu, spec.TimeDistributed: time_distributed,
 }  # fmt: skip
