@@ -128,9 +128,12 @@ class GraphModel:
                 (steps,) = (factor for factor in layout[at] if isinstance(factor, Steps))
                 sequences[source.name] = str(steps.size), shape[layout.index((BATCH,))], shape[at]
         given = dict(lengths) if isinstance(lengths, Mapping) else dict.fromkeys(sequences, lengths)
+        if not sequences:
+            self._analysis.check_lengths()
         wrong = [str(name) for name in given if name not in sequences]
         if wrong or not sequences:
-            raise ShapeError(f"lengths: got {', '.join(wrong) or 'lengths'}, but the inputs with steps are {[*sequences]}")
+            got = ", ".join(wrong) or "lengths"
+            raise ShapeError(f"lengths: got {got}, but the inputs with steps are {', '.join(sequences) or 'none'}")
         made: dict[str, NDArray[np.intp]] = {}
         for name, each in given.items():
             symbol, batch, count = sequences[name]

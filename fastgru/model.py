@@ -122,7 +122,7 @@ class Model:
         values = {name: Value(array) for name, array in arrays.items()}
         if lengths is not None:
             self._set_lengths(values, lengths, single)
-        return self._graph.run(values), single
+        return _apart(self._graph.run(values), list(arrays.values())), single
 
     def _inputs(self, x: Any) -> tuple[dict[str, Array], bool]:
         """Every input by name with a batch axis, and whether they came without one."""
@@ -255,6 +255,17 @@ def as_tuple(made: Any) -> tuple[Array, ...]:
 
 def _rebuild(spec: ModelSpec, options: dict[str, Any]) -> Model:
     return Model(spec, **options)
+
+
+def _apart(values: list[Value], taken: list[Array]) -> list[Value]:
+    """The outputs as arrays of their own: a caller fills an input anew, or changes an output, and no other changes."""
+    made: list[Value] = []
+    for value in values:
+        if any(np.may_share_memory(value.array, other) for other in taken):
+            value = Value(value.array.copy(), value.lengths, value.mask, value.final)
+        taken.append(value.array)
+        made.append(value)
+    return made
 
 
 def _ready(x: Any, source: Input, named: bool, dtype: np.dtype[Any]) -> tuple[Array, bool]:

@@ -54,7 +54,7 @@ class ModelStream:
             assert step is not None, "as _check_streams has seen"
             self._steps.append((node.name, [edge_of(edge)[0] for edge in node.inputs], step))
 
-    def step(self, x: ArrayLike) -> Array:
+    def step(self, x: ArrayLike) -> Any:
         """Take one step and keep the new states: of every GRU of the model, or where anything is raised of none.
 
         Parameters
@@ -64,7 +64,7 @@ class ModelStream:
 
         Returns
         -------
-        ndarray, (batch, outputs) or (outputs,)
+        ndarray, (batch, outputs) or (outputs,), or a dict of it where the model names its output
 
         Raises
         ------
@@ -86,9 +86,11 @@ class ModelStream:
         with self._turn, np.errstate(all="ignore"):  # NaN and overflows are results like others
             for name, inputs, run in self._steps:
                 values[name] = run([values[each] for each in inputs])
-            made = values[output][0] if single else values[output]
+            result = values[output].copy() if values[output] is value else values[output]
+            made = result[0] if single else result
             keep_all(self._states)
-        return made
+        names = self._model.spec.output_names
+        return made if names is None else {names[0]: made}
 
     @property
     def state(self) -> tuple[Array, ...]:

@@ -107,7 +107,7 @@ def _check_readable(text: str, header: bytes, tensors: dict[str, np.ndarray]) ->
         if "graph" in data:
             from .graph.saved import from_data as graph_from_data
 
-            graph_from_data(data["graph"], tensors.__getitem__, "its description")
+            graph_from_data(data, tensors.__getitem__, "its description")
         else:
             from_data(data, tensors.__getitem__, "its description")
     except (CheckpointError, UnsupportedModelError) as error:

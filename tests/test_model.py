@@ -18,11 +18,14 @@ from fastgru.spec import (
     Embedding,
     FinalState,
     GRULayer,
+    Input,
     Last,
     Max,
     Mean,
     ModelSpec,
     Node,
+    Permute,
+    Slice,
     sequential,
 )
 
@@ -147,6 +150,20 @@ def test_an_empty_batch_gives_an_empty_result(precision):
         got = model(np.empty((0, 6), np.int64))
         assert got.shape == ((0, 7) if name in ("Last", "FinalState", "Mean", "Max") else (0, 6, 7))
         assert got.dtype == np.dtype(precision)
+
+
+def test_every_output_is_an_array_of_its_own():
+    """A caller may fill the input with the next rows, or change an output, and what was given before stays."""
+    nodes = (Node("d", Dropout(), ("x",)), Node("p", Permute((2, 1)), ("x",)), Node("s", Slice(2, 0, 2), ("r",)))
+    relu = Node("r", Activation("relu"), ("x",))
+    spec = ModelSpec((Input("x", (None, 4)),), (relu, *nodes), ("x", "d", "d", "p", "r", "s"))
+    x = numbers(2, 3, 4)
+    for given in (x, x[0]):
+        outputs = Model(spec)(given)
+        for place, one in enumerate(outputs):
+            assert not any(np.shares_memory(one, other) for other in (given, *outputs[:place]))
+    only = Model(ModelSpec((Input("x", (None, 4)),), (Node("d", Dropout(), ("x",)),), ("d",)))
+    assert not np.shares_memory(only.stream(2).step(x[:, 0]), x)
 
 
 @pytest.mark.parametrize("last", [True, False])

@@ -221,3 +221,14 @@ def test_a_model_without_steps_is_not_streamed(shape):
     spec = chain(Dense(numbers(2, 4)), shape=shape) if len(shape) == 1 else chain(Activation("relu"), shape=shape)
     with pytest.raises(UnsupportedModelError, match="no steps on its first axis"):
         Model(spec).stream()
+
+
+def test_a_step_of_a_model_that_names_its_output_is_a_dict():
+    nodes = (Node("gru", GRULayer(network(3, 2)), ("x",)), Node("last", Last(), ("gru",)))
+    spec = ModelSpec((Input("x", (None, 3)),), nodes, ("last",), ("score",))
+    x = numbers(1, 2, 3)
+    stream = Model(spec).stream()
+    stream.step(x[:, 0])
+    step, whole = stream.step(x[:, 1]), Model(spec)(x)
+    assert list(step) == list(whole) == ["score"]
+    np.testing.assert_array_equal(step["score"], whole["score"])

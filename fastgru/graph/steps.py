@@ -11,7 +11,7 @@ from itertools import islice, product
 from ..errors import UnsupportedModelError
 from .builder import specialised
 from .graph import FLOAT, Graph, Tensor
-from .layout import BATCH, STEPS, Layout, Mixed, Steps, is_steps, plain
+from .layout import BATCH, STEPS, Layout, Mixed, Steps, has_steps, is_steps, plain
 from .size import Expression, Size, symbol
 
 __all__ = ["Analysis", "analyse"]
@@ -38,6 +38,7 @@ class Analysis:
     def __init__(self, graph: Graph, inputs: Mapping[str, Layout]) -> None:
         self.inputs = dict(inputs)
         self.mixes: list[tuple[str, str]] = []
+        self.lost: tuple[str, str] | None = None  # why no axis could be taken for the steps
         self.looks: list[tuple[str, str]] = []
         self.unknown = 0
         self._layouts: dict[int, Layout] = {source.value: inputs[source.name] for source in graph.inputs}
@@ -63,10 +64,15 @@ class Analysis:
         """Where the batch and the steps of a value are; only where nothing is mixed."""
         return self._layouts[place]
 
+    @property
+    def has_steps(self) -> bool:
+        """Whether an input was taken to have steps."""
+        return any(has_steps(axis) for layout in self.inputs.values() for axis in layout)
+
     def check_lengths(self) -> None:
         """Raise unless rows of different lengths can be followed through every operation."""
-        if self.mixes:
-            name, reason = self.mixes[0]
+        if self.mixes or self.lost is not None:
+            name, reason = self.mixes[0] if self.lost is None else self.lost
             raise UnsupportedModelError(
                 f"lengths: {name} {reason}, so rows of different lengths cannot be followed; run rows of one length "
                 "at a time"
@@ -84,17 +90,22 @@ def analyse(graph: Graph, known: Mapping[str, Layout] | None = None) -> tuple[Gr
         for source in graph.inputs
     ]
     best: tuple[Graph, Analysis] | None = None
+    lost: tuple[str, str] | None = None
     guesses = (_named(graph, chosen) for chosen in islice(product(*choices), MAX_CHOICES))
     for named in islice(filter(None, guesses), MAX_GUESSES):
         found = Analysis(*named)
+        if lost is None and found.has_steps and found.mixes:
+            lost = found.mixes[0]
         if best is None or found.unknown < best[1].unknown:
             best = named[0], found
         if not best[1].mixes:
             break
-    return best or (
-        graph,
-        Analysis(graph, {each.name: plain(graph.tensors[each.value].shape) for each in graph.inputs}),
-    )
+    if best is None:
+        layouts = {each.name: plain(graph.tensors[each.value].shape) for each in graph.inputs}
+        best = graph, Analysis(graph, layouts)
+    if not best[1].has_steps:
+        best[1].lost = lost
+    return best
 
 
 def _named(graph: Graph, layouts: Sequence[Layout]) -> tuple[Graph, dict[str, Layout]] | None:

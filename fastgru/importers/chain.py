@@ -14,7 +14,7 @@ from typing import Union
 import numpy as np
 
 from ..errors import CheckpointError, DTypeError, UnsupportedModelError
-from ..spec import ACTIVATIONS, Embedding, Layer, ModelSpec, sequential
+from ..spec import ACTIVATIONS, Embedding, Layer, ModelSpec, edge_of, sequential, signals_of
 from .named import KINDS, Named
 from .options import Options
 from .pytorch import OPEN, Known, Module, modules_of
@@ -49,7 +49,7 @@ CHOICE = (
 # Kinds of module in an order in which most chains run.
 ORDER = (
     "embedding", "matrix", "conv", "either_conv", "batch_norm", "group_norm", "instance_norm", "layer_norm", "norm",
-    "rms_norm", "vector", "prelu", "gru", "linear",
+    "rms_norm", "vector", "one_number", "prelu", "gru", "linear",
 )  # fmt: skip
 _WITHOUT_WEIGHTS = {"Last": "", "FinalState": "", "Mean": "", "Max": "", "Dropout": "", "Activation": "'relu'"}
 
@@ -96,6 +96,7 @@ def model_of(tensors: Tensors, items: Sequence[LayerItem], where: str, modules: 
         _check_item(item, modules, where)
     taken: set[str] = set()
     chain: list[tuple[str, Layer]] = []
+    numbers: dict[str, Module] = {}  # by the layer's name
     for place, item in enumerate(items):
         if isinstance(item, Layer):
             chain.append((_free_name(_name_of(item), taken), item))
@@ -104,7 +105,20 @@ def model_of(tensors: Tensors, items: Sequence[LayerItem], where: str, modules: 
         own = _name_of(item)
         for layer in made:
             chain.append((_free_name(own if layer is made[-1] else f"{own}_padding", taken), layer))
-    return sequential(chain, _free_name("input", taken))
+        if modules[_prefix_of(item)].kind == "one_number":
+            numbers[chain[-1][0]] = modules[_prefix_of(item)]
+    spec = sequential(chain, _free_name("input", taken))
+    _check_numbers(spec, numbers, where)
+    return spec
+
+
+def _check_numbers(spec: ModelSpec, numbers: Mapping[str, Module], where: str) -> None:
+    """Raise where a weight of one number has one feature before it: there it may be a normalisation's."""
+    signals = signals_of(spec) if numbers else {}
+    for node in spec.nodes:
+        if node.name in numbers and signals[edge_of(node.inputs[0])].shape[-1] in (None, 1):
+            module = numbers[node.name].replace(kind="vector")
+            raise CheckpointError(open_question(module, f"{where}: layers= names {module.prefix!r}, which"))
 
 
 def known_with(items: object, known: Facts | None = None) -> dict[str, Known]:

@@ -16,6 +16,7 @@ from . import keras_chain, keras_named
 from .chain import LayerItem
 from .keras_build import Builder
 from .keras_config import LATEST
+from .keras_dtypes import loses_masks
 from .keras_tensors import Groups, Lists, Source
 from .keras_tree import DEPENDENCIES, Part, lists_layers, read_tree
 from .tensors import UsedTensors
@@ -91,7 +92,7 @@ def builder_of(
     twice = lists is None and any(name.startswith(f"{DEPENDENCIES}/") for name in tensors)
     tree = read_tree(config, where, version, sharing=lists is None, twice=twice)
     source: Source = Groups(tensors) if lists is None else Lists(tensors, lists, tree)
-    return tree, Builder(source, where)
+    return tree, Builder(source, where, loses_masks=loses_masks(tree))
 
 
 def version_of(checkpoint: Checkpoint) -> str:

@@ -12,6 +12,7 @@ from ..errors import CheckpointError
 from ..spec import Conv1D, Embedding, Flatten, GRULayer, Layer, ModelSpec, Permute, Reshape, TimeDistributed, sequential
 from ..spec.signal import Shape
 from .keras_config import Entry, number_of, short
+from .keras_dtypes import given_as_cast
 from .keras_graph import Call, Ref, references
 from .keras_layers import make
 from .keras_masks import TRUTHS, Steps, Truth, Wire, steps_of
@@ -30,8 +31,8 @@ _FIXING = (Flatten, Permute, Reshape)  # layers for which the number of steps is
 class Builder:
     """Makes the layers of one model, each once."""
 
-    def __init__(self, source: Source, where: str) -> None:
-        self._source, self._where = source, where
+    def __init__(self, source: Source, where: str, *, loses_masks: bool = False) -> None:
+        self._source, self._where, self.loses_masks = source, where, loses_masks
         self.scope = Scope(where)
         self._made: dict[int, Made] = {}
 
@@ -91,7 +92,7 @@ class Builder:
                 _check_input(part.inner[place].entry)
             values[-1 if place is None else place, 0] = [wire]
         for call in part.graph.calls:
-            values[call.layer, call.number] = self._call(part.inner[call.layer], call, scope, values)
+            values[call.layer, call.number] = self._call(part, call, scope, values)
         outputs = [each for ref in part.graph.outputs for each in _several(_value(ref, values, part.entry))]
         if not all(isinstance(each, Wire) for each in outputs):
             raise part.entry.unsupported("an output of it is made of booleans")
@@ -107,7 +108,8 @@ class Builder:
         scope.spend()
         return self.run(part, scope, given.inputs)
 
-    def _call(self, part: Part, call: Call, scope: Scope, values: Mapping[tuple[int, int], list[Any]]) -> list[Any]:
+    def _call(self, model: Part, call: Call, scope: Scope, values: Mapping[tuple[int, int], list[Any]]) -> list[Any]:
+        part = model.inner[call.layer]
         entry = part.entry
         arguments = [_value(each, values, entry) for each in call.arguments]
         options = {key: _value(each, values, entry) for key, each in call.options.items()}
@@ -117,6 +119,8 @@ class Builder:
             return operation(entry, inside, arguments, options, ranks)
         layer = self.made(part)
         given = _given(part, inside, arguments, options)
+        if self.loses_masks:
+            given = given_as_cast(model, call, inside, given)
         made = layer.apply(inside, given)
         return _handed_on(part, inside, given, made) if given.masked else made
 
@@ -174,7 +178,11 @@ def _given(part: Part, scope: Scope, arguments: list[Any], options: Mapping[str,
         raise entry.unsupported("it is called with a mask that is written out, which is not supported")
     if len(masks) > len(inputs):
         raise CheckpointError(f"{entry.where}: it is called with {len(masks)} masks for {len(inputs)} inputs")
-    masked = [_masked(entry, scope, wire, each) for wire, each in zip(inputs, masks, strict=False)]
+    own = part.graph is not None and entry.era >= 3  # a model's input without a mask here keeps its own
+    masked = [
+        wire if own and each is None else _masked(entry, scope, wire, each)
+        for wire, each in zip(inputs, masks, strict=False)
+    ]
     return Given(masked + inputs[len(masks) :], states, masked=True, before=inputs)
 
 

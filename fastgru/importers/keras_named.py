@@ -45,6 +45,8 @@ def spec_from(tree: Part, builder: Builder, layers: Sequence[LayerItem], where: 
             wires = scope.named(snake_case(type(item).__name__)).add(item, wires)
         else:
             part = _named_part(item, named, where)
+            if builder.loses_masks and any(wire.mask is not None for wire in wires):
+                raise part.entry.unsupported("a mask reaches it, and the layers compute in several types; leave it out")
             wires = builder.made(part).apply(scope.named(part.entry.name), Given(wires))
     chain = sequential([(node.name, node.layer) for node in scope.nodes])
     return scope.model([(source, chain.inputs[0].shape)], wires)

@@ -188,7 +188,9 @@ class Scope:
             return first.mask if layer.return_sequences else None
         if isinstance(layer, spec.LayerNormalization):
             return None if layer.rms else first.mask
-        if isinstance(layer, (spec.Select, spec.Slice)):
+        if isinstance(layer, spec.Select):
+            return None
+        if isinstance(layer, spec.Slice):
             return None if layer.axis == 1 else first.mask
         if isinstance(layer, spec.Concatenate) and layer.axis in (1, -2):
             return self.masks.in_turn([wire.mask for wire in inputs], [wire.edge for wire in inputs])

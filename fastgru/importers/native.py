@@ -55,7 +55,7 @@ def model_spec(checkpoint: Checkpoint, tensors: Mapping[str, np.ndarray]) -> GRU
     if set(config) == {"graph"}:
         from ..graph.saved import from_data as graph_from_data
 
-        return graph_from_data(config["graph"], plain_tensor, where)
+        return graph_from_data(config, plain_tensor, where)
 
     def tensor(name: str) -> np.ndarray:
         if name not in tensors:

@@ -63,10 +63,11 @@ class Module(Fields):
     """One module of a state dict, as far as its tensors tell, and what else is known of it.
 
     ``kind`` is ``"gru"``, ``"linear"``, ``"embedding"``, ``"matrix"`` (one 2-D weight: an Embedding, or a Linear
-    without bias), ``"conv"``, ``"batch_norm"``, ``"group_norm"``, ``"layer_norm"``, ``"rms_norm"``, ``"prelu"``, one of
-    ``OPEN`` that a person must say more of (``"vector"``, one 1-D weight; ``"norm"``, a 1-D weight and bias;
-    ``"either_conv"``, a 3-D weight that fits both ways round; ``"own"``, a class that is not PyTorch's), ``"lstm"``,
-    ``"rnn"`` or ``"other"``; ``looks_like`` is the name of the PyTorch class for a message.
+    without bias), ``"conv"``, ``"batch_norm"``, ``"group_norm"``, ``"layer_norm"``, ``"rms_norm"``, ``"prelu"``,
+    ``"one_number"`` (a 1-D weight of one number: a PReLU, unless one feature comes in), one of ``OPEN`` that a person
+    must say more of (``"vector"``, one 1-D weight; ``"norm"``, a 1-D weight and bias; ``"either_conv"``, a 3-D weight
+    that fits both ways round; ``"own"``, a class that is not PyTorch's), ``"lstm"``, ``"rnn"`` or ``"other"``;
+    ``looks_like`` is the name of the PyTorch class for a message.
     """
 
     prefix: str
@@ -204,7 +205,7 @@ def _kind_of_vector(leaves: Mapping[str, np.ndarray], weight: np.ndarray) -> tup
     if "bias" in leaves:
         return "norm", "LayerNorm, GroupNorm, InstanceNorm1d or BatchNorm1d without statistics"
     if weight.shape == (1,):
-        return "prelu", "PReLU"
+        return "one_number", "PReLU"
     return "vector", "PReLU, RMSNorm or LayerNorm without bias"
 
 

@@ -227,4 +227,5 @@ BUILDERS: dict[str, Callable[[Tensors, str, Options, str], list[Layer]]] = {
     "group_norm": _group_norm,
     "instance_norm": _instance_norm,
     "prelu": _prelu,
+    "one_number": _prelu,
 }

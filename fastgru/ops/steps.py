@@ -208,7 +208,9 @@ def select(layer: Select, context: Context) -> Runner:
         if not -value.array.shape[axis] <= layer.index < value.array.shape[axis]:
             raise ShapeError(f"{context.where}: index {layer.index} of an axis with {value.array.shape[axis]} places")
         if axis != 1:
-            return [value.of(np.take(value.array, layer.index, axis=axis))]
+            made = np.take(value.array, layer.index, axis=axis)
+            # of two axes the last is the steps, or features to the next layer: no mask would fit both
+            return [value.of(made) if made.ndim > 2 else Value(made, value.lengths)]
         if value.lengths is None:
             return [Value(value.array[:, layer.index])]
         places = np.full(len(value.array), layer.index) + (value.lengths if layer.index < 0 else 0)
@@ -238,16 +240,17 @@ def merging(
     """The inputs element by element; masked where all of them are. ``masked`` joins them where some are masked."""
 
     def maker(layer: Layer, context: Context) -> Runner:
-        def joined(arrays: list[Array]) -> Array:
+        def joined(masks: list[Mask | None], arrays: list[Array]) -> Array:
             rank = max(array.ndim for array in arrays)
             # Keras puts the missing axes of the shorter one behind the batch
             full = [array.reshape(len(array), *(1,) * (rank - array.ndim), *array.shape[1:]) for array in arrays]
-            total = reduce(join, full)
+            skipping = masked is not None and any(mask is not None for mask in masks)
+            total = masked(join, masks, full) if masked is not None and skipping else reduce(join, full)
             return np.asarray(total / len(full) if average else total, context.dtype)
 
-        def fitting(function: Callable[[list[Array]], Array], arrays: list[Array]) -> Array:
+        def fitting(masks: list[Mask | None], arrays: list[Array]) -> Array:
             try:
-                return function(arrays)
+                return joined(masks, arrays)
             except ValueError as error:
                 if not raised_in(error, "fastgru", "numpy"):
                     raise
@@ -258,21 +261,16 @@ def merging(
             rank = max(value.array.ndim for value in values)
             # one of fewer axes has its steps at another place than the result
             masks = [value.mask if value.array.ndim == rank else None for value in values]
+            if any(each is None for each in masks) and all(value.mask is not None for value in values):
+                raise UnsupportedModelError(f"{context.where}: it joins masks of values that have different axes")
             lengths = common_lengths(values, context.where)
-            function = joined
-            if masked is not None and any(each is not None for each in masks) and _of_one_rank(values):
-                function = partial(masked, join, masks)
-            array = fitting(function, [value.array for value in values])
+            array = fitting(masks, [value.array for value in values])
             mask = None if any(each is None for each in masks) else reduce(np.logical_or, masks)  # type: ignore[arg-type]
             return [Value(array, lengths, mask)]
 
-        return Runner(run, partial(fitting, joined))
+        return Runner(run, partial(fitting, []))
 
     return maker
-
-
-def _of_one_rank(values: list[Value]) -> bool:
-    return len({value.array.ndim for value in values}) == 1
 
 
 Mask = NDArray[np.bool_]

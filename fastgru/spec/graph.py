@@ -10,7 +10,7 @@ from .gru import GRULayer, GRUSpec, check_gru
 from .layer import Layer, only
 from .limits import Limits
 from .record import Record
-from .signal import MAX_RANK, Shape, Signal, check_count, same, shape_text
+from .signal import MAX_RANK, Shape, Signal, check_count, same
 from .weighted import Embedding
 
 __all__ = [
@@ -215,9 +215,9 @@ def signals_of(
             if mask is None or mask.kind != "booleans" or len(mask.shape) != 1:
                 named = _edges_text([edge_of(node.mask)])
                 raise ShapeError(f"{place}: its mask {named} is no output of booleans, one a step")
-            masked = signals[wanted[0]].shape
-            if len(masked) < 1 or not same(mask.shape[0], masked[0]):
-                raise ShapeError(f"{place}: its mask has {mask.shape[0]} steps, its input is {shape_text(masked)}")
+            masked = signals[wanted[0]]
+            if not masked.has_steps or not same(mask.shape[0], masked.shape[0]):
+                raise ShapeError(f"{place}: its mask has {mask.shape[0]} steps, its input is {masked}")
         for index, made in enumerate(node.layer.outputs([signals[edge] for edge in wanted], place)):
             if len(made.shape) > MAX_RANK:
                 raise ShapeError(f"{place}: makes {len(made.shape)} axes, at most {MAX_RANK} are supported")

@@ -55,7 +55,7 @@ class MaskOf(Layer):
     def outputs(self, inputs: Sequence[Signal], where: str) -> list[Signal]:
         steps: int | None = None
         for given in inputs:
-            if not given.shape or not same(steps, given.shape[0]):
+            if not given.has_steps or not same(steps, given.shape[0]):
                 raise ShapeError(f"{where}: takes sequences of as many steps, got {given}")
             steps = given.shape[0] if steps is None else steps
         return [Signal((steps,), "booleans")]

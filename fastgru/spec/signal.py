@@ -31,6 +31,11 @@ class Signal:
     def features(self) -> int | None:
         return self.shape[-1]
 
+    @property
+    def has_steps(self) -> bool:
+        """Whether there is a step for a mask to leave out: numbers need another axis, of features."""
+        return len(self.shape) > (self.kind == "numbers")
+
     def with_features(self, features: int | None) -> Signal:
         """The same but for its last axis."""
         return Signal((*self.shape[:-1], features))

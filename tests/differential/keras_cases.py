@@ -11,7 +11,7 @@ from typing import Any
 
 from keras_layers import MERGING, OPERATIONS, layer_for
 
-__all__ = ["frozen", "graph_of", "name_of"]
+__all__ = ["frozen", "graph_of", "name_of", "names_of"]
 
 
 def graph_of(rng: random.Random, sources: int, chain: bool, causal: bool) -> dict[str, Any] | None:
@@ -43,7 +43,16 @@ def graph_of(rng: random.Random, sources: int, chain: bool, causal: bool) -> dic
     if len(calls) == first or (chain and isinstance(values[-1][0], list)):
         return None
     outputs = _outputs(rng, values, inputs, 1 if chain or causal else 3)
-    return {"inputs": inputs, "calls": calls, "outputs": outputs, "dict": not chain and rng.random() < 0.1}
+    graph = {"inputs": inputs, "calls": calls, "outputs": outputs, "dict": not chain and rng.random() < 0.1}
+    if not chain and rng.random() < 0.15:  # a dict of inputs, in this order
+        others = rng.sample(("a", "b", "x0", "x1"), len(inputs))
+        graph["keys"] = others if rng.random() < 0.5 else names_of(inputs)[::-1]
+    return graph
+
+
+def names_of(inputs: list[Any]) -> list[str]:
+    """Of the inputs of a graph."""
+    return [source[0] for source in inputs]
 
 
 def _outputs(rng: random.Random, values: list[Any], inputs: list[Any], most: int) -> list[Any]:
@@ -56,14 +65,16 @@ def _outputs(rng: random.Random, values: list[Any], inputs: list[Any], most: int
     return outputs
 
 
-def _nested(rng: random.Random, name: str, first: Any, values: list[Any]) -> tuple[list[Any], list[Any]] | None:
+def _nested(
+    rng: random.Random, name: str, first: Any, values: list[Any], nests: int
+) -> tuple[list[Any], list[Any]] | None:
     """A functional model of one input or two, called as a layer."""
     chosen = [first, *rng.sample(values, min(rng.choice((0, 0, 1)), len(values)))]
     inputs = [[f"{name}x{place}", list(shape), "float32"] for place, (_, shape) in enumerate(chosen)]
     inner: list[Any] = [(source[0], tuple(source[1])) for source in inputs]
     calls: list[Any] = []
     for _ in range(rng.choice((1, 2, 3, 4))):
-        call = _call(rng, f"{name}v{len(calls)}", inner, calls, inputs, False, False, nests=False)
+        call = _call(rng, f"{name}v{len(calls)}", inner, calls, inputs, False, False, nests)
         if call is not None:
             calls.append(call[0])
             inner += call[1]
@@ -85,7 +96,7 @@ def _call(
     inputs: list[Any],
     chain: bool,
     causal: bool,
-    nests: bool = True,
+    nests: int = 2,
 ) -> tuple[list[Any], list[Any]] | None:
     """A call of a layer, of one that was called before, or of a function: and the values that it gives."""
     edge, shape = values[-1] if chain or causal or rng.random() < 0.6 else rng.choice(values)
@@ -94,9 +105,9 @@ def _call(
         return _merge(rng, name, (edge, shape), values)
     if kind < 0.27:
         return _operation(rng, name, (edge, shape), values)
-    if kind > 0.94 and nests and not chain and not causal:
-        return _nested(rng, name, (edge, shape), values)
-    if kind < 0.33:
+    if kind > (0.9 if nests > 1 else 0.94) and nests and not chain and not causal:
+        return _nested(rng, name, (edge, shape), values, nests - 1)
+    if kind < 0.35:
         again = [call for call in calls if len(call[2]) == 1 and dict(_by_text(values)).get(str(call[2][0])) == shape
                  and isinstance(call[1], list) and call[1][0] not in MERGING and not call[3]]  # fmt: skip
         if again:
@@ -112,11 +123,16 @@ def _call(
     if layer == "GRU" and not chain and rng.random() < 0.2:
         states = [rng.choice([e for e, s in values if s == (options["units"],)] or [None])]
         states = [] if states == [None] else states
+    if layer in ("GRU", "RNN", "Bidirectional") and rng.random() < 0.06:
+        (options if layer != "Bidirectional" else options["layer"]["layer"][1])["stateful"] = True
     mask = None
-    if layer in ("GRU", "Bidirectional") and not chain and rng.random() < 0.15:
+    if layer in _MASKED and not chain and rng.random() < 0.15:
         mask = rng.choice([s[0] for s in inputs if s[2] == "int32" and s[1][0] == shape[0]] or [None])
     names = [name] if len(shapes) == 1 else [[name, place] for place in range(len(shapes))]
     return [name, [layer, options], [edge], states, mask], list(zip(names, shapes, strict=True))
+
+
+_MASKED = ("GRU", "RNN", "Bidirectional", "GlobalAveragePooling1D", "TimeDistributed")  # what may be called with mask=
 
 
 def _by_text(values: list[Any]) -> list[Any]:

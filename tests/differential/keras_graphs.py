@@ -10,7 +10,7 @@ import os
 import random
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ import keras
 import numpy as np
 import torch
 from case import Outcome
-from keras_cases import frozen, graph_of
+from keras_alone import both
+from keras_cases import frozen, graph_of, names_of
 from keras_smaller import smaller
 from keras_text import PREAMBLE, chain_text, model_text
 
@@ -30,7 +31,7 @@ from fastgru import FastGRUError
 
 __all__ = ["FAMILIES", "KerasGraphs"]
 
-WAYS = {"keras": 0.6, "h5": 0.4, "live": 0.4, "weights": 1.0, "lengths": 0.4, "stream": 1.0, "saved": 0.1}
+WAYS = {"keras": 0.6, "h5": 0.4, "live": 0.4, "weights": 1.0, "lengths": 0.4, "stream": 1.0, "saved": 0.1, "bare": 0.1}
 FLOAT32 = 1e-4  # of the largest output; what is further off is compared again in float64
 FLOAT64 = 1e-7  # Keras itself keeps some numbers of a model, epsilons among them, in float32
 FOLDER = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -104,10 +105,12 @@ def _compared(case: Any, model: Any, folder: Path) -> Outcome:
         if way not in _OPENING:
             continue
         try:
-            ours = _OPENING[way](case, model, folder)
+            ours = _opened(case, way, folder, model)
         except FastGRUError as error:
             refusal = str(error)
             continue
+        except Wrong as error:
+            return Outcome("wrong", f"{way}: {error.args[1]}", error.args[0])
         except Exception as error:
             return Outcome("wrong", f"{way}: {error!r}", f"opening: {type(error).__name__}")
         for steps in case["steps"]:
@@ -118,7 +121,7 @@ def _compared(case: Any, model: Any, folder: Path) -> Outcome:
                 skipped = f"running: {error}"
                 continue
             try:
-                got = _run(ours, x)
+                got = _run(ours, x, case)
                 _near(case, way, folder, model, got, wanted, x, way)
                 done += [way] * (way not in done)
                 for other in [each for each in case["ways"] if each in _RUNNING]:
@@ -135,6 +138,28 @@ def _compared(case: Any, model: Any, folder: Path) -> Outcome:
     if done:
         return Outcome("right", " ".join(done))
     return Outcome("refused", refusal) if refusal else Outcome("skipped", skipped)
+
+
+def _opened(case: Any, way: str, folder: Path, model: Any) -> Any:
+    """The model as fastgru reads it."""
+    if way == "weights":
+        return _OPENING[way](case, model, folder)
+    return _saying(model, lambda: _OPENING[way](case, model, folder))
+
+
+def _saying(model: Any, opening: Callable[[], Any]) -> Any:
+    """What is opened, with a warning where the model or layer is stateful and only there."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        ours = opening()
+    warned = any("stateful" in str(each.message) for each in said)
+    if warned != bool(_stateful(model)):
+        raise Wrong("stateful", "a warning of a state" if warned else "no word of a state that goes on")
+    return ours
+
+
+def _stateful(model: Any) -> list[Any]:
+    return [layer for layer in model._flatten_layers() if getattr(layer, "stateful", False)]
 
 
 class _Framework(Exception):
@@ -158,12 +183,24 @@ def inputs(case: Any, steps: int) -> list[Any]:
 
 
 def run(model: Any, x: list[Any]) -> list[Any]:
-    """What Keras computes; of a dict its names come first."""
-    result = model(x[0] if len(x) == 1 else x, training=False)
+    """What Keras computes from states of zeros; of a dict its names come first."""
+    for layer in _stateful(model):
+        if hasattr(layer, "reset_state"):
+            layer.reset_state()
+    struct = getattr(model, "_inputs_struct", None)
+    keys = list(struct) if isinstance(struct, dict) else None
+    given = x[0] if len(x) == 1 else x
+    result = model(given if keys is None else dict(zip(keys, x, strict=True)), training=False)
     return [each if isinstance(each, list) else keras.ops.convert_to_numpy(each) for each in _listed(result)]
 
 
-def _run(ours: Any, x: list[Any], **options: Any) -> list[Any]:
+def _run(ours: Any, x: list[Any], case: Any, **options: Any) -> list[Any]:
+    """What fastgru computes; of a dict of inputs by their names, or in Keras's order of them."""
+    keys = case["graph"].get("keys")
+    if keys and {*keys} == {*names_of(case["graph"]["inputs"])}:
+        return _listed(ours(dict(zip(keys, x, strict=True)), **options))
+    if keys:
+        x = [array for _, array in sorted(zip(keys, x, strict=True), key=lambda each: each[0])]
     return _listed(ours(x[0] if len(x) == 1 else x, **options))
 
 
@@ -185,7 +222,7 @@ def _near(case: Any, way: str, folder: Path, model: Any, got: Any, wanted: Any, 
         mine.assign(np.asarray(keras.ops.convert_to_numpy(other), np.float64))
     exact = [each if each.dtype.kind == "i" else each.astype(np.float64) for each in x]
     ours = _OPENING[way](case, model, folder).astype("float64")
-    if _difference(_run(ours, exact), run(wide, exact), FLOAT64):
+    if _difference(_run(ours, exact, case), run(wide, exact), FLOAT64):
         raise Wrong(defect, found)
 
 
@@ -247,13 +284,15 @@ _OPENING = {"keras": _file("keras"), "h5": _file("h5"), "live": _live, "weights"
 
 def _lengths(case: Any, way: str, folder: Path, model: Any, ours: Any, x: Any, got: Any) -> bool:
     """Each row beside Keras on that row alone, cut to its length."""
+    if _stateful(model) and case["batch"] > 1:  # Keras takes no other batch
+        return False
     stepped = [shape[0] is None for _, shape, _ in case["graph"]["inputs"]]
     steps = {array.shape[1] for array, has in zip(x, stepped, strict=True) if has}
     if len(steps) != 1 or any(len(s[1]) == (1 if s[2] == "int32" else 2) and s[1][0] for s in case["graph"]["inputs"]):
         return False
     lengths = np.random.default_rng(case["seed"] + 1).integers(1, steps.pop() + 1, case["batch"]).tolist()
     try:
-        got = _run(ours, x, lengths=lengths)
+        got = _run(ours, x, case, lengths=lengths)
     except FastGRUError:
         return False
     for row, end in enumerate(lengths):
@@ -284,20 +323,20 @@ def _stream(case: Any, way: str, folder: Path, model: Any, ours: Any, x: Any, go
     """Each step beside Keras on the steps so far."""
     try:
         stream = ours.stream(case["batch"])
-        made = [stream.step(x[0][:, step]) for step in range(x[0].shape[1])]
+        made = [_listed(stream.step(x[0][:, step]))[-1] for step in range(x[0].shape[1])]
     except FastGRUError:
         return False
     for step in sorted({0, len(made) // 2, len(made) - 1}):  # Keras takes long for each
         one = made[step]
         if case["graph"]["inputs"][0][1][0] is None:
-            wanted = run(model, [x[0][:, : step + 1]])[0]
+            wanted = run(model, [x[0][:, : step + 1]])[-1]
             wanted = wanted[:, -1] if wanted.ndim == one.ndim + 1 else wanted
-        elif got[0].ndim == one.ndim + 1:
-            wanted = got[0][:, step]
+        elif got[-1].ndim == one.ndim + 1:
+            wanted = got[-1][:, step]
         elif step < len(made) - 1:
             continue
         else:
-            wanted = got[0]
+            wanted = got[-1]
         found = _difference([one], [wanted], 10 * FLOAT32)
         if found:
             raise Wrong("stream", f"step {step}: {found}")
@@ -306,7 +345,7 @@ def _stream(case: Any, way: str, folder: Path, model: Any, ours: Any, x: Any, go
 
 def _saved(case: Any, way: str, folder: Path, model: Any, ours: Any, x: Any, got: Any) -> bool:
     ours.save(folder / "model.safetensors")
-    again = _run(fastgru.load(folder / "model.safetensors"), x)
+    again = _run(fastgru.load(folder / "model.safetensors"), x, case)
     for one, other in zip(again, got, strict=True):
         if isinstance(one, list) or isinstance(other, list):
             if one != other:
@@ -317,7 +356,24 @@ def _saved(case: Any, way: str, folder: Path, model: Any, ours: Any, x: Any, got
     return True
 
 
-_RUNNING = {"lengths": _lengths, "stream": _stream, "saved": _saved}
+def _bare(case: Any, way: str, folder: Path, model: Any, ours: Any, x: Any, got: Any) -> bool:
+    """The layers by themselves, beside Keras on an input of their own."""
+    compared = False
+    for layer in model.layers:
+        if type(layer).__name__ not in ("GRU", "Bidirectional", "RNN"):
+            continue
+        try:
+            alone = _saying(layer, lambda layer=layer: fastgru.from_keras(layer))
+        except FastGRUError:
+            continue
+        found = _difference(*both(layer, alone, case["batch"], case["seed"]), 10 * FLOAT32)
+        if found:
+            raise Wrong("bare", f"{layer.name} by itself: {found}")
+        compared = True
+    return compared
+
+
+_RUNNING = {"lengths": _lengths, "stream": _stream, "saved": _saved, "bare": _bare}
 
 
 def _script(case: Any) -> str:

@@ -200,6 +200,18 @@ def _windowed(shape: Shape, reach: int, strides: int, padding: str, features: in
     return options, [(steps, features)]
 
 
+def _either_way(making: Making) -> Making:
+    """A layer over the steps, or one for which they come behind the features."""
+
+    def made(rng: random.Random, shape: Shape) -> Made:
+        if len(shape) != 2 or None in shape or rng.random() < 0.8:
+            return making(rng, shape)
+        found = making(rng, shape[::-1])
+        return found and ({**found[0], "data_format": "channels_first"}, [each[::-1] for each in found[1]])
+
+    return made
+
+
 def _global_pooling(rng: random.Random, shape: Shape) -> Made:
     options = _options(rng, keepdims=(0.2, True))
     return options, [(1, shape[1]) if options else shape[1:]]
@@ -214,7 +226,8 @@ def _activation(rng: random.Random, shape: Shape) -> Made:
 
 
 def _normalization(rng: random.Random, shape: Shape) -> Made:
-    return _options(rng, center=(0.2, False), scale=(0.2, False), epsilon=(0.3, 0.1)), [shape]
+    axis = {"axis": 1} if len(shape) == 2 and shape[0] and rng.random() < 0.2 else {}
+    return {**_options(rng, center=(0.2, False), scale=(0.2, False), epsilon=(0.3, 0.1)), **axis}, [shape]
 
 
 def _prelu(rng: random.Random, shape: Shape) -> Made:
@@ -277,11 +290,11 @@ _LAYERS: dict[str, tuple[int | None, Making, float]] = {
     "TimeDistributed": (2, _time_distributed, 2),
     "Sequential": (2, _sequential, 1.5),
     "Dense": (None, _dense, 4),
-    "Conv1D": (2, _conv1d, 1.5),
-    "MaxPooling1D": (2, _pooling, 0.7),
-    "AveragePooling1D": (2, _average, 0.7),
-    "GlobalAveragePooling1D": (2, _global_pooling, 0.7),
-    "GlobalMaxPooling1D": (2, _global_pooling, 0.7),
+    "Conv1D": (2, _either_way(_conv1d), 1.5),
+    "MaxPooling1D": (2, _either_way(_pooling), 0.7),
+    "AveragePooling1D": (2, _either_way(_average), 0.7),
+    "GlobalAveragePooling1D": (2, _either_way(_global_pooling), 0.7),
+    "GlobalMaxPooling1D": (2, _either_way(_global_pooling), 0.7),
     "Masking": (2, _masking, 2),
     "Activation": (None, _activation, 1),
     "BatchNormalization": (None, _normalization, 0.7),
@@ -302,7 +315,7 @@ _LAYERS: dict[str, tuple[int | None, Making, float]] = {
     "UpSampling1D": (2, _up_sampling, 0.4),
     "Permute": (2, _permute, 0.4),
     "Reshape": (None, _reshape, 0.4),
-    "Flatten": (None, _flatten, 0.4),
+    "Flatten": (None, _either_way(_flatten), 0.4),
     "RepeatVector": (1, _repeat, 1),
 }
 _CAUSAL = ("GRU", "RNN", "TimeDistributed", "Dense", "Activation", "BatchNormalization", "LayerNormalization", "PReLU",

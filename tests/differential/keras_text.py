@@ -32,40 +32,44 @@ def randomised(model, seed):
 def model_text(case: Any) -> str:
     """The model as Python."""
     graph = case["graph"]
+    batch = f", batch_size={case['batch']}" if "'stateful'" in str(graph) else ""  # Keras has to know it
     if case["sequential"]:
         ((_, shape, dtype),) = graph["inputs"]
         lines = [f"l_{call[0]} = {_layer_text(call[1])}" for call in graph["calls"]]
         layers = ", ".join(f"l_{call[0]}" for call in graph["calls"])
-        lines.append(f"model = keras.Sequential([keras.Input({tuple(shape)}, dtype={dtype!r}), {layers}])")
+        lines.append(f"model = keras.Sequential([keras.Input({tuple(shape)}, dtype={dtype!r}{batch}), {layers}])")
     else:
-        lines = _graph_lines("model", graph)
+        lines = _graph_lines("model", graph, batch)
     called = {call[0] for call in graph["calls"]}
     lines += [f"l_{name}.trainable = False" for name in case["frozen"] if name.split(".")[0] in called]
     return "\n".join([*lines, f"randomised(model, {case['seed']})"])
 
 
-def _graph_lines(name: str, graph: Any) -> list[str]:
-    lines = [f"{name} = keras.Input({tuple(shape)}, dtype={dtype!r}, name={name!r})"
+def _graph_lines(name: str, graph: Any, batch: str = "") -> list[str]:
+    lines = [f"{name} = keras.Input({tuple(shape)}, dtype={dtype!r}, name={name!r}{batch})"
              for name, shape, dtype in graph["inputs"]]  # fmt: skip
     for call in graph["calls"]:
-        lines += _call_lines(*call)
-    inputs = ", ".join(source[0] for source in graph["inputs"])
+        lines += _call_lines(*call, batch)
+    names = [source[0] for source in graph["inputs"]]
+    inputs = f"[{', '.join(names)}]"
+    if graph.get("keys"):
+        inputs = "{" + ", ".join(f"{key!r}: {each}" for key, each in zip(graph["keys"], names, strict=True)) + "}"
     outputs = [_edge_text(edge) for edge in graph["outputs"]]
     made = "{" + ", ".join(f"'y{9 - at}': {each}" for at, each in enumerate(outputs)) + "}"
     made = made if graph["dict"] else f"[{', '.join(outputs)}]"
-    return [*lines, f"{name} = keras.Model([{inputs}], {made if graph['dict'] or len(outputs) > 1 else outputs[0]})"]
+    return [*lines, f"{name} = keras.Model({inputs}, {made if graph['dict'] or len(outputs) > 1 else outputs[0]})"]
 
 
 def _layer_text(layer: Any) -> str:
     return text_of(layer[1]) if layer[0] == "Sequential" else text_of({"layer": layer})
 
 
-def _call_lines(name: str, layer: Any, inputs: list[Any], states: list[Any], mask: Any) -> list[str]:
+def _call_lines(name: str, layer: Any, inputs: list[Any], states: list[Any], mask: Any, batch: str) -> list[str]:
     edges = [_edge_text(edge) for edge in inputs]
     if isinstance(layer, str):
         return [f"{name} = {layer.format(*edges)}"]
     if layer[0] == "Graph":
-        lines = _graph_lines(f"l_{name}", layer[1])
+        lines = _graph_lines(f"l_{name}", layer[1], batch)
     else:
         lines = [f"l_{name} = " + (f"l_{layer[1]}" if layer[0] == "again" else _layer_text(layer))]
     given = f"[{', '.join(edges)}]" if layer[0] in MERGING or len(edges) > 1 else edges[0]
@@ -83,7 +87,7 @@ def chain_text(case: Any) -> str | None:
     counts: dict[str, int] = {}
     named = []
     for _, (kind, options), *_ in case["graph"]["calls"]:
-        if kind in _WITHOUT_WEIGHTS:
+        if kind in _WITHOUT_WEIGHTS and "data_format" not in options:
             named.append(_WITHOUT_WEIGHTS[kind].format(**options))
             continue
         if kind not in _OF_WEIGHTS or (kind == "Bidirectional" and options["layer"]["layer"][0] != "GRU"):
@@ -96,7 +100,8 @@ def chain_text(case: Any) -> str | None:
         said = {word: given[word] for word in words if word in given}
         if kind in ("GRU", "Bidirectional"):
             said["return_sequences"] = given.get("return_sequences", False)
-        if {"zero_output_for_mask"} & {*given} or (kind == "Dense" and given.get("activation") == "glu"):
+        glu = kind == "Dense" and given.get("activation") == "glu"
+        if {"zero_output_for_mask", "data_format", "axis"} & {*given} or glu:
             return None
         text = ", ".join(f"{word}={value!r}" for word, value in said.items())
         kinds = f", kind={kind!r}" if kind in ("BatchNormalization", "Dense", "LayerNormalization") else ""

@@ -61,7 +61,7 @@ def meaning(model: spec.ModelSpec, inputs: dict[str, Any], noise: Noise | None =
             mask = values[spec.edge_of(node.mask)].array
             if mask.shape != given[0].array.shape[:1]:
                 raise Unfitting("a mask of other steps")
-            given[0] = Row(given[0].array, mask)
+            given[0] = replace(given[0], mask=mask)
         try:
             with np.errstate(all="ignore"):
                 made = _LAYERS[type(node.layer).__name__](node.layer, given)
@@ -208,7 +208,7 @@ def _max(layer: Any, given: list[Row]) -> Row:
 def _select(layer: Any, given: list[Row]) -> Row:
     x = given[0].array
     axis = layer.axis % (x.ndim + 1) - 1
-    return Row(np.take(x, layer.index, axis), None if axis == 0 else given[0].mask)
+    return Row(np.take(x, layer.index, axis), None if axis == 0 or x.ndim < 3 else given[0].mask)
 
 
 def _slice(layer: Any, given: list[Row]) -> Row:
@@ -230,14 +230,15 @@ def _merging(join: Callable[[Any, Any], Any], average: bool = False) -> Callable
     """Element by element. Keras's rules for masks, from 3.4.1 on: a step is real where any input has it."""
 
     def function(layer: Any, given: list[Row]) -> Row:
+        rank = max(value.array.ndim for value in given)
+        given = [replace(value, mask=value.mask if value.array.ndim == rank else None) for value in given]
         masks = [value.mask for value in given]
-        one_rank = len({value.array.ndim for value in given}) == 1
-        kept = [] if not one_rank or all(mask is None for mask in masks) else given
-        result = _skipping(layer, join, kept) if kept and not isinstance(layer, _PLAIN) else None
-        if result is None:
+        if isinstance(layer, _PLAIN) or all(mask is None for mask in masks):
             result = given[0].array
             for value in given[1:]:
                 result = join(result, value.array)
+        else:
+            result = _skipping(layer, join, given)
         if any(mask is None for mask in masks):
             return Row(result / len(given) if average else result)
         return Row(result / len(given) if average else result, np.logical_or.reduce(np.broadcast_arrays(*masks)))

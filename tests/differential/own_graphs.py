@@ -21,7 +21,8 @@ from fastgru.spec import Signal, validate
 
 __all__ = ["FAMILIES", "OwnGraphs"]
 
-WAYS = {"rows": 0.4, "lengths": 0.5, "stream": 1.0, "saved": 0.15, "threads": 0.15, "float64": 0.3}  # and how often
+WAYS = {"rows": 0.4, "lengths": 0.5, "stream": 1.0, "saved": 0.15, "threads": 0.15, "float64": 0.3, "forms": 0.2,
+        "reduced": 0.0}  # and how often  # fmt: skip
 
 KINDS = (*ONE_INPUT, *JOINING, *["GRULayer"] * 10, *["Dense"] * 3, *["Activation"] * 2, *["Masking"] * 2)
 
@@ -52,7 +53,7 @@ class OwnGraphs:
             node = {"name": f"n{len(nodes)}", "layer": kind, "fields": found[0], "inputs": found[1]}
             node["inputs"] += _states(rng, node, edges)
             masks = [edge for edge, signal in edges if signal.kind == "booleans" and len(signal.shape) == 1]
-            if masks and rng.random() < 0.3 and _has_steps(dict(_by_text(edges))[str(found[1][0])]):
+            if masks and rng.random() < 0.3:
                 node["mask"] = rng.choice(masks)
             made = _signals(node, dict(_by_text(edges)))
             if made is None and rng.random() > 0.003:
@@ -71,11 +72,13 @@ class OwnGraphs:
         options = {}
         if rng.random() < 0.1:
             options = {"precision": rng.choice(("bfloat16", "float16", "int8"))}
+            ways.append("reduced")
         elif rng.random() < 0.05:
             options = {"backend": "blas"}
-        steps = rng.sample((1, 2, 7, 13), rng.choice((1, 1, 2)))
+        steps = rng.sample((1, 2, 7, 13, 40), rng.choice((1, 1, 2)))
         return {
-            "inputs": sources, "nodes": nodes, "outputs": outputs, "batch": rng.choice((1, 2, 5)), "steps": steps,
+            "inputs": sources, "nodes": nodes, "outputs": outputs, "named": rng.random() < 0.1,
+            "batch": rng.choice((1, 2, 5) if rng.random() < 0.9 else (9, 35)), "steps": steps,
             "seed": rng.randrange(100_000), "holes": rng.choice((0, 0, 0.3, 0.7)), "nan": rng.random() < 0.03,
             "ways": ways, "options": options,
         }  # fmt: skip
@@ -102,10 +105,6 @@ def _source(rng: random.Random, place: int) -> list[Any]:
 
 def _by_text(edges: list[Any]) -> list[tuple[str, Signal]]:
     return [(str(edge), signal) for edge, signal in edges]
-
-
-def _has_steps(signal: Signal) -> bool:
-    return len(signal.shape) > (signal.kind == "numbers")
 
 
 def _states(rng: random.Random, node: dict[str, Any], edges: list[Any]) -> list[Any]:
@@ -154,7 +153,7 @@ def _checked(case: Any) -> Outcome:
 
 
 def _built(case: Any) -> Any:
-    return eval(expression({name: case[name] for name in ("inputs", "nodes", "outputs")}), NAMES)
+    return eval(expression({name: case[name] for name in ("inputs", "nodes", "outputs", "named")}), NAMES)
 
 
 def _script(case: Any) -> str:
@@ -162,7 +161,7 @@ def _script(case: Any) -> str:
     x = inputs(case, case["steps"][0])
     arrays = ", ".join(f"{name!r}: np.array({array.tolist()}, np.{array.dtype})" for name, array in x.items())
     options = "".join(f", {name}={value!r}" for name, value in case["options"].items())
-    spec = expression({name: case[name] for name in ("inputs", "nodes", "outputs")})
+    spec = expression({name: case[name] for name in ("inputs", "nodes", "outputs", "named")})
     lines = [f"spec = {spec}", f"x = {{{arrays}}}", f"model = Model(spec{options})", 'print("it gives", model(x))']
     try:
         wanted = meanings(Model(eval(spec, NAMES)), x, case["batch"])
@@ -193,6 +192,8 @@ model.save("/tmp/case.safetensors")
 print("saved and loaded", fastgru.load("/tmp/case.safetensors"{options})(x))""",
     "threads": """print("two threads", Model(spec, n_threads=2{options})(x))""",
     "float64": """print("float64", Model(spec, precision="float64")(x))""",
+    "forms": """print("lists", model({{name: array.tolist() for name, array in x.items()}}))""",
+    "reduced": "",
 }
 
 FAMILIES = {"own": OwnGraphs()}

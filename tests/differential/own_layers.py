@@ -69,7 +69,8 @@ def _model(model: dict[str, Any]) -> str:
     inputs = [f"Input({name!r}, {expression(shape)}, {integers})" for name, shape, integers in model["inputs"]]
     nodes = [node_text(node) for node in model["nodes"]]
     parts = [f"({', '.join(part)},)" for part in (inputs, nodes, [expression(each) for each in model["outputs"]])]
-    return f"ModelSpec({', '.join(parts)})"
+    named = [f"y{9 - place}" for place in range(len(model["outputs"]))] if model.get("named") else None
+    return f"ModelSpec({', '.join(parts)}{f', {expression(named)}' if named else ''})"
 
 
 def node_text(node: dict[str, Any]) -> str:
@@ -93,8 +94,6 @@ def arguments(kind: str, rng: random.Random, edges: Edges) -> Arguments:
     fitting = [(edge, each) for edge, each in edges if len(each.shape) in ranks and each.kind in kinds]
     if kind == "FinalState":
         fitting = [each for each in fitting if each[1].states]
-    if kind in ("MaskOf", "NotEqual"):  # a mask of features means nothing
-        fitting = [each for each in fitting if each[1].kind != "numbers" or len(each[1].shape) > 1]
     if not fitting:
         return None
     # what was made last comes first, so that graphs grow deep
@@ -204,7 +203,7 @@ def _gru(rng: random.Random, signal: Signal) -> dict[str, Any] | None:
     above = rng.random() < 0.1
     backwards = not above and rng.random() < 0.15
     directions = 1 if above or backwards else rng.choice((1, 1, 2))
-    hidden = rng.choice((1, 2, 3, 5, 8, 17))
+    hidden = rng.choice((1, 2, 3, 5, 8, 17) if rng.random() < 0.95 else (33, 64))
     options: dict[str, Any] = {}
     if rng.random() < 0.3:
         options["reset_after"] = False

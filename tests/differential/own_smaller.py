@@ -30,9 +30,9 @@ def smaller(case: Any) -> Iterator[Any]:
     for place, steps in enumerate(case["steps"]):
         for fewer in lower(steps):
             yield {**case, "steps": replaced(case["steps"], place, fewer)}
-    for name, value in (("holes", 0), ("nan", False), ("options", {})):
+    for name, value in (("holes", 0), ("nan", False), ("named", False), ("options", {})):
         if case[name]:
-            yield {**case, name: value}
+            yield {**case, name: value, "ways": [way for way in case["ways"] if way != "reduced" or name != "options"]}
     for place, node in enumerate(case["nodes"]):
         if node.get("mask") is not None:
             yield {**case, "nodes": replaced(case["nodes"], place, {**node, "mask": None})}

@@ -7,6 +7,7 @@ The rows of a batch, a row alone, rows of other lengths and single steps give th
 from __future__ import annotations
 
 import os
+import pickle
 import tempfile
 import threading
 from collections.abc import Callable
@@ -66,15 +67,29 @@ def compare(model: Model, case: Any, x: Arrays, done: list[str]) -> None:
     for way in case["ways"]:
         try:
             RUNNING[way](model, case, x, got)
-        except FastGRUError:
+        except FastGRUError as error:
+            if way not in REFUSABLE:
+                raise Wrong(way, f"the model runs, but here it is refused: {error!r}") from None
             continue
         if way not in done:
             done.append(way)
 
 
 def _run(model: Model, x: Arrays, **options: Any) -> list[Any]:
-    y = model(x, **options)
-    return list(y) if isinstance(y, tuple) else [y]
+    """The outputs, which are arrays of their own, of inputs that stay as they are."""
+    before = {name: np.array(array) for name, array in x.items()}
+    made = model(x, **options)
+    names = model.spec.output_names
+    if names is not None and not (isinstance(made, dict) and tuple(made) == names):
+        raise Wrong("named", f"no dict of {names}")
+    y = list(made.values()) if isinstance(made, dict) else list(made) if isinstance(made, tuple) else [made]
+    for place, one in enumerate(y):
+        others = [*x.values(), *y[:place]]
+        if any(isinstance(other, np.ndarray) and np.shares_memory(one, other) for other in others):
+            raise Wrong("shared", f"output {place} lies in the memory of an input, or of another output")
+    if not all(np.array_equal(x[name], array, equal_nan=array.dtype.kind == "f") for name, array in before.items()):
+        raise Wrong("inputs", "an input is another than before")
+    return y
 
 
 def meanings(model: Model, x: Arrays, batch: int, noise: Any = None) -> Any:
@@ -166,6 +181,12 @@ def _keeps_bits(case: Any) -> bool:
 
 
 def _rows(model: Model, case: Any, x: Arrays, got: list[Any]) -> None:
+    """Each row without a batch axis, some rows in another order, and none at all."""
+    order = np.random.default_rng(case["seed"]).permutation(case["batch"])[: case["batch"] // 2 + 1]
+    others = _run(model, {name: array[order] for name, array in x.items()})
+    _same(others, [each[order] for each in got], "rows", f"rows {order.tolist()}", _keeps_bits(case))
+    none = _run(model, {name: array[:0] for name, array in x.items()})
+    _same(none, [each[:0] for each in got], "rows", "no rows", True)
     for row in range(case["batch"]):
         alone = _run(model, {name: array[row] for name, array in x.items()})
         _same(alone, [each[row] for each in got], "rows", f"row {row} alone", _keeps_bits(case))
@@ -177,6 +198,11 @@ def _lengths(model: Model, case: Any, x: Arrays, got: list[Any]) -> None:
     if not lengths:
         return
     got = _run(model, x, lengths=lengths)
+    ends = {name: np.array(array) for name, array in x.items()}  # what lies beyond is nothing, whatever it is
+    for name in stepped:
+        for row, end in enumerate(lengths):
+            ends[name][row, end:] = 3 if ends[name].dtype.kind == "i" else np.nan
+    _same(_run(model, ends, lengths=lengths), got, "beyond", f"lengths {lengths}, NaN beyond", _keeps_bits(case))
     cut = [{name: array[row : row + 1, : lengths[row]] if name in stepped else array[row : row + 1]
             for name, array in x.items()} for row in range(case["batch"])]  # fmt: skip
     for row, given in enumerate(cut):
@@ -226,16 +252,24 @@ def _stream(model: Model, case: Any, x: Arrays, got: list[Any]) -> None:
             wanted = whole[:, -1] if whole.ndim == one.ndim + 1 else whole
             _same([one], [wanted], "stream", f"step {step}", _keeps_bits(case))
     for step in range(copied, array.shape[1]):
-        _same([copy.step(array[:, step])], [made[step]], "stream", f"step {step} of a copy", True)
+        _same([_step(copy, array[:, step])], [made[step]], "stream", f"step {step} of a copy", True)
+    again = pickle.loads(pickle.dumps(copy))
+    again.state = stream.state
+    row = case["seed"] % case["batch"]
+    begun, went_on = model.stream(case["batch"]), _step(stream.copy(), array[:, 0])
+    again.reset(rows=row)
+    went_on[row] = _step(begun, array[:, 0])[row]
+    _same([_step(again, array[:, 0])], [went_on], "stream", f"a step after a reset of row {row}", _keeps_bits(case))
     stream.reset()
-    _same([stream.step(array[:, 0])], [made[0]], "stream", "the first step after a reset", True)
+    _same([_step(stream, array[:, 0])], [made[0]], "stream", "the first step after a reset", True)
 
 
 def _step(stream: Any, x: Any) -> Any:
     """One step; where it is refused, the states have to be as they were."""
     before = stream.state
     try:
-        return stream.step(x)
+        made = stream.step(x)
+        return next(iter(made.values())) if isinstance(made, dict) else made
     except FastGRUError as error:
         for one, other in zip(stream.state, before, strict=True):
             if not np.array_equal(one, other, equal_nan=True):
@@ -251,6 +285,29 @@ def _saved(model: Model, case: Any, x: Arrays, got: list[Any]) -> None:
     if again.spec != model.spec:
         raise Wrong("saved", "another spec after loading")
     _same(_run(again, x), got, "saved", "saved and loaded", _keeps_bits(case))
+    _same(_run(pickle.loads(pickle.dumps(model)), x), got, "saved", "pickled", _keeps_bits(case))
+
+
+def _forms(model: Model, case: Any, x: Arrays, got: list[Any]) -> None:
+    """The same numbers as lists, as views of other arrays, in float64, and read-only."""
+    wide = {name: array.astype(np.float64 if array.dtype.kind == "f" else np.int32) for name, array in x.items()}
+    views = {name: np.repeat(array[::-1], 2, axis=-1)[::-1, ..., ::2] if array.ndim > 1 else array[::-1][::-1]
+             for name, array in x.items()}  # fmt: skip
+    columns = {name: np.asfortranarray(array) for name, array in x.items()}
+    for array in columns.values():
+        array.flags.writeable = False
+    lists = {name: array.tolist() for name, array in x.items()}
+    for said, given in (("float64", wide), ("views", views), ("columns", columns), ("lists", lists)):
+        _same(_run(model, given), got, "forms", said, _keeps_bits(case))
+
+
+def _reduced(model: Model, case: Any, x: Arrays, got: list[Any]) -> None:
+    """Beside the model with whole weights, as near as weights of so many bits let it be."""
+    name = case["options"]["precision"]
+    one = {name: array[:1] for name, array in x.items()}
+    wanted = meanings(model, one, 1)
+    if wanted is not None:
+        _near(model, one, [each[:1] for each in got], wanted, "reduced", 0.1 if name == "int8" else 0.05)
 
 
 def _threads(model: Model, case: Any, x: Arrays, got: list[Any]) -> None:
@@ -286,4 +343,6 @@ def _float64(model: Model, case: Any, x: Arrays, got: list[Any]) -> None:
 
 RUNNING: dict[str, Callable[[Model, Any, Arrays, list[Any]], None]] = {
     "rows": _rows, "lengths": _lengths, "stream": _stream, "saved": _saved, "threads": _threads, "float64": _float64,
+    "forms": _forms, "reduced": _reduced,
 }  # fmt: skip
+REFUSABLE = ("lengths", "stream")  # what a model that runs may refuse

@@ -579,3 +579,25 @@ def test_tensorflows_names_of_functions_are_those_of_keras_2(name, taken):
     assert spec_of(given).nodes[0].layer.gru.activation == taken
     with pytest.raises(UnsupportedModelError, match=rf"'{name}' is not supported; what comes near is {taken}"):
         spec_of(one_gru(activation=name))
+
+
+@pytest.mark.parametrize(("version", "kept"), [("3.4.1", True), ("3.5.0", False), ("3.13.0", False), ("3.14.0", True)])
+def test_a_cast_between_two_layers_loses_the_mask_in_keras_3_5_to_3_13(version, kept):
+    def model(dtype, middle="float32"):
+        chain = [layer("Embedding", "words", input_dim=9, output_dim=4, mask_zero=True, dtype="float32"),
+                 layer("Dropout", "drop", dtype={"class_name": "DTypePolicy", "config": {"name": middle}}),
+                 gru(dtype=dtype)]  # fmt: skip
+        tensors = {"layers/embedding/vars/0": array(9, 4), **gru_tensors("layers/gru", 4, 3)}
+        return checkpoint(chain, tensors, (None, None), version)
+
+    short, padded = np.array([[1, 2, 3]]), np.array([[1, 2, 3, 0, 0]])
+    for dtype in ("float32", "mixed_float16"):
+        made = Model(spec_of(model(dtype)))
+        assert np.array_equal(made(short), made(padded)) is (kept or dtype == "float32")
+    if not kept:
+        unknown = model("mixed_float16")
+        del unknown.config["config"]["layers"][2]["config"]["dtype"]
+        with pytest.raises(UnsupportedModelError, match=r"'drop' .*whether a mask is lost by the cast is not known"):
+            spec_of(unknown)
+        with pytest.raises(UnsupportedModelError, match="a mask reaches it, and the layers compute in several types"):
+            spec_of(model("mixed_float16"), layers=["words", "gru"])

@@ -80,6 +80,15 @@ def test_a_lone_vector_needs_a_kind(kind, wanted):
         model_spec(tensors, ["rnn", "norm"], "file")
 
 
+def test_one_number_is_a_prelu_unless_one_feature_comes_in_then_it_needs_a_kind():
+    tensors = {**gru("rnn", 4, 3), "fc.weight": array(1, 3), "fc.bias": array(1), "act.weight": array(1)}
+    assert kinds(model_spec(tensors, ["rnn", "act", "fc"], "file"))[1] == ("act", PReLU)
+    for kind, wanted in (("PReLU", PReLU), ("RMSNorm", LayerNormalization), ("LayerNorm", LayerNormalization)):
+        assert type(model_spec(tensors, ["rnn", "fc", Named("act", kind)], "file").nodes[2].layer) is wanted
+    with pytest.raises(CheckpointError, match=r"'act', which may be PReLU, RMSNorm or .*Named\('act', kind='PReLU'\)"):
+        model_spec(tensors, ["rnn", "fc", "act"], "file")
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "groups"),
     [("GroupNorm", {"groups": 3}, 3), ("GroupNorm", {"groups": 1, "eps": 0.5}, 1), ("InstanceNorm1d", {}, 6)],

@@ -162,7 +162,7 @@ def test_modules_are_told_by_their_tensors_in_the_files_order():
     ("tensors", "kind"),
     [
         ({"weight": (4,)}, "vector"),
-        ({"weight": (1,)}, "prelu"),
+        ({"weight": (1,)}, "one_number"),
         ({"weight": (4,), "bias": (4,)}, "norm"),
         ({"weight": (5, 4), "bias": (5, 4)}, "layer_norm"),
         ({"running_mean": (4,), "running_var": (4,)}, "batch_norm"),

@@ -312,3 +312,16 @@ def test_a_softmax_that_no_mask_reaches_and_the_function_are_as_in_keras(tmp_pat
     lost = layers.Softmax()(layers.Conv1D(6, 3, padding="same")(embedding))
     model = randomised(keras.Model(ids, [lost, layers.Activation("softmax")(embedding)]))
     agree(loaded(model, tmp_path / f"model.{suffix}")(IDS), outputs(model, IDS))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_input_of_a_model_keeps_the_mask_that_a_model_before_it_handed_on(tmp_path, suffix):
+    """Keras writes down that it has none, and follows it all the same."""
+    ids = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(9, 4, mask_zero=True)(ids)
+    first = keras.Sequential([keras.Input((6, 4)), layers.Dense(4), layers.GRU(4, return_sequences=True)])
+    a, b = keras.Input((6, 4)), keras.Input((6, 4))
+    second = keras.Model([a, b], [layers.Add()([a, b]), layers.GRU(3, return_sequences=True)(b)])
+    both, gru = second([x, first(x)])
+    model = randomised(keras.Model(ids, [layers.GRU(2)(both), layers.Bidirectional(layers.GRU(2))(gru)]))
+    agree(loaded(model, tmp_path / f"model.{suffix}")(IDS), outputs(model, IDS))

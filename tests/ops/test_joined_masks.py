@@ -7,9 +7,10 @@ import pytest
 from networks import network
 
 from fastgru import Model
-from fastgru.errors import ShapeError
+from fastgru.errors import ShapeError, UnsupportedModelError
 from fastgru.spec import (
     Add,
+    Dense,
     Dropout,
     GRULayer,
     Input,
@@ -21,6 +22,7 @@ from fastgru.spec import (
     ModelSpec,
     Multiply,
     Node,
+    NotEqual,
     Unmasked,
 )
 
@@ -40,6 +42,41 @@ def joined(layer, *nodes, outputs=("join",)):
 )
 def test_the_input_that_has_a_step_stands_in_for_the_one_that_has_not(layer, wanted):
     np.testing.assert_array_equal(joined(layer)([A, B])[0, :, 0], wanted)
+
+
+@pytest.mark.parametrize(
+    ("layer", "wanted"), [(Maximum(), [4, 4, 4]), (Minimum(), [2, 3, 4]), (Multiply(), [8, 12, 4])]
+)
+@pytest.mark.parametrize("first", ["sequence", "features"])
+def test_one_value_for_every_step_stands_in_for_the_steps_that_are_masked(layer, wanted, first):
+    """As in Keras 3.15: Minimum()([masked, features]) gives the features where a step is masked."""
+    edges = ("m", "b") if first == "sequence" else ("b", "m")
+    nodes = (Node("m", Masking(9.0), ("a",)), Node("join", layer, edges))
+    model = Model(ModelSpec((Input("a", (None, 2)), Input("b", (2,))), nodes, ("join",)))
+    y = model([np.array([[[2, 2], [3, 3], [9, 9]]]), np.array([[4, 4]])])
+    np.testing.assert_array_equal(y[0, :, 0], wanted)
+
+
+def test_masks_of_values_that_have_different_axes_are_refused():
+    axes = Input("a", (3, None, 2))
+    nodes = (
+        Node("m", Masking(9.0), ("b",)),
+        Node("mask", MaskOf(), ("b",)),
+        Node("ma", Dropout(), ("a",), "mask"),
+        Node("join", Add(), ("ma", "m")),
+    )
+    model = Model(ModelSpec((axes, Input("b", (3, 2))), nodes, ("join",)))
+    with pytest.raises(UnsupportedModelError, match="layer 'join': it joins masks of values that have different axes"):
+        model([np.ones((1, 3, 3, 2)), np.ones((1, 3, 2))])
+
+
+def test_a_mask_of_features_is_refused():
+    x, d = Input("x", (2,)), Dense(np.ones((1, 2), np.float32))
+    with pytest.raises(ShapeError, match=r"layer 'm': takes sequences of as many steps, got \(2,\) numbers"):
+        Model(ModelSpec((x,), (Node("m", MaskOf(), ("x",)),), ("m",)))
+    nodes = (Node("m", NotEqual(), ("x",)), Node("d", Dropout(), ("x",), "m"), Node("e", d, ("d",)))
+    with pytest.raises(ShapeError, match=r"layer 'd': its mask has 2 steps, its input is \(2,\) numbers"):
+        Model(ModelSpec((x,), nodes, ("e",)))
 
 
 def test_a_step_is_real_where_any_input_has_it():
