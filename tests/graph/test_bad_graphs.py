@@ -136,7 +136,8 @@ def test_sizes_that_contradict_each_other_are_named_at_the_call():
 
 def damaged(data):
     """The description with every part of it, in turn, gone or of another kind."""
-    wrong = [None, True, -1, 2**40, 1.5, "text", [], {}, [1, 2, 3], {"tensor": "none"}, {"size": "steps"}, {"size": "("},
+    wrong = [None, True, -1, 2**40, 1.5, "text", [], {}, [1, 2, 3], {"tensor": "none"}, {"size": "steps"},
+             {"size": "("},
              {"record": "GRUSpec", "fields": {}}, {"number": "nan"}]  # fmt: skip
     paths: list[tuple] = []
 

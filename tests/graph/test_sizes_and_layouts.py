@@ -103,7 +103,8 @@ def test_the_real_elements_stay_real_through_every_view():
     layout, shape = ((BATCH,), (Steps(),), (4,)), (batch, steps, 4)
     values = {"batch": 3, "steps": 5}
     real = np.broadcast_to(Rows(layout, {"steps": LENGTHS}).real((3, 5, 4)), (3, 5, 4))
-    for new in ((batch * steps, 4), (batch, steps * 4), (batch, steps, 2, 2), (batch * steps, 2, 2), (batch * steps * 4,),
+    for new in ((batch * steps, 4), (batch, steps * 4), (batch, steps, 2, 2), (batch * steps, 2, 2),
+                (batch * steps * 4,),
                 (batch, 1, steps, 4), (batch * steps, 1, 4)):  # fmt: skip
         made = regrouped(layout, shape, new)
         numbers = [evaluate(size, values) for size in new]

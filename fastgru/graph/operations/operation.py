@@ -128,7 +128,8 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 def check_fields(operation: Operation) -> None:
     """Raise unless every field is of the type that its class says: files say what they like."""
-    hints = _hints(type(operation))
+    kind: Any = type(operation)
+    hints = _hints(kind)
     for name, value in operation.fields().items():
         if not _is_of(value, hints[name]):
             raise ShapeError(f"{name} is {str(value)[:60]} of type {type(value).__name__}, wanted {_text(hints[name])}")
