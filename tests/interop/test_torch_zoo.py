@@ -16,7 +16,7 @@ from torch_zoo import ZOO  # noqa: E402 - only where torch is installed
 from torch_zoo_checks import ACCELERATED, Zoo, agree, flat  # noqa: E402
 
 import fastgru  # noqa: E402
-from fastgru.accelerated import accelerate, restore  # noqa: E402
+from fastgru.acceleration import accelerate, restore  # noqa: E402
 from fastgru.errors import UnsupportedModelError  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("quiet_torch")
