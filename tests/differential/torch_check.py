@@ -75,22 +75,14 @@ class Comparison:
         self.answered = 0
         self.refusals: list[str] = []
 
-    def outcome(self, turned: bool = False) -> Outcome:
+    def outcome(self) -> Outcome:
         try:
             self._look_at_axes()
-        except Refused as refused:
-            return Outcome("skipped", str(refused))
-        try:
             return self._outcome()
         except Refused as refused:
             return Outcome("skipped", str(refused))
         except Wrong as wrong:
-            if turned or not any(kind in ("sequence", "ids") for _, kind, *_ in self.case["inputs"]):
-                return Outcome("wrong", str(wrong), wrong.defect)
-            # A file does not say which axis is the batch: where a GRU runs along the other it is right that way round.
-            other = {**self.case, "time_first": not self.case["time_first"]}
-            found = Comparison(other, self.run, self.load, self.folder, self.module).outcome(turned=True)
-            return found if found.kind == "right" else Outcome("wrong", str(wrong), wrong.defect)
+            return Outcome("wrong", str(wrong), wrong.defect)
 
     def _outcome(self) -> Outcome:
         with warnings.catch_warnings(record=True) as told:
@@ -157,8 +149,9 @@ class Comparison:
         for name, kind, *sizes in self.case["inputs"]:
             apart = kind == "states" and (sizes[0] == 1 or not whole) and not isinstance(model, fastgru.GRU)
             if kind == "states" and not apart and not isinstance(model, fastgru.GRU):
-                raise Refused("what is to be states goes into no GRU as such")
-            given += list(arrays[name]) if apart else [arrays[name]]
+                given.append(arrays[name].swapaxes(0, 1))  # it goes into no GRU as such, so its batch is first
+            else:
+                given += list(arrays[name]) if apart else [arrays[name]]
         try:
             if isinstance(model, fastgru.GRU):
                 return list(model(*given, lengths=lengths))

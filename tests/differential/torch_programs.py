@@ -16,6 +16,7 @@ from torch_weighted import conv, embedding, gru, linear, turned_gru
 
 __all__ = ["generated", "smaller"]
 
+_CODE = ("scripted", "frozen", "live scripted")  # of which fastgru reads no dict and no loop over the steps
 LARGEST = 1e3  # values beyond it are not gone on with
 
 
@@ -38,7 +39,7 @@ def _tried(rng: random.Random, way: str) -> dict[str, Any] | None:
         scope.add(name, value.transpose(0, 1) if time_first and kind in ("sequence", "ids") else value)
     if inputs[0][1] == "ids":
         scope.run(embedding(scope))
-    elif rng.random() < 0.8:
+    elif rng.random() < 0.93:
         scope.run(rng.choice([gru, gru, gru, turned_gru, linear, conv])(scope))
     wanted = rng.choice([1, 2, 3, 4, 5, 6, 8, 11])
     for _ in range(3 * wanted):
@@ -53,6 +54,9 @@ def _tried(rng: random.Random, way: str) -> dict[str, Any] | None:
     example = [rng.choice([2, 3, 1]), rng.choice([3, 4, 4] if "exported" in way else [4, 5, 6])]
     if rng.random() < 0.95:
         scope.body = _needed(scope.body, outputs)
+    if rng.random() < 0.95:  # what a file does not use it says little of
+        used = set(_names("\n".join([*scope.body, result])))
+        inputs = [each for each in inputs if each[0] in used] or inputs[:1]
     return {
         "way": way, "inputs": inputs, "time_first": time_first, "modules": scope.used_modules(), "body": scope.body,
         "result": result, "seed": rng.randrange(1 << 30), "example": example,
@@ -183,7 +187,7 @@ def _result(rng: random.Random, outputs: list[str], way: str) -> str:
     if len(outputs) == 1 and rng.random() < 0.9:
         return outputs[0]
     kind = rng.random()
-    if kind < 0.1:
+    if kind < (0.02 if way in _CODE else 0.1):
         return f"{{{', '.join(f'{chr(34)}{name}{chr(34)}: {name}' for name in outputs)}}}"
     if kind < 0.2:
         return f"[{', '.join(outputs)}]"

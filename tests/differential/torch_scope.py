@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 
 __all__ = [
-    "BATCH", "MOST", "NUMBERS", "OPERATIONS", "STEPS", "Operation", "Scope", "has_features", "is_channels",
+    "BATCH", "MOST", "NUMBERS", "OPERATIONS", "RARELY", "STEPS", "Operation", "Scope", "has_features", "is_channels",
     "is_sequence", "is_states", "is_vector", "operation",
 ]  # fmt: skip
 

@@ -6,7 +6,18 @@ Each takes a ``Scope`` and gives the statement, or None where no value fits.
 from __future__ import annotations
 
 import torch
-from torch_scope import BATCH, MOST, Scope, has_features, is_channels, is_sequence, is_states, is_vector, operation
+from torch_scope import (
+    BATCH,
+    MOST,
+    RARELY,
+    Scope,
+    has_features,
+    is_channels,
+    is_sequence,
+    is_states,
+    is_vector,
+    operation,
+)
 
 __all__ = ["conv", "embedding", "gru", "linear", "turned_gru"]
 
@@ -71,7 +82,7 @@ def final_states(s: Scope) -> str | None:
 def cell_steps(s: Scope) -> str | None:
     """A GRUCell over the steps, one by one."""
     x = s.sequence()
-    if x is None:
+    if x is None or (s.scripted and s.rng.random() > 3 * RARELY):
         return None
     hidden = s.rng.randint(1, 4)
     cell, h, out, v = s.module(f"nn.GRUCell({s.size(x, 2)}, {hidden})"), s.new(), s.new("o"), s.new()

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 from torch_outputs import GRU, agree  # noqa: E402 - only where torch is installed
 
 import fastgru  # noqa: E402
-from fastgru.errors import CheckpointError, FastGRUError, UnsupportedModelError  # noqa: E402
+from fastgru.errors import CheckpointError, FastGRUError, ShapeError, UnsupportedModelError  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("quiet_torch")
 nn, F = torch.nn, torch.nn.functional
@@ -326,6 +326,67 @@ def test_axes_that_are_changed_in_place_are_right_or_refused(tmp_path, way, how)
         except FastGRUError:
             return
         np.testing.assert_allclose(np.reshape(got, wanted.shape), wanted, atol=2e-6)
+
+
+class ZeroState(nn.Module):
+    __constants__ = ("way",)
+
+    def __init__(self, way):
+        super().__init__()
+        self.way, self.gru = way, nn.GRU(5, 4, batch_first=True)
+
+    def forward(self, x):
+        if self.way == "fixed":
+            h = torch.zeros(1, 3, 4)
+        elif self.way == "expanded":
+            h = torch.zeros(1, 1, 4).expand(-1, x.size(0), -1).contiguous()
+        else:
+            h = torch.zeros(1, x.size(0), 4)
+        return torch.relu(self.gru(x, h)[0])
+
+
+@pytest.mark.parametrize("way", ["fixed", "expanded", "of the batch"])
+@pytest.mark.parametrize("how", ["script", "trace", "export"])
+def test_a_state_of_zeros_for_a_number_of_rows_takes_that_batch_alone(tmp_path, way, how):
+    module, path = ZeroState(way).eval(), tmp_path / "model.pt2"
+    x = torch.randn(3, 7, 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if how == "export":
+            torch.export.save(torch.export.export(module, (x,)), path)
+        else:
+            (torch.jit.script(module) if how == "script" else torch.jit.trace(module, x)).save(path)
+    model = fastgru.load(path)
+    np.testing.assert_allclose(model(x.numpy()), module(x).detach().numpy(), atol=2e-6)
+    other = torch.randn(2, 7, 5)
+    if way == "fixed":
+        with pytest.raises(RuntimeError):
+            module(other)
+    if way == "fixed" or how == "export":
+        with pytest.raises(ShapeError, match="batch of 2, wanted 3"):
+            model(other.numpy())
+    else:
+        np.testing.assert_allclose(model(other.numpy()), module(other).detach().numpy(), atol=2e-6)
+
+
+class CellWithoutState(nn.Module):
+    def __init__(self, way):
+        super().__init__()
+        self.way, self.cell = way, nn.GRUCell(5, 4)
+
+    def forward(self, x):
+        return self.cell(x, torch.zeros(x.size(0), 4)) if self.way == "zeros" else self.cell(x)
+
+
+@pytest.mark.parametrize("way", ["zeros", "none"])
+def test_a_cell_that_begins_with_zeros_is_followed(tmp_path, way):
+    module, x = CellWithoutState(way).eval(), torch.randn(3, 5)
+    path = tmp_path / "model.pt2"
+    batch = ({0: torch.export.Dim.AUTO},)
+    torch.export.save(torch.export.export(module, (x,), dynamic_shapes=batch), path)
+    for rows in (3, 2):
+        x = torch.randn(rows, 5)
+        np.testing.assert_allclose(fastgru.load(path)(x.numpy()), module(x).detach().numpy(), atol=2e-6)
 
 
 @pytest.mark.parametrize("way", ["script", "trace"])

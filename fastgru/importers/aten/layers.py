@@ -23,7 +23,7 @@ from ...spec import (
     ZeroPadding1D,
 )
 from .builder import Builder
-from .values import Array, Stack, Unknown, Weight, Zeros, described, known
+from .values import Array, Size, Stack, Unknown, Weight, Zeros, described, known
 
 __all__ = [
     "addmm",
@@ -80,17 +80,21 @@ def gru_cell(b: Builder, input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = 
     """One step, as a sequence of that length."""
     if b.has_steps():
         b.note("is one step of a sequence, as a loop over the steps has it")
-    x, h = b.array(input), b.array(hx)
-    if x.order != (0, 1) or h.order != (0, 1):
+    given = [input] if hx is None or isinstance(hx, Zeros) else [input, hx]
+    x, *states = map(b.array, given)
+    if any(each.order != (0, 1) for each in (x, *states)):
         raise b.error("takes the step and the state of a batch, (batch, features) each")
     b.batch_is_certain = True
     weights = _direction(b, [w_ih, w_hh, b_ih, b_hh], None)
     spec = GRUSpec(((weights,),), bias=b_ih is not None)
     b.require(x, 1, spec.input_size)
-    b.require(h, 1, spec.hidden_size)
+    for state in states:
+        b.require(state, 1, spec.hidden_size)
+    if isinstance(hx, Zeros):
+        _check_zeros(b, hx, b.batch, spec.hidden_size)
     step = b.add("step", Reshape((1, spec.input_size)), x.edge)
     layer = b.layer("gru_cell", [w_ih, w_hh, b_ih, b_hh], lambda: GRULayer(spec, return_sequences=False))
-    name = b.add(_module(b, w_hh), layer, step, h.edge)
+    name = b.add(_module(b, w_hh), layer, step, *(state.edge for state in states))
     return Array(name, (b.batch, spec.hidden_size), (0, 1))
 
 
@@ -125,15 +129,32 @@ def _direction(b: Builder, weights: list[Any], inputs: int | None) -> GRUWeights
 
 def _initial_states(b: Builder, hx: Any, spec: GRUSpec) -> list[Any]:
     """The edges of the initial states; none where they are zeros."""
+    count = spec.num_layers * spec.directions
+    if isinstance(hx, Zeros):
+        _check_zeros(b, hx, count, b.batch, spec.hidden_size)
     if isinstance(hx, Zeros) or hx is None:
         return []
-    count = spec.num_layers * spec.directions
     if not isinstance(hx, Stack) or len(hx.items) != count:
         kind = "a weight" if isinstance(hx, Weight) else "not put together from states"
         raise b.error(f"its initial state is {kind}; wanted an input, zeros, or {count} states of other layers")
     for item in hx.items:
         b.require(item, 1, spec.hidden_size)
     return [item.edge for item in hx.items]
+
+
+def _check_zeros(b: Builder, zeros: Zeros, *wanted: Size) -> None:
+    """Zeros are a state only in its sizes: PyTorch takes no others. Zeros for a number of rows are for that batch."""
+    fits = len(zeros.sizes) == len(wanted)
+    for got, size in zip(zeros.sizes, wanted, strict=False):
+        if isinstance(got, Unknown) and known(got) is None:
+            fits = fits and got is size
+        elif size is not b.batch:
+            fits = fits and known(got) in (None, size)
+        elif not b.batch.opened and isinstance(got, int):
+            b.batch.least = b.batch.most = got
+            b.batch.why = f"its code has an initial state of zeros for a batch of {got}"
+    if not fits:
+        raise b.layout_error("its initial state of zeros has other sizes than (..., batch, hidden)")
 
 
 def embedding(b: Builder, weight: Any, indices: Any, padding_idx: int = -1, scale_grad_by_freq: bool = False,

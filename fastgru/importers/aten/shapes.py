@@ -257,7 +257,9 @@ def unsqueeze(b: Builder, self: Any, dim: int) -> Any:
 def expand(b: Builder, self: Any, size: Any) -> Any:
     """One state for several layers, one vector for several steps, or zeros for anything."""
     if isinstance(self, Zeros):
-        return zeros(b, size)
+        own = self.sizes
+        fits = isinstance(size, (list, tuple)) and len(size) == len(own)
+        return zeros(b, [old if each == -1 else each for each, old in zip(size, own, strict=True)] if fits else size)
     if not isinstance(size, (list, tuple)) or len(size) != len(getattr(self, "sizes", ())):
         raise b.error(f"cannot be expanded to {described(size)}")
     grown = [at for at, each in enumerate(size) if each != -1 and not same_size(self.sizes[at], each)]
