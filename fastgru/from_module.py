@@ -35,9 +35,17 @@ def from_example(
     else:
         made = model_of(module, example, kept, n_threads, backend)
     if check is not None:
-        x, y = check
-        check_outputs(made(x), y, "check")
+        check_outputs(made(check[0]), _plain(check[1]), "check")
     return made
+
+
+def _plain(given: Any) -> Any:
+    """Outputs of PyTorch as arrays, in the structure that they have."""
+    if isinstance(given, Mapping):
+        return {key: _plain(each) for key, each in given.items()}
+    if isinstance(given, (tuple, list)):
+        return [_plain(each) for each in given]
+    return given.detach().cpu().numpy() if hasattr(given, "detach") else given
 
 
 def model_of(
