@@ -24,7 +24,7 @@ from .threads import check_threads
 __all__ = ["AcceleratedGRU", "AcceleratedGRUCell", "replaced", "restored", "run_operator"]
 
 KEPT = 64  # packed GRUs of operators in compiled code, the least recently used first to go
-PROBES = 16  # numbers of a weight that are looked at in every call
+PROBES = 8  # numbers along each axis of a weight that are looked at in every call
 
 
 def replaced(module: Any, precision: Precision, n_threads: int | None) -> tuple[list[str], list[tuple[str, str]]]:
@@ -59,7 +59,10 @@ def restored(module: Any) -> list[str]:
         raise DTypeError(f"restore: got {type(module).__name__}, wanted a torch.nn.Module")
     names = []
     for name, part in module.named_modules():
-        if isinstance(part, (AcceleratedGRU, AcceleratedGRUCell)):
+        if isinstance(part, (AcceleratedGRU, AcceleratedGRUCell)) and type(part) not in _OWN:
+            part._fastgru.restored = True  # of a class that was made of ours, by a parametrization for example
+            names.append(name)
+        elif isinstance(part, (AcceleratedGRU, AcceleratedGRUCell)):
             kind: Any = nn.GRU if isinstance(part, nn.GRU) else nn.GRUCell
             part.__class__ = kind
             del part.__dict__["_fastgru"]
@@ -89,12 +92,12 @@ class _Engine:
 
     def _begin(self, precision: Precision, n_threads: int | None) -> None:
         self.precision, self.n_threads = precision, n_threads
-        self.warned = False
+        self.warned = self.restored = False
         self._lock = threading.Lock()
         self._made: tuple[Any, GRU, list[tuple[Any, bytes]]] | None = None
 
     def gru(self, weights: list[torch.Tensor], layers: int, directions: int, bias: bool) -> GRU:
-        key = tuple((weight.data_ptr(), weight._version) for weight in weights)
+        key = tuple((weight.data_ptr(), _version(weight)) for weight in weights)
         made = self._made
         if made is None or made[0] != key or any(view.tobytes() != was for view, was in made[2]):
             with self._lock:
@@ -111,9 +114,19 @@ class _Engine:
 
 def _probes(weights: list[torch.Tensor]) -> list[tuple[Any, bytes]]:
     """Some numbers of each weight, in place and as they are now."""
-    views = [weight.detach().numpy().reshape(-1) for weight in weights]
-    views = [view[:: max(1, view.size // PROBES)] for view in views]
+    arrays = [weight.detach().numpy() for weight in weights]
+    views = [array[tuple(slice(None, None, max(1, size // PROBES)) for size in array.shape)] for array in arrays]
     return [(view, view.tobytes()) for view in views]
+
+
+def _version(weight: torch.Tensor) -> int:
+    """How often a weight was changed, as PyTorch counts; what is made under inference_mode it does not count."""
+    return 0 if weight.is_inference() else weight._version
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    """The numbers of a tensor, without a copy where it is plain."""
+    return tensor.detach().resolve_neg().contiguous().numpy()  # type: ignore[no-any-return]
 
 
 def packed(
@@ -159,6 +172,8 @@ class _Computing(nn.Module):
             raise UnsupportedModelError(
                 "torch.jit.trace cannot see what fastgru computes; call fastgru.restore(module) before it is traced"
             )
+        if self._fastgru.restored:
+            return True
         reason = _reason_for_pytorch(self, tensors)
         if reason is not None and not self._fastgru.warned:
             self._fastgru.warned = True
@@ -171,6 +186,16 @@ class _Computing(nn.Module):
         )
 
 
+def _are_plain(*tensors: Any) -> bool:
+    """Whether these are tensors of PyTorch's own class, or None: anything else is PyTorch's to compute, or to refuse."""
+    return all(tensor is None or type(tensor) in (torch.Tensor, nn.Parameter) for tensor in tensors)
+
+
+def _weights_of(module: Any) -> list[torch.Tensor]:
+    """A GRU's weights as they are now, whatever has taken the place of its parameters."""
+    return [getattr(module, name) for name in module._flat_weights_names]
+
+
 class AcceleratedGRU(_Computing, nn.GRU):
     """An ``nn.GRU`` that computes here."""
 
@@ -179,10 +204,10 @@ class AcceleratedGRU(_Computing, nn.GRU):
             return self._compiled(input, hx)
         is_packed = isinstance(input, PackedSequence)
         data = input.data if is_packed else input
-        if self._left_to_pytorch(data, hx):
+        if not _are_plain(data, hx) or self._left_to_pytorch(data, hx):
             return nn.GRU.forward(self, input, hx)
         directions = 2 if self.bidirectional else 1
-        gru = self._fastgru.gru(self._flat_weights, self.num_layers, directions, self.bias)
+        gru = self._fastgru.gru(_weights_of(self), self.num_layers, directions, self.bias)
         if is_packed:
             return self._packed(gru, input, hx)
         single = input.dim() == 2
@@ -190,8 +215,8 @@ class AcceleratedGRU(_Computing, nn.GRU):
             return nn.GRU.forward(self, input, hx)  # whose error says what is wrong
         x = input.detach()
         rows = x[None] if single else x if self.batch_first else x.transpose(0, 1)
-        states = None if hx is None else (hx.detach()[:, None] if single else hx.detach()).contiguous().numpy()
-        y, h = gru(rows.contiguous().numpy(), states)
+        states = None if hx is None else _array(hx[:, None] if single else hx)
+        y, h = gru(_array(rows), states)
         output, state = torch.from_numpy(y), torch.from_numpy(h)
         if single:
             return output[0], state[:, 0]
@@ -200,8 +225,8 @@ class AcceleratedGRU(_Computing, nn.GRU):
     def _packed(self, gru: GRU, input: Any, hx: Any) -> Any:
         """A packed batch, by its rows and their lengths; states and results in the caller's order."""
         padded, lengths = pad_packed_sequence(input, batch_first=True)
-        states = None if hx is None else hx.detach().contiguous().numpy()
-        y, h = gru(padded.detach().contiguous().numpy(), states, lengths.numpy())
+        states = None if hx is None else _array(hx)
+        y, h = gru(_array(padded), states, lengths.numpy())
         output = torch.from_numpy(y)
         if input.sorted_indices is not None:
             output, lengths = output[input.sorted_indices], lengths[input.sorted_indices]
@@ -212,7 +237,8 @@ class AcceleratedGRU(_Computing, nn.GRU):
         """Within ``torch.compile`` and ``torch.export``: one operator, which has a rule for shapes."""
         if isinstance(input, PackedSequence) or self.training or input.device.type != "cpu":
             return nn.GRU.forward(self, input, hx)
-        if torch.is_grad_enabled() and (input.requires_grad or self._flat_weights[0].requires_grad):
+        weights = _weights_of(self)
+        if torch.is_grad_enabled() and (input.requires_grad or weights[0].requires_grad):
             return nn.GRU.forward(self, input, hx)
         from .importers.torch.operators import gru_operator
 
@@ -225,7 +251,7 @@ class AcceleratedGRU(_Computing, nn.GRU):
         else:
             state = hx.unsqueeze(1) if single else hx
         y, h = gru_operator()(
-            x, state, self._flat_weights, self.bias, self.num_layers, 0.0, False, self.bidirectional, self.batch_first
+            x, state, weights, self.bias, self.num_layers, 0.0, False, self.bidirectional, self.batch_first
         )
         return (y.squeeze(0 if self.batch_first else 1), h.squeeze(1)) if single else (y, h)
 
@@ -234,21 +260,23 @@ class AcceleratedGRUCell(_Computing, nn.GRUCell):
     """An ``nn.GRUCell`` that computes here."""
 
     def forward(self, input: Any, hx: Any = None) -> Any:
-        if torch.compiler.is_compiling() or self._left_to_pytorch(input, hx):
+        if torch.compiler.is_compiling() or not _are_plain(input, hx) or self._left_to_pytorch(input, hx):
             return nn.GRUCell.forward(self, input, hx)
         single = input.dim() == 1
         if input.dim() not in (1, 2) or (hx is not None and hx.dim() != input.dim()):
             return nn.GRUCell.forward(self, input, hx)
         weights = [self.weight_ih, self.weight_hh, *((self.bias_ih, self.bias_hh) if self.bias else ())]
         gru = self._fastgru.gru(weights, 1, 1, self.bias)
-        x = input.detach().contiguous().numpy()
+        x = _array(input)
         x = x[None, None] if single else x[:, None]
-        states = None if hx is None else hx.detach().contiguous().numpy()
+        states = None if hx is None else _array(hx)
         states = states if states is None else states[None, None] if single else states[None]
         _, h = gru._run(x, states, None, sequences=False)
         made = torch.from_numpy(h[0])
         return made[0] if single else made
 
+
+_OWN = (AcceleratedGRU, AcceleratedGRUCell)
 
 # Compiled code hands over the weights with every call; what was packed of them is found by where they lie.
 
@@ -266,7 +294,7 @@ def run_operator(
     """
     if any(each.dtype != torch.float32 or each.device.type != "cpu" for each in (input, hx, *params)):
         return None
-    key = tuple((each.data_ptr(), each._version, tuple(each.shape)) for each in params)
+    key = tuple((each.data_ptr(), _version(each), tuple(each.shape)) for each in params)
     with _kept_lock:
         found = _kept.get(key)
         if found is None or any(view.tobytes() != was for view, was in found[2]):
@@ -276,7 +304,6 @@ def run_operator(
         _kept.move_to_end(key)
         while len(_kept) > KEPT:
             _kept.popitem(last=False)
-    x = (input if batch_first else input.transpose(0, 1)).detach().contiguous().numpy()
-    y, h = found[0](x, hx.detach().contiguous().numpy())
+    y, h = found[0](_array(input if batch_first else input.transpose(0, 1)), _array(hx))
     output = torch.from_numpy(y)
     return (output if batch_first else output.transpose(0, 1).contiguous()), torch.from_numpy(h)

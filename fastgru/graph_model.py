@@ -122,8 +122,9 @@ class GraphModel:
         sequences = {}
         for source in self._graph.inputs:
             layout = self._analysis.inputs[source.name]
+            sizes = self._graph.tensors[source.value].shape
             at = next((place for place, axis in enumerate(layout) if is_steps(axis)), None)
-            if at is not None and (BATCH,) in layout:
+            if at is not None and not isinstance(sizes[at], int) and (BATCH,) in layout:
                 shape = arrays[source.name].shape
                 (steps,) = (factor for factor in layout[at] if isinstance(factor, Steps))
                 sequences[source.name] = str(steps.size), shape[layout.index((BATCH,))], shape[at]
@@ -134,6 +135,8 @@ class GraphModel:
         if wrong or not sequences:
             got = ", ".join(wrong) or "lengths"
             raise ShapeError(f"lengths: got {got}, but the inputs with steps are {', '.join(sequences) or 'none'}")
+        if not given:
+            raise ShapeError(f"lengths: got none, wanted those of {', '.join(sequences)}")
         made: dict[str, NDArray[np.intp]] = {}
         for name, each in given.items():
             symbol, batch, count = sequences[name]

@@ -50,7 +50,7 @@ cdef Py_ssize_t buffers[MOST]       # that they are known to have
 cdef int libraries = -1             # -1: not looked for yet
 cdef Py_ssize_t inside = 0
 cdef Py_ssize_t using = 0           # threads inside, each of which may have a buffer
-cdef bint forking = False
+cdef Py_ssize_t forking = 0         # forks that wait or are being made; several threads may fork
 cdef void *held[MAX_BUFFERS]
 
 NAMES = [(f"{prefix}openblas_get_num_threads{suffix}", f"{prefix}openblas_set_num_threads{suffix}")
@@ -139,7 +139,7 @@ cdef no_room(Py_ssize_t threads):
 
 def wait_for_fork():
     """Let a fork pass before a call goes in."""
-    while forking:
+    while forking > 0:
         time.sleep(0.0002)
 
 
@@ -192,20 +192,24 @@ def product(x, y):
 def before_fork():
     """A thread inside BLAS may hold one of its locks, and the child would wait for it for ever: let all come out."""
     global forking
-    forking = True
+    forking += 1
     while inside > 0:
         time.sleep(0.0002)
 
 
 def after_fork():
     global forking
-    forking = False
+    forking -= 1
 
 
 def after_fork_in_child():
-    global using
-    using = 0                       # whoever was inside is not in the child
-    after_fork()
+    """Whoever was inside, or waited to fork too, is not in the child."""
+    global forking, inside, using
+    cdef int i
+    if inside > 0:
+        for i in range(libraries):
+            sets[i](before[i])
+    forking = inside = using = 0
 
 
 if hasattr(os, "register_at_fork"):

@@ -23,7 +23,7 @@ MAX_NODES = 100_000
 MAX_RANK = 8
 MAX_FILLED = 1 << 16  # numbers of a constant made of sizes alone
 LARGEST = 2**40  # of a size: no memory holds it
-SPARE = 1 << 24  # numbers that constants may take beyond four times those of the file
+SPARE = 1 << 22  # numbers that constants may take beyond four times those of the file
 
 
 class Value:
@@ -59,10 +59,12 @@ class Builder:
         What errors begin with: the file, or the module.
     numbers : int
         How many numbers the source holds, which bounds what may be made of them.
+    folds : bool
+        Whether what depends on constants alone is computed now. What was saved was folded before.
     """
 
-    def __init__(self, where: str = "", numbers: int = 0) -> None:
-        self.where = where
+    def __init__(self, where: str = "", numbers: int = 0, folds: bool = True) -> None:
+        self.where, self.folds = where, folds
         self._left = SPARE + 4 * numbers
         self._names: dict[str, int] = {}
         self._inputs: list[Input] = []
@@ -153,7 +155,7 @@ class Builder:
 
     def _folded(self, operation: Operation, inputs: Sequence[Value], made: Sequence[Tensor]) -> list[np.ndarray] | None:
         """The outputs where they depend on constants alone: numbers in float64, rounded once when the model is made."""
-        if any(value.array is None for value in inputs):
+        if not self.folds or any(value.array is None for value in inputs):
             return None
         if any(isinstance(size, Expression) for tensor in made for size in tensor.shape):
             return None
@@ -162,7 +164,7 @@ class Builder:
         numbers = sum(size for tensor in made if isinstance(size := product(tensor.shape), int))
         if not inputs and numbers > MAX_FILLED:
             return None  # made anew by every call, rather than kept
-        self._left -= numbers
+        self._left -= numbers + sum(value.array.size for value in inputs if value.array is not None)
         if self._left < 0:
             raise UnsupportedModelError("makes many times the numbers that the source holds")
         wide = [np.asarray(value.array, np.float64) if value.dtype == FLOAT else value.array for value in inputs]
@@ -205,7 +207,7 @@ class Builder:
         graph = Graph(
             tuple(self._inputs), constants, tuple(reversed(nodes)), outputs, tuple(self._tensors), tuple(self._guards)
         )
-        return specialised(graph, self._equal) if self._equal else graph
+        return specialised(graph, self._equal, self.folds) if self._equal else graph
 
     def error(self, name: str, message: str) -> UnsupportedModelError:
         return UnsupportedModelError(f"{self._place(name)}{message}")
@@ -238,9 +240,9 @@ def _kind_of(array: np.ndarray) -> str | None:
     return {"f": FLOAT, "i": INTEGER, "u": INTEGER, "b": BOOLEAN}.get(array.dtype.kind)
 
 
-def specialised(graph: Graph, values: Mapping[str, Size]) -> Graph:
+def specialised(graph: Graph, values: Mapping[str, Size], folds: bool = True) -> Graph:
     """The graph with other sizes for some symbols, built anew, so that what they make known is folded."""
-    builder = Builder()
+    builder = Builder(folds=folds)
 
     def settled(given: Any) -> Any:
         if isinstance(given, Expression):

@@ -25,6 +25,8 @@ from .size import Expression, Size
 
 __all__ = ["from_data", "to_data"]
 
+MAX_GUARDS = 500
+SPARE = 1 << 20  # numbers that operations may hold beyond four times those of the file
 MAX_DEPTH = 20  # of tuples in tuples: fields and outputs of real models have two or three
 _RECORDS: dict[str, type[Record]] = {each.__name__: each for each in (GRUSpec, GRUWeights, Activation)}
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -119,6 +121,7 @@ class _Reader:
     def __init__(self, take: Callable[[str], np.ndarray], where: str) -> None:
         self.take, self.where = take, where
         self.tensors: dict[str, np.ndarray] = {}
+        self.left = SPARE  # numbers that operations may still hold: those of a tensor count once for each
         self.values: dict[int, Value] = {}
 
     def graph(self, given: Mapping[str, Any]) -> Graph:
@@ -130,7 +133,7 @@ class _Reader:
         if "outputs" not in data:
             raise self.damaged("it has no outputs")
         arrays = {name: self.tensor(value) for name, value in constants.items()}
-        self.builder = Builder(self.where, sum(array.size for array in arrays.values()))
+        self.builder = Builder(self.where, sum(array.size for array in arrays.values()), folds=False)
         for name in arrays:
             self._bind(self._place(int(name) if name.isdigit() else None), self.builder.constant(arrays[name]))
         for each in inputs:
@@ -146,7 +149,25 @@ class _Reader:
             if not isinstance(relation, str) or relation not in RELATIONS or not isinstance(why, str):
                 raise self.damaged("a guard is no comparison")
             self.builder.guard(self._size(one), relation, self._size(other), why)
-        return self.builder.finish(self._structure(data["outputs"], 0))
+        graph = self.builder.finish(self._structure(data["outputs"], 0))
+        self._check_symbols(graph)
+        return graph
+
+    def _check_symbols(self, graph: Graph) -> None:
+        """Raise unless every symbol is the size of an axis of an input, and the guards are few."""
+        if len(graph.guards) > MAX_GUARDS:
+            raise UnsupportedModelError(f"{self.where}: it has {len(graph.guards)} guards, more than {MAX_GUARDS}")
+        named = {
+            str(size)
+            for source in graph.inputs
+            for size in graph.tensors[source.value].shape
+            if isinstance(size, Expression) and str(size) in size.symbols()
+        }
+        fields = [value for node in graph.nodes for value in node.operation.fields().values()]
+        sizes = [*fields, *(tensor.shape for tensor in graph.tensors), *(guard[:3:2] for guard in graph.guards)]
+        unknown = _symbols_in(sizes) - named
+        if unknown:
+            raise self.damaged(f"a size is of {shown(min(unknown))}, which no input has")
 
     def damaged(self, what: str) -> CheckpointError:
         return CheckpointError(f"{self.where}: its description does not fit together: {what}; the file is damaged")
@@ -183,7 +204,13 @@ class _Reader:
             raise self.damaged("a node has no name, no inputs or no outputs")
         if type(operation) is not int or not 0 <= operation < len(self.operations):
             raise self.damaged(f"node {shown(name)} has no operation")
-        made = self.builder.add(self.operations[operation], *map(self._known, inputs), name=name)
+        known = [self._known(place) for place in inputs]
+        try:
+            made = self.builder.add(self.operations[operation], *known, name=name)
+        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+            if isinstance(error, FastGRUError):
+                raise
+            raise self.damaged(f"node {shown(name)}: {str(error)[:200]}") from None
         values = made if isinstance(made, tuple) else (made,)
         if len(values) != len(outputs):
             raise self.damaged(f"node {shown(name)} has {len(outputs)} outputs, wanted {len(values)}")
@@ -233,6 +260,10 @@ class _Reader:
             raise self.damaged("a tensor has no name")
         if name not in self.tensors:
             self.tensors[name] = self.take(name)
+            self.left += 4 * self.tensors[name].size
+        self.left -= self.tensors[name].size
+        if self.left < 0:
+            raise UnsupportedModelError(f"{self.where}: many operations hold {shown(name)}, each a copy when it runs")
         return self.tensors[name]
 
     def _size(self, value: Any) -> Size:
@@ -263,6 +294,15 @@ class _Reader:
                 made = [self._structure(part, depth + 1) for part in parts]
                 return tuple(made) if kind == "tuple" else made
         raise self.damaged("its outputs are of no kind that is known")
+
+
+def _symbols_in(value: Any) -> set[str]:
+    """The names of all symbols in sizes, also in tuples of them."""
+    if isinstance(value, Expression):
+        return set(value.symbols())
+    if isinstance(value, (tuple, list)):
+        return set().union(*map(_symbols_in, value))
+    return set()
 
 
 _PARTS: dict[str, type] = {"inputs": list, "constants": dict, "operations": list, "nodes": list, "guards": list}

@@ -12,11 +12,12 @@ from ..errors import UnsupportedModelError
 from .builder import specialised
 from .graph import FLOAT, Graph, Tensor
 from .layout import BATCH, STEPS, Layout, Mixed, Steps, has_steps, is_steps, plain
+from .operations.recurrent import GRU
 from .size import Expression, Size, symbol
 
 __all__ = ["Analysis", "analyse"]
 
-MAX_CHOICES = 20_000  # ways of taking axes for the batch and the steps that are looked at
+MAX_VISITS = 200_000  # nodes and guards that are followed in all, over all ways of taking the batch and the steps
 MAX_GUESSES = 256  # of which axes of the inputs are the batch and the steps
 
 
@@ -38,6 +39,7 @@ class Analysis:
     def __init__(self, graph: Graph, inputs: Mapping[str, Layout]) -> None:
         self.inputs = dict(inputs)
         self.mixes: list[tuple[str, str]] = []
+        self._gru_along_steps = False
         self.lost: tuple[str, str] | None = None  # why no axis could be taken for the steps
         self.looks: list[tuple[str, str]] = []
         self.unknown = 0
@@ -50,6 +52,7 @@ class Analysis:
                 self.unknown += 1
                 continue  # behind one that is named already
             try:
+                self._gru_along_steps |= isinstance(node.operation, GRU) and is_steps(layouts[0][1])
                 made = node.operation.follow(layouts, [graph.tensors[place].shape for place in node.inputs])
                 reason = node.operation.looks(layouts)
             except Mixed as error:
@@ -63,6 +66,15 @@ class Analysis:
     def layout(self, place: int) -> Layout:
         """Where the batch and the steps of a value are; only where nothing is mixed."""
         return self._layouts[place]
+
+    @property
+    def is_plausible(self) -> bool:
+        """Whether inputs have their steps on axis 1, behind the batch, or a GRU says that they are elsewhere."""
+        usual = all(
+            not any(map(has_steps, layout)) or (layout[0] == (BATCH,) and is_steps(layout[1]))
+            for layout in self.inputs.values()
+        )
+        return usual or self._gru_along_steps
 
     @property
     def has_steps(self) -> bool:
@@ -91,9 +103,12 @@ def analyse(graph: Graph, known: Mapping[str, Layout] | None = None) -> tuple[Gr
     ]
     best: tuple[Graph, Analysis] | None = None
     lost: tuple[str, str] | None = None
-    guesses = (_named(graph, chosen) for chosen in islice(product(*choices), MAX_CHOICES))
-    for named in islice(filter(None, guesses), MAX_GUESSES):
+    most = max(8, min(MAX_GUESSES, MAX_VISITS // max(1, len(graph.nodes) + len(graph.guards))))
+    guesses = (_named(graph, chosen) for chosen in islice(product(*choices), 4 * most))
+    for named in islice(filter(None, guesses), most):
         found = Analysis(*named)
+        if not found.is_plausible:
+            continue
         if lost is None and found.has_steps and found.mixes:
             lost = found.mixes[0]
         if best is None or found.unknown < best[1].unknown:
@@ -137,7 +152,7 @@ def _named(graph: Graph, layouts: Sequence[Layout]) -> tuple[Graph, dict[str, La
             if _is_symbol(size):
                 names.setdefault(str(size), symbol(f"size_{len(names) + 1}"))
     names = {name: size for name, size in names.items() if name != str(size)}
-    return (specialised(graph, names) if names else graph), inputs
+    return (specialised(graph, names, folds=False) if names else graph), inputs
 
 
 def _is_symbol(size: Size) -> bool:
@@ -161,7 +176,8 @@ def _layouts_of(tensor: Tensor) -> Iterator[Layout]:
         yield layout(0, 1)
         yield layout(1, 0)
     for axis in range(2, rank):
-        yield layout(0, axis)
+        if not isinstance(tensor.shape[axis], int):
+            yield layout(0, axis)
     if rank:
         yield layout(0, None)
     for axis in range(1, rank):

@@ -60,6 +60,11 @@ def _erf(x: Array) -> Array:
     return np.asarray(made).reshape(x.shape)
 
 
+def _sign(x: Array) -> Array:
+    """-1, 0 or 1; 0 of NaN, as PyTorch has it."""
+    return np.asarray(np.where(np.isnan(x), np.zeros((), x.dtype), np.sign(x)))
+
+
 # By name: the function, and the kind of its result where that is not the kind of numbers it takes.
 UNARY: dict[str, tuple[Callable[..., Any], str | None]] = {
     "abs": (np.abs, None), "acos": (np.arccos, FLOAT), "asin": (np.arcsin, FLOAT), "atan": (np.arctan, FLOAT),
@@ -69,7 +74,7 @@ UNARY: dict[str, tuple[Callable[..., Any], str | None]] = {
     "isinf": (np.isinf, BOOLEAN), "isnan": (np.isnan, BOOLEAN), "log": (np.log, FLOAT), "log10": (np.log10, FLOAT),
     "log1p": (np.log1p, FLOAT), "log2": (np.log2, FLOAT), "logical_not": (np.logical_not, BOOLEAN),
     "neg": (np.negative, None), "reciprocal": (lambda x: 1 / x, FLOAT), "round": (np.round, None),
-    "rsqrt": (lambda x: 1 / np.sqrt(x), FLOAT), "sign": (np.sign, None), "sin": (np.sin, FLOAT),
+    "rsqrt": (lambda x: 1 / np.sqrt(x), FLOAT), "sign": (_sign, None), "sin": (np.sin, FLOAT),
     "sqrt": (np.sqrt, FLOAT), "square": (np.square, None), "tan": (np.tan, FLOAT), "trunc": (np.trunc, None),
 }  # fmt: skip
 

@@ -327,6 +327,9 @@ class TopK(_Along):
         order = np.argsort(-x if self.largest and x.dtype.kind == "f" else x, axis=axis, kind="stable")
         if self.largest and x.dtype.kind != "f":
             order = np.flip(x.shape[axis] - 1 - np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis)
+        if self.largest and x.dtype.kind == "f":  # PyTorch takes NaN for the largest of all
+            is_nan = np.take_along_axis(np.isnan(x), order, axis=axis)
+            order = np.take_along_axis(order, np.argsort(~is_nan, axis=axis, kind="stable"), axis=axis)
         index = np.take(order, np.arange(self.k), axis=axis)
         return [np.take_along_axis(x, index, axis=axis), index.astype(np.int64)]
 

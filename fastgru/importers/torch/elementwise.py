@@ -237,6 +237,8 @@ def converted(c: Context, self: Any, dtype: Any = None) -> Any:
     kind = c.kinds.get(dtype) if type(dtype) is int else x.dtype
     if kind == "half" and x.dtype == FLOAT:
         raise c.error("rounds numbers to half precision; fastgru computes in float32")
+    if kind == "narrow":
+        raise c.error("converts to integers of 8 or 16 bits; fastgru computes with 64")
     kind = {"half": FLOAT, None: None}.get(kind, kind)
     if kind is None:
         raise c.error(f"converts to a type that is not known, {str(dtype)[:40]}")

@@ -5,6 +5,7 @@ torch is used where the caller has it already, and never imported.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -183,8 +184,9 @@ class Module:
 
     def _names(self) -> list[str]:
         """The names of forward's positional parameters."""
-        code = type(self.module).forward.__code__
-        names = list(code.co_varnames[1 : code.co_argcount])
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = inspect.signature(self.module.forward).parameters.values()
+        names = [each.name for each in parameters if each.kind in positional]
         if len(names) < len(self.args):
             raise UnsupportedModelError(f"{self.where}: its forward takes {len(names)} inputs, got {len(self.args)}")
         return names[: len(self.args)]

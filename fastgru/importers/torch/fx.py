@@ -25,7 +25,8 @@ __all__ = ["graph_of"]
 # torch.dtype by its text, which is all that is needed of it.
 _KINDS = {
     "torch.float32": FLOAT, "torch.float64": FLOAT, "torch.float16": "half", "torch.bfloat16": "half",
-    **dict.fromkeys(("torch.int8", "torch.int16", "torch.int32", "torch.int64", "torch.uint8"), INTEGER),
+    **dict.fromkeys(("torch.int32", "torch.int64"), INTEGER),
+    **dict.fromkeys(("torch.int8", "torch.int16", "torch.uint8"), "narrow"),  # which begin anew beyond their largest
     "torch.bool": BOOLEAN,
 }  # fmt: skip
 _CODES = {name: code for code, name in enumerate(_KINDS)}

@@ -164,6 +164,8 @@ def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         args, kwargs = example, {}
     else:
         args, kwargs = (example,), {}
+    if any(getattr(each, "is_sparse", False) for each in (*args, *kwargs.values())):
+        raise DTypeError("example: got a sparse tensor, wanted dense ones: call to_dense()")
     wrong = [each for each in (*args, *kwargs.values()) if isinstance(each, np.ndarray)]
     if wrong:
         raise DTypeError(

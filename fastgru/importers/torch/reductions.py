@@ -7,7 +7,7 @@ from typing import Any
 
 from ...graph.builder import Value
 from ...graph.graph import BOOLEAN
-from ...graph.operations.elementwise import Binary, Cast, Unary
+from ...graph.operations.elementwise import Binary, Cast, Unary, Where
 from ...graph.operations.parts import Slice
 from ...graph.operations.reduce import AlongAxis, ArgExtreme, CumulativeProduct, CumulativeSum, Glu, Norm, Reduce, TopK
 from ...graph.operations.shape import View
@@ -145,6 +145,7 @@ def logsumexp(c: Context, self: Any, dim: Any, keepdim: Any = False) -> Any:
     x = c.value(self)
     axes = c.axes(dim, x.rank)
     most = c.add(Reduce("max", axes, True), x)
+    most = c.add(Where(), c.add(Unary("isinf"), most), 0.0, most)  # an infinity is not taken from itself
     total = c.add(Reduce("sum", axes, True), c.add(Unary("exp"), c.add(Binary("sub"), x, most)))
     made = c.add(Binary("add"), most, c.add(Unary("log"), total))
     return made if keepdim else c.add(Reduce("max", axes, False), made)
