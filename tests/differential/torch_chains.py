@@ -16,11 +16,12 @@ import torch
 import torch_programs
 from case import Outcome
 from shrink import replaced, shortened
-from torch_check import Comparison, reason
+from torch_check import Comparison
 from torch_elements import MODULES
+from torch_numbers import reason
 from torch_scope import BATCH, MOST, STEPS
 from torch_script import written
-from torch_source import built, fill, folder, forget, of_chain
+from torch_source import arrays_of, built, fill, folder, forget, of_chain, tensors_of
 
 import fastgru
 
@@ -34,7 +35,9 @@ class Live:
 
     def generate(self, rng: random.Random) -> dict[str, Any]:
         way = rng.choice(["live", "live", "whole", "live scripted"])
-        if rng.random() < 0.25:
+        if rng.random() < 0.08:  # by an export, which takes a second
+            return torch_programs.generated(rng, ["live example"])
+        if rng.random() < (0.3 if way == "live scripted" else 0.05):  # code is refused where it is not followed
             case = torch_programs.generated(rng, [way])
             if rng.random() < 0.5:
                 return _subclassed(case)
@@ -55,6 +58,9 @@ class Live:
                 forget()
 
             def load(**options: Any) -> Any:
+                if case["way"] == "live example":
+                    example = tuple(tensors_of(case, arrays_of(case, *case["example"])))
+                    return fastgru.from_torch(module, example=example, **options)
                 return fastgru.load(path, **options) if case["way"] == "whole" else fastgru.from_torch(given, **options)
 
             return Comparison(case, module, load, place, module).outcome()
@@ -72,7 +78,8 @@ class Live:
             yield replaced(case, "way", "live")
 
     def script(self, case: dict[str, Any]) -> str:
-        loads = {"live": "fastgru.from_torch(module)", "live scripted": "fastgru.from_torch(torch.jit.script(module))"}
+        loads = {"live": "fastgru.from_torch(module)", "live scripted": "fastgru.from_torch(torch.jit.script(module))",
+                 "live example": "fastgru.from_torch(module, example=example)"}
         return written(case, loads.get(case["way"], "fastgru.load(path)"))
 
 
@@ -112,7 +119,9 @@ def _chain(rng: random.Random, way: str) -> dict[str, Any]:
         if isinstance(made, tuple):
             break
         value = made
-    alone = len(chain) == 1 and rng.random() < 0.6
+    if not any(re.search("GRU|Linear|Conv|Norm|PReLU|Embedding", text) for text in chain) and rng.random() < 0.97:
+        chain.append(f"nn.Linear({value.shape[-1] if value.shape[-1] <= MOST else 1}, 2)")
+    alone = len(chain) == 1 and rng.random() < (0.6 if "GRU" in chain[0] else 0.03)
     nested = len(chain) > 2 and rng.random() < 0.15
     if nested:
         chain = [*chain[:1], f"nn.Sequential({', '.join(chain[1:])})"]

@@ -14,7 +14,7 @@ from torch_scope import BATCH, OPERATIONS, STEPS, Scope
 from torch_source import HEADER, fill
 from torch_weighted import conv, embedding, gru, linear, turned_gru
 
-__all__ = ["generated", "smaller"]
+__all__ = ["generated", "has_dead_code", "smaller"]
 
 _CODE = ("scripted", "frozen", "live scripted")  # of which fastgru reads no dict and no loop over the steps
 LARGEST = 1e3  # values beyond it are not gone on with
@@ -159,6 +159,12 @@ def _needed(body: list[str], outputs: list[str]) -> list[str]:
             kept.append(statement)
             needed |= set(_names(statement))
     return kept[::-1]
+
+
+def has_dead_code(case: dict[str, Any]) -> bool:
+    """Whether PyTorch runs statements, and may fail in them, of which nothing comes."""
+    needed = _needed(case["body"], _names(case["result"]))
+    return case["way"] != "state" and len(needed) < len(case["body"])
 
 
 class _Self:

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from case import Outcome
 from shrink import replaced, shortened
-from torch_check import Comparison, reason
+from torch_check import Comparison
+from torch_numbers import reason
 from torch_script import written
 from torch_source import built, folder, forget, of_chain
 
