@@ -44,8 +44,9 @@ def _as_array(array: Any, name: str, wanted: str) -> NDArray[Any]:
     """``np.asarray``; what an object's own conversion raises, or a signal handler during it, is not ours to replace."""
     try:
         return np.asarray(array)
-    except (TypeError, ValueError, OverflowError, BufferError) as error:
-        if not raised_in(error, "fastgru"):  # NumPy's own, as for lists of unequal lengths
+    except (TypeError, ValueError, OverflowError, BufferError, RuntimeError) as error:
+        # NumPy's own, as for lists of unequal lengths, or PyTorch's of a tensor that requires a gradient.
+        if not raised_in(error, "fastgru", "torch"):
             raise
         raise DTypeError(f"{name}: cannot be made an array ({error}); pass an array of {wanted}") from error
 

@@ -235,4 +235,5 @@ def _expected(model: GRU | Model, y: Any) -> dict[str, Array]:
     unknown = [str(name) for name in given if name not in names]
     if unknown or not given:
         raise ShapeError(f"y: got outputs {', '.join(unknown) or 'of no name'}, wanted some of {', '.join(names)}")
-    return {name: as_numbers(array, f"y: {name}", np.float64) for name, array in given.items()}
+    plain = {name: array.detach() if hasattr(array, "detach") else array for name, array in given.items()}
+    return {name: as_numbers(array, f"y: {name}", np.float64) for name, array in plain.items()}

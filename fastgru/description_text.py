@@ -109,7 +109,8 @@ def _verification_notes(found: dict[str, Any]) -> Iterator[str]:
         yield f"Same class: the largest of {found['classes']} outputs is the one that is largest in float64."
     for each in found["expected"]:
         if each["within"]:
-            yield f"As expected: {each['name']}, at most {each['largest_difference']:.2g} off"
+            off = f"at most {each['largest_difference']:.2g} off with unrounded weights"
+            yield f"As expected: {each['name']}, {off}"
         else:
             yield f"Not as expected: {problem_of(each)}"
     if found["tolerance"] is not None:

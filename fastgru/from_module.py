@@ -17,11 +17,35 @@ from .graph.size import Expression, evaluate
 from .graph_model import GraphModel
 from .gru import Backend, Precision
 
-__all__ = ["check_outputs", "model_of", "model_of_program"]
+__all__ = ["check_outputs", "from_example", "model_of", "model_of_program"]
 
 TOLERANCE = 1e-4  # of the largest number of an output: 30 to 1,000 times what float32 differs by in GRUs of 100 steps
 TRIALS = 4  # of other sizes than the example's
 SIZES = (1, 2, 3, 5, 8, 13)
+
+
+def from_example(
+    module: object, example: object, precision: str, n_threads: int | None, backend: Backend | None,
+    check: tuple[Any, Any] | None,
+) -> GraphModel:  # fmt: skip
+    """A module as its code runs, or an exported program as it is; compared with ``check`` if there is one."""
+    kept: Precision = "float32" if precision == "stored" else precision  # type: ignore[assignment]
+    if example is None:
+        made = model_of_program(module, kept, n_threads, backend)
+    else:
+        made = model_of(module, example, kept, n_threads, backend)
+    if check is not None:
+        check_outputs(made(check[0]), _plain(check[1]), "check")
+    return made
+
+
+def _plain(given: Any) -> Any:
+    """Outputs of PyTorch as arrays, in the structure that they have."""
+    if isinstance(given, Mapping):
+        return {key: _plain(each) for key, each in given.items()}
+    if isinstance(given, (tuple, list)):
+        return [_plain(each) for each in given]
+    return given.detach().cpu().numpy() if hasattr(given, "detach") else given
 
 
 def model_of(

@@ -159,6 +159,19 @@ class GraphModel:
 
         save(self._graph, path, None)
 
+    def stream(self, batch: int = 1) -> Any:
+        """Streams of graphs are not there yet.
+
+        Raises
+        ------
+        UnsupportedModelError
+            Always; it says what works.
+        """
+        raise UnsupportedModelError(
+            "a GraphModel has no streams yet: give the module's own state as an input and an output, or name its "
+            "layers in fastgru.load(path, layers=[...]), whose model has them"
+        )
+
     def __repr__(self) -> str:
         inputs = [f"  {name}: {text}" for name, text in self.inputs.items()]
         nodes = [f"  {node.name}: {node.operation.described()}" for node in self._graph.nodes]

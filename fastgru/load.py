@@ -286,30 +286,14 @@ def from_torch(
     check_precision(precision, CHOICES)
     program = type(module_or_state_dict).__name__ == "ExportedProgram"
     if example is not None or program:
-        return _from_module(module_or_state_dict, example, layers, precision, n_threads, backend, check)
+        from .from_module import from_example
+
+        if layers is not None:
+            raise ShapeError("from_torch: an example runs the module's own code; leave layers= out")
+        return from_example(module_or_state_dict, example, precision, n_threads, backend, check)
     checkpoint = checkpoint_of(module_or_state_dict, part)
     spec = spec_of(checkpoint, layers, strict)
     return _build(checkpoint, spec, precision, n_threads, backend, check, layers is not None)
-
-
-def _from_module(
-    module: object, example: object, layers: Any, precision: FilePrecision, n_threads: int | None,
-    backend: Backend | None, check: Check | None,
-) -> GraphModel:  # fmt: skip
-    """A module as its code runs, or an exported program."""
-    from .from_module import check_outputs, model_of, model_of_program
-
-    if layers is not None:
-        raise ShapeError("from_torch: an example runs the module's own code; leave layers= out")
-    kept: Precision = "float32" if precision == "stored" else precision
-    if example is None:
-        made = model_of_program(module, kept, n_threads, backend)
-    else:
-        made = model_of(module, example, kept, n_threads, backend)
-    if check is not None:
-        x, y = check
-        check_outputs(made(x), y, "check")
-    return made
 
 
 def from_keras(
@@ -364,18 +348,6 @@ def from_keras(
     return _build(checkpoint, lone or spec, precision, n_threads, backend, check)
 
 
-def _model_class(spec: ModelSpec | Graph) -> Any:
-    from .spec import ModelSpec
-
-    if isinstance(spec, ModelSpec):
-        from .model import Model
-
-        return Model
-    from .graph_model import GraphModel
-
-    return GraphModel
-
-
 def _warn_of_state(where: str, spec: GRUSpec | ModelSpec | Graph) -> None:
     """Say, at the caller of ``load``, that calls begin anew where Keras's go on."""
     if isinstance(spec, GRUSpec):
@@ -410,7 +382,13 @@ def _build(
     if isinstance(spec, GRUSpec):
         made = GRU(spec, precision=kept, n_threads=n_threads, backend=backend)
     else:
-        made = _model_class(spec)(spec, precision=kept, n_threads=n_threads, backend=backend)
+        from .spec import ModelSpec
+
+        if isinstance(spec, ModelSpec):
+            from .model import Model as Kind
+        else:
+            from .graph_model import GraphModel as Kind  # type: ignore[assignment]
+        made = Kind(spec, precision=kept, n_threads=n_threads, backend=backend)  # type: ignore[arg-type]
     if check is not None and type(made).__name__ == "GraphModel":
         from .from_module import check_outputs
 

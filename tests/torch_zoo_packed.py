@@ -101,7 +101,7 @@ class PackedSeq2Seq(nn.Module):
         return torch.cat([y, torch.bmm(w, m)], -1)
 
 
-@register(numbers(3, 6, 5), LENGTHS, refused="differs from the module")
+@register(numbers(3, 6, 5), LENGTHS, refused="has the shape")
 class PackedSum(nn.Module):
     def __init__(self):
         super().__init__()

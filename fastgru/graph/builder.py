@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import FastGRUError, ShapeError, UnsupportedModelError
 from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, Graph, Guard, Input, Node, Structure, Tensor, leaves, rebuilt
 from .operations.create import SizeOf
-from .operations.operation import Call, Operation
+from .operations.operation import Call, Operation, check_fields
 from .size import Expression, Size, Sizes, Unequal, product, solved, substitute
 
 __all__ = ["Builder", "Value", "specialised"]
@@ -105,12 +105,15 @@ class Builder:
         """
         name = name or type(operation).__name__.lower()
         try:
+            check_fields(operation)
             made = self._inferred(operation, inputs)
             for tensor in made:
                 self._check_shape(tensor.shape, "its output")
             known = self._folded(operation, inputs, made)
         except FastGRUError as error:
             raise type(error)(f"{self._place(name)}{error}") from None
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # of a file that says nonsense
+            raise ShapeError(f"{self._place(name)}its options or inputs do not fit: {str(error)[:200]}") from None
         if known is not None:
             values = [self.constant(array) for array in known]
         else:

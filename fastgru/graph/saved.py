@@ -17,7 +17,7 @@ from ..errors import CheckpointError, FastGRUError, UnsupportedModelError
 from ..spec.gru import GRUSpec, GRUWeights
 from ..spec.layer import Activation
 from ..spec.record import Record
-from .builder import Builder, Value
+from .builder import MAX_NODES, Builder, Value
 from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, Graph, Structure
 from .operations import by_name
 from .parse import size_of
@@ -125,6 +125,8 @@ class _Reader:
         data = self._part(given, "graph", dict)
         parts = [self._part(data, name, kind) for name, kind in _PARTS.items()]
         inputs, constants, operations, nodes, guards = parts
+        if len(nodes) > MAX_NODES or len(operations) > MAX_NODES:
+            raise UnsupportedModelError(f"{self.where}: the model has more than {MAX_NODES} operations")
         if "outputs" not in data:
             raise self.damaged("it has no outputs")
         arrays = {name: self.tensor(value) for name, value in constants.items()}
@@ -141,7 +143,7 @@ class _Reader:
             self._node(*self._row(each, 4, "a node"))
         for each in guards:
             one, relation, other, why = self._row(each, 4, "a guard")
-            if relation not in RELATIONS or not isinstance(why, str):
+            if not isinstance(relation, str) or relation not in RELATIONS or not isinstance(why, str):
                 raise self.damaged("a guard is no comparison")
             self.builder.guard(self._size(one), relation, self._size(other), why)
         return self.builder.finish(self._structure(data["outputs"], 0))
@@ -221,8 +223,8 @@ class _Reader:
             return size_of(value["size"], self.where)
         if set(value) == {"number"} and isinstance(value["number"], str) and value["number"] in _NOT_FINITE:
             return _NOT_FINITE[value["number"]]
-        if set(value) == {"record", "fields"} and value["record"] in _RECORDS:
-            return self._record(_RECORDS[value["record"]], value["fields"], depth)
+        if set(value) == {"record", "fields"} and str(value["record"]) in _RECORDS:
+            return self._record(_RECORDS[str(value["record"])], value["fields"], depth)
         raise self.damaged("a field is of no kind that is known")
 
     def tensor(self, value: Any) -> np.ndarray:

@@ -149,6 +149,8 @@ class Expression:
             factors = [str(atom) for atom in atoms]
             if abs(count) != 1 or not factors:
                 factors.insert(0, str(abs(count)))
+            if len(factors) > 1 or (count < 0 and not text):  # a quotient binds no tighter than a product or a sign
+                factors = [f"({each})" if "//" in each else each for each in factors]
             sign = "-" if count < 0 else "+"
             text += (f" {sign} " if text else "-" * (count < 0)) + " * ".join(factors)
         return text
@@ -282,6 +284,8 @@ def evaluate(size: Size, values: Mapping[str, int]) -> int:
 
 def _number(atom: Atom, values: Mapping[str, int]) -> int:
     if not isinstance(atom, Applied):
+        if atom not in values:
+            raise ShapeError(f"the size {atom[:40]} is one of no input")
         return values[atom]
     one, other = evaluate(atom.one, values), evaluate(atom.other, values)
     if atom.name != "//":

@@ -172,6 +172,12 @@ def question(items: Sequence[object], place: int) -> str:
     )
 
 
+def _part_hint(prefix: str, modules: Modules) -> str:
+    """The parts of a file of several state dicts that hold a module of that name."""
+    parts = [name.removesuffix(f".{prefix}") for name in modules if name.endswith(f".{prefix}")]
+    return f"; choose a state dict by part={parts[0]!r}" if len(parts) > 1 else ""
+
+
 def _check_item(item: object, modules: Modules, where: str) -> None:
     """Raise unless an element of ``layers=`` is a layer or names a module that can be loaded."""
     if isinstance(item, Layer):
@@ -183,6 +189,7 @@ def _check_item(item: object, modules: Modules, where: str) -> None:
     if prefix not in modules:
         raise CheckpointError(
             f"{where}: layers= names {prefix!r}, which is not a module of this file; it holds {listed(modules)}"
+            + _part_hint(prefix, modules)
             + _layer_hint(prefix)
         )
     module = modules[prefix]

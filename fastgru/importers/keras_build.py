@@ -8,8 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..errors import CheckpointError
-from ..spec import Conv1D, Embedding, Flatten, GRULayer, Layer, ModelSpec, Permute, Reshape, TimeDistributed, sequential
+from ..errors import CheckpointError, UnsupportedModelError
+from ..spec import (
+    Conv1D,
+    Embedding,
+    Flatten,
+    GRULayer,
+    Layer,
+    ModelSpec,
+    Permute,
+    Reshape,
+    TimeDistributed,
+    sequential,
+    stateful_layers,
+)
 from ..spec.signal import Shape
 from .keras_config import Entry, number_of, short
 from .keras_dtypes import given_as_cast
@@ -56,6 +68,7 @@ class Builder:
             chain = sequential([(node.name, node.layer) for node in self.scope.nodes])
             shapes = [chain.inputs[0].shape]
         spec = self.scope.model([(wire, shape or ()) for wire, shape in zip(wires, shapes, strict=True)], outputs)
+        _check_states(spec, self._where)
         spec = _with_output_names(part, spec)
         return spec if part.entry.class_name != "Sequential" else _of_any_length(spec)
 
@@ -214,6 +227,23 @@ def _input_names(part: Part) -> tuple[str, ...]:
     if part.graph.input_names is not None:
         return part.graph.input_names
     return tuple("input" if place is None else part.inner[place].entry.name for place in part.graph.inputs)
+
+
+def _check_states(spec: ModelSpec, where: str) -> None:
+    """Raise where already the first call of the model goes on from a state: of the call of a layer before."""
+    called: set[int] = set()
+    for node in spec.nodes:
+        layer = node.layer
+        inner = stateful_layers(layer.model) if isinstance(layer, TimeDistributed) else []
+        twice = isinstance(layer, GRULayer) and layer.stateful and id(layer.gru) in called
+        if inner or twice:
+            often = "runs on every step of a TimeDistributed" if inner else "is called more than once"
+            raise UnsupportedModelError(
+                f"{where}: layer {(inner or [node.name])[0]!r} is stateful and {often}, so that each time goes on from "
+                "the states of the time before; save the model with stateful=False if each is to begin with zeros"
+            )
+        if isinstance(layer, GRULayer):
+            called.add(id(layer.gru))
 
 
 def _with_output_names(part: Part, spec: ModelSpec) -> ModelSpec:

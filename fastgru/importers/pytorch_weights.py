@@ -31,6 +31,7 @@ Tree = Mapping[str, Any]
 BLANKS = f"Replace each ... by what the code of the model runs there, or take it out if that is nothing: {chain.CHOICE}"
 CHECK = "check=(x, y) compares the result with what PyTorch gave"
 CODE_FILES = (
+    "fastgru.from_torch(model.eval(), example_of_its_inputs) where it is alive, or write "
     "torch.export.save(torch.export.export(model.eval(), (x,)), path), torch.jit.script(model).save(path) or "
     "torch.jit.trace(model, x).save(path)"
 )

@@ -544,3 +544,14 @@ def test_keras_2_calls_a_model_with_a_dict():
     model = Model(spec_of(h5(config, {}, version="2.12.0", class_name="Functional")))
     a, b = array(2, 3), array(2, 3, seed=1)
     np.testing.assert_array_equal(model([a, b]), b - a)
+
+
+def test_a_stateful_gru_that_is_called_twice_is_refused():
+    """Its second call goes on from the states of the first, so that already the first answer would be another."""
+    layers = [
+        called(layer("InputLayer", "x", batch_shape=[2, None, 3])),
+        called(gru("gru", stateful=True, return_sequences=True, units=3), (tensor("x"),), (tensor("gru"),)),
+    ]
+    given = graph_checkpoint(layers, [["x", 0, 0]], [["gru", 1, 0]], gru_tensors("layers/gru", 3, 3))
+    with pytest.raises(UnsupportedModelError, match="'gru#1' is stateful and is called more than once"):
+        spec_of(given)

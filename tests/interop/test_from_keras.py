@@ -125,9 +125,9 @@ def chain():
 def test_weights_alone_by_the_names_of_groups(tmp_path):
     model = chain()
     model.save_weights(tmp_path / "some.weights.h5")
-    named = ["embedding", fastgru.importers.named.Named("conv1d", padding="same"), "batch_normalization"]
+    named = ["embedding", fastgru.Named("conv1d", padding="same"), "batch_normalization"]
     named += ["bidirectional", "layer_normalization", "layers/rnn", "gru", fastgru.Last()]
-    named.append(fastgru.importers.named.Named("dense", activation="tanh"))
+    named.append(fastgru.Named("dense", activation="tanh"))
     agree(fastgru.load(tmp_path / "some.weights.h5", layers=named)(IDS), outputs(model, IDS))
     with pytest.raises(fastgru.CheckpointError, match=r'(?s)"rnn": RNN of 2 GRUs.*Name the layers in the order'):
         fastgru.load(tmp_path / "some.weights.h5")
@@ -136,13 +136,17 @@ def test_weights_alone_by_the_names_of_groups(tmp_path):
 def test_weights_alone_with_the_line_that_is_shown(tmp_path):
     model = randomised(keras.Sequential([
         keras.Input((None,), dtype="int32"), layers.Embedding(9, 4), layers.Bidirectional(layers.GRU(3)),
-        layers.Dense(2),
+        layers.Dense(2, activation="relu"),
     ]))  # fmt: skip
     model.save_weights(tmp_path / "some.weights.h5")
     with pytest.raises(fastgru.CheckpointError) as caught:
         fastgru.load(tmp_path / "some.weights.h5")
     line = next(line for line in str(caught.value).splitlines() if "layers=[" in line)
     named = eval(line.strip().removeprefix("layers="), {"fastgru": fastgru})
+    assert named == ["embedding", ..., "bidirectional", ..., "dense", ...]
+    with pytest.raises(fastgru.CheckpointError, match="the file does not say what runs there"):
+        fastgru.load(tmp_path / "some.weights.h5", layers=named)
+    named = ["embedding", "bidirectional", fastgru.FinalState(), fastgru.Named("dense", activation="relu")]
     agree(fastgru.load(tmp_path / "some.weights.h5", layers=named)(IDS), outputs(model, IDS))
 
 

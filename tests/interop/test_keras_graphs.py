@@ -391,3 +391,16 @@ def test_a_model_with_an_unsupported_layer_runs_by_the_names_of_the_others(tmp_p
         ours = fastgru.load(path, layers=["mine", "out"], strict=False)
     x = numbers(2, 5, 4)
     agree(ours(x), [keras.ops.convert_to_numpy(chain[2](chain[1](x)))])
+
+
+@pytest.mark.parametrize("kind", ["Minimum", "Maximum", "Multiply"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_masked_sequence_and_one_value_for_every_step(tmp_path, kind, order):
+    ids = keras.Input((None,), dtype="int32")
+    steps = keras.layers.Embedding(9, 3, mask_zero=True)(ids)
+    whole = keras.layers.GlobalAveragePooling1D()(steps)
+    made = getattr(keras.layers, kind)()([steps, whole][::order])
+    model = randomised(keras.Model(ids, made))
+    x = np.array([[3, 0, 7, 0], [1, 2, 0, 0]])
+    for suffix in SUFFIXES:
+        agree(loaded(model, tmp_path / f"model.{suffix}")(x), outputs(model, x))

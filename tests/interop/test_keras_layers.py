@@ -198,6 +198,17 @@ def test_a_stateful_gru_begins_every_call_with_zeros_and_that_is_said(tmp_path, 
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_stateful_gru_that_is_called_twice_is_refused(tmp_path, suffix, wrapped):
+    """Its second call in one call of the model goes on from the first: already the first answer would be wrong."""
+    gru = layers.GRU(4, return_sequences=True, stateful=True)
+    shared = layers.Bidirectional(gru, merge_mode="sum") if wrapped else gru
+    given = keras.Input(batch_shape=(3, 9, 4))
+    with pytest.raises(UnsupportedModelError, match="is stateful and is called more than once, so that each time"):
+        loaded(keras.Model(given, shared(shared(given))), tmp_path / f"model.{suffix}")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("activation", ["relu", "hard_sigmoid", "softmax", "elu", "mish", "linear", "softsign"])
 @pytest.mark.parametrize("recurrent_activation", ["hard_sigmoid", "sigmoid", "tanh"])
 def test_activations_of_a_gru(tmp_path, activation, recurrent_activation, suffix):

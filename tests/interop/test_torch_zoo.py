@@ -15,7 +15,8 @@ torch = pytest.importorskip("torch")
 from torch_zoo import ZOO  # noqa: E402 - only where torch is installed
 from torch_zoo_checks import ACCELERATED, Zoo, agree, flat  # noqa: E402
 
-from fastgru.accelerated import accelerate, restore  # noqa: E402
+import fastgru  # noqa: E402
+from fastgru.acceleration import accelerate, restore  # noqa: E402
 from fastgru.errors import UnsupportedModelError  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("quiet_torch")
@@ -47,7 +48,7 @@ def test_a_module_is_right_at_every_size_and_length_saved_and_in_float64(entry):
 @pytest.mark.parametrize("entry", [entry for entry in ZOO.values() if entry.refused], ids=lambda entry: entry.name)
 def test_what_cannot_be_a_graph_is_refused_with_a_way_out(entry):
     with pytest.raises(UnsupportedModelError, match=entry.refused) as error:
-        Zoo(entry)
+        fastgru.from_torch(entry.make().eval(), entry.example)
     assert "fastgru.accelerate" in str(error.value)
 
 

@@ -8,7 +8,9 @@ class has the base's answer, which refuses.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import cache
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +19,20 @@ from ...errors import ShapeError
 from ...spec.record import Record
 from ..graph import Tensor
 from ..layout import Layout, Mixed, Rows
-from ..size import Size, Sizes, Unequal, evaluate, size_text
+from ..size import Expression, Size, Sizes, Unequal, evaluate, size_text
 
-__all__ = ["Array", "Call", "Compute", "Operation", "Setup", "axis_of", "check_rank", "check_size", "one_input"]
+__all__ = [
+    "Array",
+    "Call",
+    "Compute",
+    "Operation",
+    "Setup",
+    "axis_of",
+    "check_fields",
+    "check_rank",
+    "check_size",
+    "one_input",
+]
 
 Array = NDArray[Any]
 
@@ -105,6 +118,43 @@ class Operation(Record):
             elif value is not None and value != getattr(type(self), name, None):
                 options.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(options)})"
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """The types of an operation's fields."""
+    return get_type_hints(kind)
+
+
+def check_fields(operation: Operation) -> None:
+    """Raise unless every field is of the type that its class says: files say what they like."""
+    kind: Any = type(operation)
+    hints = _hints(kind)
+    for name, value in operation.fields().items():
+        if not _is_of(value, hints[name]):
+            raise ShapeError(f"{name} is {str(value)[:60]} of type {type(value).__name__}, wanted {_text(hints[name])}")
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    origin, parts = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value is None or isinstance(value, (bool, int, float, str, Expression))
+    if origin in (Union, UnionType):
+        return any(_is_of(value, part) for part in parts)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        if len(parts) == 2 and parts[1] is Ellipsis:
+            return all(_is_of(each, parts[0]) for each in value)
+        return len(value) == len(parts) and all(map(_is_of, value, parts))
+    if hint in (int, float):
+        wanted = (int, np.integer) if hint is int else (int, float, np.integer, np.floating)
+        return isinstance(value, wanted) and not isinstance(value, bool)
+    return isinstance(value, get_origin(hint) or hint)
+
+
+def _text(hint: Any) -> str:
+    return str(getattr(hint, "__name__", hint)) if get_origin(hint) is None else str(hint).replace("typing.", "")
 
 
 def one_input(inputs: Sequence[Tensor]) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...errors import FastGRUError, UnsupportedModelError
+from ...errors import DTypeError, FastGRUError, UnsupportedModelError
 from ...graph.builder import specialised
 from ...graph.graph import RELATIONS, Graph, Guard, same
 from ...graph.layout import BATCH, STEPS, Layout, Steps
@@ -156,11 +156,21 @@ def _leaves_out_one(guard: Guard, name: str) -> bool:
 
 def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and named arguments of a call, of what a caller gives for an example."""
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
     if isinstance(example, Mapping):
-        return (), dict(example)
-    if isinstance(example, tuple) and not hasattr(example, "_fields"):
-        return example, {}
-    return (example,), {}
+        args, kwargs = (), dict(example)
+    elif isinstance(example, tuple) and not hasattr(example, "_fields"):
+        args, kwargs = example, {}
+    else:
+        args, kwargs = (example,), {}
+    wrong = [each for each in (*args, *kwargs.values()) if isinstance(each, np.ndarray)]
+    if wrong:
+        raise DTypeError(
+            "example: got a NumPy array, wanted tensors as the module takes them: torch.from_numpy(array), or a tuple "
+            "of tensors for several inputs"
+        )
+    return args, kwargs
 
 
 def flat_inputs(torch: Any, example: Any) -> list[np.ndarray]:
