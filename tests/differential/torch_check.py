@@ -66,6 +66,9 @@ class Comparison:
         self.refusals: list[str] = []
 
     def outcome(self) -> Outcome:
+        made = [*self.case["modules"].values(), *self.case.get("chain", ()), self.case.get("base", "")]
+        if self.case["time_first"] and not any("nn.GRU" in text for text in made):
+            return Outcome("skipped", "no GRU says that the steps are first")
         try:
             self._look_at_axes()
             return self._outcome()

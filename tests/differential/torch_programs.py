@@ -49,6 +49,8 @@ def _tried(rng: random.Random, way: str) -> dict[str, Any] | None:
     outputs = _outputs(rng, scope)
     if not outputs:
         return None
+    if time_first and not any("nn.GRU(" in text for text in scope.used_modules().values()):
+        return None  # nothing says so
     result = _result(rng, outputs, way)
     # Exporting takes a second for ten steps of a GRU.
     example = [rng.choice([2, 3, 1]), rng.choice([3, 4, 4] if "exported" in way else [4, 5, 6])]
