@@ -7,7 +7,6 @@ meets, a normalisation of what hardly varies).
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import threading
@@ -64,6 +63,7 @@ class Comparison:
         self.has_steps: list[bool] = []
         self.answered = 0
         self.refusals: list[str] = []
+        self.refused = ""  # why PyTorch has no answer
 
     def outcome(self) -> Outcome:
         made = [*self.case["modules"].values(), *self.case.get("chain", ()), self.case.get("base", "")]
@@ -177,18 +177,28 @@ class Comparison:
                 self.refusals.append(f"at a size: {reason(error)}")
             return
         wanted = self._wanted(arrays)
-        if wanted is None and not has_dead_code(self.case):
-            raise Wrong(f"{where}: an answer of {[each.shape for each in got]}, PyTorch has none", "no such size")
-        if wanted is not None:
+        if wanted is None:
+            self._check_size(where, got, "no such size")
+        else:
             self._compare(model, got, wanted, where, arrays, "example" if first else "another size")
             self.answered += 1
 
     def _wanted(self, arrays: Arrays) -> list[torch.Tensor] | None:
         """What PyTorch computes; None where it computes nothing."""
         for run in (self.run, self.module):
-            with contextlib.suppress(Refused):
+            try:
                 return self._torch(arrays, run)
+            except Refused as refused:
+                self.refused = str(refused)
         return None
+
+    def _check_size(self, where: str, got: Sequence[np.ndarray], defect: str) -> None:
+        """Raise for an answer where PyTorch has none, but for code that fails and of which nothing comes.
+
+        PyTorch normalises no single number, as training would come to nothing; what it would be is plain.
+        """
+        if not has_dead_code(self.case) and "Expected more than 1" not in self.refused:
+            raise Wrong(f"{where}: an answer of {[each.shape for each in got]}; PyTorch: {self.refused}", defect)
 
     def _compare(self, model: Any, got: Sequence[np.ndarray], wanted: Sequence[torch.Tensor], where: str,
                  arrays: Arrays, kind: str, row: int | None = None) -> None:  # fmt: skip
@@ -287,9 +297,9 @@ class Comparison:
             alone = rows_of(self.case, arrays, [row] * len(lengths), length)
             where = f"row {row} of lengths {list(lengths)}"
             wanted = self._wanted(alone)
-            if wanted is None and not has_dead_code(self.case):
-                raise Wrong(f"{where}: an answer, PyTorch has none", "lengths: no such size")
-            if wanted is not None:
+            if wanted is None:
+                self._check_size(where, got, "lengths: no such size")
+            else:
                 self._compare(model, got, wanted, where, alone, "lengths", row)
 
     def _check_stream(self, model: Any) -> None:
