@@ -6,7 +6,6 @@ before it was closed still write. So what may be kept without a copy is what was
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 from weakref import ref
 
@@ -14,7 +13,10 @@ import numpy as np
 
 __all__ = ["is_sealed", "sealed"]
 
-_sealed: dict[int, ref[np.ndarray[Any, Any]]] = {}  # by the id of an array, for as long as it lives
+# By the id of an array, which may be that of another after its end. Nothing is called then: what a signal handler
+# raised in a callback of a weak reference would be lost. The ends are found when there are many more than at last.
+_sealed: dict[int, ref[np.ndarray[Any, Any]]] = {}
+_most = 1000  # entries before the next search for ends
 
 
 def sealed(array: np.ndarray) -> np.ndarray:
@@ -22,13 +24,19 @@ def sealed(array: np.ndarray) -> np.ndarray:
     part: Any = array
     while isinstance(part, np.ndarray):
         part.flags.writeable = False
-        _sealed[id(part)] = ref(part, partial(_forget, _sealed, id(part)))
+        _sealed[id(part)] = ref(part)
         part = part.base
+    if len(_sealed) > _most:
+        _forget_ended()
     return array
 
 
-def _forget(known: dict[int, Any], key: int, _: object) -> None:
-    known.pop(key, None)
+def _forget_ended() -> None:
+    global _most
+    for key, known in list(_sealed.items()):
+        if known() is None and _sealed.get(key) is known:
+            _sealed.pop(key, None)
+    _most = max(1000, 2 * len(_sealed))
 
 
 def is_sealed(array: np.ndarray) -> bool:

@@ -63,13 +63,14 @@ def h5_file(tmp_path):
     return path
 
 
+# Between an open() and its with a file is nobody's; Python closes it, and says so.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @TIMERS
 @pytest.mark.parametrize("raises", [OwnError, TimeoutError, ValueError, RuntimeError, MemoryError])
 def test_what_a_signal_handler_raises_while_an_hdf5_file_is_read_reaches_the_caller(h5_file, raises):
     assert interrupts(lambda: fastgru.read(h5_file), raises) == 30
 
 
-# Between an open() and its with a file is nobody's; Python closes it, and says so.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @TIMERS
 @pytest.mark.parametrize("raises", [OwnError, TimeoutError, ValueError])
