@@ -55,12 +55,13 @@ ALIASES = {
     "identity": "linear",
     "logsigmoid": "log_sigmoid",
     "softshrink": "soft_shrink",
+    "sparsemax_keras316": "sparsemax",
     "swish": "silu",
     "tanhshrink": "tanh_shrink",
 }
 
 KNOWN = tuple(sorted({*FORMULAS, *ALIASES}))
-_ALONG_AN_AXIS = ("glu", "log_softmax", "softmax", "softmin", "sparsemax", "sparsemax_keras315")
+_ALONG_AN_AXIS = ("glu", "log_softmax", "softmax", "softmin", "sparsemax", "sparsemax_keras315", "sparsemax_keras316")
 ELEMENTWISE = tuple(name for name in KNOWN if name not in _ALONG_AN_AXIS)
 IN_GRU = tuple(name for name in KNOWN if name != "glu")  # glu gives half as many units as it takes
 

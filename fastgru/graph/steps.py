@@ -10,7 +10,7 @@ from itertools import islice, product
 
 from ..errors import UnsupportedModelError
 from .builder import specialised
-from .graph import FLOAT, Graph, Tensor
+from .graph import FLOAT, Graph, Tensor, leaves
 from .layout import BATCH, STEPS, Layout, Mixed, Steps, has_steps, is_steps, plain
 from .operations.recurrent import GRU
 from .size import Expression, Size, symbol
@@ -62,6 +62,10 @@ class Analysis:
             if reason is not None:
                 self.looks.append((node.name, reason))
             self._layouts.update(zip(node.outputs, made, strict=True))
+        made_here = (place for place in leaves(graph.outputs) if place not in graph.constants)
+        outputs = [self._layouts[place] for place in made_here if place in self._layouts]
+        # Whether an output is of no row, so that it would be computed as if no lengths were given.
+        self._loose = any(all(BATCH not in axis for axis in layout) for layout in outputs)
 
     def layout(self, place: int) -> Layout:
         """Where the batch and the steps of a value are; only where nothing is mixed."""
@@ -88,6 +92,11 @@ class Analysis:
             raise UnsupportedModelError(
                 f"lengths: {name} {reason}, so rows of different lengths cannot be followed; run rows of one length "
                 "at a time"
+            )
+        if self._loose:
+            raise UnsupportedModelError(
+                "lengths: an output has no axis that is known to be the batch, so rows of different lengths cannot be "
+                "followed; run rows of one length at a time"
             )
 
 

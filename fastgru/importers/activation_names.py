@@ -88,7 +88,9 @@ def keras_activation(value: object, version: str, where: str) -> str | Activatio
         name = ALIASES.get(value, value)
         if name == "hard_sigmoid" and value != "hard_sigmoid_keras3" and _number_of(version) < (3,):
             return "hard_sigmoid_keras2"
-        return "sparsemax_keras315" if name == "sparsemax" and _number_of(version) < (3, 16) else name
+        if name == "sparsemax" and value != "sparsemax_keras316" and _number_of(version) < (3, 16):
+            return "sparsemax_keras315"
+        return name
     if isinstance(value, dict) and isinstance(value.get("config"), dict) and not _foreign(value):
         layer = keras_activation_layer(value.get("class_name"), value["config"], where)
         if layer is not None:

@@ -2,9 +2,9 @@
 
 A string names a layer of the file. What the weights do not say is taken as Keras's default: no activation behind a
 Dense or a Conv1D, tanh in a GRU, both directions side by side, an epsilon of 1e-3; the activation of a GRU's gates is
-sigmoid, or the hard_sigmoid that Keras had up to 2.2. A ``Named`` says otherwise; "hard_sigmoid" is two functions, so
-where the file does not say which Keras wrote it, it is asked for. A GRU gives its output for every
-step, as it does for PyTorch's files, and ``Last()`` or ``FinalState()`` behind it takes the last.
+sigmoid, or the hard_sigmoid that Keras had up to 2.2. A ``Named`` says otherwise; "hard_sigmoid" is two functions, and
+"sparsemax" another two: where the file does not say which Keras wrote it, they are asked for. A GRU gives its output
+for every step, as it does for PyTorch's files, and ``Last()`` or ``FinalState()`` behind it takes the last.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
-from ..spec import Activation, GRUSpec, Layer, ModelSpec, sequential, validate
+from ..spec import GRUSpec, Layer, ModelSpec, sequential, validate
 from .chain import CHOICE, LayerItem, question, refuse_blank
 from .keras_config import LATEST, Entry, number_of, snake_case
 from .keras_layers import make
@@ -24,6 +24,7 @@ from .keras_modules import Module, modules_of
 from .keras_scope import Given, Scope
 from .keras_tensors import Weights
 from .keras_tree import DEPENDENCIES, Part
+from .keras_words import refuse_doubtful
 from .lone_gru import lone_gru
 from .named import KERAS_OPTIONS, Named
 from .tensors import UsedTensors, listed
@@ -113,17 +114,17 @@ def _runs(checkpoint: Checkpoint, tensors: Mapping[str, np.ndarray], items: Sequ
     return True
 
 
-def _surely(checkpoint: Checkpoint, version: str) -> int | None:
-    """Keras 1, 2 or 3, where the file leaves no doubt: a .weights.h5 has no version."""
+def _written_by(checkpoint: Checkpoint, version: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The earliest and the latest Keras that may have written the file: a .weights.h5 has no version."""
     if checkpoint.format == "keras-h5" or version:
-        return number_of(version)[0]
+        return number_of(version), number_of(version)
     if checkpoint.metadata.get("names"):  # Keras 2 never wrote any
-        return 3
-    return 2 if any(name.startswith(f"{DEPENDENCIES}/") or "/cu_dnngru" in name for name in checkpoint) else None
+        return (3,), (3, _ANY)
+    old = any(name.startswith(f"{DEPENDENCIES}/") or "/cu_dnngru" in name for name in checkpoint)
+    return (2,), (2 if old else 3, _ANY)
 
 
-def _is_hard_sigmoid(value: object) -> bool:
-    return isinstance(value, str) and value in ("hard_sigmoid", "hardsigmoid")
+_ANY = 10**6  # a second number of a version that is beyond every other
 
 
 class _Chain:
@@ -132,8 +133,9 @@ class _Chain:
     def __init__(self, checkpoint: Checkpoint, tensors: UsedTensors, modules: Modules) -> None:
         self.where, self.tensors, self.modules = checkpoint.path, tensors, modules
         said = str(checkpoint.metadata.get("keras_version") or "")
-        self.surely = _surely(checkpoint, said)
-        self.version = said if said or checkpoint.format == "keras-h5" else {2: "2.15"}.get(self.surely or 3, LATEST)
+        self.written_by = _written_by(checkpoint, said)
+        unsaid = "2.15" if self.written_by[1] < (3,) else LATEST
+        self.version = said if said or checkpoint.format == "keras-h5" else unsaid
         self._names: dict[int, Mapping[str, str]] = {}
         self._parts: list[Part] = []
         self._called = {other: module.name for module in modules.values() for other in module.also}
@@ -171,7 +173,7 @@ class _Chain:
         item = items[place]
         if item is ...:
             raise CheckpointError(f"{self.where}: {question(items, place)}")
-        self._check_hard_sigmoid(item)
+        refuse_doubtful(item, *self.written_by, self.where)
         if isinstance(item, Layer):
             return
         if isinstance(item, Named):
@@ -199,22 +201,6 @@ class _Chain:
                 f"layers= holds {item!r}, but {name!r} is {module.looks_like}"
                 + (f", and a {kind} has no option {wrong[0]!r}" if wrong else "")
                 + (f"; it has {', '.join(options)}" if wrong and options else "")
-            )
-
-    def _check_hard_sigmoid(self, item: object) -> None:
-        """Raise where ``layers=`` says "hard_sigmoid" and the file does not say whose."""
-        if isinstance(item, Activation):
-            said, how = item.name, "fastgru.Activation({!r})".format
-        else:
-            options = item.options if isinstance(item, Named) else {}
-            option = next((key for key, value in options.items() if _is_hard_sigmoid(value)), None)
-            said, how = str(options.get(option or "")), f"{option}={{!r}}".format
-        of_keras_3 = self.surely == 3
-        if _is_hard_sigmoid(said) and not of_keras_3 and (isinstance(item, Activation) or self.surely is None):
-            raise CheckpointError(
-                f"{self.where}: layers= says {how('hard_sigmoid')}, which Keras 1 and 2 compute as 0.2 x + 0.5 and "
-                f"Keras 3 as x / 6 + 0.5; write {how('hard_sigmoid_keras2')} or {how('hard_sigmoid_keras3')}"
-                + ("" if self.surely else ", as the file does not say which of them wrote it")
             )
 
     def _kind(self, items: Sequence[object], place: int) -> str:

@@ -13,11 +13,12 @@ from ..errors import CheckpointError, DTypeError
 from ..spec import Layer, ModelSpec, sequential
 from .chain import LayerItem
 from .keras_build import Builder
-from .keras_config import snake_case
+from .keras_config import number_of, snake_case
 from .keras_operations import is_operation
 from .keras_recurrent import RECURRENT
 from .keras_scope import Given
 from .keras_tree import Part
+from .keras_words import refuse_doubtful
 from .named import Named
 from .tensors import listed
 
@@ -30,7 +31,7 @@ def spec_from(tree: Part, builder: Builder, layers: Sequence[LayerItem], where: 
     Raises
     ------
     CheckpointError
-        The model has no layer of that name.
+        The model has no layer of that name, or a word in ``layers`` has another meaning in the Keras that wrote it.
     UnsupportedModelError
         A layer is not supported.
     DTypeError
@@ -40,7 +41,9 @@ def spec_from(tree: Part, builder: Builder, layers: Sequence[LayerItem], where: 
     scope = builder.scope
     source = scope.input("input")
     wires = [source]
+    written_by = number_of(tree.entry.version)
     for item in layers:
+        refuse_doubtful(item, written_by, written_by, where)
         if isinstance(item, Layer):
             wires = scope.named(snake_case(type(item).__name__)).add(item, wires)
         else:

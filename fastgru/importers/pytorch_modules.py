@@ -28,6 +28,7 @@ _WITHOUT_FORWARD = ("", "torch.nn.modules.container.ModuleList", "torch.nn.modul
 _CONTAINERS = (SEQUENTIAL, *_WITHOUT_FORWARD)
 _DYNAMIC = ("torch.ao.nn.quantized.dynamic.modules.", "torch.nn.quantized.dynamic.modules.")
 GRUS = frozenset(f"{package}rnn.{name}" for package in ("torch.nn.modules.", *_DYNAMIC) for name in ("GRU", "GRUCell"))
+_CELLS = frozenset(name for name in GRUS if name.endswith("Cell"))
 _KINDS = {
     **dict.fromkeys(GRUS, "gru"),
     **{f"{package}linear.Linear": "linear" for package in ("torch.nn.modules.", *_DYNAMIC)},
@@ -124,7 +125,7 @@ def model_of(tree: Tree, tensors: Mapping[str, np.ndarray], where: str) -> GRUSp
     for path, node in modules:
         _refuse_foreign(path, node, where)
     leaves = [(path, node) for path, node in modules if node["class_name"] != SEQUENTIAL]
-    if len(leaves) == 1 and leaves[0][1]["class_name"] in GRUS:
+    if len(leaves) == 1 and leaves[0][1]["class_name"] in GRUS - _CELLS:  # a cell in a Sequential is one step
         path, node = leaves[0]
         return checked_gru(tensors, path, Options(node["options"], f"{where}: {short(path)}"), where)
     return TorchSequence(leaves, tensors, where).spec()

@@ -106,7 +106,7 @@ def chain_text(case: Any) -> str | None:
         text = ", ".join(f"{word}={value!r}" for word, value in said.items())
         kinds = f", kind={kind!r}" if kind in ("BatchNormalization", "Dense", "LayerNormalization") else ""
         named.append(f"fastgru.Named({prefix + (f'_{count}' if count else '')!r}{kinds}{', ' * bool(text)}{text})")
-    return f"[{', '.join(named)}]"
+    return f"[{', '.join(named)}]".replace("'sparsemax'", "'sparsemax_keras315'")  # the word of Keras 3.16
 
 
 _GRU_WORDS = ("go_backwards", "activation", "recurrent_activation", "reset_after")

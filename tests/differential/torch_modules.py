@@ -16,7 +16,8 @@ import torch_chains
 import torch_programs
 import torch_states
 from case import Family, Outcome
-from torch_check import Comparison, reason
+from torch_check import Comparison
+from torch_numbers import reason
 from torch_script import written
 from torch_source import arrays_of, built, folder, forget, tensors_of
 

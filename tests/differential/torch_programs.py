@@ -14,7 +14,7 @@ from torch_scope import BATCH, OPERATIONS, STEPS, Scope
 from torch_source import HEADER, fill
 from torch_weighted import conv, embedding, gru, linear, turned_gru
 
-__all__ = ["generated", "smaller"]
+__all__ = ["generated", "has_dead_code", "smaller"]
 
 _CODE = ("scripted", "frozen", "live scripted")  # of which fastgru reads no dict and no loop over the steps
 LARGEST = 1e3  # values beyond it are not gone on with
@@ -49,6 +49,8 @@ def _tried(rng: random.Random, way: str) -> dict[str, Any] | None:
     outputs = _outputs(rng, scope)
     if not outputs:
         return None
+    if time_first and not any("nn.GRU(" in text for text in scope.used_modules().values()):
+        return None  # nothing says so
     result = _result(rng, outputs, way)
     # Exporting takes a second for ten steps of a GRU.
     example = [rng.choice([2, 3, 1]), rng.choice([3, 4, 4] if "exported" in way else [4, 5, 6])]
@@ -159,6 +161,12 @@ def _needed(body: list[str], outputs: list[str]) -> list[str]:
             kept.append(statement)
             needed |= set(_names(statement))
     return kept[::-1]
+
+
+def has_dead_code(case: dict[str, Any]) -> bool:
+    """Whether PyTorch runs statements, and may fail in them, of which nothing comes."""
+    needed = _needed(case["body"], _names(case["result"]))
+    return case["way"] != "state" and len(needed) < len(case["body"])
 
 
 class _Self:

@@ -143,12 +143,12 @@ def rows_of(case: dict[str, Any], arrays: Arrays, rows: Sequence[int], steps: in
     return cut
 
 
-def flat(value: Any) -> list[torch.Tensor]:
-    """The tensors that a module gives, in their order."""
-    if isinstance(value, torch.Tensor):
+def flat(value: Any, kind: type = torch.Tensor) -> list[Any]:
+    """The tensors, or the arrays, that a module gives, in their order."""
+    if isinstance(value, kind):
         return [value]
     items: Sequence[Any] = list(value.values()) if isinstance(value, dict) else value
-    return [each for item in items for each in flat(item)]
+    return [each for item in items for each in flat(item, kind)]
 
 
 def of_chain(rng: random.Random, **parts: Any) -> dict[str, Any]:

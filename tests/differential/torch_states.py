@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from case import Outcome
 from shrink import replaced, shortened
-from torch_check import Comparison, reason
+from torch_check import Comparison
+from torch_numbers import reason
 from torch_script import written
 from torch_source import built, folder, forget, of_chain
 
@@ -154,7 +155,7 @@ class _Network:
         if kind < 0.2:
             options = rng.choice(["", "padding=1", "stride=2", "padding=2, dilation=2", "groups=1", "padding='same'"])
             transposed = rng.random() < 0.1 and "same" not in options
-            item = f'fastgru.Named("conv"{", " if options else ""}{options})'
+            item = f'fastgru.Named("conv", kind="Conv1d"{", " if options else ""}{options})'
             self._add("conv", f"nn.Conv{'Transpose' * transposed}1d({self.features}, {out}, 3, {options})", turned,
                       None if transposed else item)
             self.features = out
@@ -167,8 +168,9 @@ class _Network:
                                f"InstanceNorm1d({n}, affine=True)", f"BatchNorm1d({n}, track_running_stats=False)",
                                f"LayerNorm({n}, eps=0.01)", f"BatchNorm1d({n}, eps=0.01)"])  # fmt: skip
             plain = text.startswith(("Layer", "RMS"))
-            known = plain or text == f"BatchNorm1d({n})" or "eps" in text
-            item = ('fastgru.Named("norm", eps=0.01)' if "eps" in text else "name") if known else None
+            options = ["eps=0.01"] * ("eps" in text) + ["groups=1"] * text.startswith("Group")
+            item = f'fastgru.Named("norm", {", ".join([f"kind={text.partition(chr(40))[0]!r}", *options])})'
+            item = None if "track" in text else item
             self._add("norm", f"nn.{text}", "self.{}(y)" if plain else turned, item)
         if rng.random() < 0.3:
             self._activation()
@@ -200,7 +202,8 @@ class _Network:
         for number in range(self.rng.choice([0, 1, 1, 1, 2, 2])):
             if self.rng.random() < 0.2:
                 kind = self.rng.choice(["LayerNorm", "RMSNorm"])
-                self._add(f"norm{number}", f"nn.{kind}({self.features})", "self.{}(y)")
+                self._add(f"norm{number}", f"nn.{kind}({self.features})", "self.{}(y)",
+                          f'fastgru.Named("norm{number}", kind="{kind}")')
             if self.rng.random() < 0.3:
                 self._activation()
             out = self.rng.choice([1, 2, 3, 4])

@@ -341,3 +341,29 @@ def test_a_hard_sigmoid_layer_is_asked_unless_the_file_is_of_keras_3():
             spec_of(given, layers=["dense", fastgru.Activation("hard_sigmoid")])
         spec_of(given, layers=["dense", fastgru.Activation("hard_sigmoid_keras3")])
     spec_of(lists("3.15.1", dense=dense), layers=["dense", fastgru.Activation("hard_sigmoid")])
+
+
+@pytest.mark.parametrize("version", ["", "3.15.1"])
+def test_which_sparsemax_is_asked_where_it_may_be_another(version):
+    """Keras up to 3.15 computes it with another threshold: [0.742, 0.281] where the sum is to be 1."""
+    given = groups(dense=[array(3, 2)])
+    given.metadata.update({"keras_version": version} if version else {})
+    named = Named("dense", kind="Dense")
+    with pytest.raises(CheckpointError, match=r"write fastgru.Activation\('sparsemax_keras315'\) or .*'sparsemax_k"):
+        spec_of(given, layers=[named, fastgru.Activation("sparsemax")])
+    for word in ("sparsemax_keras315", "sparsemax_keras316"):
+        *_, last = spec_of(given, layers=[named, fastgru.Activation(word)]).nodes
+        assert last.layer.name == word
+    named = Named("dense", kind="Dense", activation="sparsemax")
+    if version:
+        assert spec_of(given, layers=[named]).nodes[0].layer.activation == "sparsemax_keras315"
+    else:
+        with pytest.raises(CheckpointError, match=r"write activation='sparsemax_keras315' or .* does not say which"):
+            spec_of(given, layers=[named])
+
+
+def test_words_of_a_whole_file_of_another_keras_are_asked_for():
+    """Between layers of a file that describes itself, an activation of the caller's own means what Keras 3 does."""
+    whole = h5([{"class_name": "GRU", "config": {"name": "gru", "units": 3}}], {"gru": GRU})
+    with pytest.raises(CheckpointError, match=r"Activation\('hard_sigmoid'\), which Keras 1 and 2 .*write"):
+        spec_of(whole, layers=["gru", fastgru.Activation("hard_sigmoid")])

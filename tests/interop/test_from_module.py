@@ -158,3 +158,22 @@ def test_an_exported_program_is_taken_for_the_sizes_it_was_exported_for() -> Non
     np.testing.assert_allclose(model(x.numpy()), module(x).detach().numpy(), atol=1e-6)
     with pytest.raises(ShapeError):
         model(np.zeros((3, 5), np.float32))
+
+
+class OfTheOtherInput(nn.Module):
+    """Nothing in the code ties the rows of the two inputs together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(1, 2)
+
+    def forward(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        return self.gru(z.swapaxes(0, 1))[0].transpose(1, 0) * x.dim()
+
+
+def test_lengths_never_pass_by_an_output() -> None:
+    module, x, z = OfTheOtherInput().eval(), torch.randn(4, 7, 5), torch.randn(4, 7, 1)
+    model = fastgru.from_torch(module, example=(torch.randn(3, 4, 5), torch.randn(3, 4, 1)))
+    np.testing.assert_allclose(model(x.numpy(), z.numpy()), module(x, z).detach().numpy(), atol=2e-6)
+    with pytest.raises(UnsupportedModelError, match="an output has no axis that is known to be the batch"):
+        model(x.numpy(), z.numpy(), lengths=[7, 3, 1, 6])

@@ -105,6 +105,7 @@ CHAINS = {
     "channels first": (lambda: nn.Sequential(normed(nn.BatchNorm1d(9)), nn.PReLU(9), nn.GLU(dim=-1),
                                              nn.GRU(2, 3, batch_first=True)), STEPS[:, :, :4].copy()),
     "one step": (lambda: nn.Sequential(nn.Linear(5, 4), nn.GRUCell(4, 3), nn.Linear(3, 2)), ROWS),
+    "one step alone": (lambda: nn.Sequential(nn.GRUCell(5, 3)), ROWS),
     "over steps": (lambda: nn.Sequential(nn.Linear(5, 4), nn.GRU(4, 3, batch_first=True)), STEPS),
 }  # fmt: skip
 
