@@ -187,7 +187,7 @@ class _Computing(nn.Module):
 
 
 def _are_plain(*tensors: Any) -> bool:
-    """Whether these are tensors of PyTorch's own class, or None: anything else is PyTorch's to compute, or to refuse."""
+    """Whether these are tensors of PyTorch's own class, or None: anything else is PyTorch's to compute, or refuses."""
     return all(tensor is None or type(tensor) in (torch.Tensor, nn.Parameter) for tensor in tensors)
 
 

@@ -24,8 +24,8 @@ def size_of(text: str, where: str) -> Size:
 
     Examples
     --------
-    >>> size_of("2 * batch * steps - (steps - 1) // 2", "here")
-    2 * batch * steps - (steps - 1) // 2
+    >>> size_of("2 * batch * (steps - 1) + (steps + 1) // 2", "here")
+    2 * batch * steps - 2 * batch + (steps + 1) // 2
     """
     try:
         if len(text) > MAX_TEXT:
