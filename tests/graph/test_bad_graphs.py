@@ -183,6 +183,39 @@ def test_a_saved_graph_damaged_in_any_field_is_refused_or_harmless():
     assert count > 1000
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda graph: graph["guards"].extend([["steps", ">=", 1, "it says so"]] * 1000), "guards"),
+        (lambda graph: graph["guards"].append([{"size": "rows"}, ">=", 1, "it says so"]), "'rows', which no input has"),
+    ],
+)
+def test_guards_without_end_or_of_no_input_are_refused(change, message):
+    data, tensors = to_data(sound())
+    change(data["graph"])
+    data["graph"]["guards"] = [[{"size": one} if isinstance(one, str) else one, *rest] for one, *rest in
+                               data["graph"]["guards"]]  # fmt: skip
+    soon = within()
+    with pytest.raises(FastGRUError, match=message):
+        from_data(data, tensors.__getitem__, "here")
+    assert soon()
+
+
+def test_a_tensor_that_hundreds_of_operations_hold_is_refused():
+    builder = Builder("here")
+    value = builder.input("x", (BATCH, STEPS, 256))
+    value = builder.add(Linear(np.ones((256, 256), np.float32)), value)
+    data, tensors = to_data(builder.finish(value.place))
+    data = json.loads(json.dumps(data))
+    (node,), graph = data["graph"]["nodes"], data["graph"]
+    graph["operations"] = graph["operations"] * 300
+    name, _, (source,), (first,) = node
+    graph["nodes"] = [[f"{name} {k}", k, [first + k - 1 if k else source], [first + k]] for k in range(300)]
+    graph["outputs"] = first + 299
+    with pytest.raises(FastGRUError, match="each a copy when it runs"):
+        from_data(data, tensors.__getitem__, "here")
+
+
 def _missing(name):
     raise FastGRUError(f"there is no tensor {name!r}")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...graph.builder import Value
-from ...graph.graph import BOOLEAN
+from ...graph.graph import BOOLEAN, FLOAT
 from ...graph.operations.elementwise import Binary, Cast, Unary, Where
 from ...graph.operations.parts import Slice
 from ...graph.operations.reduce import AlongAxis, ArgExtreme, CumulativeProduct, CumulativeSum, Glu, Norm, Reduce, TopK
@@ -198,8 +198,23 @@ def median(c: Context, self: Any, dim: Any = None, keepdim: Any = False) -> Any:
     size = x.shape[0 if dim is None else c.axis(dim, x.rank)]
     if not isinstance(size, int):
         raise c.error(f"sorts an axis whose size is open, {size}")
-    made = kth(c, x, (size + 1) // 2, 0 if dim is None else dim, keepdim)
+    axis = 0 if dim is None else c.axis(dim, x.rank)
+    values, places = kth(c, x, (size + 1) // 2, axis, True)
+    if x.dtype == FLOAT:
+        is_nan = c.add(Unary("isnan"), c.add(Reduce("max", (axis,), True), x))
+        places = c.add(Where(), is_nan, c.add(ArgExtreme("max", axis, True), x), places)
+    made = (_nan_of(c, x, axis, values), places)
+    if not (keepdim and dim is not None):
+        made = tuple(c.add(View((*x.shape[:axis], *x.shape[axis + 1 :])), each) for each in made)
     return made[0] if dim is None else made
+
+
+def _nan_of(c: Context, x: Any, axis: int, made: Any) -> Any:
+    """What was made of an axis that it keeps, but NaN where there is one on the axis."""
+    if x.dtype != FLOAT:
+        return made
+    most = c.add(Reduce("max", (axis,), True), x)
+    return c.add(Where(), c.add(Unary("isnan"), most), most, made)
 
 
 def quantile(
@@ -214,8 +229,12 @@ def quantile(
     place = share * (size - 1)
     low = c.add(Slice(axis, int(place), int(place) + 1), ordered)
     high = c.add(Slice(axis, min(int(place) + 1, size - 1), min(int(place) + 1, size - 1) + 1), ordered)
-    rise = c.add(Binary("mul"), c.add(Binary("sub"), high, low), place - int(place))
-    made = c.add(Binary("add"), low, rise)
+    rise, rest = c.add(Binary("sub"), high, low), place - int(place)
+    if rest < 0.5:  # as PyTorch interpolates: from the nearer one
+        between = c.add(Binary("add"), low, c.add(Binary("mul"), rise, rest))
+    else:
+        between = c.add(Binary("sub"), high, c.add(Binary("mul"), rise, 1 - rest))
+    made = _nan_of(c, x, axis, between)
     return made if keepdim else c.add(View((*x.shape[:axis], *x.shape[axis + 1 :])), made)
 
 
