@@ -18,7 +18,7 @@
 #include <sys/mman.h>
 #endif
 
-#define MOST_THREADS 64
+#define MAX_THREADS 64
 #define SECONDS 0.004 /* of one run, so that the scheduler's tick spoils few of them */
 #define BARRIERS 20000
 #define CHAINS 12 /* 4 cycles latency times 2 units is 8; with the two operands they fit AVX2's 16 registers */
@@ -101,8 +101,8 @@ typedef struct {
     enum { MULTIPLY_ADD, READ, BARRIER } what;
     long rounds;
     size_t bytes;
-    char *data[MOST_THREADS];
-    double begun[MOST_THREADS], ended[MOST_THREADS];
+    char *data[MAX_THREADS];
+    double begun[MAX_THREADS], ended[MAX_THREADS];
     long arrived; /* at the barrier before */
     char apart[128];
     long met;     /* at the barriers that are timed, in a cache line of its own */
@@ -130,8 +130,8 @@ static void *work(void *argument) {
 
 /* Seconds from the first thread's beginning to the last one's end. */
 static double seconds_of(Job *job) {
-    pthread_t started[MOST_THREADS];
-    Worker workers[MOST_THREADS];
+    pthread_t started[MAX_THREADS];
+    Worker workers[MAX_THREADS];
     job->arrived = job->met = 0;
     for (int i = 0; i < threads; i++) workers[i] = (Worker){job, i};
     for (int i = 1; i < threads; i++)
@@ -173,7 +173,7 @@ int main(int count, char **arguments) {
     if (count < 3) return fputs("usage: limits THREADS RUNS BYTES...\n", stderr), 2;
     threads = atoi(arguments[1]);
     int runs = atoi(arguments[2]);
-    if (threads < 1 || threads > MOST_THREADS || runs < 1) return fputs("THREADS or RUNS is out of range\n", stderr), 2;
+    if (threads < 1 || threads > MAX_THREADS || runs < 1) return fputs("THREADS or RUNS is out of range\n", stderr), 2;
     size_t most = 0;
     for (int i = 3; i < count; i++) {
         size_t bytes = strtoull(arguments[i], NULL, 10);

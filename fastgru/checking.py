@@ -112,7 +112,7 @@ class _Worst:
         self._got, self._wanted = math.nan, math.nan
 
     def compare(self, output: Output, first: int, rows: int | None) -> None:
-        """Compare the rows from ``first`` on, of so many in all; None where there is no batch axis."""
+        """Compare the rows from ``first`` on; ``rows`` is the number of all, None without a batch axis."""
         got, wanted = output.array.astype(np.float64), self._cut(output, first, rows)
         with np.errstate(all="ignore"):
             difference = np.abs(got - wanted)

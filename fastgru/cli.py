@@ -1,7 +1,7 @@
 """The command ``fastgru``: demo, inspect, run, convert, verify, bench and config.
 
 Owns the arguments, what is printed, and the exit codes: 0, 1 for an error of the package or the system and where
-``verify`` finds other outputs than are expected, a precision beyond its tolerance, or one not to be had that was asked
+``verify`` finds other outputs than are expected, a precision beyond its tolerance, or one missing that was asked
 for by its name or with a tolerance, 2 for a wrong command line, 130 after Ctrl-C, 141 where the reader of the output
 has gone, 129 and 143 where a signal asked it to end. Computes nothing itself, and imports what is heavy only in the
 command that needs it.
@@ -144,7 +144,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--state", metavar="STATE.npy", help="also write the final states, where a GRU alone is run")
     _add_precision(run, "float32", "what to compute in; stored: the smallest that the file has and that loses nothing")
-    run.add_argument("--threads", type=at_least_one, metavar="N", help="at most so many; without it, by the work")
+    _add_threads(run)
     run.add_argument("--batch", type=at_least_one, metavar="ROWS", help="rows at a time; without it, by their size")
     run.set_defaults(command=_run)
 
@@ -197,7 +197,7 @@ def _add_verify(verify: argparse.ArgumentParser) -> None:
         help="the largest difference from float64, and from EXPECTED, that is no failure; without it, any from "
         "float64, and 1e-4 of the largest number of EXPECTED",
     )
-    verify.add_argument("--threads", type=at_least_one, metavar="N", help="at most so many; without it, by the work")
+    _add_threads(verify)
     verify.add_argument("--json", action="store_true", help="print the figures as JSON")
     verify.set_defaults(command=_verify)
 
@@ -228,6 +228,12 @@ def _add_layers(command: argparse.ArgumentParser) -> None:
 
 def _add_part(command: argparse.ArgumentParser) -> None:
     command.add_argument("--part", metavar="NAME", help="one of several state dicts in it, such as ema_state_dict")
+
+
+def _add_threads(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--threads", type=at_least_one, metavar="N", help="maximum number of threads (default: by the size of the work)"
+    )
 
 
 def _add_precision(

@@ -30,7 +30,7 @@ __all__ = ["PARTS", "convert", "largest_difference", "random_inputs"]
 PARTS = 4  # loading, saving, loading again, comparing
 ROWS = 3
 STEPS = (24, 20, 64, 7, 840, 1)  # tried in turn: a layer may need many, or a number that it can divide
-MOST_NUMBERS = 2**24  # of an input
+MAX_NUMBERS = 2**24  # of an input
 SEED = 20240607
 
 
@@ -116,7 +116,7 @@ def random_inputs(model: GRU | Model, steps: int, rows: int = ROWS) -> list[np.n
     for source in inputs_of(model):
         rows = rows if source.limits is None else source.limits.nearest(rows, 0)
         shape = (rows, *(steps if size is None else size for size in source.shape))
-        if math.prod(shape) > MOST_NUMBERS:
+        if math.prod(shape) > MAX_NUMBERS:
             raise ShapeError(f"its input {source.name!r} is too large to try: {math.prod(shape):,} numbers")
         numbers = random.integers(0, known, shape) if source.integers else random.standard_normal(shape, np.float32)
         arrays.append(numbers)

@@ -26,12 +26,12 @@ from .spec import GRULayer, Input, Layer, ModelSpec, Signal, TimeDistributed, ed
 __all__ = ["Rows", "inputs_of", "outputs_of", "rows_at_once", "run_file"]
 
 NUMBERS_AT_ONCE = 2**25  # of the widest layer in one batch of rows: 128 MB of float32
-FEWEST_ROWS, MOST_ROWS = 16, 4096  # a tile of rows for each of two threads; a small step of a progress bar
+MIN_ROWS, MAX_ROWS = 16, 4096  # a tile of rows for each of two threads; a small step of a progress bar
 WORTH = 4  # times as many numbers, where a batch has its fewest rows only so
 
 Array = np.ndarray[Any, Any]
 Lengths = Union[Array, Mapping[str, Array], None]
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 def run_file(
@@ -156,7 +156,7 @@ def rows_at_once(model: GRU | Model, x: Mapping[str, Array]) -> int:
         with suppress(ShapeError):  # what does not fit is said when it runs
             width = max(width, _widest(model.spec, given))
     rows = NUMBERS_AT_ONCE // max(width, 1)
-    return int(min(max(rows, min(FEWEST_ROWS, WORTH * rows), 1), MOST_ROWS))
+    return int(min(max(rows, min(MIN_ROWS, WORTH * rows), 1), MAX_ROWS))
 
 
 def _widest(spec: ModelSpec, given: dict[str, Signal]) -> int:
@@ -209,7 +209,7 @@ class Rows:
         made = self.taken(first, end, model)
         return as_tuple(made), np.empty(0)
 
-    def taken(self, first: int, end: int, compute: Callable[[Any, Any], Made]) -> Made:
+    def taken(self, first: int, end: int, compute: Callable[[Any, Any], Result]) -> Result:
         """What ``compute`` makes of some rows and their lengths, both in the form in which the model takes them."""
         given, lengths = self.cut(first, end)
         try:

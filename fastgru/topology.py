@@ -30,8 +30,8 @@ from .topology_kinds import GRU, MODEL, Of, layer_classes, needs_tensors
 
 __all__ = ["from_data", "layer_of", "names_of_matrices", "names_of_normalisations", "to_data"]
 
-MOST_DEEP = 16  # models inside models
-MOST_PARTS = 100_000  # layers and tensors, counted once for every node that runs them
+MAX_DEPTH = 16  # models inside models
+MAX_PARTS = 100_000  # layers and tensors, counted once for every node that runs them
 
 _OF_A_GRU = re.compile(r"(?:\bgru\.)?layers\.(\d+)\.(\d+)\.(\w+)$")
 
@@ -225,7 +225,7 @@ class _Reader:
 
     def check_parts(self, where: str) -> None:
         """Raise where running what was read would take much longer than its description is long."""
-        if self._parts > MOST_PARTS:
-            raise UnsupportedModelError(f"{where}: it runs {self._parts} layers and tensors, more than {MOST_PARTS}")
-        if self._depth > MOST_DEEP:
-            raise UnsupportedModelError(f"{where}: its models are nested deeper than {MOST_DEEP}")
+        if self._parts > MAX_PARTS:
+            raise UnsupportedModelError(f"{where}: it runs {self._parts} layers and tensors, more than {MAX_PARTS}")
+        if self._depth > MAX_DEPTH:
+            raise UnsupportedModelError(f"{where}: its models are nested deeper than {MAX_DEPTH}")

@@ -28,7 +28,7 @@ ORDER: tuple[Precision, ...] = ("float64", "float32", "float16", "bfloat16", "in
 NOISE_ROWS = 8
 NOISE_STEPS = (100, *STEPS)  # tried in turn: a layer may need many, or a number that it can divide
 SECONDS = 1.0  # of timing a precision, where a call takes less
-MOST_CALLS = 1000
+MAX_CALLS = 1000
 
 Array = np.ndarray[Any, Any]
 Advance = Callable[[int], None]
@@ -310,7 +310,7 @@ def _timed(model: GRU | Model, x: Any, lengths: Any, seconds: float) -> tuple[fl
 
     def calls(budget: float) -> list[float]:
         taken: list[float] = []
-        while not taken or (sum(taken) < budget and len(taken) < MOST_CALLS):
+        while not taken or (sum(taken) < budget and len(taken) < MAX_CALLS):
             start = time.perf_counter()
             if isinstance(model, GRU):
                 model(x, lengths=lengths)

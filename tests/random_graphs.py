@@ -61,10 +61,10 @@ from fastgru.spec import (
     signals_of,
 )
 
-MOST_STEPS = 6
+MAX_STEPS = 6
 WORDS = 5
 SHAPES: list[tuple[tuple[int | None, ...], bool]] = [
-    ((None, 3), False), ((None, 3), False), ((None,), True), ((None, 1), False), ((MOST_STEPS, 3), False),
+    ((None, 3), False), ((None, 3), False), ((None,), True), ((None, 1), False), ((MAX_STEPS, 3), False),
     ((3,), False), ((None, 2, 3), False), ((None, 2), True), ((3, None), False), ((None,), False), ((), True),
 ]  # fmt: skip
 
@@ -264,7 +264,7 @@ def random_inputs(spec: ModelSpec, random: np.random.Generator, batch: int = 3, 
     """An array for every input, of ``steps`` on open axes, or as many as chance will have."""
     arrays = []
     for source in spec.inputs:
-        sizes = [size or steps or int(random.integers(1, MOST_STEPS + 1)) for size in source.shape]
+        sizes = [size or steps or int(random.integers(1, MAX_STEPS + 1)) for size in source.shape]
         if source.integers:
             arrays.append(random.integers(0, WORDS, (batch, *sizes)))
         else:

@@ -71,7 +71,7 @@ def test_engines_take_turns_of_like_length_and_warm_calls_do_not_count() -> None
     times = turns.in_turn({"fast": clock.engine(1_000), "slow": clock.engine(1_000_000)}, 0.1, clock=clock)
     fast, slow = (np.array(times[name].nanoseconds) for name in ("fast", "slow"))
     assert set(fast) == {1_010} and set(slow) == {1_000_010}
-    assert len(fast) == turns.MOST_CALLS * (len(slow) // 3)  # as many turns, of at most so many calls or 4 ms
+    assert len(fast) == turns.MAX_CALLS * (len(slow) // 3)  # as many turns, of at most so many calls or 4 ms
     assert times["fast"].warmup > turns.WARM_CALLS[0] and times["slow"].warmup > turns.WARM_CALLS[0]
     assert 0.15e9 < fast.sum() + slow.sum() < 0.25e9
 
@@ -79,7 +79,7 @@ def test_engines_take_turns_of_like_length_and_warm_calls_do_not_count() -> None
 def test_even_the_slowest_engine_has_its_turns() -> None:
     clock = Clock()
     times = turns.in_turn({"slow": clock.engine(3_000_000_000)}, 0.1, clock=clock)
-    assert len(times["slow"].nanoseconds) == turns.FEWEST_TURNS
+    assert len(times["slow"].nanoseconds) == turns.MIN_TURNS
 
 
 def test_something_can_be_waited_for_before_each_turn() -> None:
@@ -283,7 +283,7 @@ def test_a_wrong_engine_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "adapter", engines.__getitem__)
     done: list[int] = []
     rows = {each["system"]: each for each in measure.measure(each, spec, list(PEERS), 1, 0.01, right, done.append)}
-    assert rows["fastgru"]["skipped"] is None and rows["fastgru"]["n"] >= turns.FEWEST_TURNS
+    assert rows["fastgru"]["skipped"] is None and rows["fastgru"]["n"] >= turns.MIN_TURNS
     assert (rows["fastgru"]["precision"], rows["openvino-default"]["precision"]) == ("float32", "bfloat16")
     assert rows["torch-int8"]["skipped"] is None and "by 2.0e-01, at most 2.0e-02" in rows["fastgru-int8"]["skipped"]
     assert rows["fastgru"]["largest_difference"] < 1e-6

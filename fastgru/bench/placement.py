@@ -19,7 +19,7 @@ __all__ = ["Placement", "busy_threads"]
 TASKS = Path("/proc/self/task")
 WATCHED = 0.15  # seconds: the system counts a thread's time in hundredths
 BUSY = 0.25  # of the busiest thread's time: what a thread uses that takes part
-MOST_CALLS = 100_000
+MAX_CALLS = 100_000
 
 
 class Placement:
@@ -41,7 +41,7 @@ class Placement:
             return
         wait_for_sleep()
         before, end = _ticks(self._tasks), time.monotonic() + WATCHED
-        for _ in range(MOST_CALLS):
+        for _ in range(MAX_CALLS):
             call()
             if time.monotonic() > end:
                 break

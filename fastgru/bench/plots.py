@@ -41,8 +41,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = {"float32": "-", "float16": "--", "int8": "-."}  # bfloat16 and what an engine chooses: dotted
 GREY = "#666666"
 PANEL = (5.2, 3.9)  # inches
-MOST_PANELS = 6
-FEWEST_SIZES = 3  # of a line that says more than bars
+MAX_PANELS = 6
+MIN_SIZES = 3  # of a line that says more than bars
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
@@ -169,7 +169,7 @@ def _panels(rows: Rows, across: str) -> list[tuple[str, list[Row]]]:
         key = (row["threads"], row["steps"], size, row["lengths"], row["layers"], row["directions"])
         groups.setdefault(key, []).append(row)
     sizes = {key: len({row[across] for row in group}) for key, group in groups.items()}
-    kept = sorted((key for key in groups if sizes[key] >= FEWEST_SIZES), key=lambda key: -sizes[key])[:MOST_PANELS]
+    kept = sorted((key for key in groups if sizes[key] >= MIN_SIZES), key=lambda key: -sizes[key])[:MAX_PANELS]
     return [(_panel_title(groups[key][0], across), groups[key]) for key in sorted(kept)]
 
 
@@ -231,8 +231,8 @@ def _bars(results: Mapping[str, Any], rows: Rows, figure_of_merit: str, label: s
     groups: dict[tuple[str, int], dict[str, Row]] = {}
     for row in rows:
         groups.setdefault((row["case"], row["threads"]), {})[row["system"]] = row
-    shown = dict(list(groups.items())[:MOST_PANELS])
-    more = f" (the first {MOST_PANELS} of {len(groups)} cases)" if len(groups) > MOST_PANELS else ""
+    shown = dict(list(groups.items())[:MAX_PANELS])
+    more = f" (the first {MAX_PANELS} of {len(groups)} cases)" if len(groups) > MAX_PANELS else ""
     figure, axes = sheet(_title(results, f"{label.partition(' (')[0].capitalize()}{more}", rows), len(shown))
     for each, ((case, threads), by_system) in zip(axes, shown.items(), strict=True):
         systems = _systems(by_system.values())

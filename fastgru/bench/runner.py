@@ -28,7 +28,7 @@ from .results import result
 __all__ = ["parts", "run"]
 
 LAST_LINES = 12
-MOST_NUMBERS = 2**26  # of a case's inputs or outputs: 256 MiB, and three times that with those in float64
+MAX_NUMBERS = 2**26  # of a case's inputs or outputs: 256 MiB, and three times that with those in float64
 POOLS = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "VECLIB_MAXIMUM")  # libraries with a NAME_NUM_THREADS
 
 
@@ -100,10 +100,10 @@ def _check_size(case: Case, spec: GRUSpec | ModelSpec) -> None:
     """Raise before a process is started that would take all memory; a whole model looks at its inputs itself."""
     if isinstance(spec, GRUSpec):
         features = max(spec.input_size, spec.hidden_size * spec.directions)
-        if case.batch * case.steps * features > MOST_NUMBERS:
+        if case.batch * case.steps * features > MAX_NUMBERS:
             raise ShapeError(
                 f"{case.name}: its sequences would have {case.batch * case.steps * features:,} numbers, and at most "
-                f"{MOST_NUMBERS:,} are tried; ask for fewer steps or a smaller batch"
+                f"{MAX_NUMBERS:,} are tried; ask for fewer steps or a smaller batch"
             )
 
 

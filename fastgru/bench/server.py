@@ -18,8 +18,8 @@ __all__ = ["Served", "arrivals", "largest_rate", "serve"]
 
 SEED = 20240607
 TRIALS = 7  # halvings: the rate is found within 1 % of what the server could do if requests came one after the other
-FEWEST_REQUESTS = 200  # two of them may miss the bound
-MOST_REQUESTS = 100_000
+MIN_REQUESTS = 200  # two of them may miss the bound
+MAX_REQUESTS = 100_000
 MISSES = 0.01  # the share of requests that may
 WARMUP = 12
 SLEEPABLE = 2_000_000  # nanoseconds: longer waits sleep, and the last of them is spun, because a sleep ends late
@@ -95,7 +95,7 @@ def largest_rate(
     low, high = 0.0, 1e9 / max(one, 1.0)
     for _ in range(TRIALS):
         rate = (low + high) / 2
-        count = int(np.clip(rate * seconds / TRIALS, FEWEST_REQUESTS, MOST_REQUESTS))
+        count = int(np.clip(rate * seconds / TRIALS, MIN_REQUESTS, MAX_REQUESTS))
         due, misses = arrivals(rate, count).tolist(), int(count * MISSES)
         latencies = serve(call, due, clock, sleep, bound, misses) or serve(call, due, clock, sleep, bound, misses)
         if latencies is None:

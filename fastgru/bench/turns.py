@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 __all__ = ["Times", "in_turn", "wait_for_sleep"]
 
 TURN = 4_000_000  # nanoseconds of calls that count, before it is another engine's turn
-MOST_CALLS = 1000  # in a turn
+MAX_CALLS = 1000  # in a turn
 WARM_START = 20_000_000  # nanoseconds of calls that do not count, at the beginning: code is compiled, pools grow
 WARM_CALLS = (3, 1000)  # fewest and most of them
 WARM_TURN = 200_000  # and at the beginning of a turn: the others' data leave the caches, sleeping threads wake
-FEWEST_TURNS = 5
+MIN_TURNS = 5
 LONGER = 5  # times as long a turn where there are threads, because of the wait before it
 REST = 0.002  # seconds of sleep at a time, until the process sleeps too
 ASLEEP = 0.2  # of one core: what a sleeping process may use
-MOST_RESTS = 100
+MAX_RESTS = 100
 
 Call = Callable[[], object]
 Clock = Callable[[], int]
@@ -66,7 +66,7 @@ def in_turn(
         for name, call in calls.items():
             _warm_up(call, times[name], clock)
         spent, turns = 0, 0
-        while turns < FEWEST_TURNS or spent < 1e9 * seconds * len(calls):
+        while turns < MIN_TURNS or spent < 1e9 * seconds * len(calls):
             for name, call in calls.items():
                 if before is not None:
                     before(name)
@@ -90,7 +90,7 @@ def wait_for_sleep(
     ``used`` is the time that all threads together have had of the processor.
     """
     asleep = 0
-    for _ in range(MOST_RESTS):
+    for _ in range(MAX_RESTS):
         start, before = clock(), used()
         sleep(REST)
         asleep = asleep + 1 if used() - before < ASLEEP * (clock() - start) else 0
@@ -113,12 +113,12 @@ def _warm_up(call: Call, times: Times, clock: Clock) -> None:
 def _turn(call: Call, times: Times, length: int, clock: Clock) -> None:
     """One turn of ``length`` nanoseconds; a call that takes one by itself needs no warming."""
     if times.one < length:
-        warming = max(1, min(WARM_TURN // times.one, MOST_CALLS))
+        warming = max(1, min(WARM_TURN // times.one, MAX_CALLS))
         for _ in range(warming):
             call()
         times.warmup += warming
     taken = times.nanoseconds
-    for _ in range(max(1, min(length // times.one, MOST_CALLS))):
+    for _ in range(max(1, min(length // times.one, MAX_CALLS))):
         start = clock()
         call()
         taken.append(clock() - start)

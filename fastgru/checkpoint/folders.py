@@ -16,8 +16,8 @@ from .text import shown
 
 __all__ = ["refusal_of_folder"]
 
-MOST_FILES = 200  # looked into; a folder may have millions
-MOST_NAMED = 5
+MAX_FILES = 200  # looked into; a folder may have millions
+MAX_NAMED = 5
 
 
 def refusal_of_folder(path: str) -> FastGRUError:
@@ -33,10 +33,10 @@ def refusal_of_folder(path: str) -> FastGRUError:
         if known is not None:
             return UnsupportedModelError(f"{folder}: it is a folder with {known[0]}, which is not read; {known[1]}")
     if found:
-        more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
-        listed = ", ".join(shown(name, 100) for name in found[:MOST_NAMED])
+        more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
+        listed = ", ".join(shown(name, 100) for name in found[:MAX_NAMED])
         return CheckpointError(f"{path}: got a folder, wanted one file; name one that is read: {listed}{more}")
-    listed = ", ".join(shown(name, 40) for name in names[:MOST_NAMED]) or "nothing"
+    listed = ", ".join(shown(name, 40) for name in names[:MAX_NAMED]) or "nothing"
     return CheckpointError(f"{path}: got a folder, in which no file is read (it holds {listed}); name a model file")
 
 
@@ -72,7 +72,7 @@ _DATA_SUFFIX = re.compile(r"\.data-\d+-of-\d+$")
 def _folders_in(path: str, names: list[str]) -> list[str]:
     return [
         name
-        for name in names[:MOST_FILES]
+        for name in names[:MAX_FILES]
         if os.path.isdir(inner := os.path.join(path, name)) and not os.path.islink(inner) and os.access(inner, os.R_OK)
     ]
 
@@ -85,7 +85,7 @@ def _models_in(path: str, names: list[str]) -> list[str]:
     for name in _folders_in(path, names):
         places += [os.path.join(name, each) for each in sorted(os.listdir(os.path.join(path, name)))]
     found = []
-    for name in places[:MOST_FILES]:
+    for name in places[:MAX_FILES]:
         try:
             with open_checkpoint(os.path.join(path, name)) as opened:
                 if reader_of(opened) is not None:

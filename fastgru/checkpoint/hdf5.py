@@ -86,7 +86,7 @@ def read_arrays(structure: Structure, nodes: Iterable[Node]) -> tuple[dict[str, 
 class _Reader:
     def __init__(self, structure: Structure) -> None:
         self.structure, self.blocks = structure, structure.blocks
-        self.left = len(self.blocks.data)  # bytes of tensors still to be had
+        self.left = len(self.blocks.data)  # bytes of tensors that may still be read
         self.stored: dict[str, str] = {}  # the type of each 16-bit float, by its path
 
     def error(self, path: str, message: str) -> CheckpointError:

@@ -25,7 +25,7 @@ ACCURACY_BAR = 0.96  # of the held-out images
 AGREEMENT_BAR = 1e-5  # from the framework's own float32 output, anywhere
 PIXEL_MAX = np.float32(16)
 UNIT = 100  # the forecaster reads and answers hundreds of spots
-FEWEST_CALLS = 200
+MIN_CALLS = 200
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def _latency(call: Callable[[], object], seconds: float) -> Latency:
         call()
         stop = clock()
         took.append(stop - start)
-        if stop >= end and len(took) >= FEWEST_CALLS:
+        if stop >= end and len(took) >= MIN_CALLS:
             break
     p50, p99 = np.percentile(took, (50, 99)) / 1e9
     return Latency(float(p50), float(p99), len(took))

@@ -33,7 +33,7 @@
 #if FASTGRU_VECTORS && VL == 16 && defined(__AMX_TILE__) && defined(__AMX_INT8__) && defined(__AMX_BF16__)
 #define TILES 1
 #define TILE_WORDS 16 /* of weights and of inputs, in 32 bits */
-#define MOST_SUMS 96 /* vectors: two tiles of rows, three gates */
+#define MAX_SUMS 96 /* vectors: two tiles of rows, three gates */
 
 #ifdef FASTGRU_AMX_EMULATED
 #include <stdlib.h>
@@ -148,7 +148,7 @@ FASTGRU_STATIC vf store_bfloat16(void *p, vf x)
 #else
 #define TILES 0
 #define TILE_WORDS 1
-#define MOST_SUMS 24
+#define MAX_SUMS 24
 #define configure_tiles() ((void)0)
 #define release_tiles() ((void)0)
 #define clear_tile(n) ((void)(n))

@@ -61,8 +61,8 @@ cdef inline void tile(const int kind, int rows, int blocks, const Layer *layer, 
     GATES_BEFORE        r = act_r(xp_r + h U_r);  z = act_r(xp_z + h U_z);  out = r * h
     CANDIDATE_BEFORE    n = act(xp_n + (r * h) U_n);  h' = n + z * (h - n)
     """
-    cdef vf done[MOST_SUMS]         # (rows, blocks, gates)
-    cdef vf projected[MOST_SUMS]
+    cdef vf done[MAX_SUMS]         # (rows, blocks, gates)
+    cdef vf projected[MAX_SUMS]
     cdef Py_ssize_t size = 3 * VL, stride = layer.blocks * size, block_bytes = layer.hh_block
     cdef int i, g, gates = 3, doubled = 0
     cdef const Weight *w_ih = <const Weight *>(layer.w_ih + block * layer.ih_block)

@@ -25,7 +25,7 @@ __all__ = ["GenericPlan"]
 Array = NDArray[Any]
 Function = Callable[[Array], Array]
 
-AT_A_TIME = 65536  # numbers of inputs or of projected inputs: at most 512 KB, which a second-level cache holds
+BLOCK = 65536  # numbers of inputs or of projected inputs: at most 512 KB, which a second-level cache holds
 
 
 class GenericPlan:
@@ -118,7 +118,7 @@ class GenericPlan:
         begin = 0
         while begin < steps:
             n = int(running[begin])
-            end = min(steps, begin + max(1, AT_A_TIME // (n * max(inputs, 3 * self.hidden_size))))
+            end = min(steps, begin + max(1, BLOCK // (n * max(inputs, 3 * self.hidden_size))))
             at = np.arange(begin, end)[:, None]
             if direction:
                 at = np.maximum(lengths[:n] - 1 - at, 0)  # beyond its end a row's projection is not read

@@ -8,7 +8,7 @@ cdef enum:                      # what weights are kept in; in the order of plan
     INT8
 
 cdef enum:
-    MOST_AHEAD_BYTES = 10485760 # of weights of a layer with which its projection goes beside its steps
+    MAX_AHEAD_BYTES = 10485760 # of weights of a layer with which its projection goes beside its steps
 
 cdef enum:
     ROW_HEAD = 16               # floats before the 8-bit inputs of a row; the last of them is the row's step
@@ -105,6 +105,6 @@ cdef inline int steps_ahead(const Kernels *kernels, const Layer *layer) noexcept
     """
     if not layer.reset_after or (layer.kept_in == BFLOAT16 and (layer.tiled or layer.inputs % 2)):
         return 0
-    if layer.blocks * (layer.ih_block + layer.hh_block) > MOST_AHEAD_BYTES:
+    if layer.blocks * (layer.ih_block + layer.hh_block) > MAX_AHEAD_BYTES:
         return 0
     return kernels.ahead_rows // 2 if layer.kept_in == INT8 else kernels.ahead_rows

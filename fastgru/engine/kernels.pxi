@@ -75,7 +75,7 @@ cdef extern from "amx.h" nogil:
     enum:
         TILES
         TILE_WORDS
-        MOST_SUMS
+        MAX_SUMS
     void configure_tiles()
     void release_tiles()
     void clear_tile(int n)

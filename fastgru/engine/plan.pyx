@@ -41,8 +41,8 @@ THREADS = FASTGRU_BUILT_WITH.decode()   # whose threads compute beside the calli
 KEPT_IN = ("float32", "float16", "bfloat16", "int8")    # in the order of kernels.pxd
 
 cdef enum:
-    MOST_SHARES = 1024          # of a batch, each of which has a thread
-    MOST_BYTES = 65536          # inputs of a product of bytes: its sums stay below 2^31
+    MAX_SHARES = 1024          # of a batch, each of which has a thread
+    MAX_BYTES = 65536          # inputs of a product of bytes: its sums stay below 2^31
 
 
 cdef class KernelTable:
@@ -67,7 +67,7 @@ cdef class KernelTable:
     def kept_in(self, str precision, Py_ssize_t terms):
         """What these kernels keep the weights for so many inputs in: ``precision``, or float32 for what they lack."""
         lacks_half = precision == "float16" and not self.table.has_half
-        return "float32" if lacks_half or (precision == "int8" and terms > MOST_BYTES) else precision
+        return "float32" if lacks_half or (precision == "int8" and terms > MAX_BYTES) else precision
 
     def activate(self, int activation, const float[::1] x not None):
         """``activation(x)``, by the same code as inside the kernels; for a whole array."""
@@ -163,7 +163,7 @@ cdef class Plan:
             w_ih, w_hh = widened(w_ih, precision, f"weight_ih_{name}"), widened(w_hh, precision, f"weight_hh_{name}")
             precision = kept_in
         if layer.kept_in == INT8:
-            layer.part = MOST_BYTES
+            layer.part = MAX_BYTES
         layer.tiled = self.stack.kernels.tile_words > 1 and layer.kept_in in (BFLOAT16, INT8)
         self.stack.tiled |= layer.tiled
         matrix, steps = reduce(w_ih, precision, f"weight_ih_{name}")
@@ -272,7 +272,7 @@ cpdef int check_rows(rows, lengths, shares, Py_ssize_t batch, Py_ssize_t steps) 
     cdef bint fits = cnp.PyArray_DIM(rows, 0) == batch and cnp.PyArray_DIM(lengths, 0) == batch
     cdef bytearray marks
     cdef char *seen
-    if fits and batch >= 1 and 2 <= cuts <= min(batch, <Py_ssize_t>MOST_SHARES) + 1:
+    if fits and batch >= 1 and 2 <= cuts <= min(batch, <Py_ssize_t>MAX_SHARES) + 1:
         marks = bytearray(batch)
         seen = marks
         fits = share[0] == 0 and share[cuts - 1] == batch

@@ -51,7 +51,7 @@ cdef inline void product_in_tiles(const int heights, const int gates, int rows, 
     Rows lie one after the other behind `part.x[0]`, each with its head. The second tile of rows takes the gates in the
     other order, which saves a load.
     """
-    cdef vf sums[MOST_SUMS]         # (16 heights, gates)
+    cdef vf sums[MAX_SUMS]         # (16 heights, gates)
     cdef Py_ssize_t turn, turns = (words + TILE_WORDS - 1) // TILE_WORDS
     cdef Py_ssize_t stride = (ROW_HEAD + turns * TILE_WORDS) * sizeof(float), weight_stride = gates * VL * sizeof(float)
     cdef const char *x = <const char *>part.x[0]

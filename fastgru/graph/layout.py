@@ -52,7 +52,7 @@ def plain(shape: Sequence[Size]) -> Layout:
 
 
 def steps_axis(size: Size) -> Axis:
-    """The axis of so many steps of each row; a plain one where the number does not depend on the row."""
+    """The axis of ``size`` steps of each row; a plain axis if every row has the same number."""
     if isinstance(size, Expression):
         return (Steps(size),)
     return () if size == 1 else (size,)

@@ -30,7 +30,7 @@ from .keras_layers import make
 from .keras_masks import TRUTHS, Steps, Truth, Wire, steps_of
 from .keras_operations import is_operation, operation
 from .keras_recurrent import RECURRENT
-from .keras_scope import Given, Made, Scope
+from .keras_scope import Inputs, LayerCall, Scope
 from .keras_tensors import Source, Weights
 from .keras_tree import CONTAINERS, Part
 
@@ -46,7 +46,7 @@ class Builder:
     def __init__(self, source: Source, where: str, *, loses_masks: bool = False) -> None:
         self._source, self._where, self.loses_masks = source, where, loses_masks
         self.scope = Scope(where)
-        self._made: dict[int, Made] = {}
+        self._made: dict[int, LayerCall] = {}
 
     def model(self, part: Part) -> ModelSpec:
         """The whole model.
@@ -76,11 +76,11 @@ class Builder:
         """The weights of a layer."""
         return self._source.weights(part)
 
-    def made(self, part: Part) -> Made:
+    def made(self, part: Part) -> LayerCall:
         """A layer, made when it is first asked for."""
         if id(part) not in self._made:
             if part.graph is not None:
-                self._made[id(part)] = Made(lambda scope, given: self._run_inner(part, scope, given))
+                self._made[id(part)] = LayerCall(lambda scope, given: self._run_inner(part, scope, given))
             else:
                 self._made[id(part)] = make(part, self)
         return self._made[id(part)]
@@ -89,7 +89,7 @@ class Builder:
         """The layer in a TimeDistributed as a model of one step."""
         inner, scope = part.inner[0], self.scope.separate().named(part.inner[0].entry.name)
         wire = scope.input("input")
-        outputs = self.made(inner).apply(scope, Given([wire]))
+        outputs = self.made(inner).apply(scope, Inputs([wire]))
         if len(outputs) != 1:
             raise part.entry.unsupported(f"its layer has {len(outputs)} outputs, supported is one")
         entry = _input_entry(inner)
@@ -111,7 +111,7 @@ class Builder:
             raise part.entry.unsupported("an output of it is made of booleans")
         return outputs
 
-    def _run_inner(self, part: Part, scope: Scope, given: Given) -> list[Wire]:
+    def _run_inner(self, part: Part, scope: Scope, given: Inputs) -> list[Wire]:
         assert part.graph is not None
         if given.states or len(given.inputs) != len(part.graph.inputs):
             raise CheckpointError(
@@ -160,7 +160,7 @@ def _several(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) and not isinstance(value, Wire) else (value,)
 
 
-def _given(part: Part, scope: Scope, arguments: list[Any], options: Mapping[str, Any]) -> Given:
+def _given(part: Part, scope: Scope, arguments: list[Any], options: Mapping[str, Any]) -> Inputs:
     """What a layer is called with, and an error for what would change what it does."""
     entry = part.entry
     arguments = [each for each in arguments if each is not None]
@@ -185,7 +185,7 @@ def _given(part: Part, scope: Scope, arguments: list[Any], options: Mapping[str,
         what = plain if inputs else "nothing"
         raise entry.unsupported(f"it is called with {what}, which is not supported; wanted outputs of layers")
     if mask is None:
-        return Given(inputs, states)
+        return Inputs(inputs, states)
     masks = _several(_by_name(part, mask) if isinstance(mask, dict) else mask)
     if not all(each is None or isinstance(each, (Wire, *TRUTHS)) for each in masks):
         raise entry.unsupported("it is called with a mask that is written out, which is not supported")
@@ -196,10 +196,10 @@ def _given(part: Part, scope: Scope, arguments: list[Any], options: Mapping[str,
         wire if own and each is None else _masked(entry, scope, wire, each)
         for wire, each in zip(inputs, masks, strict=False)
     ]
-    return Given(masked + inputs[len(masks) :], states, masked=True, before=inputs)
+    return Inputs(masked + inputs[len(masks) :], states, masked=True, before=inputs)
 
 
-def _handed_on(part: Part, scope: Scope, given: Given, made: list[Wire]) -> list[Wire]:
+def _handed_on(part: Part, scope: Scope, given: Inputs, made: list[Wire]) -> list[Wire]:
     """The outputs of a layer that was called with a mask.
 
     Keras 3.0 to 3.10 compute with that mask, and hand on the one that the input came with.

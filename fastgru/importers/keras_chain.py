@@ -21,7 +21,7 @@ from .chain import CHOICE, LayerItem, question, refuse_blank
 from .keras_config import LATEST, Entry, number_of, snake_case
 from .keras_layers import make
 from .keras_modules import Module, modules_of
-from .keras_scope import Given, Scope
+from .keras_scope import Inputs, Scope
 from .keras_tensors import Weights
 from .keras_tree import DEPENDENCIES, Part
 from .keras_words import refuse_doubtful
@@ -39,7 +39,7 @@ _OF_TORCH = {
     "BatchNorm1d": "BatchNormalization", "Conv1d": "Conv1D", "LayerNorm": "LayerNormalization", "Linear": "Dense",
     "RMSNorm": "RMSNormalization",
 }  # fmt: skip
-_MOST_TRIED = 24  # layers; a longer chain is suggested in the file's order, untried
+_MAX_TRIED = 24  # layers; a longer chain is suggested in the file's order, untried
 
 Modules = Mapping[str, Module]
 
@@ -91,7 +91,7 @@ def suggest(checkpoint: Checkpoint, tensors: Mapping[str, np.ndarray]) -> str:
     by_kind = sorted(modules.values(), key=lambda module: _ORDER.index(module.kind))
     for order in (list(modules.values()), by_kind):
         items: list[LayerItem] = [module.name for module in order]
-        if len(items) > _MOST_TRIED or _runs(checkpoint, tensors, items):
+        if len(items) > _MAX_TRIED or _runs(checkpoint, tensors, items):
             return f"layers=[{', '.join(f'{json.dumps(item)}, ...' for item in items)}]"
     return ""
 
@@ -154,7 +154,7 @@ class _Chain:
                 wires = scope.named(snake_case(type(item).__name__)).add(item, wires)
             else:
                 part = self._part(items, place)
-                wires = make(part, self).apply(scope.named(part.entry.name), Given(wires))
+                wires = make(part, self).apply(scope.named(part.entry.name), Inputs(wires))
         chain = sequential([(node.name, node.layer) for node in scope.nodes])
         return scope.model([(source, chain.inputs[0].shape)], wires)
 

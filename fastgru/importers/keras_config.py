@@ -20,7 +20,7 @@ LATEST = "3.15"  # the newest Keras that was tried, for what does not say which 
 
 _LARGEST = 2**31 - 1  # of a size in a config; no layer comes near, and every product of sizes stays printable
 _LONGEST = 255  # characters of a name
-_MOST_AXES = 8
+_MAX_AXES = 8
 _CLASSES = {  # other names of the same layers
     "BatchNormalizationV1": "BatchNormalization",
     "BatchNormalizationV2": "BatchNormalization",
@@ -96,10 +96,10 @@ class Entry:
         """A list of whole numbers, or one of them alone; ``missing`` stands for None."""
         value = self.get(key, default)
         given = value if isinstance(value, list) else [value]
-        found = [missing if each is None else each for each in given[: _MOST_AXES + 1]]
+        found = [missing if each is None else each for each in given[: _MAX_AXES + 1]]
         whole = all(type(each) is int and abs(each) <= _LARGEST for each in found)
-        if not 1 <= len(found) <= _MOST_AXES or not whole:
-            raise self.wrong(key, f"1 to {_MOST_AXES} whole numbers")
+        if not 1 <= len(found) <= _MAX_AXES or not whole:
+            raise self.wrong(key, f"1 to {_MAX_AXES} whole numbers")
         return tuple(int(each) for each in found if each is not None)
 
     def number(self, key: str, default: float | None = None) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .keras_config import Entry, number_of
 from .keras_graph import Call, Ref, references
-from .keras_scope import Given, Scope
+from .keras_scope import Inputs, Scope
 from .keras_tree import CONTAINERS, Part
 
 __all__ = ["given_as_cast", "loses_masks"]
@@ -22,7 +22,7 @@ def loses_masks(tree: Part) -> bool:
     return mixed and (3, 5) <= number_of(tree.entry.version) < (3, 14)
 
 
-def given_as_cast(model: Part, call: Call, scope: Scope, given: Given) -> Given:
+def given_as_cast(model: Part, call: Call, scope: Scope, given: Inputs) -> Inputs:
     """What a layer of ``model`` is called with, without the masks that a cast loses."""
     part = model.inner[call.layer]
     if part.graph is not None or given.masked or all(wire.mask is None for wire in given.inputs):
@@ -36,7 +36,7 @@ def given_as_cast(model: Part, call: Call, scope: Scope, given: Given) -> Given:
             "it computes in another type than what comes before it, and whether a mask is lost by the cast is not "
             "known; give all layers one dtype and save the model again"
         )
-    return Given([scope.masked(wire, None) for wire in given.inputs], given.states)
+    return Inputs([scope.masked(wire, None) for wire in given.inputs], given.states)
 
 
 def _made_in(model: Part, ref: Ref) -> str | None:

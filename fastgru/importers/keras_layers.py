@@ -45,7 +45,7 @@ from .keras_arrays import rows_of_outputs
 from .keras_config import Entry, number_of, short
 from .keras_masks import Wire
 from .keras_recurrent import bidirectional, recurrent_layer
-from .keras_scope import Given, Made, Scope, Shop
+from .keras_scope import Context, Inputs, LayerCall, Scope
 from .keras_tensors import Weights
 from .keras_tree import Part
 
@@ -55,7 +55,7 @@ _FORMATS = ("channels_last", "channels_first")
 _TURNED = Permute((2, 1))  # steps and features change places
 
 
-def make(part: Part, shop: Shop) -> Made:
+def make(part: Part, context: Context) -> LayerCall:
     """The layer of one part, or an error that names it.
 
     Raises
@@ -76,23 +76,23 @@ def make(part: Part, shop: Shop) -> Made:
     dtype = entry.config.get("dtype")
     if isinstance(dtype, dict) and str(dtype.get("class_name")).startswith("Quantized"):
         raise entry.unsupported("its weights are quantised; save the model before quantize()")
-    return maker(part, shop)
+    return maker(part, context)
 
 
-def _of(function: Callable[[Entry, Weights], Layer | Sequence[Layer]]) -> Callable[[Part, Shop], Made]:
+def _of(function: Callable[[Entry, Weights], Layer | Sequence[Layer]]) -> Callable[[Part, Context], LayerCall]:
     """The maker of a class that is one layer here, or several one after the other."""
 
-    def maker(part: Part, shop: Shop) -> Made:
-        found = function(part.entry, shop.weights(part))
+    def maker(part: Part, context: Context) -> LayerCall:
+        found = function(part.entry, context.weights(part))
         return _in_turn(part.entry, [found] if isinstance(found, Layer) else list(found))
 
     return maker
 
 
-def _in_turn(entry: Entry, layers: list[Layer]) -> Made:
+def _in_turn(entry: Entry, layers: list[Layer]) -> LayerCall:
     main = next((layer for layer in layers if layer is not _TURNED), layers[0])
 
-    def apply(scope: Scope, given: Given) -> list[Wire]:
+    def apply(scope: Scope, given: Inputs) -> list[Wire]:
         if given.states:
             raise entry.unsupported("it is called with an initial state")
         wires = given.inputs
@@ -100,7 +100,7 @@ def _in_turn(entry: Entry, layers: list[Layer]) -> Made:
             wires = scope.add(layer, wires, "" if layer is main else f"{_name_of(layer)}_{place}")
         return wires
 
-    return Made(apply, main)
+    return LayerCall(apply, main)
 
 
 def _name_of(layer: Layer) -> str:
@@ -231,7 +231,7 @@ def _merge_of_keras_1(entry: Entry, weights: Weights) -> Layer:
     return Concatenate(entry.size("concat_axis", -1, -6)) if mode == "concat" else kinds[mode]()
 
 
-def _merging(layer: Callable[[Entry, Weights], Layer]) -> Callable[[Part, Shop], Made]:
+def _merging(layer: Callable[[Entry, Weights], Layer]) -> Callable[[Part, Context], LayerCall]:
     """The maker of a class that joins several inputs; one alone is what it is.
 
     A step is real from Keras 3.4 on where any input has it, and an input without a mask has it; in Keras 1 and 2 where
@@ -239,10 +239,10 @@ def _merging(layer: Callable[[Entry, Weights], Layer]) -> Callable[[Part, Shop],
     3.3 do not see the masks of inputs that come in a list: they compute with every step, and hand on no mask.
     """
 
-    def maker(part: Part, shop: Shop) -> Made:
-        made = _of(layer)(part, shop)
+    def maker(part: Part, context: Context) -> LayerCall:
+        made = _of(layer)(part, context)
 
-        def apply(scope: Scope, given: Given) -> list[Wire]:
+        def apply(scope: Scope, given: Inputs) -> list[Wire]:
             masks = [wire.mask for wire in given.inputs]
             blind = (3,) <= number_of(part.entry.version) < (3, 4)
             if len(masks) == 1:
@@ -251,10 +251,10 @@ def _merging(layer: Callable[[Entry, Weights], Layer]) -> Callable[[Part, Shop],
             if {*masks} == {None} or (not blind and (part.entry.era >= 3 or along_steps)):
                 return made.apply(scope, given)
             unmasked = [scope.masked(wire, None) for wire in given.inputs]
-            result = made.apply(scope, Given(unmasked, given.states))[0]
+            result = made.apply(scope, Inputs(unmasked, given.states))[0]
             return [result if blind else scope.masked(result, scope.masks.both(masks))]
 
-        return Made(apply, made.layer)
+        return LayerCall(apply, made.layer)
 
     return maker
 
@@ -266,36 +266,36 @@ def _alone(entry: Entry, inputs: list[Wire]) -> list[Wire]:
     return inputs
 
 
-def _plain(layer: Layer) -> Callable[[Part, Shop], Made]:
+def _plain(layer: Layer) -> Callable[[Part, Context], LayerCall]:
     return _of(lambda entry, weights: layer)
 
 
-def _identity(part: Part, shop: Shop) -> Made:
+def _identity(part: Part, context: Context) -> LayerCall:
     """Nothing, and in Keras 2 without the mask."""
 
-    def apply(scope: Scope, given: Given) -> list[Wire]:
-        wires = _dropout(part, shop).apply(scope, given)
+    def apply(scope: Scope, given: Inputs) -> list[Wire]:
+        wires = _dropout(part, context).apply(scope, given)
         return wires if part.entry.era >= 3 else [scope.masked(wire, None) for wire in wires]
 
-    return Made(apply, Dropout())
+    return LayerCall(apply, Dropout())
 
 
-def _time_distributed(part: Part, shop: Shop) -> Made:
-    made = _in_turn(part.entry, [shop.time_distributed(part)])
+def _time_distributed(part: Part, context: Context) -> LayerCall:
+    made = _in_turn(part.entry, [context.time_distributed(part)])
     return _without_mask(part, made) if any(each.entry.class_name == "Softmax" for each in part.leaves()) else made
 
 
-def _softmax(part: Part, shop: Shop) -> Made:
-    return _without_mask(part, _of(_own_activation)(part, shop))
+def _softmax(part: Part, context: Context) -> LayerCall:
+    return _without_mask(part, _of(_own_activation)(part, context))
 
 
-def _without_mask(part: Part, made: Made) -> Made:
+def _without_mask(part: Part, made: LayerCall) -> LayerCall:
     """A Softmax takes a mask of steps, since Keras 2.4, for one of the numbers it normalises.
 
     That is an error there, or, where there happen to be as many features as steps, a result that nobody meant.
     """
 
-    def apply(scope: Scope, given: Given) -> list[Wire]:
+    def apply(scope: Scope, given: Inputs) -> list[Wire]:
         if number_of(part.entry.version) >= (2, 4) and any(wire.mask is not None for wire in given.inputs):
             raise part.entry.unsupported(
                 "a mask of steps reaches a Softmax layer, which Keras would take for a mask of its features; use "
@@ -303,12 +303,12 @@ def _without_mask(part: Part, made: Made) -> Made:
             )
         return made.apply(scope, given)
 
-    return Made(apply, made.layer)
+    return LayerCall(apply, made.layer)
 
 
 _dropout = _plain(Dropout())
 
-_LAYERS: dict[str, Callable[[Part, Any], Made]] = {
+_LAYERS: dict[str, Callable[[Part, Any], LayerCall]] = {
     "Activation": _of(_activation_layer),
     "ActivityRegularization": _dropout,
     "Add": _merging(lambda entry, weights: Add()),

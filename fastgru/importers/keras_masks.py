@@ -18,7 +18,7 @@ __all__ = [
     "steps_of",
 ]  # fmt: skip
 
-MOST_TOGETHER = 64  # masks of which one is enough; more are not compared
+MAX_TOGETHER = 64  # masks of which one is enough; more are not compared
 
 
 class Masks:
@@ -49,7 +49,7 @@ class Masks:
             parts |= self._parts.get(mask, {mask})
         if len(parts) == 1:
             return next(iter(parts))
-        if len(parts) > MOST_TOGETHER:
+        if len(parts) > MAX_TOGETHER:
             return self._number("of its own", len(self._numbers))
         together = frozenset(parts)
         number = self._number("either", together)
@@ -61,7 +61,7 @@ class Masks:
         parts = {mask for mask in masks if mask is not None}
         if len(parts) < 2:
             return next(iter(parts), None)
-        if len(parts) > MOST_TOGETHER:
+        if len(parts) > MAX_TOGETHER:
             return self._number("of its own", len(self._numbers))
         number = self._number("both", frozenset(parts))
         self.joined[number] = tuple(sorted(parts))

@@ -16,7 +16,7 @@ from .keras_build import Builder
 from .keras_config import number_of, snake_case
 from .keras_operations import is_operation
 from .keras_recurrent import RECURRENT
-from .keras_scope import Given
+from .keras_scope import Inputs
 from .keras_tree import Part
 from .keras_words import refuse_doubtful
 from .named import Named
@@ -50,7 +50,7 @@ def spec_from(tree: Part, builder: Builder, layers: Sequence[LayerItem], where: 
             part = _named_part(item, named, where)
             if builder.loses_masks and any(wire.mask is not None for wire in wires):
                 raise part.entry.unsupported("a mask reaches it, and the layers compute in several types; leave it out")
-            wires = builder.made(part).apply(scope.named(part.entry.name), Given(wires))
+            wires = builder.made(part).apply(scope.named(part.entry.name), Inputs(wires))
     chain = sequential([(node.name, node.layer) for node in scope.nodes])
     return scope.model([(source, chain.inputs[0].shape)], wires)
 

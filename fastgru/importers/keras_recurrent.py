@@ -19,7 +19,7 @@ from .activation_names import keras_activation
 from .keras_arrays import gru_weights
 from .keras_config import Entry
 from .keras_masks import Wire
-from .keras_scope import Given, Made, Scope, Shop
+from .keras_scope import Context, Inputs, LayerCall, Scope
 from .keras_tensors import Weights
 from .keras_tree import Part
 
@@ -52,25 +52,25 @@ class Recurrent:
         )
 
 
-def recurrent_layer(part: Part, shop: Shop) -> Made:
+def recurrent_layer(part: Part, context: Context) -> LayerCall:
     """A GRU, a CuDNNGRU or an RNN of GRUCells."""
-    found = _recurrent(part, shop)
+    found = _recurrent(part, context)
     layer = found.layer(found.zero_masked)
 
-    def apply(scope: Scope, given: Given) -> list[Wire]:
+    def apply(scope: Scope, given: Inputs) -> list[Wire]:
         x, mask = _masked_input(part.entry, scope, given)
         made = scope.add(layer, [x, *given.states])
         return _with_mask(scope, made, 1, mask if found.return_sequences else None)
 
-    return Made(apply, layer)
+    return LayerCall(apply, layer)
 
 
-def bidirectional(part: Part, shop: Shop) -> Made:
+def bidirectional(part: Part, context: Context) -> LayerCall:
     """Two layers over the same input; the backward one's sequence is turned round before the two are merged."""
     entry = part.entry
     merge = entry.config.get("merge_mode", "concat")
     merge = "none" if merge is None else entry.word("merge_mode", "concat", MERGES[:-1])
-    forward, backward = (_recurrent(inner, shop) for inner in part.inner)
+    forward, backward = (_recurrent(inner, context) for inner in part.inner)
     for name in ("return_sequences", "return_state"):
         if getattr(forward, name) != getattr(backward, name):
             raise CheckpointError(f"{entry.where}: {name} differs between its two layers")
@@ -82,7 +82,7 @@ def bidirectional(part: Part, shop: Shop) -> Made:
     else:
         layer = forward.layer(zero)
 
-    def apply(scope: Scope, given: Given) -> list[Wire]:
+    def apply(scope: Scope, given: Inputs) -> list[Wire]:
         x, mask = _masked_input(entry, scope, given)
         count = len(forward.cells)
         if given.states and len(given.states) != count + len(backward.cells):
@@ -99,7 +99,7 @@ def bidirectional(part: Part, shop: Shop) -> Made:
             made = [*_merged(scope, ahead[0], back[0], forward.return_sequences, merge), *ahead[1:], *back[1:]]
         return _with_mask(scope, made, 2 if merge == "none" else 1, mask if forward.return_sequences else None)
 
-    return Made(apply, layer)
+    return LayerCall(apply, layer)
 
 
 def _merged(scope: Scope, ahead: Wire, back: Wire, sequences: bool, merge: str) -> list[Wire]:
@@ -110,7 +110,7 @@ def _merged(scope: Scope, ahead: Wire, back: Wire, sequences: bool, merge: str) 
     return [ahead, back] if merge == "none" else scope.add(_JOINS[merge], [ahead, back])
 
 
-def _masked_input(entry: Entry, scope: Scope, given: Given) -> tuple[Wire, int | None]:
+def _masked_input(entry: Entry, scope: Scope, given: Inputs) -> tuple[Wire, int | None]:
     """The input as the layer takes it, and the mask that its output is to have in place of the one it would have.
 
     Keras 3 does not see the mask of its input where it is called with an initial state; it hands it on all the same.
@@ -146,7 +146,7 @@ def _options(gru: GRUSpec) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _recurrent(part: Part, shop: Shop) -> Recurrent:
+def _recurrent(part: Part, context: Context) -> Recurrent:
     entry = part.entry
     if entry.problem:
         raise entry.unsupported(entry.problem)
@@ -154,7 +154,7 @@ def _recurrent(part: Part, shop: Shop) -> Recurrent:
         raise entry.unsupported(f"Bidirectional of {entry.class_name[:80]} is not supported, only of GRU")
     if entry.flag("time_major", False):
         raise entry.unsupported("time_major=True is not supported; fastgru is batch first")
-    cells = tuple(_cell(cell, shop) for cell in (_cells(part.inner[0]) if part.inner else [part]))
+    cells = tuple(_cell(cell, context) for cell in (_cells(part.inner[0]) if part.inner else [part]))
     return Recurrent(
         cells,
         entry.flag("return_sequences", False),
@@ -169,12 +169,12 @@ def _cells(part: Part) -> Sequence[Part]:
     return part.inner if part.inner and part.entry.class_name == "StackedRNNCells" else [part]
 
 
-def _cell(part: Part, shop: Shop) -> GRUSpec:
+def _cell(part: Part, context: Context) -> GRUSpec:
     """One cell, from a GRU, a GRUCell or a CuDNNGRU."""
     entry = part.entry
     if entry.problem or entry.class_name not in ("CuDNNGRU", "GRU", "GRUCell"):
         raise entry.unsupported(entry.problem or f"RNN of {entry.class_name[:80]} is not supported, only of GRUCell")
-    weights, units = shop.weights(part), entry.size("units")
+    weights, units = context.weights(part), entry.size("units")
     if entry.class_name == "CuDNNGRU":
         return GRUSpec(((_of_cudnn(weights, units),),))
     activation = keras_activation(entry.config.get("activation", "tanh"), entry.version, f"{entry.where}: activation")

@@ -19,7 +19,7 @@ from .keras_masks import Masks, Wire
 from .keras_tensors import Weights
 from .keras_tree import Part
 
-__all__ = ["Given", "Made", "Scope", "Shop"]
+__all__ = ["Context", "Inputs", "LayerCall", "Scope"]
 
 MAX_NODES = 10_000
 _LONGEST = 255  # characters of a name
@@ -29,7 +29,7 @@ _JOINING = (spec.Add, spec.Average, spec.Maximum, spec.Minimum, spec.Multiply, s
 
 
 @dataclass(frozen=True)
-class Given:
+class Inputs:
     """What a layer is called with. ``masked`` is true where the call itself says which steps are real.
 
     ``before`` are then the inputs with the masks that they came with.
@@ -42,17 +42,17 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Made:
+class LayerCall:
     """A Keras layer, with its weights: adds its nodes for one call, and gives its outputs.
 
     ``layer`` is what it mainly is, to be told a person; a model is nothing by itself.
     """
 
-    apply: Callable[[Scope, Given], list[Wire]]
+    apply: Callable[[Scope, Inputs], list[Wire]]
     layer: Layer | None = None
 
 
-class Shop(Protocol):
+class Context(Protocol):
     """What a layer asks for while it is made."""
 
     def weights(self, part: Part) -> Weights:

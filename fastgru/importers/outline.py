@@ -26,7 +26,7 @@ __all__ = ["classes_of", "outlined"]
 _KERAS = ("keras", "keras-h5", "keras-weights")
 _PICKLED = ("pytorch-zip", "pytorch-legacy")
 _PYTORCH = (*_PICKLED, "torchscript", "torch-export")
-_MOST_CLASSES = 100
+_MAX_CLASSES = 100
 
 
 def outlined(checkpoint: Checkpoint, problem: str | None) -> tuple[list[FilePart], str | None]:
@@ -49,7 +49,7 @@ def classes_of(checkpoint: Checkpoint) -> dict[str, str]:
     tree = checkpoint.config
     if checkpoint.format not in _PICKLED or not tree:
         return {}
-    return {path[:80]: name[:80] for path, name in list(own_classes(tree).items())[:_MOST_CLASSES]}
+    return {path[:80]: name[:80] for path, name in list(own_classes(tree).items())[:_MAX_CLASSES]}
 
 
 class _Modules:

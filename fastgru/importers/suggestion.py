@@ -21,7 +21,7 @@ from .tensors import listed
 
 __all__ = ["assumptions", "contents", "embeddings", "no_line", "suggest", "unsupported"]
 
-_MOST_TRIED = 24  # modules; the order of more is that of the file, untried
+_MAX_TRIED = 24  # modules; the order of more is that of the file, untried
 _TRIED_AS = {"norm": "layer_norm", "vector": "layer_norm", "either_conv": "conv"}  # what says which sizes fit
 _DEFAULTS = {"stride": "1", "padding": "0", "dilation": "1", "eps": "1e-5"}
 
@@ -54,7 +54,7 @@ def no_line(tensors: Tensors, modules: Modules, classes: Classes | None = None) 
     if len({prefix.rpartition(".")[0] for prefix in grus}) > 1:
         return f"the GRUs {listed(grus, 8)} belong to different modules, and may be different networks"
     order = _ordered(tensors, modules)
-    problem = _failure(order, tensors) if len(order) <= _MOST_TRIED else ""
+    problem = _failure(order, tensors) if len(order) <= _MAX_TRIED else ""
     return f"in the file's order they make no chain ({problem})" if problem else ""
 
 
@@ -127,7 +127,7 @@ def _is_below(prefix: str, path: str) -> bool:
 
 def _ordered(tensors: Tensors, modules: Modules) -> list[Module]:
     found = [module for module in modules.values() if module.kind in ORDER]
-    if len(found) > _MOST_TRIED:
+    if len(found) > _MAX_TRIED:
         return found
     by_kind = sorted(found, key=lambda module: ORDER.index(module.kind))
     return by_kind if _failure(found, tensors) and not _failure(by_kind, tensors) else found

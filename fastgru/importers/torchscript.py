@@ -17,7 +17,7 @@ from ..spec import GRUSpec, ModelSpec
 from . import chain, pytorch_weights
 from .aten import first_that_fits, left_over
 from .tensors import UsedTensors
-from .torchscript_run import MAX_INPUTS, Code, Misjudged, follow
+from .torchscript_run import MAX_INPUTS, Code, InputKindError, follow
 
 __all__ = ["as_weights", "spec_from"]
 
@@ -71,7 +71,7 @@ def _followed(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], wher
     for _ in range(MAX_INPUTS + 1):
         try:
             return first_that_fits(lambda builder: follow(code, kinds, builder), tensors, where, _TYPES)
-        except Misjudged as wrong:
+        except InputKindError as wrong:
             if wrong.name in kinds:
                 break
             kinds[wrong.name] = wrong.kind

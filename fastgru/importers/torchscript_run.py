@@ -31,7 +31,7 @@ from ..spec import GRUSpec, ModelSpec
 from .aten import Array, Builder, Stack, Unknown, Weight, apply, described
 from .torchscript_plain import PLAIN, PlainError
 
-__all__ = ["Code", "Misjudged", "follow"]
+__all__ = ["Code", "InputKindError", "follow"]
 
 MAX_STEPS = 40_000  # statements and calls in all attempts; the code of a scripted GRU takes 60
 MAX_DEPTH = 80  # of calls and expressions within each other
@@ -40,7 +40,7 @@ MAX_INPUTS = 16
 MAX_OUTPUTS = 1000
 
 
-class Misjudged(Exception):
+class InputKindError(Exception):
     """An input is not what it was taken for: ``kind`` is "ids", "vector" or the number of states."""
 
     def __init__(self, name: str, kind: str | int) -> None:
@@ -308,11 +308,11 @@ class _Run:
             if own is None:
                 continue
             if name == "embedding" and place == 1 and not arg.integers:
-                raise Misjudged(own, "ids")
+                raise InputKindError(own, "ids")
             if name == "gru_cell" and place < 2 and len(arg.order) == 3:
-                raise Misjudged(own, "vector")
+                raise InputKindError(own, "vector")
             if name == "gru" and place == 1 and len(args) == 9 and type(args[4]) is int:
-                raise Misjudged(own, args[4] * (2 if args[7] else 1))
+                raise InputKindError(own, args[4] * (2 if args[7] else 1))
 
     def _deeper(self) -> None:
         self._depth += 1

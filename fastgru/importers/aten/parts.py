@@ -82,7 +82,7 @@ def _sliced(b: Builder, self: Any, at: int, start: Any, end: Any, step: int = 1)
     sizes = size(b, self)
     end = None if end is None or (type(end) is int and end >= END) or same_size(end, sizes[at]) else end
     if step != 1 or type(start) is not int or not (end is None or type(end) is int):
-        raise b.error("takes every so many places, or from a place that is not a number")
+        raise b.error("takes places with a stride, or from a place that is not a number")
     if start == 0 and end is None:
         return self
     if isinstance(self, Weight):

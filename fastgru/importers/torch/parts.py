@@ -48,7 +48,7 @@ def slice_(c: Context, self: Any, dim: Any = 0, start: Any = None, end: Any = No
     known = [abs(each) for each in (first, last) if isinstance(each, int)]
     within = bool(known) and max(known) <= c.builder.least(x.shape[axis])
     if known and not within and max(known) <= smallest(x.shape[axis]):
-        c.builder.guard(x.shape[axis], ">=", max(known), f"{c.name}{c.place} takes so many places")
+        c.builder.guard(x.shape[axis], ">=", max(known), f"{c.name}{c.place} takes {max(known)} places")
         within = True
     return c.add(Slice(axis, first, last, stride, within), x)
 
