@@ -1,4 +1,4 @@
-"""The command ``fastgru`` from its first moment: what Ctrl-C and a failing import do until ``fastgru.cli`` runs.
+"""The command ``fastgru`` from its first moment: what Ctrl-C and a failing import do until its own code runs.
 
 It lies beside the package because it has work to do before that is imported: a library touches no signal. Python would
 print where it was. Ending at once is right as long as there is nothing to leave behind, and an exception would not do:
@@ -18,7 +18,7 @@ def main() -> int:
     """Run the command of this process's arguments; the exit code."""
     end_at_once_on_interrupts()
     try:
-        from fastgru.cli import main
+        from fastgru.command.cli import main
     except ImportError as error:
         end_with(error)
     return main()

@@ -158,7 +158,7 @@ class GraphModel:
         FastGRUError
             It cannot be written there; the message says why.
         """
-        from .saving import save
+        from .saved.saving import save
 
         save(self._graph, path, None)
 

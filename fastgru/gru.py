@@ -268,7 +268,7 @@ class GRU:
         >>> fastgru.load(path, precision="stored")
         GRU(3, 2, bias=False, precision='bfloat16', parameters=30)
         """
-        from .saving import save
+        from .saved.saving import save
 
         save(self._spec, path, precision)
 

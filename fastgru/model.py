@@ -218,7 +218,7 @@ class Model:
         >>> bool((fastgru.load(path)(x) == model(x)).all())
         True
         """
-        from .saving import save
+        from .saved.saving import save
 
         save(self._spec, path, precision)
 

@@ -14,7 +14,7 @@ import fastgru
 from fastgru.bench import command, peers
 from fastgru.bench.peers import IN_FLOAT32, OWN
 from fastgru.bench.scenarios import SCENARIOS
-from fastgru.cli import main
+from fastgru.command.cli import main
 from fastgru.spec import Dense, GRULayer, GRUSpec, sequential
 
 SUNSPOTS = str(resources.files("fastgru.demo") / "sunspots.keras")

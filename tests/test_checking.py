@@ -14,7 +14,7 @@ from networks import network, numbers
 import fastgru
 from fastgru import GRU, CheckpointError, DTypeError, Model, ShapeError, checking, verification
 from fastgru.checking import compare
-from fastgru.cli import main
+from fastgru.command.cli import main
 from fastgru.spec import Activation, Dense, Embedding, FinalState, GRULayer, Input, Last, ModelSpec, Node, sequential
 
 TWO = ModelSpec(

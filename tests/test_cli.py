@@ -21,10 +21,11 @@ from networks import network, numbers, same_bits
 from safetensors.numpy import save_file
 
 import fastgru
-from fastgru import cli, conversion, input_files, run_file, terminal
-from fastgru.argument_types import layer_chain
+from fastgru import conversion, run_file, terminal
 from fastgru.checkpoint import Checkpoint
-from fastgru.cli import main
+from fastgru.command import cli, input_files
+from fastgru.command.argument_types import layer_chain
+from fastgru.command.cli import main
 from fastgru.spec import (
     Activation,
     Concatenate,
@@ -585,7 +586,7 @@ def test_a_plain_table_keeps_within_the_columns(
 
 def test_the_command_imports_only_what_it_needs() -> None:
     script = (
-        "import sys; from fastgru.cli import main; main(['config']); "
+        "import sys; from fastgru.command.cli import main; main(['config']); "
         "print(sorted({'scipy', 'h5py', 'rich', 'torch', 'keras', 'safetensors'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

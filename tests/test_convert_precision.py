@@ -13,7 +13,7 @@ from networks import network, numbers, same_bits
 
 import fastgru
 from fastgru import GRU, Last, Model, conversion
-from fastgru.cli import main
+from fastgru.command.cli import main
 from fastgru.spec import Dense, GRULayer
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -14,7 +14,7 @@ import pytest
 
 import fastgru
 from fastgru import demo
-from fastgru.cli import main
+from fastgru.command.cli import main
 from fastgru.demo import drawing, measure
 from fastgru.gru import PRECISIONS, Precision, kernel_table
 

@@ -16,9 +16,10 @@ from layer_examples import EXAMPLES, FEATURES, chain, inputs_for
 from networks import network, numbers, same_bits
 
 import fastgru
-from fastgru import GRU, FastGRUError, Model, UnsupportedModelError, ops, outputs, topology
+from fastgru import GRU, FastGRUError, Model, UnsupportedModelError, ops, outputs
+from fastgru.saved import topology
+from fastgru.saved.topology_kinds import layer_classes
 from fastgru.spec import Activation, Add, Concatenate, Dense, GRULayer, GRUSpec, Input, ModelSpec, Node, TimeDistributed
-from fastgru.topology_kinds import layer_classes
 
 ALL = [(kind.__name__, place) for kind, specs in EXAMPLES.items() for place in range(len(specs))]
 

@@ -17,7 +17,7 @@ from networks import network, numbers, rounded, same_bits
 import fastgru
 from fastgru import GRU, FastGRUError, Model, UnsupportedModelError
 from fastgru.checkpoint.contents import Checkpoint
-from fastgru.cli import main
+from fastgru.command.cli import main
 from fastgru.engine.reduced import int8, widened
 from fastgru.importers import spec_of
 from fastgru.spec import Dense, GRULayer, GRUSpec, GRUWeights, TimeDistributed

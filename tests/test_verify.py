@@ -16,7 +16,7 @@ from networks import network, numbers
 
 import fastgru
 from fastgru import GRU, Model, ShapeError, UnsupportedModelError, terminal, verification
-from fastgru.cli import main
+from fastgru.command.cli import main
 from fastgru.spec import (
     Activation,
     Dense,

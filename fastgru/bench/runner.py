@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FastGRUError, ShapeError
-from ..saving import save
+from ..saved.saving import save
 from ..spec import GRUSpec, ModelSpec
 from ..threads import available
 from .cases import Case

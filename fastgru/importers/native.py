@@ -14,8 +14,8 @@ from ..checkpoint.contents import Checkpoint
 from ..checkpoint.safetensors_file import FORMAT, FORMAT_KEY, VERSION_KEY
 from ..checkpoint.text import shown
 from ..errors import CheckpointError, UnsupportedModelError
+from ..saved.topology import from_data
 from ..spec import GRUSpec, ModelSpec
-from ..topology import from_data
 from .tensors import UsedTensors, take
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ import fastgru
 from fastgru import CheckpointError, FastGRUError, UnsupportedModelError
 from fastgru.checkpoint.int8_rows import STEPS
 from fastgru.engine.reduced import int8
+from fastgru.saved.topology import to_data
 from fastgru.spec import Activation, Dense, GRULayer, TimeDistributed
-from fastgru.topology import to_data
 
 
 def sound() -> tuple[dict, dict]:
@@ -329,7 +329,7 @@ def test_a_file_of_weights_with_other_metadata_is_what_it_was(file_of) -> None:
 
 
 def test_what_a_newer_version_wrote_can_be_inspected(file_of, capsys) -> None:
-    from fastgru.cli import main
+    from fastgru.command.cli import main
 
     data, tensors = sound()
     data["layers"]["layer 0"]["type"] = "Later"

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 import fastgru
 from fastgru.checkpoint import read
-from fastgru.cli import main
+from fastgru.command.cli import main
 from fastgru.errors import CheckpointError, DTypeError, UnsupportedModelError
 
 GRU, SEQUENTIAL = "torch.nn.modules.rnn.GRU", "torch.nn.modules.container.Sequential"

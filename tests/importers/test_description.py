@@ -10,9 +10,10 @@ from layer_examples import EXAMPLES, INNER, chain
 from networks import network, numbers
 
 from fastgru.checkpoint.contents import Checkpoint
-from fastgru.description_text import print_description
+from fastgru.command.description_text import print_description
 from fastgru.importers import describe
 from fastgru.importers.described_layers import facts_of
+from fastgru.saved.topology import to_data
 from fastgru.spec import (
     Activation,
     BatchNormalization,
@@ -27,7 +28,6 @@ from fastgru.spec import (
     Node,
     TimeDistributed,
 )
-from fastgru.topology import to_data
 
 KEYS = {
     "schema", "path", "format", "writer", "version", "metadata", "loads_as", "problem", "suggested_layers", "advice",

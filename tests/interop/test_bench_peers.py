@@ -15,7 +15,7 @@ from fastgru import reference
 from fastgru.bench.cases import Case, work_of
 from fastgru.bench.measure import tolerance
 from fastgru.bench.peers import IN_FLOAT32, PEERS, adapter, engine, installed, pip_line, version
-from fastgru.cli import main
+from fastgru.command.cli import main
 from fastgru.spec import GRUSpec
 
 SHAPES = {

@@ -13,7 +13,7 @@ from torch import nn  # noqa: E402
 
 import fastgru  # noqa: E402
 from fastgru import DTypeError, ShapeError, UnsupportedModelError  # noqa: E402
-from fastgru.cli import main  # noqa: E402
+from fastgru.command.cli import main  # noqa: E402
 
 
 class Pooled(nn.Module):

@@ -18,7 +18,7 @@ from torch import nn  # noqa: E402 - only where torch is installed
 from torch.nn import functional as F  # noqa: E402
 
 import fastgru  # noqa: E402
-from fastgru.chain_text import parse_chain  # noqa: E402
+from fastgru.command.chain_text import parse_chain  # noqa: E402
 from fastgru.errors import CheckpointError, FastGRUError, UnsupportedModelError  # noqa: E402
 from fastgru.importers import describe  # noqa: E402
 

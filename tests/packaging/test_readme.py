@@ -64,7 +64,7 @@ def test_its_python_gives_the_shapes_that_it_says(tmp_path: Path, monkeypatch: p
 
 
 def test_what_it_says_of_the_command_line_is_there(capsys: pytest.CaptureFixture[str]) -> None:
-    from fastgru.cli import main
+    from fastgru.command.cli import main
 
     text = section("On the command line")
     for command in ("inspect", "run", "convert", "verify", "bench", "demo", "config"):

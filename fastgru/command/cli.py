@@ -18,12 +18,12 @@ import warnings
 from collections.abc import Sequence
 from io import TextIOWrapper
 
+from ..errors import FastGRUError
+from ..gru import PRECISIONS
+from ..stored import CHOICES
+from ..terminal import printable, progress
 from .argument_types import at_least_one, layer_chain, not_negative, one_word, precision_names
-from .errors import FastGRUError
-from .gru import PRECISIONS
 from .signals import ended_by_signals
-from .stored import CHOICES
-from .terminal import printable, progress
 
 __all__ = ["main"]
 
@@ -94,7 +94,7 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import __version__
+    from .. import __version__
 
     parser = argparse.ArgumentParser(prog="fastgru", description="Runs trained GRU networks on a CPU.")
     parser.add_argument("--version", action="version", version=f"fastgru {__version__}")
@@ -203,8 +203,8 @@ def _add_verify(verify: argparse.ArgumentParser) -> None:
 
 
 def _add_bench(bench: argparse.ArgumentParser) -> None:
-    from .bench.arguments import add_arguments
-    from .bench.peers import OWN
+    from ..bench.arguments import add_arguments
+    from ..bench.peers import OWN
 
     bench.add_argument("model", metavar="MODEL", help="a model file of any kind")
     _add_layers(bench)
@@ -243,13 +243,13 @@ def _add_precision(
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from . import demo
+    from .. import demo
 
     return demo.run(as_json=arguments.json)
 
 
 def _config(arguments: argparse.Namespace) -> int:
-    from .config import configuration, show_config
+    from ..config import configuration, show_config
 
     if arguments.json:
         print(json.dumps(configuration(), indent=2))
@@ -259,10 +259,10 @@ def _config(arguments: argparse.Namespace) -> int:
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
-    from .checkpoint import read
+    from ..checkpoint import read
+    from ..importers import described
+    from ..packed_size import packed_sizes
     from .description_text import print_description
-    from .importers import described
-    from .packed_size import packed_sizes
 
     found, models = described(read(arguments.file, arguments.part))
     found["packed_gru_weights"] = packed_sizes(models)
@@ -274,10 +274,10 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from .graph_model import refuse_graph
+    from ..graph_model import refuse_graph
+    from ..load import load
+    from ..run_file import inputs_of, run_file
     from .input_files import paths_in, read_inputs, read_lengths
-    from .load import load
-    from .run_file import inputs_of, run_file
 
     read = [arguments.model, *paths_in(arguments.input), arguments.lengths]
     _check_outputs([arguments.output, arguments.state], read)
@@ -309,10 +309,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    from .checkpoint import read
-    from .conversion import PARTS, convert
+    from ..checkpoint import read
+    from ..conversion import PARTS, convert
+    from ..importers import describe
     from .description_text import print_conversion
-    from .importers import describe
 
     _check_outputs([arguments.output], [arguments.model])
     if os.path.isfile(arguments.output) and not arguments.force:
@@ -336,13 +336,13 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from .checking import advice_for, output_names
+    from ..checking import advice_for, output_names
+    from ..graph_model import refuse_graph
+    from ..load import load
+    from ..run_file import inputs_of, outputs_of
+    from ..verification import ORDER, noise, parts, verify
     from .description_text import print_verification
-    from .graph_model import refuse_graph
     from .input_files import read_expected, read_inputs, read_lengths
-    from .load import load
-    from .run_file import inputs_of, outputs_of
-    from .verification import ORDER, noise, parts, verify
 
     for option in ("lengths", "expected"):
         if getattr(arguments, option) and not arguments.data:
@@ -370,7 +370,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    from .bench.command import bench
+    from ..bench.command import bench
 
     _check_outputs([arguments.plot], [arguments.model])
     options = {name: value for name, value in vars(arguments).items() if name not in ("command", "model", "json")}

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from .checkpoint.text import shown
-from .errors import CheckpointError, ShapeError, UnsupportedModelError
-from .spec import (
+from ..checkpoint.text import shown
+from ..errors import CheckpointError, ShapeError, UnsupportedModelError
+from ..spec import (
     Activation,
     BatchNormalization,
     GroupNormalization,

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import CheckpointError, FastGRUError
+from ..errors import CheckpointError, FastGRUError
 
 __all__ = ["paths_in", "read_array", "read_expected", "read_inputs", "read_lengths"]
 

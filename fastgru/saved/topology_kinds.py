@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import spec
-from .checkpoint.text import shown
-from .errors import CheckpointError, UnsupportedModelError
-from .spec import Activation, GRUSpec, GRUWeights, Input, Layer, Limits, ModelSpec, Node, Record
+from .. import spec
+from ..checkpoint.text import shown
+from ..errors import CheckpointError, UnsupportedModelError
+from ..spec import Activation, GRUSpec, GRUWeights, Input, Layer, Limits, ModelSpec, Node, Record
 
 if TYPE_CHECKING:
     from .topology import _Reader, _Writer

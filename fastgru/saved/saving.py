@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from .checkpoint.safetensors_file import FORMAT_KEY, MODEL_KEY, VERSION_KEY
-from .checkpoint.text import parse_json
-from .errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
-from .gru import Precision, check_precision
+from ..checkpoint.safetensors_file import FORMAT_KEY, MODEL_KEY, VERSION_KEY
+from ..checkpoint.text import parse_json
+from ..errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
+from ..gru import Precision, check_precision
+from ..origin import raised_in
+from ..outputs import replacing
+from ..spec import GRUSpec, ModelSpec
 from .narrowing import Written, narrowed
-from .origin import raised_in
-from .outputs import replacing
-from .spec import GRUSpec, ModelSpec
 from .topology import from_data, to_data
 
 if TYPE_CHECKING:
-    from .graph.graph import Graph
+    from ..graph.graph import Graph
 
 __all__ = ["save"]
 
@@ -68,7 +68,7 @@ def save(
 
 def _contents(spec: GRUSpec | ModelSpec | Graph, precision: str | None) -> tuple[bytes, list[np.ndarray]]:
     """The header of the file, and the arrays in the order in which they follow it."""
-    from . import __version__
+    from .. import __version__
 
     data, named = _described(spec)
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
@@ -89,7 +89,7 @@ def _described(spec: GRUSpec | ModelSpec | Graph) -> tuple[dict[str, Any], dict[
     """The layers, or the operations, as data, and their arrays by name."""
     if isinstance(spec, (GRUSpec, ModelSpec)):
         return to_data(spec)
-    from .graph.saved import to_data as graph_to_data
+    from ..graph.saved import to_data as graph_to_data
 
     return graph_to_data(spec)
 
@@ -105,7 +105,7 @@ def _check_readable(text: str, header: bytes, tensors: dict[str, np.ndarray]) ->
         parse_json(header, "its header")
         data = parse_json(text.encode(), "its description")
         if "graph" in data:
-            from .graph.saved import from_data as graph_from_data
+            from ..graph.saved import from_data as graph_from_data
 
             graph_from_data(data, tensors.__getitem__, "its description")
         else:

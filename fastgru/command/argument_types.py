@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from .gru import PRECISIONS
+from ..gru import PRECISIONS
 
 if TYPE_CHECKING:
-    from .importers.chain import LayerItem
+    from ..importers.chain import LayerItem
 
 __all__ = ["at_least_one", "layer_chain", "not_negative", "one_word", "precision_names"]
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from .checkpoint.int8_rows import STEPS
-from .engine.reduced import bfloat16_bits, float16, int8, is_kept
-from .errors import UnsupportedModelError
-from .fields import Fields
+from ..checkpoint.int8_rows import STEPS
+from ..engine.reduced import bfloat16_bits, float16, int8, is_kept
+from ..errors import UnsupportedModelError
+from ..fields import Fields
 from .topology import names_of_matrices, names_of_normalisations
 
 __all__ = ["Written", "narrowed"]

@@ -12,10 +12,10 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from .errors import FastGRUError
+from ..errors import FastGRUError
 
 if TYPE_CHECKING:
-    from .importers.chain import LayerItem
+    from ..importers.chain import LayerItem
 
 __all__ = ["parse_chain"]
 
@@ -73,8 +73,8 @@ def _item(match: re.Match[str]) -> LayerItem:
 
 def _layer(name: str, arguments: str, text: str) -> LayerItem:
     """A layer without weights, or a module with options, by its class and arguments."""
-    from .importers.named import Named
-    from .topology import layer_of
+    from ..importers.named import Named
+    from ..saved.topology import layer_of
 
     try:
         positional, named = _arguments(arguments)

@@ -1,0 +1,1 @@
+"""The command ``fastgru``: its arguments, what it reads, and what it prints."""
