@@ -14,7 +14,7 @@ import os
 import time
 
 cdef enum:
-    MOST = 8                        # BLAS libraries in one process; NumPy and SciPy bring one each
+    MAX_LIBRARIES = 8                       # BLAS libraries in one process; NumPy and SciPy bring one each
     MAX_BUFFERS = 2048
 
 ctypedef int (*Ask)() noexcept
@@ -41,16 +41,16 @@ cdef extern from *:
     const size_t BUFFER_MIB
     bint has_room(size_t bytes)
 
-cdef Ask asks[MOST]
-cdef Set sets[MOST]
-cdef Allocate allocates[MOST]       # NULL where a library does not give its allocator away
-cdef Release releases[MOST]
-cdef int before[MOST]               # their numbers of threads when the first came in
-cdef Py_ssize_t buffers[MOST]       # that they are known to have
-cdef int libraries = -1             # -1: not looked for yet
+cdef Ask asks[MAX_LIBRARIES]
+cdef Set sets[MAX_LIBRARIES]
+cdef Allocate allocates[MAX_LIBRARIES]      # NULL where a library does not give its allocator away
+cdef Release releases[MAX_LIBRARIES]
+cdef int before[MAX_LIBRARIES]              # their numbers of threads when the first came in
+cdef Py_ssize_t buffers[MAX_LIBRARIES]      # that they are known to have
+cdef int libraries = -1                     # -1: not looked for yet
 cdef Py_ssize_t inside = 0
-cdef Py_ssize_t using = 0           # threads inside, each of which may have a buffer
-cdef Py_ssize_t forking = 0         # forks that wait or are being made; several threads may fork
+cdef Py_ssize_t using = 0                   # threads inside, each of which may have a buffer
+cdef Py_ssize_t forking = 0                 # forks that wait or are being made; several threads may fork
 cdef void *held[MAX_BUFFERS]
 
 NAMES = [(f"{prefix}openblas_get_num_threads{suffix}", f"{prefix}openblas_set_num_threads{suffix}")
@@ -82,7 +82,7 @@ cdef int add(library, str ask, str set_threads) except -1:
     for known in range(i):
         if asks[<int>known] == found:
             return 0
-    if i == MOST:
+    if i == MAX_LIBRARIES:
         return 0
     asks[i], sets[i] = found, <Set>address(library, set_threads)
     allocates[i], releases[i] = NULL, NULL

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -163,3 +165,22 @@ def test_a_plan_says_what_it_is():
     assert isinstance(plan, BlasPlan)
     assert (plan.kernel_level, plan.input_size, plan.hidden_size, plan.dtype) == ("blas", 3, 5, np.float64)
     assert plan.nbytes == 8 * (15 * 3 + 15 * 5 + 30)
+
+
+@pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="this system has no fork")
+def test_no_call_goes_in_while_one_of_two_forks_still_waits():
+    """Both are waited for, though one of them is over."""
+    holding.before_fork()
+    with single_threaded_blas():  # whoever had let forks pass before is inside, so a second fork waits
+        waiting = threading.Thread(target=holding.before_fork)
+        waiting.start()
+        time.sleep(0.05)
+        holding.after_fork()  # the first is over
+        caller = threading.Thread(target=holding.wait_for_fork)
+        caller.start()
+        caller.join(0.1)
+        assert caller.is_alive()
+    waiting.join(5)
+    holding.after_fork()
+    caller.join(5)
+    assert not waiting.is_alive() and not caller.is_alive()

@@ -81,6 +81,17 @@ def test_lengths_of_nothing_are_an_error() -> None:
         model(np.zeros((2, 5, 4), np.float32), lengths={})
 
 
+@pytest.mark.parametrize(
+    "function", [lambda x: nn.functional.adaptive_avg_pool1d(x.transpose(1, 2), 3), lambda x: x - x.mean(0)]
+)
+def test_lengths_are_never_taken_along_the_features_or_the_batch(function: Callable[..., object]) -> None:
+    model = fastgru.from_torch(Of(function).eval(), example=torch.randn(3, 7, 4))
+    x = torch.randn(4, 9, 4)
+    np.testing.assert_allclose(model(x.numpy()), function(x).numpy(), atol=2e-6)
+    with pytest.raises((ShapeError, UnsupportedModelError), match="lengths"):
+        model(x.numpy(), lengths=[4, 3, 1, 2])
+
+
 def grus() -> tuple[nn.GRU, nn.GRU, torch.Tensor]:
     """A GRU as it is, the same one computed here, and numbers for both."""
     torch.manual_seed(3)
