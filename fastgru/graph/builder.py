@@ -191,6 +191,12 @@ class Builder:
             if isinstance(other, int) and relation in (">", ">="):
                 self._least[one] = max(self._least.get(one, 0), other + (relation == ">"))
 
+    def same(self, one: Size, other: Size, reason: str) -> None:
+        """Let two sizes be the same from now on; every call checks it where the graph cannot say so."""
+        one, other = substitute(one, self._equal), substitute(other, self._equal)
+        if one != other and not self._unify(one, other):
+            self.guard(one, "==", other, reason)
+
     def least(self, size: Size) -> int:
         """A number that a size is never below."""
         return size if isinstance(size, int) else self._least.get(size, 0)
@@ -261,4 +267,4 @@ def specialised(graph: Graph, values: Mapping[str, Size], folds: bool = True) ->
         known.update(zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=True))
     for one, relation, other, reason in graph.guards:
         builder.guard(settled(one), relation, settled(other), reason)
-    return builder.finish(rebuilt(graph.outputs, {place: value.place for place, value in known.items()}))
+    return builder.finish(rebuilt(graph.outputs, lambda place: known[place].place))

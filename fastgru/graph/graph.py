@@ -103,15 +103,15 @@ def leaves(structure: Structure) -> Iterator[int]:
             yield from leaves(part)
 
 
-def rebuilt(structure: Structure, values: dict[int, Any]) -> Any:
-    """The structure with what its values are in their places."""
+def rebuilt(structure: Structure, take: Callable[[int], Any]) -> Any:
+    """The structure with what ``take`` gives for its values in their places."""
     if isinstance(structure, int):
-        return values[structure]
+        return take(structure)
     if isinstance(structure, dict):
-        return {key: rebuilt(part, values) for key, part in structure.items()}
+        return {key: rebuilt(part, take) for key, part in structure.items()}
     if structure is None:
         return None
-    return type(structure)(rebuilt(part, values) for part in structure)
+    return type(structure)(rebuilt(part, take) for part in structure)
 
 
 def same(one: Graph, other: Graph) -> bool:

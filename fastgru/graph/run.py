@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FastGRUError, ShapeError
-from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, Graph, Node, leaves, rebuilt
+from .graph import RELATIONS, Graph, Guard, Node, leaves
 from .layout import Rows
 from .operations.operation import Array, Call, Compute, Setup
 from .size import Expression, evaluate, size_text
@@ -24,37 +24,48 @@ class Runner:
     def __init__(self, graph: Graph, analysis: Analysis, setup: Setup) -> None:
         self.graph, self.analysis, self.setup = graph, analysis, setup
         prepared: dict[int, Compute] = {}
-        self._computes = [
-            prepared.setdefault(id(node.operation), node.operation.prepare(setup)) for node in graph.nodes
-        ]
-        self._constants = {
+        for node in graph.nodes:
+            if id(node.operation) not in prepared:
+                prepared[id(node.operation)] = _prepared(node, setup)
+        self.computes = [prepared[id(node.operation)] for node in graph.nodes]
+        self.nbytes = sum(getattr(compute, "nbytes", 0) for compute in prepared.values())  # of the weights of GRUs
+        self.constants = {
             place: np.ascontiguousarray(array, setup.dtype) if array.dtype.kind == "f" else array
             for place, array in graph.constants.items()
         }
+        self.outputs = [*dict.fromkeys(leaves(graph.outputs))]
+        fresh = {place for node in graph.nodes if node.operation.fresh for place in node.outputs}
+        self.shared = set(self.outputs) - fresh  # outputs that may be views of inputs, constants or each other
         last = {place: index for index, node in enumerate(graph.nodes) for place in node.inputs}
-        kept = set(leaves(graph.outputs))
+        kept = set(self.outputs)
         self._done: list[list[int]] = [[] for _ in graph.nodes]
         for place, index in last.items():
             if place not in kept:
                 self._done[index].append(place)
 
-    def __call__(self, inputs: Mapping[str, Array], lengths: Mapping[str, NDArray[np.intp]] | None = None) -> Any:
-        """The outputs, in the model's own structure; steps beyond a row's length are zero."""
-        values: dict[int, Array] = dict(self._constants)
+    def __call__(
+        self, inputs: Mapping[str, Array], lengths: Mapping[str, NDArray[np.intp]] | None = None
+    ) -> tuple[dict[int, Array], dict[int, NDArray[np.bool_] | None]]:
+        """The outputs by their places, and which of their elements lie within lengths, None if all; others are zero."""
+        values: dict[int, Array] = dict(self.constants)
         for source in self.graph.inputs:
             values[source.value] = inputs[source.name]
-        sizes = self._sizes(values)
+        sizes = self.sizes(values)
         if lengths is not None:
             self.analysis.check_lengths()
-        for node, compute, done in zip(self.graph.nodes, self._computes, self._done, strict=True):
+            self._check_guards(sizes, lengths)
+        for node, compute, done in zip(self.graph.nodes, self.computes, self._done, strict=True):
             for place, made in zip(node.outputs, self._computed(node, compute, values, sizes, lengths), strict=True):
                 values[place] = made
             for place in done:
                 values.pop(place, None)
-        if lengths is not None:
-            for place in set(leaves(self.graph.outputs)):
-                values[place] = self._filled(place, values[place], lengths, sizes, 0.0)
-        return rebuilt(self.graph.outputs, values)
+        outputs = {place: values[place] for place in self.outputs}
+        real: dict[int, NDArray[np.bool_] | None] = dict.fromkeys(outputs)
+        for place, array in outputs.items() if lengths is not None else ():
+            assert lengths is not None
+            real[place] = Rows(self.analysis.layout(place), lengths, sizes).real(array.shape)
+            outputs[place] = _filled(array, real[place], 0.0)
+        return outputs, real
 
     def _computed(
         self, node: Node, compute: Compute, values: dict[int, Array], sizes: Mapping[str, int], lengths: Any
@@ -67,30 +78,18 @@ class Runner:
                 rows = [Rows(layout, lengths, sizes) for layout in layouts]
                 fills = node.operation.fills(layouts)
                 arrays = [
-                    array if fill is None else self._filled(place, array, lengths, sizes, fill)
-                    for place, array, fill in zip(node.inputs, arrays, fills, strict=True)
+                    array if fill is None else _filled(array, each.real(array.shape), fill)
+                    for each, array, fill in zip(rows, arrays, fills, strict=True)
                 ]
             made = compute(arrays, Call(self.setup.dtype, sizes, rows))
             self._check(node, made, sizes)
             return made
         except FastGRUError as error:
-            raise type(error)(f"{node.name}: {error}") from None
+            raise type(error)(f"layer {node.name!r}: {error}") from None
         except ValueError as error:  # NumPy's own, of shapes that no rule could know
-            raise ShapeError(f"{node.name}: {error}") from None
+            raise ShapeError(f"layer {node.name!r}: {error}") from None
 
-    def _filled(
-        self, place: int, array: Array, lengths: Mapping[str, NDArray[np.intp]], sizes: Mapping[str, int], fill: float
-    ) -> Array:
-        real = Rows(self.analysis.layout(place), lengths, sizes).real(array.shape)
-        if real is None:
-            return array
-        if array.dtype.kind == "f":
-            return np.where(real, array, np.asarray(fill, array.dtype))
-        limits = np.iinfo(np.int64)
-        whole = limits.min if fill == -np.inf else limits.max if fill == np.inf else fill
-        return np.where(real, array, np.asarray(whole).astype(array.dtype))
-
-    def _sizes(self, values: Mapping[int, Array]) -> dict[str, int]:
+    def sizes(self, values: Mapping[int, Array]) -> dict[str, int]:
         """What the symbols are in this call."""
         sizes: dict[str, int] = {}
         for source in self.graph.inputs:
@@ -104,12 +103,24 @@ class Runner:
             tensor, array = self.graph.tensors[source.value], values[source.value]
             wanted = tuple(evaluate(size, sizes) for size in tensor.shape)
             if array.shape != wanted:
-                raise ShapeError(f"{source.name}: got shape {array.shape}, wanted {size_text(tensor.shape)}")
+                known = ", ".join(f"{name} is {size}" for name, size in sizes.items() if name != "batch")
+                here = f", where {known}" if known else ""
+                raise ShapeError(f"{source.name}: got shape {array.shape}, wanted {size_text(tensor.shape)}{here}")
         for one, relation, other, reason in self.graph.guards:
             left, right = evaluate(one, sizes), evaluate(other, sizes)
             if not RELATIONS[relation](left, right):
                 raise ShapeError(f"got {left} for {one}, wanted {relation} {right}: {reason}")
         return sizes
+
+    def _check_guards(self, sizes: Mapping[str, int], lengths: Mapping[str, NDArray[np.intp]]) -> None:
+        """Raise unless the graph holds for each row alone; one step counts as any, where only that is left out."""
+        for guard in self.graph.guards:
+            for symbol, ends in lengths.items():
+                for length in sorted({*ends.tolist()}):
+                    if length > 1 or not _leaves_out_one(guard):
+                        left, right = (evaluate(size, {**sizes, symbol: length}) for size in (guard.one, guard.other))
+                        if not RELATIONS[guard.relation](left, right):
+                            raise ShapeError(f"lengths: got a row of {length} steps, and there {guard.reason}")
 
     def _check(self, node: Node, made: Sequence[Array], sizes: Mapping[str, int]) -> None:
         """Raise unless every output has the shape that was inferred for it."""
@@ -122,9 +133,24 @@ class Runner:
                 )
 
 
-_DTYPES = {INTEGER: np.dtype(np.int64), BOOLEAN: np.dtype(bool)}
+def _leaves_out_one(guard: Guard) -> bool:
+    """Whether a guard may stand there only because some operations take a size of 1 for one to be repeated."""
+    return guard.relation == "!=" or (guard.relation in (">", ">=") and guard.other in (0, 1, 2))
 
 
-def dtype_of(kind: str, setup: Setup) -> np.dtype[Any]:
-    """Of the arrays of a kind."""
-    return setup.dtype if kind == FLOAT else _DTYPES[kind]
+def _prepared(node: Node, setup: Setup) -> Compute:
+    try:
+        return node.operation.prepare(setup)
+    except FastGRUError as error:  # a weight that the precision has not
+        raise type(error)(f"layer {node.name!r}: {error}") from error
+
+
+def _filled(array: Array, real: NDArray[np.bool_] | None, fill: float) -> Array:
+    """An array with another number beyond the rows' ends."""
+    if real is None:
+        return array
+    if array.dtype.kind == "f":
+        return np.where(real, array, np.asarray(fill, array.dtype))
+    limits = np.iinfo(np.int64)
+    whole = limits.min if fill == -np.inf else limits.max if fill == np.inf else fill
+    return np.where(real, array, np.asarray(whole).astype(array.dtype))

@@ -20,15 +20,17 @@ from ..spec.record import Record
 from .builder import MAX_NODES, Builder, Value
 from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, Graph, Structure
 from .operations import by_name
+from .operations.normalization import BatchNorm, Normalize
 from .parse import size_of
 from .size import Expression, Size
 
-__all__ = ["from_data", "to_data"]
+__all__ = ["from_data", "names_in_graph", "to_data"]
 
 MAX_GUARDS = 500
 SPARE = 1 << 20  # numbers that operations may hold beyond four times those of the file
 MAX_DEPTH = 20  # of tuples in tuples: fields and outputs of real models have two or three
 _RECORDS: dict[str, type[Record]] = {each.__name__: each for each in (GRUSpec, GRUWeights, Activation)}
+_NORMALISATIONS = (BatchNorm.__name__, Normalize.__name__)
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -52,6 +54,28 @@ def to_data(graph: Graph) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "guards": [[*map(writer.plain, (each.one, each.relation, each.other)), each.reason] for each in graph.guards],
     }  # fmt: skip
     return {"graph": data}, writer.tensors
+
+
+def names_in_graph(data: Mapping[str, Any]) -> tuple[set[str], set[str]]:
+    """Of the tensors of ``to_data`` those that are matrices of GRUs and nothing else, and those of normalisations."""
+    matrices: set[str] = set()
+    others: set[str] = set(data["graph"]["constants"].values())
+    normalisations: set[str] = set()
+
+    def look(value: Any, into: set[str]) -> None:
+        if isinstance(value, list):
+            for each in value:
+                look(each, into)
+        elif isinstance(value, dict) and "tensor" in value:
+            into.add(value["tensor"])
+        elif isinstance(value, dict) and "record" in value:
+            for name, each in value["fields"].items():
+                is_matrix = value["record"] == GRUWeights.__name__ and name in ("w_ih", "w_hh")
+                look(each, matrices if is_matrix else into)
+
+    for operation in data["graph"]["operations"]:
+        look([*operation.values()], normalisations if operation["type"] in _NORMALISATIONS else others)
+    return matrices - others - normalisations, normalisations
 
 
 class _Writer:

@@ -13,7 +13,7 @@ from .builder import specialised
 from .graph import FLOAT, Graph, Tensor, leaves
 from .layout import BATCH, STEPS, Layout, Mixed, Steps, has_steps, is_steps, plain
 from .operations.recurrent import GRU
-from .size import Expression, Size, symbol
+from .size import Expression, Size, substitute, symbol
 
 __all__ = ["Analysis", "analyse"]
 
@@ -90,8 +90,8 @@ class Analysis:
         if self.mixes or self.lost is not None:
             name, reason = self.mixes[0] if self.lost is None else self.lost
             raise UnsupportedModelError(
-                f"lengths: {name} {reason}, so rows of different lengths cannot be followed; run rows of one length "
-                "at a time"
+                f"lengths: layer {name!r} {reason}, so rows of different lengths cannot be followed; run rows of one "
+                "length at a time"
             )
         if self._loose:
             raise UnsupportedModelError(
@@ -161,6 +161,10 @@ def _named(graph: Graph, layouts: Sequence[Layout]) -> tuple[Graph, dict[str, La
             if _is_symbol(size):
                 names.setdefault(str(size), symbol(f"size_{len(names) + 1}"))
     names = {name: size for name, size in names.items() if name != str(size)}
+    for name, layout in inputs.items():
+        inputs[name] = tuple(
+            tuple(substitute(each, names) if isinstance(each, Expression) else each for each in axis) for axis in layout
+        )
     return (specialised(graph, names, folds=False) if names else graph), inputs
 
 

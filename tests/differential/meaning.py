@@ -1,8 +1,8 @@
 """What a graph of fastgru's layers means, for one row alone, in slow float64 NumPy.
 
-Written from what the layers say of themselves and not from ``fastgru.ops``: there are no batches here, no lengths (a
-row is cut to its own), no streams and no kernels. Only the formulas of activations and the recurrence of one direction
-of a GRU are the package's own slow reference.
+Written from what the layers say of themselves and not from ``fastgru.lowered``: there are no batches here and no
+lengths (a row is cut to its own), no streams and no kernels. Only the formulas of activations and the recurrence of
+one direction of a GRU are the package's own slow reference.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ class Comparison:
     def _call(self, model: Any, arrays: Arrays, lengths: Any = None) -> list[np.ndarray]:
         """The outputs; a FastGRUError goes through, anything else is wrong."""
         try:
-            if isinstance(model, fastgru.GraphModel):
+            if (isinstance(model, fastgru.Model) and model.spec is None):
                 tensors = [each.numpy() for each in tensors_of(self.case, arrays)]
                 return [np.asarray(each) for each in flat(model(*tensors, lengths=lengths), np.ndarray)]
             given = self._given(model, arrays)
@@ -221,7 +221,7 @@ class Comparison:
 
     def _compare_outputs(self, model: Any, got: Sequence[np.ndarray], expected: Wanted, where: str, arrays: Arrays,
                          kind: str, row: int | None, choice: int) -> None:  # fmt: skip
-        bare, graph = isinstance(model, fastgru.GRU), isinstance(model, fastgru.GraphModel)
+        bare, graph = isinstance(model, fastgru.GRU), (isinstance(model, fastgru.Model) and model.spec is None)
         for number, (mine, theirs) in enumerate(zip(got, expected, strict=True)):
             if row is not None:
                 axis = self.batch_axes[number] if graph else 1 if bare and number else 0
@@ -257,7 +257,7 @@ class Comparison:
 
     def _as_outputs(self, wanted: Wanted, count: int, model: Any) -> list[Wanted]:
         """PyTorch's outputs as a model of that many outputs may have them: states apart, or the batch first."""
-        if isinstance(model, fastgru.GraphModel):
+        if (isinstance(model, fastgru.Model) and model.spec is None):
             return [wanted] if len(wanted) == count else []
         bare = isinstance(model, fastgru.GRU)
         choices: list[list[Wanted]] = []
@@ -305,7 +305,7 @@ class Comparison:
     def _check_stream(self, model: Any) -> None:
         if [kind for _, kind, *_ in self.case["inputs"]] not in (["sequence"], ["ids"]):
             return
-        if isinstance(model, fastgru.GraphModel):
+        if (isinstance(model, fastgru.Model) and model.spec is None):
             return  # it has no streams yet
         try:
             stream = model.stream(2)

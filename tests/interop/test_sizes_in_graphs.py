@@ -76,6 +76,11 @@ NUMBERS = {  # an export holds a number that may come from a size
             h = self.cell(x[:, i], h)
             ys.append(h)
         torch.stack(ys, dim=1)""",
+    "loop over cells from a state": """
+        h = self.gru(x)[1][-1]
+        for i in range(x.size(1)):
+            h = self.cell(x[:, i], h)
+        h""",
     "a layer for each step": """
         y = self.gru(x)[1][-1]
         for i in range(x.size(1)):
@@ -329,3 +334,33 @@ def test_streams_and_lengths_need_open_steps(tmp_path):
     np.testing.assert_allclose(opened.stream(2).step(x[:, 0].numpy()), net(x)[:, 0].numpy(), atol=2e-6)
     with pytest.raises(fastgru.UnsupportedModelError, match="open already"):
         opened.with_any_size()
+
+
+class Casts(nn.Module):
+    """Numbers that it holds, and not its code: of those, PyTorch makes constants before it writes the code."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.gru = nn.GRU(6, 4, batch_first=True)
+        self.way, self.factor, self.half, self.count = way, 2.7, 0.5, 7
+
+    def forward(self, x):
+        y = self.gru(x)[0]
+        if self.way == "int":
+            return y * int(self.factor)
+        if self.way == "float":
+            return y * float(int(self.factor)) / float(self.count)
+        if self.way == "bool":
+            return y * (5 * int(bool(self.half)))
+        if int(self.count / 2) == 3:
+            return y * 5.0
+        return y
+
+
+@pytest.mark.parametrize("way", ["int", "float", "bool", "branch"])
+def test_casts_of_numbers_that_a_scripted_module_holds(tmp_path, way):
+    torch.manual_seed(5)
+    module, x = Casts(way).eval(), torch.randn(BATCH, STEPS, 6)
+    torch.jit.save(torch.jit.script(module), tmp_path / "file")
+    got, wanted = fastgru.load(tmp_path / "file")(x.numpy()), module(x).detach().numpy()
+    np.testing.assert_allclose(got, wanted, atol=5e-6, rtol=1e-5)

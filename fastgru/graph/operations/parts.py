@@ -43,12 +43,13 @@ class Select(Operation):
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         x = arrays[0]
-        axis = axis_of(self.axis, x.ndim)
-        ends, least = call.ends(x, axis), call.least(x, axis)
+        axis = self.axis if self.axis >= 0 else self.axis + x.ndim
+        ends = None if call.rows is None else call.ends(x, axis)
+        least = x.shape[axis] if ends is None else call.least(x, axis)
         if not -least <= self.index < least:
             raise ShapeError(f"index {self.index} of a row with {least} places")
         if ends is None or self.index >= 0:
-            return [np.take(x, self.index, axis=axis)]
+            return [x[(slice(None),) * axis + (self.index,)]]
         return [np.take_along_axis(x, np.maximum(ends + self.index, 0), axis=axis).squeeze(axis)]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:

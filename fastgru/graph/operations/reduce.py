@@ -225,28 +225,43 @@ class _Along(Operation):
         return "takes all steps together" if along else None
 
 
-class AlongAxis(_Along):
-    """softmax, log_softmax, softmin or sparsemax along an axis."""
+class AlongAxis(Operation):
+    """softmax, log_softmax, softmin or sparsemax along an axis, or along several taken as one."""
 
+    fresh = True
     name: str
-    axis: int = -1
+    axis: int | tuple[int, ...] = -1
+
+    def _axes(self, rank: int) -> tuple[int, ...]:
+        return _places(self.axis if isinstance(self.axis, tuple) else (self.axis,), rank)
 
     def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         given = one_input(inputs)
         if self.name not in ("softmax", "log_softmax", "softmin", "sparsemax", "sparsemax_keras315"):
             raise UnsupportedModelError(f"{self.name!r} does not work along an axis")
-        axis_of(self.axis, len(given.shape))
+        self._axes(len(given.shape))
         return [Tensor(given.shape)]
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
-        moved = np.moveaxis(arrays[0], self.axis, -1)
-        flat = np.ascontiguousarray(moved, np.float64).reshape(-1, moved.shape[-1])
+        axes = self._axes(arrays[0].ndim)
+        behind = range(-len(axes), 0)
+        moved = np.moveaxis(arrays[0], axes, behind)
+        places = int(np.prod(moved.shape[moved.ndim - len(axes) :]))
+        flat = np.ascontiguousarray(moved, np.float64).reshape(-1, places) if places else np.zeros((0, 1))
         with np.errstate(all="ignore"):
             made = activations.formula(self.name)(flat) if flat.size else flat
-        return [np.moveaxis(made.reshape(moved.shape), -1, self.axis).astype(call.dtype)]
+        return [np.moveaxis(made.reshape(moved.shape), behind, axes).astype(call.dtype)]
 
     def fills(self, inputs: Sequence[Layout]) -> Sequence[float | None]:
         return [np.inf if self.name == "softmin" else -np.inf]
+
+    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
+        _check_rows(inputs[0], self._axes(len(inputs[0])), "takes")
+        return [inputs[0]]
+
+    def looks(self, inputs: Sequence[Layout]) -> str | None:
+        along = any(has_steps(inputs[0][axis]) for axis in self._axes(len(inputs[0])))
+        return "takes all steps together" if along else None
 
 
 class Glu(Operation):

@@ -22,7 +22,7 @@ from ..layout import (
     regrouped,
     steps_axis,
 )
-from ..size import Expression, Size, Sizes, Unequal, product, quotient, size_text
+from ..size import Expression, Size, Sizes, Unequal, product, quotient, size_text, solved
 from .operation import Array, Call, Operation, axis_of, one_input
 
 __all__ = ["Concatenate", "Expand", "Permute", "Repeat", "View"]
@@ -45,9 +45,13 @@ class View(Operation):
             raise ShapeError(f"shape is {size_text(self.shape)}, wanted at most one -1")
         others = [size for size in self.shape if size != -1]
         if -1 not in self.shape:
-            total, wanted = product(given), product(others)
+            ours = list(given)
+            theirs = [size for size in others if size not in ours or ours.remove(size)]  # type: ignore[func-returns-value]
+            total, wanted = product(ours), product(theirs)
             if isinstance(total, int) and isinstance(wanted, int) and total != wanted:
                 raise ShapeError(f"{size_text(given)} cannot become {size_text(self.shape)}")
+            if total != wanted and solved(total, wanted) is not None:
+                raise Unequal(f"{size_text(given)} cannot become {size_text(self.shape)}", total, wanted)
             return self.shape  # what is not known to be equal is checked by every call
         rest = quotient(given, others) if product(others) != 0 else None
         if rest is None and isinstance(product(given), Expression):

@@ -27,6 +27,14 @@ def graphs(block: int) -> Iterator[tuple[int, ModelSpec]]:
             yield seed, spec
 
 
+def made(spec: ModelSpec) -> Model | None:
+    """The model, or None where its sizes contradict each other in every call."""
+    try:
+        return Model(spec)
+    except FastGRUError:
+        return None
+
+
 def run(model: Model, arrays: list[np.ndarray], **options: Any) -> list[np.ndarray] | None:
     """The outputs, or None if the model refuses."""
     try:
@@ -48,7 +56,9 @@ def assert_alike(got: np.ndarray, wanted: np.ndarray, seed: int) -> None:
 def test_a_graph_that_is_accepted_gives_numbers_or_is_refused_in_words(block):
     ran = 0
     for seed, spec in graphs(block):
-        model, random = Model(spec), np.random.default_rng(seed)
+        model, random = made(spec), np.random.default_rng(seed)
+        if model is None:
+            continue
         for steps in (0, 1, 4):  # 0: of every open axis another
             arrays = random_inputs(spec, random, steps=steps)
             together = run(model, arrays)
@@ -80,6 +90,13 @@ def opened(spec: ModelSpec) -> ModelSpec | None:
     return made
 
 
+def beyond(array: np.ndarray, length: int) -> np.ndarray:
+    """The same up to a length, and then other numbers."""
+    made = array.copy()
+    made[:, length:] = made[:, length:][:, ::-1] + made[:, :1]
+    return made % 5 if made.dtype.kind == "i" else made
+
+
 @pytest.mark.parametrize("block", BLOCKS)
 def test_a_row_with_a_length_gives_what_it_gives_alone_cut_to_it(block):
     right = 0
@@ -91,7 +108,8 @@ def test_a_row_with_a_length_gives_what_it_gives_alone_cut_to_it(block):
             continue
         steps = min(array.shape[1] for array, has in zip(arrays, stepped, strict=True) if has)
         lengths = random.integers(1, steps + 1, 4)
-        together, cut = run(Model(spec), arrays, lengths=lengths), opened(spec)
+        model, cut = made(spec), opened(spec)
+        together = None if model is None else run(model, arrays, lengths=lengths)
         if together is None or cut is None:
             continue
         model = Model(cut)
@@ -99,15 +117,29 @@ def test_a_row_with_a_length_gives_what_it_gives_alone_cut_to_it(block):
             rows = [array[row : row + 1] for array in arrays]
             own = [array[:, :length] if has else array for array, has in zip(rows, stepped, strict=True)]
             alone = run(model, own)
-            assert alone is not None, f"seed {seed}: row {row} of {length} steps is refused alone"
+            if alone is None:  # it has numbers for each step: then what lies beyond must not matter
+                changed = [beyond(array, length) if has else array for array, has in zip(rows, stepped, strict=True)]
+                one_row = run(model, changed, lengths=[length])
+                assert one_row is not None, f"seed {seed}: row {row} of {length} steps is refused alone"
+                for one, whole in zip(one_row, together, strict=True):
+                    assert_alike(one[0], whole[row], seed)
+                continue
             for one, whole in zip(alone, together, strict=True):
-                given = whole[row]
-                if given.ndim and len(given) > len(one[0]):
-                    assert not given[len(one[0]) :].any(), f"seed {seed}: beyond the length"
-                    given = given[: len(one[0])]
-                assert_alike(given, one[0], seed)
+                within = tuple(map(slice, one[0].shape))
+                assert_alike(whole[row][within], one[0], seed)
+                others = np.array(whole[row])
+                others[within] = 0
+                assert not others.any(), f"seed {seed}: beyond the length"
         right += 1
     assert right > OF_A_BLOCK // 4
+
+
+def of_the_last_step(stream: Any, whole: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """What of an output for all steps belongs to the last: its place along the axis of the steps, or the end of one
+    that has them beside others."""
+    for axis in stream._axes.values():
+        whole = np.take(whole, -1, axis=axis)
+    return whole[tuple(slice(-size, None) for size in shape)]
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -127,8 +159,7 @@ def test_a_stream_gives_what_the_model_gives_for_the_steps_so_far(block):
                 got = stream.step(x[:, t])
             except FastGRUError:
                 break
-            wanted = model(x[:, : t + 1])
-            assert_alike(got, wanted if wanted.shape == got.shape else wanted[:, t], seed)
+            assert_alike(got, of_the_last_step(stream, model(x[:, : t + 1]), got.shape), seed)
         else:
             right += 1
     assert right > OF_A_BLOCK // 4

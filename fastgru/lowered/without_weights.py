@@ -56,6 +56,8 @@ def not_equal(s: Scope, layer: spec.NotEqual, inputs: Sequence[Flow]) -> list[Fl
 
 
 def mask_of(s: Scope, layer: spec.MaskOf, inputs: Sequence[Flow]) -> list[Flow]:
+    for flow in inputs[1:]:
+        s.check_steps(inputs[0].value, flow.value)
     masks = [flow.mask for flow in inputs if flow.mask is not None]
     made = masks[0] if masks else _all_real(s, inputs[0].value)
     for mask in masks[1:]:
@@ -167,7 +169,9 @@ def _of_one_rank(s: Scope, inputs: Sequence[Flow]) -> list[Value]:
         flow.value
         if flow.value.rank == rank
         else s.add(
-            shape.View((flow.value.shape[0], *(1,) * (rank - flow.value.rank), *flow.value.shape[1:])), flow.value
+            shape.View((flow.value.shape[0], *(1,) * (rank - flow.value.rank), *flow.value.shape[1:])),
+            flow.value,
+            name=f"{s.name}: axes",
         )
         for flow in inputs
     ]
@@ -190,7 +194,9 @@ def merged(name: str, masked: str = "") -> Build:
         values = _of_one_rank(s, inputs)
         rank = max(flow.value.rank for flow in inputs)
         masks = [flow.mask if flow.value.rank == rank else None for flow in inputs]
-        if masked and any(mask is not None for mask in masks) and len({flow.value.rank for flow in inputs}) == 1:
+        if any(mask is None for mask in masks) and all(flow.mask is not None for flow in inputs):
+            raise s.error("it joins masks of values that have different axes")
+        if masked and any(mask is not None for mask in masks):
             made = (_others if masked == "others" else _ones)(s, name, values, masks)
         else:
             made = values[0]
@@ -241,7 +247,7 @@ def concatenate(s: Scope, layer: spec.Concatenate, inputs: Sequence[Flow]) -> li
     values = [flow.value for flow in inputs]
     made = s.add(shape.Concatenate(layer.axis), *values)
     masks = [flow.mask for flow in inputs]
-    if layer.axis % values[0].rank == 1 and values[0].rank > 2:
+    if layer.axis % values[0].rank == 1:
         if all(mask is None for mask in masks):
             return [Flow(made)]
         full = [_all_real(s, flow.value) if flow.mask is None else flow.mask for flow in inputs]

@@ -65,9 +65,9 @@ def test_masks_of_values_that_have_different_axes_are_refused():
         Node("ma", Dropout(), ("a",), "mask"),
         Node("join", Add(), ("ma", "m")),
     )
-    model = Model(ModelSpec((axes, Input("b", (3, 2))), nodes, ("join",)))
+    spec = ModelSpec((axes, Input("b", (3, 2))), nodes, ("join",))
     with pytest.raises(UnsupportedModelError, match="layer 'join': it joins masks of values that have different axes"):
-        model([np.ones((1, 3, 3, 2)), np.ones((1, 3, 2))])
+        Model(spec)
 
 
 def test_a_mask_of_features_is_refused():
@@ -103,10 +103,10 @@ def test_masks_of_other_lengths_are_refused():
         (Node("mask", MaskOf(), ("b",)), Node("again", Dropout(), ("a",), "mask")),
         ("again",),
     )
-    with pytest.raises(ShapeError, match=r"layer 'again': got a mask of shape \(1, 3\), wanted \(1, 4\)"):
+    with pytest.raises(ShapeError, match=r"b: got shape \(1, 3, 2\), wanted \(batch, steps, 2\), where steps is 4"):
         Model(spec)([A, B[:, :3]])
     several = ModelSpec(spec.inputs, (Node("mask", MaskOf(), ("a", "b")),), ("mask",))
-    with pytest.raises(ShapeError, match="layer 'mask': got 3 steps, wanted 4"):
+    with pytest.raises(ShapeError, match="where steps is 4"):
         Model(several)([A, B[:, :3]])
 
 
