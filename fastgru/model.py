@@ -198,12 +198,11 @@ class Model:
         if not self._runner.shared:
             return values
         taken = [*inputs.values(), *self._runner.constants.values()]
-        for place, array in values.items():
-            if place in self._runner.shared and (
-                not array.flags.writeable or any(np.may_share_memory(array, other) for other in taken)
-            ):
+        for place in self._runner.shared:
+            array = values[place]
+            others = (*taken, *(other for each, other in values.items() if each != place))
+            if not array.flags.writeable or any(np.may_share_memory(array, other) for other in others):
                 values[place] = array.copy()
-            taken.append(values[place])
         return values
 
     def astype(self, precision: Precision) -> Model:

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from ..errors import FastGRUError, ShapeError
 from .graph import RELATIONS, Graph, Guard, Node, leaves
-from .layout import Rows
+from .layout import Rows, Steps
 from .operations.operation import Array, Call, Compute, Setup
 from .size import Expression, evaluate, size_text
 from .steps import Analysis
 
 __all__ = ["Runner"]
+
+_NO_LENGTHS = np.zeros(0, np.intp)
 
 
 class Runner:
@@ -34,6 +36,11 @@ class Runner:
             for place, array in graph.constants.items()
         }
         self.outputs = [*dict.fromkeys(leaves(graph.outputs))]
+        self._numbers_of_steps: dict[Expression, str] = {}  # that values have, and a layer that makes such a value
+        for node in () if analysis.mixes else graph.nodes:
+            for factor in (each for place in node.outputs for axis in analysis.layout(place) for each in axis):
+                if isinstance(factor, Steps) and isinstance(factor.size, Expression):
+                    self._numbers_of_steps.setdefault(factor.size, node.name)
         fresh = {place for node in graph.nodes if node.operation.fresh for place in node.outputs}
         self.shared = set(self.outputs) - fresh  # outputs that may be views of inputs, constants or each other
         last = {place: index for index, node in enumerate(graph.nodes) for place in node.inputs}
@@ -121,6 +128,11 @@ class Runner:
                         left, right = (evaluate(size, {**sizes, symbol: length}) for size in (guard.one, guard.other))
                         if not RELATIONS[guard.relation](left, right):
                             raise ShapeError(f"lengths: got a row of {length} steps, and there {guard.reason}")
+        for size, name in self._numbers_of_steps.items():
+            (symbol,) = size.symbols()
+            ends = lengths.get(symbol, _NO_LENGTHS)
+            if ends.size and evaluate(size, {symbol: int(ends.min())}) < 1:
+                raise ShapeError(f"lengths: a row of {ends.min()} steps has none left in layer {name!r}")
 
     def _check(self, node: Node, made: Sequence[Array], sizes: Mapping[str, int]) -> None:
         """Raise unless every output has the shape that was inferred for it."""
@@ -135,7 +147,7 @@ class Runner:
 
 def _leaves_out_one(guard: Guard) -> bool:
     """Whether a guard may stand there only because some operations take a size of 1 for one to be repeated."""
-    return guard.relation == "!=" or (guard.relation in (">", ">=") and guard.other in (0, 1, 2))
+    return guard.relation == "!=" or (guard.relation, guard.other) in ((">", 1), (">=", 2))
 
 
 def _prepared(node: Node, setup: Setup) -> Compute:

@@ -11,7 +11,7 @@ from itertools import islice, product
 from ..errors import UnsupportedModelError
 from .builder import specialised
 from .graph import FLOAT, Graph, Tensor, leaves
-from .layout import BATCH, STEPS, Layout, Mixed, Steps, has_steps, is_steps, plain
+from .layout import BATCH, STEPS, Axis, Layout, Mixed, Steps, has_steps, is_steps, plain
 from .operations.recurrent import GRU
 from .size import Expression, Size, substitute, symbol
 
@@ -66,6 +66,8 @@ class Analysis:
         outputs = [self._layouts[place] for place in made_here if place in self._layouts]
         # Whether an output is of no row, so that it would be computed as if no lengths were given.
         self._loose = any(all(BATCH not in axis for axis in layout) for layout in outputs)
+        # Whether an output has its steps inside of other places, so that a shorter row would have gaps.
+        self._inside = any(has_steps(axis) and not _is_outermost(axis) for layout in outputs for axis in layout)
 
     def layout(self, place: int) -> Layout:
         """Where the batch and the steps of a value are; only where nothing is mixed."""
@@ -98,6 +100,16 @@ class Analysis:
                 "lengths: an output has no axis that is known to be the batch, so rows of different lengths cannot be "
                 "followed; run rows of one length at a time"
             )
+        if self._inside:
+            raise UnsupportedModelError(
+                "lengths: an output has its steps inside of other places, where shorter rows would leave gaps; run "
+                "rows of one length at a time"
+            )
+
+
+def _is_outermost(axis: Axis) -> bool:
+    """Whether nothing but the rows stands before the steps of an axis."""
+    return isinstance(next(factor for factor in axis if factor != BATCH), Steps)
 
 
 def analyse(graph: Graph, known: Mapping[str, Layout] | None = None) -> tuple[Graph, Analysis]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import FastGRUError, ShapeError, UnsupportedModelError
 from .graph import Graph, Guard, Node
-from .layout import Layout, has_steps, is_steps, is_steps_size
+from .layout import Layout, Steps, has_steps, is_steps, is_steps_size
 from .operations.operation import Array, Call
 from .operations.recurrent import PackedGRU
 from .run import Runner
@@ -109,6 +109,8 @@ class Streaming:
             if step is None or str(error).startswith("x: "):
                 raise
             raise type(error)(f"layer {step.name!r}: {error}") from None
+        except ValueError as error:  # NumPy's own, of shapes that no rule could know
+            raise ShapeError(f"layer {step.name!r}: {error}" if step else str(error)) from None
         return {place: values[place] for place in runner.outputs}, self._pending
 
 
@@ -140,6 +142,12 @@ def check_streams(runner: Runner) -> None:
         for place in node.outputs:
             flavours[place] = EACH if any(map(has_steps, analysis.layout(place))) else ONCE if knows else FIXED
     _check_sizes(graph, analysis.inputs)
+    for place in runner.outputs:
+        if any(has_steps(axis) and not isinstance(axis[0], Steps) for axis in analysis.layout(place)):
+            raise UnsupportedModelError(
+                "a stream gives the outputs of a step, but an output has its steps inside of other rows or places; "
+                "call the model on sequences instead"
+            )
 
 
 def _reason(node: Node, runner: Runner, looks: str | None, flavours: Sequence[int]) -> str | None:
@@ -156,8 +164,11 @@ def _reason(node: Node, runner: Runner, looks: str | None, flavours: Sequence[in
     made = [(runner.analysis.layout(place), runner.graph.tensors[place].shape) for place in node.outputs]
     makes_steps = any(has_steps(axis) for layout, _ in made for axis in layout)
     for layout, shape in made:
-        if sum(map(has_steps, layout)) > 1:
+        factors = [each for axis in layout for each in axis if isinstance(each, Steps)]
+        if len(factors) > 1:
             return "it has steps along two axes"
+        if any(str(each.size) not in _symbols(each.size) for each in factors):
+            return "it makes other steps than it is given"
         fixed = [size for axis, size in zip(layout, shape, strict=True) if is_steps(axis) and isinstance(size, int)]
         if fixed:
             return f"it is made for {fixed[0]} steps"

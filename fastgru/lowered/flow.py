@@ -30,6 +30,19 @@ class Scope:
         values = (each if isinstance(each, Value) else self.builder.constant(each) for each in inputs)
         return self.builder.add(operation, *values, name=name or self.name)
 
+    def check_left(self, value: Value, axis: int) -> Value:
+        """The value, of which every call checks that it has places along an axis."""
+        size = value.shape[axis]
+        if isinstance(size, int) and size < 1:
+            raise self.error("it leaves nothing")
+        self.builder.guard(size, ">=", 1, f"layer {self.name!r} leaves nothing")
+        return value
+
+    def check_places(self, value: Value, axis: int, least: int) -> None:
+        """Let every call check that a value has so many places along an axis that is open."""
+        if not isinstance(value.shape[axis], int):
+            self.builder.guard(value.shape[axis], ">=", least, f"layer {self.name!r} takes {least} places from the end")
+
     def check_steps(self, one: Value, other: Value) -> None:
         """Let two values have as many steps."""
         self.builder.same(one.shape[1], other.shape[1], f"layer {self.name!r} takes as many steps of both")

@@ -36,7 +36,8 @@ def dense(s: Scope, layer: spec.Dense, inputs: Sequence[Flow]) -> list[Flow]:
 def conv1d(s: Scope, layer: spec.Conv1D, inputs: Sequence[Flow]) -> list[Flow]:
     padding: Any = (0, 0) if layer.padding == "valid" else layer.padding
     operation = Convolution(layer.weight, layer.bias, (layer.strides,), (padding,), (layer.dilation,), layer.groups)
-    return [Flow(activated(s, layer.activation, s.add(s.once(layer, "", operation), inputs[0].value)))]
+    made = s.check_left(s.add(s.once(layer, "", operation), inputs[0].value), 1)
+    return [Flow(activated(s, layer.activation, made))]
 
 
 def prelu(s: Scope, layer: spec.PReLU, inputs: Sequence[Flow]) -> list[Flow]:

@@ -106,7 +106,7 @@ def pool(name: str) -> Build:
     def build(s: Scope, layer: Any, inputs: Sequence[Flow]) -> list[Flow]:
         padding = (0, 0) if layer.padding == "valid" else layer.padding
         operation = pooling.Pool(name, (layer.size,), (layer.strides,), (padding,), counts_padding=False)
-        return [Flow(s.add(operation, inputs[0].value))]
+        return [Flow(s.check_left(s.add(operation, inputs[0].value), 1))]
 
     return build
 
@@ -117,7 +117,7 @@ def zero_padding(s: Scope, layer: spec.ZeroPadding1D, inputs: Sequence[Flow]) ->
 
 def cropping(s: Scope, layer: spec.Cropping1D, inputs: Sequence[Flow]) -> list[Flow]:
     after = None if layer.after == 0 else -layer.after
-    return [Flow(s.add(parts.Slice(1, layer.before, after), inputs[0].value))]
+    return [Flow(s.check_left(s.add(parts.Slice(1, layer.before, after), inputs[0].value), 1))]
 
 
 def up_sampling(s: Scope, layer: spec.UpSampling1D, inputs: Sequence[Flow]) -> list[Flow]:
@@ -156,7 +156,11 @@ def select(s: Scope, layer: spec.Select, inputs: Sequence[Flow]) -> list[Flow]:
 def slice_of(s: Scope, layer: spec.Slice, inputs: Sequence[Flow]) -> list[Flow]:
     flow = inputs[0]
     mask = flow.mask if layer.axis % flow.value.rank != 1 else None
-    return [Flow(s.add(parts.Slice(layer.axis, layer.start, layer.stop), flow.value), mask)]
+    for bound in (layer.start, layer.stop):
+        if bound is not None and bound < 0:
+            s.check_places(flow.value, layer.axis, -bound)
+    made = s.add(parts.Slice(layer.axis, layer.start, layer.stop), flow.value)
+    return [Flow(s.check_left(made, layer.axis), mask)]
 
 
 # Several values.

@@ -55,7 +55,11 @@ def meaning(model: spec.ModelSpec, inputs: dict[str, Any], noise: Noise | None =
     TooShort, Undefined
     """
     values = {(name, 0): Row(np.asarray(array)) for name, array in inputs.items()}
-    for node in model.nodes:
+    wanted = {spec.edge_of(edge)[0] for edge in model.outputs}
+    for node in reversed(model.nodes):
+        if node.name in wanted:
+            wanted |= {spec.edge_of(edge)[0] for edge in (*node.inputs, *([node.mask] if node.mask else []))}
+    for node in (each for each in model.nodes if each.name in wanted):
         given = [values[spec.edge_of(edge)] for edge in node.inputs]
         if node.mask is not None:
             mask = values[spec.edge_of(node.mask)].array

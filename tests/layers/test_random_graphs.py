@@ -159,7 +159,9 @@ def test_a_stream_gives_what_the_model_gives_for_the_steps_so_far(block):
                 got = stream.step(x[:, t])
             except FastGRUError:
                 break
-            assert_alike(got, of_the_last_step(stream, model(x[:, : t + 1]), got.shape), seed)
+            whole = run(model, [x[:, : t + 1]])
+            if whole is not None:  # some take no sequences so short
+                assert_alike(got, of_the_last_step(stream, whole[0], got.shape), seed)
         else:
             right += 1
     assert right > OF_A_BLOCK // 4

@@ -14,6 +14,7 @@ from fastgru.spec import (
     BatchNormalization,
     Concatenate,
     Conv1D,
+    Cropping1D,
     Dense,
     Dropout,
     FinalState,
@@ -26,6 +27,7 @@ from fastgru.spec import (
     MaskOf,
     Max,
     Maximum,
+    MaxPooling1D,
     Mean,
     ModelSpec,
     Multiply,
@@ -37,6 +39,7 @@ from fastgru.spec import (
     Reshape,
     Reverse,
     Select,
+    Slice,
 )
 
 STEPS = 6
@@ -300,3 +303,24 @@ def test_the_final_state_under_a_mask_is_the_grus():
 def test_floating_point_errors_of_numpy_stay_inside(spec, fill):
     with np.errstate(all="raise"):
         Model(spec)(np.full((2, 5, 4), fill, np.float32))
+
+
+def test_steps_inside_of_other_places_take_no_lengths_and_no_streams():
+    model = Model(chain(Permute((2, 1)), Flatten(), shape=(None, 4)))
+    assert model(numbers(2, 3, 4)).shape == (2, 12)
+    with pytest.raises(UnsupportedModelError, match="steps inside of other places"):
+        model(numbers(2, 3, 4), lengths=[3, 2])
+    with pytest.raises(UnsupportedModelError, match="steps inside of other rows or places"):
+        model.stream()
+
+
+@pytest.mark.parametrize(
+    ("layer", "length"), [(Slice(1, 2), 2), (Cropping1D(1, 1), 2), (MaxPooling1D(2, 2), 1), (Slice(1, -3, -1), 2)]
+)
+def test_a_row_of_which_nothing_is_left_is_refused(layer, length):
+    model, x = Model(chain(layer, shape=(None, 4))), numbers(2, 6, 4)
+    whole = model(x)
+    np.testing.assert_array_equal(model(x, lengths=[6, 6]), whole)
+    for given, options in ((x, {"lengths": [6, length]}), (x[:, :length], {})):
+        with pytest.raises(ShapeError, match="layer 'layer 0'"):
+            model(given, **options)

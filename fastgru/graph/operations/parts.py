@@ -118,11 +118,13 @@ class Slice(Operation):
         if ends is None or not self._from_the_end():
             return [x[(slice(None),) * axis + (slice(start, stop, self.stride),)]]
         assert start is not None
-        places = np.arange(start, 0, self.stride).reshape([-1 if at == axis else 1 for at in range(x.ndim)])
+        places = np.arange(start, stop or 0, self.stride).reshape([-1 if at == axis else 1 for at in range(x.ndim)])
         return [np.take_along_axis(x, np.maximum(ends + places, 0), axis=axis)]
 
     def _from_the_end(self) -> bool:
-        return isinstance(self.start, int) and self.start < 0 and self.stop is None
+        """Whether every row gives as many places, counted from its own end."""
+        stop = 0 if self.stop is None else self.stop
+        return isinstance(self.start, int) and isinstance(stop, int) and self.start < stop <= 0
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         axis = axis_of(self.axis, len(inputs[0]))
@@ -143,7 +145,8 @@ class Slice(Operation):
             if bound is not None and not isinstance(bound, int):
                 raise Mixed(f"takes steps up to {bound}, which is not counted from each row's own end")
         if self._from_the_end():
-            return (-int(self.start),) if self.stride == 1 else ((-int(self.start) + self.stride - 1) // self.stride,)  # type: ignore[arg-type]
+            count = len(range(int(self.start or 0), int(self.stop or 0), self.stride))
+            return () if count == 1 else (count,)
         if isinstance(self.stop, int) and self.stop >= 0:
             if isinstance(self.start, int) and self.start < 0:
                 raise Mixed("takes steps counted from both ends")

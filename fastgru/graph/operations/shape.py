@@ -62,10 +62,22 @@ class View(Operation):
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         sizes = [-1 if size == -1 else call.size(size) for size in self.shape]
+        if not arrays[0].size and -1 in sizes:
+            sizes[sizes.index(-1)] = _left_over(arrays[0].shape, sizes)
         return [np.reshape(arrays[0], sizes)]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         return [regrouped(inputs[0], shapes[0], self.resolved(shapes[0]))]
+
+
+def _left_over(given: Sequence[int], sizes: Sequence[int]) -> int:
+    """What stands for -1 where there are no elements to count: sizes that stay the same do not matter."""
+    ours, others = list(given), [size for size in sizes if size != -1]
+    for size in [*others]:
+        if size in ours:
+            ours.remove(size)
+            others.remove(size)
+    return int(np.prod(ours)) // max(1, int(np.prod(others)))
 
 
 def _rounded(sizes: Sequence[Size], divisors: Sequence[Size]) -> Size | None:
