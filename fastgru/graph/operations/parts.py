@@ -145,8 +145,8 @@ class Slice(Operation):
             if bound is not None and not isinstance(bound, int):
                 raise Mixed(f"takes steps up to {bound}, which is not counted from each row's own end")
         if self._from_the_end():
-            count = len(range(int(self.start or 0), int(self.stop or 0), self.stride))
-            return () if count == 1 else (count,)
+            places = len(range(int(self.start or 0), int(self.stop or 0), self.stride))  # type: ignore[arg-type]
+            return () if places == 1 else (places,)
         if isinstance(self.stop, int) and self.stop >= 0:
             if isinstance(self.start, int) and self.start < 0:
                 raise Mixed("takes steps counted from both ends")
