@@ -13,6 +13,7 @@ from .arrays import as_integers, as_lengths, as_numbers
 from .errors import DTypeError, ShapeError, UnsupportedModelError
 from .graph.graph import BOOLEAN, FLOAT, Graph, Input
 from .graph.layout import BATCH, Steps, is_steps
+from .graph.limits import check_lengths, with_any_size
 from .graph.operations.operation import Setup
 from .graph.run import Runner
 from .graph.size import size_text
@@ -124,10 +125,16 @@ class GraphModel:
             layout = self._analysis.inputs[source.name]
             sizes = self._graph.tensors[source.value].shape
             at = next((place for place, axis in enumerate(layout) if is_steps(axis)), None)
-            if at is not None and not isinstance(sizes[at], int) and (BATCH,) in layout:
-                shape = arrays[source.name].shape
+            if at is None or (BATCH,) not in layout:
+                continue
+            shape = arrays[source.name].shape
+            batch = shape[layout.index((BATCH,))]
+            own = lengths.get(source.name) if isinstance(lengths, Mapping) else lengths
+            if own is not None and source.fixed:
+                check_lengths(source, as_lengths(own, batch, shape[at]), layout)
+            if not isinstance(sizes[at], int):
                 (steps,) = (factor for factor in layout[at] if isinstance(factor, Steps))
-                sequences[source.name] = str(steps.size), shape[layout.index((BATCH,))], shape[at]
+                sequences[source.name] = str(steps.size), batch, shape[at]
         given = dict(lengths) if isinstance(lengths, Mapping) else dict.fromkeys(sequences, lengths)
         if not sequences:
             self._analysis.check_lengths()
@@ -149,6 +156,18 @@ class GraphModel:
         """The same operations with weights of another precision, rounded from those that were given."""
         backend = None if precision == "float64" else self._options["backend"]
         return _rebuild(self._graph, {**self._options, "precision": precision, "backend": backend})
+
+    def with_any_size(self) -> GraphModel:
+        """The same model with the sizes open that its file fixed although no number in it can come from them.
+
+        Use it where you know the code: what it did by an ``if``, a loop or a cut leaves no trace in such a file.
+
+        Raises
+        ------
+        UnsupportedModelError
+            There is no such size, or the graph may know it; the message names the operation.
+        """
+        return _rebuild(with_any_size(self._graph), self._options)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model as one safetensors file that describes itself, for ``fastgru.load`` to read.

@@ -35,7 +35,7 @@ _IMPORTERS = {
     "rnnoise": "rnnoise",
     "rtneural": "rtneural",
     "safetensors": "pytorch_weights",
-    "torch-export": "torch_export",
+    "torch-export": "torch.program_file",
     "torchscript": "torchscript",
 }
 _WHOLE_MODELS = ("fastgru", "rnnoise", "rtneural")  # files that always say what their layers are

@@ -87,8 +87,10 @@ def slice_scatter(
     axis = c.axis(dim, x.rank)
     first, last = _bounds(c, x.shape[axis], start, end)
     operation = Put(axis, first, last, c.integer(step, "step"))
-    part = Slice(axis, first, last, operation.stride).infer([x.tensor])[0]
     y = c.value(src)
+    if first in (None, 0) and last is None and operation.stride == 1:  # all of it
+        return y if y.shape == x.shape else c.add(Expand(x.shape), y)
+    part = Slice(axis, first, last, operation.stride).infer([x.tensor])[0]
     return c.add(operation, x, y if y.shape == part.shape else c.add(Expand(part.shape), y))
 
 

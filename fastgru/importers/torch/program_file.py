@@ -1,0 +1,195 @@
+"""``torch.export`` files as a model: one graph of operations, or the GRU where the program is one GRU and nothing else.
+
+Owns the question of sizes: such a file has those of its example as numbers, and they stay what they are unless no
+number in it can have been computed from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ...checkpoint.contents import Checkpoint
+from ...errors import FastGRUError
+from ...graph.graph import FLOAT, RELATIONS, FixedAxis, Graph
+from ...graph.operations.recurrent import GRU
+from ...graph.operations.shape import Permute
+from ...graph.size import Expression, Size, evaluate, symbol
+from ...spec.gru import GRUSpec
+from .. import pytorch_weights
+from ..chain import LayerItem
+from .evidence import Evidence
+from .file_program import FileProgram, Walk
+from .file_sizes import FileInput, FileSizes
+
+__all__ = ["spec_from"]
+
+_WRITTEN = "torch.export wrote the model for this size, and "
+_TURNED = Permute((1, 0, 2))
+Axis = tuple[str, int]  # of an input by its name
+
+
+def spec_from(
+    checkpoint: Checkpoint, layers: Sequence[LayerItem] | None, strict: bool
+) -> tuple[GRUSpec | Graph, list[str]]:
+    """The model, or the GRU where the graph is one GRU and nothing else; and the tensors that it does not use.
+
+    With ``layers`` the file is taken for its weights, like a state dict.
+
+    Raises
+    ------
+    UnsupportedModelError
+        An operation is not supported; the message names it and its node, and the weights can still be read.
+    CheckpointError
+        The JSON does not fit together, or a tensor is missing or misshapen.
+    """
+    if layers is not None:
+        return pytorch_weights.spec_from(checkpoint.replace(config=None), layers, strict)  # type: ignore[return-value]
+    program = FileProgram(checkpoint.config or {}, checkpoint.tensors, checkpoint.path)
+    graph, used = _graph_of(program, FileSizes(checkpoint.config or {}, program.inputs, checkpoint.path))
+    return _lone_gru(graph) or graph, _left_over(checkpoint, program, used)
+
+
+class _Attempt(NamedTuple):
+    """What came of taking some numbers for sizes that are open."""
+
+    walk: Walk | None
+    graph: Graph | None
+    problem: str  # why these sizes stay what they are
+    settled: set[Axis]  # axes that weights want as they are
+
+
+def _graph_of(program: FileProgram, sizes: FileSizes) -> tuple[Graph, set[str]]:
+    """The graph with the axes that are open, and the names of the tensors that it uses."""
+    candidates = _candidates(program.inputs, sizes)
+    attempt = _Attempt(None, None, "", set())
+    for axes in _choices(candidates):
+        attempt = _opened(program, sizes, {axis: candidates[axis] for axis in axes})
+        if attempt.graph is not None or attempt.walk is None:
+            break
+    walk, graph = attempt.walk, attempt.graph
+    if walk is None or graph is None:
+        walk = Walk(program, sizes.shapes, sizes.examples)
+        sizes.note(walk.builder, sizes.shapes)
+        walk.run()
+        graph = walk.finish()
+    fixed = _fixed(program, candidates, attempt, sizes)
+    inputs = tuple(source._replace(fixed=tuple(fixed.get(source.name, ()))) for source in graph.inputs)
+    return graph._replace(inputs=inputs), walk.used
+
+
+def _candidates(inputs: Sequence[FileInput], sizes: FileSizes) -> dict[Axis, int]:
+    """The axes that may be the batch, the steps or features, of which the file has a number."""
+    named = sizes.named()
+    found = {}
+    for each in inputs:
+        rank = len(each.shape)
+        last = min(rank, 3 if rank == 3 and each.kind == FLOAT else 1 if rank == 2 and each.kind == FLOAT else 2)
+        for axis in range(last):
+            size = each.shape[axis]
+            if isinstance(size, int) and size > 0 and (each.name, axis) not in named:
+                found[each.name, axis] = size
+    return found
+
+
+def _choices(candidates: Mapping[Axis, int]) -> list[list[Axis]]:
+    """Which of them are opened together: all, and those that are no features."""
+    fewer = [axis for axis in candidates if axis[1] < 2]
+    return [list(candidates), fewer] if 0 < len(fewer) < len(candidates) else [list(candidates)] if candidates else []
+
+
+def _opened(program: FileProgram, sizes: FileSizes, axes: Mapping[Axis, int]) -> _Attempt:
+    """The program with symbols for the sizes of these axes, if nothing in it knows them."""
+    names = {axis: f"open{place}" for place, axis in enumerate(axes)}
+    shapes: dict[str, tuple[Size, ...]] = {
+        name: tuple(symbol(names[name, axis]) if (name, axis) in names else size for axis, size in enumerate(shape))
+        for name, shape in sizes.shapes.items()
+    }
+    examples = {**sizes.examples, **{names[axis]: number for axis, number in axes.items()}}
+    walk = Walk(program, shapes, examples)
+    walk.evidence = Evidence(
+        walk.builder, {names[axis]: (number, axis[1] == 0) for axis, number in axes.items()}, examples, walk.made
+    )
+    problem, graph = "", None
+    try:
+        sizes.note(walk.builder, sizes.shapes)
+        walk.run()
+        graph = walk.finish()
+        problem = walk.evidence.found or _contradiction(graph, program.inputs, examples)
+    except FastGRUError as error:
+        problem = str(error).partition("\n")[0].removeprefix(f"{program.where}: ")
+    settled = {axis for axis, name in names.items() if isinstance(walk.builder.settled(symbol(name)), int)}
+    if walk.evidence.found:
+        return _Attempt(None, None, walk.evidence.found, settled)
+    return _Attempt(walk, None if problem else graph, problem, settled)
+
+
+def _contradiction(graph: Graph, inputs: Sequence[FileInput], examples: Mapping[str, int]) -> str:
+    """Why the graph is not for the sizes of the example; an empty text where it is."""
+    shapes = {source.name: graph.tensors[source.value].shape for source in graph.inputs}
+    try:
+        for each in inputs:
+            if any(evaluate(size, examples) != number for size, number in
+                   zip(shapes[each.name], each.example, strict=True)):  # fmt: skip
+                return f"its sizes are bound to {shapes[each.name]}"
+        for one, relation, other, reason in graph.guards:
+            if not RELATIONS[relation](evaluate(one, examples), evaluate(other, examples)):
+                return reason
+    except FastGRUError as error:
+        return str(error)
+    return ""
+
+
+def _fixed(
+    program: FileProgram, candidates: Mapping[Axis, int], attempt: _Attempt, sizes: FileSizes
+) -> dict[str, list[FixedAxis]]:
+    """The axes of each input that have one size, and why."""
+    unseen = program.unseen()
+    found: dict[str, list[FixedAxis]] = {}
+    for each in program.inputs:
+        for axis, number in enumerate(each.example):
+            key = each.name, axis
+            reason, opens = sizes.why.get(key, ""), False
+            if key in candidates and key not in attempt.settled:
+                opens = attempt.graph is not None
+                reason = _WRITTEN + (attempt.problem or unseen) if attempt.problem or unseen else ""
+            if reason and number is not None:
+                found.setdefault(each.name, []).append(FixedAxis(axis, number, reason, opens))
+    return found
+
+
+def _lone_gru(graph: Graph) -> GRUSpec | None:
+    """The GRU that the graph is, if it takes and gives what a GRU does: the sequence, and every state."""
+    recurrent = [node for node in graph.nodes if isinstance(node.operation, GRU)]
+    others = [node for node in graph.nodes if node not in recurrent]
+    if len(recurrent) != 1 or graph.guards or any(source.fixed for source in graph.inputs):
+        return None
+    (node,) = recurrent
+    operation = node.operation
+    assert isinstance(operation, GRU)
+    given, made = list(node.inputs), list(node.outputs)
+    if others:  # the steps first, in the sequence and in the output
+        before = [each for each in others if each.outputs == (given[0],)]
+        after = [each for each in others if each.inputs == (made[0],)]
+        if len(before) != 1 or len(after) != 1 or len(others) != 2 or any(each.operation != _TURNED for each in others):
+            return None
+        given[0], made[0] = before[0].inputs[0], after[0].outputs[0]
+    whole = given == [source.value for source in graph.inputs] and graph.outputs == tuple(made)
+    return operation.gru if whole and not operation.masked and _is_open(graph) else None
+
+
+def _is_open(graph: Graph) -> bool:
+    """Whether the batch and the steps of the sequence may be any."""
+    sizes = graph.tensors[graph.inputs[0].value].shape[:2]
+    return all(isinstance(size, Expression) for size in sizes) and sizes[0] != sizes[1]
+
+
+def _left_over(checkpoint: Checkpoint, program: FileProgram, used: set[str]) -> list[str]:
+    """The weights that no operation takes; one that is tied to another counts as used where that is."""
+    arrays = {id(checkpoint.tensors[name]) for name in used}
+    return [
+        name for name, array in checkpoint.tensors.items()
+        if name not in used and name not in program.buffers and id(array) not in arrays
+    ]  # fmt: skip
+
+
