@@ -211,6 +211,12 @@ class Builder:
             if isinstance(other, int) and relation in (">", ">="):
                 self._least[one] = max(self._least.get(one, 0), other + (relation == ">"))
 
+    def settle(self) -> None:
+        """Let sizes that the conditions so far say are equal be one, where one of them is a symbol."""
+        for guard in self._guards:
+            if guard.relation == "==":
+                self._unify(self.settled(guard.one), self.settled(guard.other))
+
     def least(self, size: Size) -> int:
         """A number that a size is never below."""
         return size if isinstance(size, int) else self._least.get(size, 0)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ...graph.builder import Builder, Value
-from ...graph.size import Expression, Size, evaluate
+from ...graph.size import Expression, Size, evaluate, symbol
 from .sizes_in_views import expanded, viewed
 
 __all__ = ["Evidence"]
@@ -58,6 +58,7 @@ class Evidence:
         self, builder: Builder, opened: Mapping[str, tuple[int, bool]], examples: Mapping[str, int], made: set[Value]
     ) -> None:
         self._builder, self._opened, self._examples, self._made = builder, opened, examples, made
+        self._symbols = {name: symbol(name) for name in opened}
         self._found = ""
         self._pending: dict[int, str] = {}  # by the value that weights may yet check
         self._layers: set[tuple[Any, ...]] = set()
@@ -82,7 +83,7 @@ class Evidence:
         """The numbers that others may come from; ``steps`` for those of later axes than the first."""
         return {
             example for name, (example, first) in self._opened.items()
-            if not (steps and first) and isinstance(self._builder.settled(_symbol(name)), Expression)
+            if not (steps and first) and isinstance(self._builder.settled(self._symbols[name]), Expression)
         }  # fmt: skip
 
     def note(self, what: str) -> None:
@@ -159,13 +160,15 @@ class Evidence:
         x, size = operands.get("self"), operands.get(key)
         if isinstance(x, Value) and isinstance(size, (list, tuple)):
             operands[key] = viewed(self, x, list(size))
+            if x.array is not None and any(each not in (-1, 1, *x.shape) for each in _numbers_in(size)):
+                self.note(f"takes the sizes {str(list(size))[:60]}")
 
     def _unflatten(self, operands: dict[str, Any]) -> None:
         x, sizes, dim = operands.get("self"), operands.get("sizes"), operands.get("dim")
         if not isinstance(x, Value) or not isinstance(sizes, (list, tuple)) or type(dim) is not int:
             return
         numbers = [each for each in _numbers_in(sizes) if each != -1]
-        if self.is_open(x.shape[dim]) or (-1 in sizes and not self.sizes().isdisjoint(numbers)):
+        if x.array is not None or self.is_open(x.shape[dim]) or (-1 in sizes and not self.sizes().isdisjoint(numbers)):
             self.note(f"takes the sizes {str(list(sizes))[:60]}")
 
     def _expand(self, operands: dict[str, Any]) -> None:
@@ -182,7 +185,7 @@ class Evidence:
         size = x.shape[dim]
         near = self.sizes() | {example - 1 for example in self.sizes()}
         first = index == 0 and 1 not in self.sizes(steps=True)  # of one step the first is also the last
-        known = isinstance(size, int) and size > 0 and index % size not in near
+        known = x.array is None and isinstance(size, int) and size > 0 and index % size not in near
         if not (index == -1 or first or known):
             self.note(f"takes the place {index}")
 
@@ -195,7 +198,7 @@ class Evidence:
         if (start in (None, 0) and end is None and step == 1) or (x.place in self._states and dim == 0):
             return
         for bound in (start, end):
-            self._note_part(bound, x.shape[dim])
+            self._note_part(bound, x, dim)
         self._note_numbers("step", step)
 
     def _split(self, operands: dict[str, Any]) -> None:
@@ -204,13 +207,14 @@ class Evidence:
             return
         for key in ("split_size", "split_sizes", "chunks"):
             for number in _numbers_in(operands.get(key)):
-                self._note_part(number, x.shape[dim])
+                self._note_part(number, x, dim)
 
-    def _note_part(self, number: Any, size: Size) -> None:
+    def _note_part(self, number: Any, x: Value, dim: int) -> None:
         """Of features that weights made, a part that divides them evenly is one that their author counted."""
+        size = x.shape[dim]
         if type(number) is not int or number == -1 or (number == 0 and 1 not in self.sizes(steps=True)):
             return
-        even = isinstance(size, int) and number != 0 and size % number == 0
+        even = x.array is None and isinstance(size, int) and number != 0 and size % number == 0
         if not even or abs(number) in self.sizes():
             self.note(f"takes the number {number}")
 
@@ -260,12 +264,6 @@ _RULES: dict[str, Callable[[Evidence, dict[str, Any]], None]] = {
     "mul": Evidence._product, "rsub": Evidence._complement, "add": Evidence._sum, "sub": Evidence._sum,
     "div": Evidence._sum, "clamp": Evidence._clamp, "clamp_min": Evidence._clamp,
 }  # fmt: skip
-
-
-def _symbol(name: str) -> Expression:
-    from ...graph.size import symbol
-
-    return symbol(name)
 
 
 def _values_in(given: Any) -> Iterator[Value]:

@@ -31,6 +31,7 @@ from .views import MAY_BE_VIEWS, VIEWS, put_of
 
 __all__ = ["FileProgram", "Walk"]
 
+MAX_OPERATIONS = 10_000
 MAX_NESTED = 10  # of graphs in graphs
 _WEIGHTS = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}
 _OPERATION = re.compile(r"torch\.ops\.(?:aten|fastgru)\.([A-Za-z0-9_]{1,100})\.([A-Za-z0-9_]{1,100})")
@@ -149,6 +150,7 @@ class Walk:
         self._weights: dict[str, str] = {}  # the tensors of the file by their names in the graph
         self._found: list[tuple[str, Value, Any]] = []  # what the file says of values, to be compared
         self._known: dict[str, Any] = {}
+        self._count = 0
         self._give(shapes)
 
     def _give(self, shapes: Mapping[str, Sequence[Any]]) -> None:
@@ -189,6 +191,12 @@ class Walk:
         """Make every operation."""
         self._nodes(self.program.graph, self.program.nodes, self._known, 0)
 
+    def close(self) -> None:
+        """Let go of the values: views hold each other, and another way through the program follows."""
+        self._known.clear()
+        self._found.clear()
+        self.made.clear()
+
     def finish(self) -> Graph:
         """The graph with the model's outputs."""
         places = []
@@ -203,6 +211,9 @@ class Walk:
 
     def _nodes(self, graph: Mapping[str, Any], nodes: Sequence[Any], known: dict[str, Any], depth: int) -> None:
         metas = graph.get("tensor_values")
+        self._count += len(nodes)
+        if self._count > MAX_OPERATIONS:
+            raise UnsupportedModelError(f"{self.where}: the model has more than {MAX_OPERATIONS} operations")
         for node in nodes:
             node = self.parts.checked(node, dict, "a node")
             target = self.parts.text(node, "target")

@@ -59,7 +59,7 @@ class FileSizes:
         self.examples: dict[str, int] = {}
         self.why: dict[tuple[str, int], str] = {}
         self._solve()
-        self._fix(self._lost(), f"{WHY} that depend on each other")
+        self.fix(self._lost(), f"{WHY} that depend on each other")
         for text in self._guards:
             self._try(text)
 
@@ -83,7 +83,12 @@ class FileSizes:
         sizes = [size for each in self._inputs for size in each.shape if isinstance(size, Expression)]
         return {name for size in sizes for name in size.symbols()} - {str(size) for size in sizes}
 
-    def _fix(self, names: set[str], why: str) -> None:
+    def symbols(self) -> set[str]:
+        """The names of the sizes that are open."""
+        sizes = [size for shape in self.shapes.values() for size in shape if isinstance(size, Expression)]
+        return {name for size in sizes for name in size.symbols()}
+
+    def fix(self, names: set[str], why: str) -> None:
         """Let symbols be what they were in the example."""
         unknown = names - set(self.examples)
         if unknown:
@@ -104,16 +109,20 @@ class FileSizes:
         return {**shapes, **paths}
 
     def _try(self, text: str) -> None:
-        """Fix the axes of a condition that cannot be followed."""
+        """Fix the axes of a condition that cannot be followed, and those that it gives a number."""
+        scratch = Builder(self._where)
+        why = f"torch.export wrote the model for this size: {text[:200]}"
         try:
-            read_guards([text], self._by_path(self.shapes), Builder(self._where))
+            read_guards([text], self._by_path(self.shapes), scratch)
         except UnreadGuard as error:
             by_path = self._by_path(self.shapes)
             sizes = [by_path[path][axis] for path, axis in error.axes] or [s for v in self.shapes.values() for s in v]
             names = {name for size in sizes if isinstance(size, Expression) for name in size.symbols()}
-            self._fix(names, f"torch.export wrote the model for this size: {text[:200]}")
+            self.fix(names, why)
         except UnsupportedModelError:
             raise Parts(self._where).damaged(f"its condition {text[:80]} does not hold in its own example") from None
+        scratch.settle()
+        self.fix({name for name in self.symbols() if isinstance(scratch.settled(symbol(name)), int)}, why)
 
     def named(self) -> set[tuple[str, int]]:
         """The axes that a condition compares with others."""
@@ -139,6 +148,7 @@ class FileSizes:
                 builder.guard(symbol(name), ">=", least, f"{WHY} of at least {least}")
             if type(most) is int and 0 < most < LARGEST:
                 builder.guard(symbol(name), "<=", most, f"{WHY} of at most {most}")
+        builder.settle()
 
 
 def size_in_file(parts: Parts, size: Any, what: str) -> tuple[Size, int | None]:

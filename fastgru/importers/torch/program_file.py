@@ -6,11 +6,12 @@ number in it can have been computed from them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ...checkpoint.contents import Checkpoint
-from ...errors import FastGRUError
+from ...errors import FastGRUError, ShapeError, UnsupportedModelError
 from ...graph.graph import FLOAT, RELATIONS, FixedAxis, Graph
 from ...graph.operations.recurrent import GRU
 from ...graph.operations.shape import Permute
@@ -26,6 +27,7 @@ __all__ = ["spec_from"]
 
 _WRITTEN = "torch.export wrote the model for this size, and "
 _TURNED = Permute((1, 0, 2))
+MAX_WALKED = 5000  # operations that are followed for several sizes: a loop over hundreds of steps, unrolled
 Axis = tuple[str, int]  # of an input by its name
 
 
@@ -53,29 +55,50 @@ def spec_from(
 class _Attempt(NamedTuple):
     """What came of taking some numbers for sizes that are open."""
 
-    walk: Walk | None
     graph: Graph | None
+    used: set[str]  # the tensors that it takes
     problem: str  # why these sizes stay what they are
     settled: set[Axis]  # axes that weights want as they are
+    known: bool  # whether a number of the graph may come from them
 
 
 def _graph_of(program: FileProgram, sizes: FileSizes) -> tuple[Graph, set[str]]:
     """The graph with the axes that are open, and the names of the tensors that it uses."""
     candidates = _candidates(program.inputs, sizes)
-    attempt = _Attempt(None, None, "", set())
-    for axes in _choices(candidates):
+    attempt = _Attempt(None, set(), "it is too large to be read for several sizes", set(), False)
+    for axes in _choices(candidates, max(1, len(program.nodes))):
         attempt = _opened(program, sizes, {axis: candidates[axis] for axis in axes})
-        if attempt.graph is not None or attempt.walk is None:
+        if attempt.graph is not None or attempt.known:
             break
-    walk, graph = attempt.walk, attempt.graph
-    if walk is None or graph is None:
-        walk = Walk(program, sizes.shapes, sizes.examples)
-        sizes.note(walk.builder, sizes.shapes)
-        walk.run()
-        graph = walk.finish()
+    graph, used = attempt.graph, attempt.used
+    if graph is None:
+        graph, used = _as_written(program, sizes)
     fixed = _fixed(program, candidates, attempt, sizes)
     inputs = tuple(source._replace(fixed=tuple(fixed.get(source.name, ()))) for source in graph.inputs)
-    return graph._replace(inputs=inputs), walk.used
+    return graph._replace(inputs=inputs), used
+
+
+def _as_written(program: FileProgram, sizes: FileSizes) -> tuple[Graph, set[str]]:
+    """The program with the sizes of the file; symbols that cannot be followed are what they were in the example."""
+    tries = 3 if len(program.nodes) < MAX_WALKED // 3 else 2
+    for attempt in range(tries):
+        walk = Walk(program, sizes.shapes, sizes.examples)
+        try:
+            sizes.note(walk.builder, sizes.shapes)
+            walk.run()
+            return walk.finish(), walk.used
+        except (ShapeError, UnsupportedModelError) as error:
+            walk.close()
+            left, reason = sizes.symbols(), _reason(program, error)
+            if attempt == tries - 1 or not left:
+                raise
+            named = {name for name in left if re.search(rf"\b{re.escape(name)}\b", reason)}
+            sizes.fix(left if not named or attempt == tries - 2 else named, f"{_WRITTEN}{reason}")
+    raise AssertionError
+
+
+def _reason(program: FileProgram, error: FastGRUError) -> str:
+    return str(error).partition("\n")[0].removeprefix(f"{program.where}: ")
 
 
 def _candidates(inputs: Sequence[FileInput], sizes: FileSizes) -> dict[Axis, int]:
@@ -92,10 +115,11 @@ def _candidates(inputs: Sequence[FileInput], sizes: FileSizes) -> dict[Axis, int
     return found
 
 
-def _choices(candidates: Mapping[Axis, int]) -> list[list[Axis]]:
+def _choices(candidates: Mapping[Axis, int], operations: int) -> list[list[Axis]]:
     """Which of them are opened together: all, and those that are no features."""
     fewer = [axis for axis in candidates if axis[1] < 2]
-    return [list(candidates), fewer] if 0 < len(fewer) < len(candidates) else [list(candidates)] if candidates else []
+    choices = [list(candidates), fewer] if 0 < len(fewer) < len(candidates) else [list(candidates)]
+    return choices[: MAX_WALKED // operations] if candidates else []
 
 
 def _opened(program: FileProgram, sizes: FileSizes, axes: Mapping[Axis, int]) -> _Attempt:
@@ -117,11 +141,12 @@ def _opened(program: FileProgram, sizes: FileSizes, axes: Mapping[Axis, int]) ->
         graph = walk.finish()
         problem = walk.evidence.found or _contradiction(graph, program.inputs, examples)
     except FastGRUError as error:
-        problem = str(error).partition("\n")[0].removeprefix(f"{program.where}: ")
+        problem = _reason(program, error)
+    finally:
+        walk.close()
     settled = {axis for axis, name in names.items() if isinstance(walk.builder.settled(symbol(name)), int)}
-    if walk.evidence.found:
-        return _Attempt(None, None, walk.evidence.found, settled)
-    return _Attempt(walk, None if problem else graph, problem, settled)
+    found = walk.evidence.found
+    return _Attempt(None if found or problem else graph, walk.used, found or problem, settled, bool(found))
 
 
 def _contradiction(graph: Graph, inputs: Sequence[FileInput], examples: Mapping[str, int]) -> str:
@@ -144,12 +169,14 @@ def _fixed(
     program: FileProgram, candidates: Mapping[Axis, int], attempt: _Attempt, sizes: FileSizes
 ) -> dict[str, list[FixedAxis]]:
     """The axes of each input that have one size, and why."""
-    unseen = program.unseen()
+    unseen, named = program.unseen(), sizes.named()
     found: dict[str, list[FixedAxis]] = {}
     for each in program.inputs:
         for axis, number in enumerate(each.example):
             key = each.name, axis
             reason, opens = sizes.why.get(key, ""), False
+            if key in named and isinstance(each.shape[axis], int):
+                reason = f"{_WRITTEN}its conditions name it"
             if key in candidates and key not in attempt.settled:
                 opens = attempt.graph is not None
                 reason = _WRITTEN + (attempt.problem or unseen) if attempt.problem or unseen else ""
