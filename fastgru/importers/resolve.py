@@ -101,7 +101,7 @@ def examined(
     except (ShapeError, DTypeError) as error:
         if layers is not None and isinstance(error, DTypeError):
             raise
-        raise CheckpointError(f"{where}: {error}") from error
+        raise CheckpointError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from error
     except UnsupportedModelError as error:
         if str(error).startswith(where):
             raise

@@ -48,6 +48,8 @@ class Evidence:
         Which knows what symbols have turned out to be.
     opened : mapping of str to (int, bool)
         The symbols that stand for a number of the file: the number, and whether it is that of a first axis.
+    others : set of int
+        The numbers of other axes, which stay: one of the graph that is among them may still come from the open ones.
     examples : mapping of str to int
         The numbers of all symbols in the example.
     made : set of Value
@@ -55,9 +57,11 @@ class Evidence:
     """
 
     def __init__(
-        self, builder: Builder, opened: Mapping[str, tuple[int, bool]], examples: Mapping[str, int], made: set[Value]
-    ) -> None:
-        self._builder, self._opened, self._examples, self._made = builder, opened, examples, made
+        self, builder: Builder, opened: Mapping[str, tuple[int, bool]], others: set[int], examples: Mapping[str, int],
+        made: set[Value],
+    ) -> None:  # fmt: skip
+        self._builder, self._opened, self._others = builder, opened, others
+        self._examples, self._made = examples, made
         self._symbols = {name: symbol(name) for name in opened}
         self._found = ""
         self._pending: dict[int, str] = {}  # by the value that weights may yet check
@@ -81,10 +85,11 @@ class Evidence:
 
     def sizes(self, steps: bool = False) -> set[int]:
         """The numbers that others may come from; ``steps`` for those of later axes than the first."""
-        return {
+        found = {
             example for name, (example, first) in self._opened.items()
             if not (steps and first) and isinstance(self._builder.settled(self._symbols[name]), Expression)
         }  # fmt: skip
+        return found | self._others if found else found
 
     def note(self, what: str) -> None:
         self._found = self._found or f"its operation {self._name} {what}, {_WORD}"

@@ -7,11 +7,12 @@ number in it can have been computed from them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from ...checkpoint.contents import Checkpoint
 from ...errors import FastGRUError, ShapeError, UnsupportedModelError
+from ...graph.builder import MAX_RANK, specialised
 from ...graph.graph import FLOAT, RELATIONS, FixedAxis, Graph
 from ...graph.operations.recurrent import GRU
 from ...graph.operations.shape import Permute
@@ -20,13 +21,15 @@ from ...spec.gru import GRUSpec
 from .. import pytorch_weights
 from ..chain import LayerItem
 from .evidence import Evidence
-from .file_program import FileProgram, Walk
+from .file_program import FileProgram
 from .file_sizes import FileInput, FileSizes
+from .file_walk import Walk
 
 __all__ = ["spec_from"]
 
 _WRITTEN = "torch.export wrote the model for this size, and "
 _TURNED = Permute((1, 0, 2))
+_COUNTER = "num_batches_tracked"  # a batch normalisation counts in it while it is trained
 MAX_WALKED = 5000  # operations that are followed for several sizes: a loop over hundreds of steps, unrolled
 Axis = tuple[str, int]  # of an input by its name
 
@@ -48,7 +51,10 @@ def spec_from(
     if layers is not None:
         return pytorch_weights.spec_from(checkpoint.replace(config=None), layers, strict)  # type: ignore[return-value]
     program = FileProgram(checkpoint.config or {}, checkpoint.tensors, checkpoint.path)
-    graph, used = _graph_of(program, FileSizes(checkpoint.config or {}, program.inputs, checkpoint.path))
+    try:
+        graph, used = _graph_of(program, FileSizes(checkpoint.config or {}, program.inputs, checkpoint.path))
+    except ShapeError as error:  # of sizes that PyTorch computes with and this package cannot follow, or of damage
+        raise UnsupportedModelError(f"{checkpoint.path}: {_reason(program, error)}") from None
     return _lone_gru(graph) or graph, _left_over(checkpoint, program, used)
 
 
@@ -60,20 +66,25 @@ class _Attempt(NamedTuple):
     problem: str  # why these sizes stay what they are
     settled: set[Axis]  # axes that weights want as they are
     known: bool  # whether a number of the graph may come from them
+    axes: Collection[Axis] = ()  # that were open
 
 
 def _graph_of(program: FileProgram, sizes: FileSizes) -> tuple[Graph, set[str]]:
     """The graph with the axes that are open, and the names of the tensors that it uses."""
     candidates = _candidates(program.inputs, sizes)
     attempt = _Attempt(None, set(), "it is too large to be read for several sizes", set(), False)
-    for axes in _choices(candidates, max(1, len(program.nodes))):
-        attempt = _opened(program, sizes, {axis: candidates[axis] for axis in axes})
+    problem = attempt.problem  # of the widest attempt
+    for place, axes in enumerate(_choices(candidates, max(1, len(program.nodes)))):
+        settled = attempt.settled
+        attempt = _opened(program, sizes, {axis: candidates[axis] for axis in axes}, candidates)
+        attempt.settled.update(settled)
+        problem = attempt.problem if place == 0 else problem
         if attempt.graph is not None or attempt.known:
             break
     graph, used = attempt.graph, attempt.used
     if graph is None:
         graph, used = _as_written(program, sizes)
-    fixed = _fixed(program, candidates, attempt, sizes)
+    fixed = _fixed(program, candidates, attempt, problem, sizes)
     inputs = tuple(source._replace(fixed=tuple(fixed.get(source.name, ()))) for source in graph.inputs)
     return graph._replace(inputs=inputs), used
 
@@ -116,13 +127,18 @@ def _candidates(inputs: Sequence[FileInput], sizes: FileSizes) -> dict[Axis, int
 
 
 def _choices(candidates: Mapping[Axis, int], operations: int) -> list[list[Axis]]:
-    """Which of them are opened together: all, and those that are no features."""
-    fewer = [axis for axis in candidates if axis[1] < 2]
-    choices = [list(candidates), fewer] if 0 < len(fewer) < len(candidates) else [list(candidates)]
-    return choices[: MAX_WALKED // operations] if candidates else []
+    """Which of them are opened together: all, those that are no features, and those that may be the batch."""
+    choices: list[list[Axis]] = []
+    for most in (MAX_RANK, 2, 1):
+        axes = [axis for axis in candidates if axis[1] < most]
+        if axes and axes not in choices:
+            choices.append(axes)
+    return choices[: MAX_WALKED // operations]
 
 
-def _opened(program: FileProgram, sizes: FileSizes, axes: Mapping[Axis, int]) -> _Attempt:
+def _opened(
+    program: FileProgram, sizes: FileSizes, axes: Mapping[Axis, int], candidates: Mapping[Axis, int]
+) -> _Attempt:
     """The program with symbols for the sizes of these axes, if nothing in it knows them."""
     names = {axis: f"open{place}" for place, axis in enumerate(axes)}
     shapes: dict[str, tuple[Size, ...]] = {
@@ -131,9 +147,9 @@ def _opened(program: FileProgram, sizes: FileSizes, axes: Mapping[Axis, int]) ->
     }
     examples = {**sizes.examples, **{names[axis]: number for axis, number in axes.items()}}
     walk = Walk(program, shapes, examples)
-    walk.evidence = Evidence(
-        walk.builder, {names[axis]: (number, axis[1] == 0) for axis, number in axes.items()}, examples, walk.made
-    )
+    others = {number for axis, number in candidates.items() if axis not in axes and axis[1] < 2}
+    opened = {names[axis]: (number, axis[1] == 0) for axis, number in axes.items()}
+    walk.evidence = Evidence(walk.builder, opened, others, examples, walk.made)
     problem, graph = "", None
     try:
         sizes.note(walk.builder, sizes.shapes)
@@ -146,7 +162,8 @@ def _opened(program: FileProgram, sizes: FileSizes, axes: Mapping[Axis, int]) ->
         walk.close()
     settled = {axis for axis, name in names.items() if isinstance(walk.builder.settled(symbol(name)), int)}
     found = walk.evidence.found
-    return _Attempt(None if found or problem else graph, walk.used, found or problem, settled, bool(found))
+    whole = None if found or problem else graph
+    return _Attempt(whole, walk.used, found or problem, settled, bool(found), axes)
 
 
 def _contradiction(graph: Graph, inputs: Sequence[FileInput], examples: Mapping[str, int]) -> str:
@@ -160,13 +177,14 @@ def _contradiction(graph: Graph, inputs: Sequence[FileInput], examples: Mapping[
         for one, relation, other, reason in graph.guards:
             if not RELATIONS[relation](evaluate(one, examples), evaluate(other, examples)):
                 return reason
+        specialised(graph, examples, folds=False)  # what may fit for other sizes has to fit for these
     except FastGRUError as error:
         return str(error)
     return ""
 
 
 def _fixed(
-    program: FileProgram, candidates: Mapping[Axis, int], attempt: _Attempt, sizes: FileSizes
+    program: FileProgram, candidates: Mapping[Axis, int], attempt: _Attempt, problem: str, sizes: FileSizes
 ) -> dict[str, list[FixedAxis]]:
     """The axes of each input that have one size, and why."""
     unseen, named = program.unseen(), sizes.named()
@@ -178,8 +196,9 @@ def _fixed(
             if key in named and isinstance(each.shape[axis], int):
                 reason = f"{_WRITTEN}its conditions name it"
             if key in candidates and key not in attempt.settled:
-                opens = attempt.graph is not None
-                reason = _WRITTEN + (attempt.problem or unseen) if attempt.problem or unseen else ""
+                opens = attempt.graph is not None and key in attempt.axes
+                why = unseen if opens else attempt.problem or problem
+                reason = _WRITTEN + why if why else ""
             if reason and number is not None:
                 found.setdefault(each.name, []).append(FixedAxis(axis, number, reason, opens))
     return found
@@ -217,6 +236,7 @@ def _left_over(checkpoint: Checkpoint, program: FileProgram, used: set[str]) -> 
     return [
         name for name, array in checkpoint.tensors.items()
         if name not in used and name not in program.buffers and id(array) not in arrays
+        and name.rpartition(".")[2] != _COUNTER
     ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ...errors import UnsupportedModelError
 from ...graph.builder import Value
 from ...graph.size import Size
 
@@ -14,7 +15,13 @@ __all__ = ["expanded", "viewed"]
 
 
 def viewed(evidence: Evidence, x: Value, wanted: list[Any]) -> list[Any]:
-    """The sizes of a view: those of the first and of the last axes that stay what they are; others are noted."""
+    """The sizes of a view: those of the first and of the last axes that stay what they are.
+
+    Raises
+    ------
+    UnsupportedModelError
+        What is left of them is a number of places of an axis that is open.
+    """
     old, new = list(x.shape), list(wanted)
     first = 0
     while first < min(len(old), len(new)) and _is(evidence, old[first], new[first]):
@@ -26,7 +33,7 @@ def viewed(evidence: Evidence, x: Value, wanted: list[Any]) -> list[Any]:
         last += 1
     middle, left = new[first : len(new) - last], old[first : len(old) - last]
     if any(evidence.is_open(size) for size in left) and middle != [-1] and (middle or left):
-        evidence.note(f"takes the sizes {str(wanted)[:60]}")
+        raise UnsupportedModelError(f"its sizes {str(wanted)[:60]} depend on those that the model was exported with")
     return new
 
 
