@@ -52,9 +52,10 @@ class FileSizes:
         self._where, self._inputs = where, inputs
         ranges, guards = config.get("range_constraints"), config.get("guards_code")
         self._ranges: Mapping[str, Any] = ranges if isinstance(ranges, dict) else {}
-        self._guards = [text for text in guards if isinstance(text, str)] if isinstance(guards, list) else []
-        if len(self._guards) > MAX_GUARDS or len(self._guards) != len(guards if isinstance(guards, list) else ()):
-            raise UnsupportedModelError(f"{where}: it has more than {MAX_GUARDS} conditions, or one that is no text")
+        self._guards: list[str] = guards if isinstance(guards, list) else []
+        readable = all(isinstance(text, str) and len(text) <= MAX_TEXT for text in self._guards)
+        if len(self._guards) > MAX_GUARDS or not readable:
+            raise UnsupportedModelError(f"{where}: it has more than {MAX_GUARDS} conditions, or one that is too long")
         self.shapes = {each.name: each.shape for each in inputs}
         self.examples: dict[str, int] = {}
         self.why: dict[tuple[str, int], str] = {}
@@ -163,7 +164,7 @@ def size_in_file(parts: Parts, size: Any, what: str) -> tuple[Size, int | None]:
     known = example if type(example) is int and 0 <= example < LARGEST else None
     made = _expression(content["expr_str"], parts.where)
     if isinstance(made, int) and made != known:
-        raise parts.damaged(f"{what} is {made}, in the example {known}")
+        raise parts.damaged(f"{what} is {str(made)[:40]}, in the example {known}")
     return made, known
 
 

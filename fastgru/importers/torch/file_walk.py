@@ -31,6 +31,7 @@ from .views import MAY_BE_VIEWS, VIEWS, put_of
 __all__ = ["Walk"]
 
 MAX_OPERATIONS = 10_000
+MAX_MADE = 25_000  # of the graph: a list of all steps is one operation of the file
 MAX_NESTED = 10  # of graphs in graphs
 _OPERATION = re.compile(r"torch\.ops\.(?:aten|fastgru)\.([A-Za-z0-9_]{1,100})\.([A-Za-z0-9_]{1,100})")
 _FUNCTION = re.compile(r"(?:_operator\.([a-z_]{1,40})|torch\._?(sym_[a-z_]{1,40})|torch\._C\.(_set_grad_enabled))")
@@ -133,6 +134,8 @@ class Walk:
                 made = self._subgraph(node, known, depth)
             else:
                 made = self._operation(node, target, known)
+            if len(self.builder.nodes) > MAX_MADE:
+                raise UnsupportedModelError(f"{self.where}: its operations become more than {MAX_MADE} of the graph")
             self._bind_outputs(node, made, known, metas if isinstance(metas, dict) else {})
 
     def _subgraph(self, node: Mapping[str, Any], known: Mapping[str, Any], depth: int) -> list[Any]:
@@ -294,7 +297,7 @@ class Walk:
             if not known or (kind is not None and _SAME_KIND.get(kind, kind) != value.dtype):
                 raise UnsupportedModelError(
                     f"{self.where}: {shown(name)} would be {value.dtype}s of {tuple(made)}, the file says "
-                    f"{kind} of {tuple(wanted)}"
+                    f"{kind} of {str(tuple(wanted))[:200]}"
                 )
 
     def _number(self, size: Any) -> int | None:

@@ -67,6 +67,7 @@ class _Attempt(NamedTuple):
     settled: set[Axis]  # axes that weights want as they are
     known: bool  # whether a number of the graph may come from them
     axes: Collection[Axis] = ()  # that were open
+    cost: int = 0  # how many operations its graph had
 
 
 def _graph_of(program: FileProgram, sizes: FileSizes) -> tuple[Graph, set[str]]:
@@ -79,7 +80,7 @@ def _graph_of(program: FileProgram, sizes: FileSizes) -> tuple[Graph, set[str]]:
         attempt = _opened(program, sizes, {axis: candidates[axis] for axis in axes}, candidates)
         attempt.settled.update(settled)
         problem = attempt.problem if place == 0 else problem
-        if attempt.graph is not None or attempt.known:
+        if attempt.graph is not None or attempt.known or attempt.cost > MAX_WALKED:
             break
     graph, used = attempt.graph, attempt.used
     if graph is None:
@@ -163,7 +164,7 @@ def _opened(
     settled = {axis for axis, name in names.items() if isinstance(walk.builder.settled(symbol(name)), int)}
     found = walk.evidence.found
     whole = None if found or problem else graph
-    return _Attempt(whole, walk.used, found or problem, settled, bool(found), axes)
+    return _Attempt(whole, walk.used, found or problem, settled, bool(found), axes, len(walk.builder.nodes))
 
 
 def _contradiction(graph: Graph, inputs: Sequence[FileInput], examples: Mapping[str, int]) -> str:
@@ -173,7 +174,7 @@ def _contradiction(graph: Graph, inputs: Sequence[FileInput], examples: Mapping[
         for each in inputs:
             if any(evaluate(size, examples) != number for size, number in
                    zip(shapes[each.name], each.example, strict=True)):  # fmt: skip
-                return f"its sizes are bound to {shapes[each.name]}"
+                return f"its sizes are bound to {str(shapes[each.name])[:200]}"
         for one, relation, other, reason in graph.guards:
             if not RELATIONS[relation](evaluate(one, examples), evaluate(other, examples)):
                 return reason
