@@ -69,6 +69,7 @@ class Evidence:
         self._zeros: set[int] = set()
         self._states: set[int] = set()
         self._name = ""  # of the operation
+        self._viewed: list[Any] = []  # the sizes of a view as the file has them
 
     @property
     def found(self) -> str:
@@ -99,6 +100,7 @@ class Evidence:
 
         ``own`` says that a module of PyTorch's is called, whose options come from its maker.
         """
+        self._viewed = []
         if not self.sizes():
             return dict(operands)
         self._name = name + place
@@ -119,8 +121,7 @@ class Evidence:
         elif name in _FILLED and isinstance(made, Value) and _numbers_in(operands.get("size")):
             self._zeros.add(made.place)
         elif name in _VIEWS and isinstance(made, Value):
-            size = operands.get("size", operands.get("shape"))
-            self._look_beside(list(size) if isinstance(size, (list, tuple)) else [], made)
+            self._look_beside(self._viewed, made)
 
     def _look_at_values(self, name: str, operands: Mapping[str, Any]) -> None:
         """Note tensors that a size may have made, and layers that run again."""
@@ -147,22 +148,23 @@ class Evidence:
             self.note(f"takes {key} = {str(number)[:40]}")
 
     def _look_beside(self, size: list[Any], made: Value) -> None:
-        """Note numbers beside a -1, which takes up what they leave: without it PyTorch fails where they do not fit."""
-        if -1 not in size:
-            return
-        for number in _numbers_in(size):
-            if number in self.sizes() and number != -1:
-                what = f"takes the size {number} beside -1"
-                if size[-1] == -1:
-                    self._pending[made.place] = f"its operation {self._name} {what}, {_WORD}"
-                else:
-                    self.note(what)
+        """Note numbers beside a -1, which takes up what they leave: without it PyTorch fails where they do not fit.
+
+        Where weights take what is made, and check its last axis, PyTorch fails for other sizes too.
+        """
+        for number in _numbers_in(size) if -1 in size else ():
+            what = f"takes the size {number} beside -1"
+            if number in self.sizes() and number > 1 and size[-1] != -1:
+                self.note(what)
+            elif number > 1:
+                self._pending[made.place] = f"its operation {self._name} {what}, {_WORD}"
 
     # The rules of single operations.
 
     def _view(self, operands: dict[str, Any]) -> None:
         key = "shape" if "shape" in operands else "size"
         x, size = operands.get("self"), operands.get(key)
+        self._viewed = list(size) if isinstance(size, (list, tuple)) else []
         if isinstance(x, Value) and isinstance(size, (list, tuple)):
             operands[key] = viewed(self, x, list(size))
             if x.array is not None and any(each not in (-1, 1, *x.shape) for each in _numbers_in(size)):

@@ -78,7 +78,7 @@ class Walk:
                 if way == "as_tensor":
                     name = value["name"]
                     taken = self.builder.input(name, tuple(shapes[name]), kinds[name])
-                    self._bind(self._known, name, Cell(taken, owner=f"its input {shown(name)}; clone() it before"))
+                    self._bind(self._known, name, Cell(taken))  # what is written into it is not the caller's to see
             elif kind == "constant_input":
                 value = self.parts.operand(self.parts.dict(content, "value"), self._nothing)
                 self._bind(self._known, self.parts.text(content, "name"), value)
