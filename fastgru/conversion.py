@@ -113,7 +113,6 @@ def random_inputs(model: GRU | Model, steps: int, rows: int = ROWS) -> list[np.n
     known = 2 if isinstance(model, GRU) else min(_vocabularies(model.graph), default=2)
     arrays: list[np.ndarray] = []
     for source in inputs_of(model):
-        rows = rows if source.limits is None else source.limits.nearest(rows, 0)
         shape = source.sizes(rows, steps)
         if math.prod(shape) > MAX_NUMBERS:
             raise ShapeError(f"its input {source.name!r} is too large to try: {math.prod(shape):,} numbers")

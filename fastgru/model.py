@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import ShapeError, UnsupportedModelError
+from .errors import ShapeError
 from .graph.graph import Graph, rebuilt
 from .graph.layout import BATCH
+from .graph.limits import with_any_size
 from .graph.operations.operation import Setup
 from .graph.run import Runner
 from .graph.steps import analyse
@@ -22,7 +23,7 @@ from .gru import Backend, Precision, check_options, dtype_of
 from .lowered import graph_of
 from .model_inputs import by_name, lengths_by_symbol, prepared, sources_of
 from .model_stream import ModelStream
-from .spec import ModelSpec, owned, validate, with_any_size
+from .spec import ModelSpec, owned, validate
 
 __all__ = ["Model", "ModelStream", "as_tuple"]
 
@@ -185,7 +186,7 @@ class Model:
         arrays, single = self._prepared(given)
         ends = None
         if lengths is not None:
-            ends = lengths_by_symbol(self._sources, arrays, lengths, self._analysis, single)
+            ends = lengths_by_symbol(self._sources, arrays, lengths, self._graph, self._analysis, single)
         with np.errstate(all="ignore"):  # NaN and overflows are results like others
             values, real = self._runner(arrays, ends)
         return self._apart(values, arrays), real, single
@@ -212,19 +213,16 @@ class Model:
 
 
     def with_any_size(self) -> Model:
-        """The same model for any batch and any number of steps, where a torch.export file was written for one.
+        """The same model with the sizes open that its file fixed although no number in it can come from them.
 
-        Such a file fixes the sizes of its example. No number in the graph of this model was computed from them; that no
-        ``if``, no loop and no cut in the code it was made of depends on them, the file cannot say and you must know.
+        Use it where you know the code: what it did by an ``if``, a loop or a cut leaves no trace in such a file.
 
         Raises
         ------
         UnsupportedModelError
-            The model may have numbers that were computed from a size, or its sizes are open already.
+            There is no such size, or the graph may know it; the message names the operation.
         """
-        if self._spec is None:
-            raise UnsupportedModelError("with_any_size() finds no size to open: its sizes are open already")
-        return _rebuild(with_any_size(self._spec), self._options)
+        return _rebuild(with_any_size(self._graph), self._options)
 
     def save(self, path: str | os.PathLike[str], *, precision: Precision | None = None) -> None:
         """Write the model as one safetensors file that describes itself, for ``fastgru.load`` to read.

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import as_integers, as_lengths, as_numbers
-from .errors import DTypeError, ShapeError, UnsupportedModelError
+from .errors import DTypeError, ShapeError
 from .graph.graph import BOOLEAN, FLOAT, INTEGER, Graph
 from .graph.layout import BATCH, is_steps
+from .graph.limits import check_lengths
 from .graph.size import Size, size_text, symbol
 from .graph.steps import Analysis
 from .spec import Input, ModelSpec
-from .spec.limits import Limits
 
 __all__ = ["Source", "as_kind", "by_name", "lengths_by_symbol", "prepared", "sources_of"]
 
@@ -31,30 +31,17 @@ class Source(NamedTuple):
     batch: int | None = None
     steps: int | None = None
     symbol: str = ""  # of the steps
-    limits: Limits | None = None
     called: str = ""  # in messages
-
-    def check_sizes(self, sizes: Sequence[int], what: str, first: int = 0) -> None:
-        """Raise where sizes from the axis ``first`` on are not those that the file allows."""
-        problem = None if self.limits is None else self.limits.problem(sizes, first)
-        if problem is not None:
-            raise ShapeError(f"{what}: {problem}")
+    fixed: tuple[tuple[int, int], ...] = ()  # axes that the file fixed, and their sizes
 
     def sizes(self, batch: int, steps: int) -> tuple[int, ...]:
         """A shape that it takes, every open size but the batch as large as there are steps."""
         opened = [steps if not isinstance(size, int) else size for size in self.shape]
-        if self.batch is not None and not isinstance(self.shape[self.batch], int):
+        for axis, size in self.fixed:
+            opened[axis] = size
+        if self.batch is not None and not isinstance(self.shape[self.batch], int) and self.batch not in dict(self.fixed):
             opened[self.batch] = batch
         return tuple(opened)
-
-    def check_stream(self, batch: int) -> None:
-        """Raise where the input cannot be given a step at a time."""
-        self.check_sizes((batch,), "batch")
-        if self.limits is not None and not self.limits.is_open(1):
-            raise UnsupportedModelError(
-                f"a stream runs any number of steps, but input {self.name!r} has {self.limits.wanted(1)}: "
-                f"{self.limits.why(1)}"
-            )
 
 
 def sources_of(graph: Graph, analysis: Analysis, spec: ModelSpec | None) -> list[Source]:
@@ -66,13 +53,13 @@ def sources_of(graph: Graph, analysis: Analysis, spec: ModelSpec | None) -> list
         batch = next((place for place, axis in enumerate(layout) if axis == (BATCH,)), None)
         steps = next((place for place, axis in enumerate(layout) if is_steps(axis)), None)
         name = "" if steps is None else str(layout[steps][0].size)  # type: ignore[union-attr]
-        shape, limits, called = tensor.shape, None, source.name
+        shape, called, fixed = tensor.shape, source.name, tuple((each.axis, each.size) for each in source.fixed)
         if spec is not None:
             layer = described[source.name]
             steps = 1 if layer.has_steps else None
-            shape, limits = _sizes(layer, tensor.shape), layer.limits
+            shape = _sizes(layer, tensor.shape)
             called = "x" if len(described) == 1 else f"x: {source.name!r}"
-        sources.append(Source(source.name, tensor.dtype, shape, batch, steps, name, limits, called))
+        sources.append(Source(source.name, tensor.dtype, shape, batch, steps, name, called, fixed))
     return sources
 
 
@@ -133,8 +120,6 @@ def _ready(source: Source, given: Any, dtype: np.dtype[Any], layers: bool) -> tu
     array = as_kind(source, given, dtype)
     single = layers and array.ndim == len(source.shape) - 1
     array = array[None] if single else array
-    if array.ndim == len(source.shape):
-        source.check_sizes(array.shape, source.called)
     fits = array.ndim == len(source.shape) and all(
         not isinstance(wanted, int) or got == wanted for got, wanted in zip(array.shape, source.shape, strict=True)
     )
@@ -162,9 +147,10 @@ def as_kind(source: Source, given: Any, dtype: np.dtype[Any]) -> Array:
 
 
 def lengths_by_symbol(
-    sources: Sequence[Source], arrays: Mapping[str, Array], lengths: Any, analysis: Analysis, single: bool
+    sources: Sequence[Source], arrays: Mapping[str, Array], lengths: Any, graph: Graph, analysis: Analysis, single: bool
 ) -> dict[str, NDArray[np.intp]]:
     """How many steps of each row are real, by the symbol of these steps."""
+    fixed = {source.name: source for source in graph.inputs}
     stepped = {source.name: source for source in sources if source.steps is not None and source.batch is not None}
     given = dict(lengths) if isinstance(lengths, Mapping) else dict.fromkeys(stepped, lengths)
     if not stepped:
@@ -185,8 +171,7 @@ def lengths_by_symbol(
         source, shape = stepped[name], arrays[name].shape
         assert source.batch is not None and source.steps is not None
         ends = as_lengths(each, shape[source.batch], shape[source.steps], single)
-        for length in {int(ends.min()), int(ends.max())} if ends.size else ():
-            source.check_sizes((length,), "lengths", source.steps)
+        check_lengths(fixed[name], ends, analysis.inputs[name])
         if not np.array_equal(made.setdefault(source.symbol, ends), ends):
             raise ShapeError("lengths: inputs that are taken step by step together have different lengths")
     return made

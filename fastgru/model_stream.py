@@ -11,6 +11,7 @@ from .arrays import as_integers, as_rows
 from .engine.state import Turn, keep_all, put_all
 from .errors import ShapeError
 from .graph.layout import is_steps
+from .graph.limits import check_stream
 from .graph.size import size_text
 from .graph.streaming import Streaming, check_streams
 from .model_inputs import Source, as_kind
@@ -34,8 +35,8 @@ class ModelStream:
         if as_integers(batch, "batch").ndim != 0 or batch < 1:
             raise ShapeError(f"batch: got {batch}, wanted a whole number of at least 1")
         check_streams(model._runner)
-        for source in model._sources:
-            source.check_stream(int(batch))
+        for source in model.graph.inputs:
+            check_stream(source, int(batch), model._analysis.inputs[source.name])
         self._model = model
         self._begin(int(batch))
 

@@ -12,7 +12,21 @@ from typing import Any
 import numpy as np
 
 from ..errors import FastGRUError, ShapeError, UnsupportedModelError
-from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, Graph, Guard, Input, Node, Structure, Tensor, leaves, rebuilt
+from .graph import (
+    BOOLEAN,
+    FLOAT,
+    INTEGER,
+    RELATIONS,
+    FixedAxis,
+    Graph,
+    Guard,
+    Input,
+    Node,
+    Structure,
+    Tensor,
+    leaves,
+    rebuilt,
+)
 from .operations.create import SizeOf
 from .operations.operation import Call, Operation, check_fields
 from .size import Expression, Size, Sizes, Unequal, product, solved, substitute
@@ -76,11 +90,13 @@ class Builder:
         self._least: dict[Size, int] = {}  # of sizes, by the guards
         self._equal: dict[str, Size] = {}  # what symbols stand for that have turned out to be the same as others
 
-    def input(self, name: str, shape: Sequence[Size], dtype: str = FLOAT) -> Value:
-        """A new input of the model."""
+    def input(
+        self, name: str, shape: Sequence[Size], dtype: str = FLOAT, fixed: tuple[FixedAxis, ...] = ()
+    ) -> Value:
+        """A new input of the model; ``fixed`` are axes that have one size only."""
         self._check_shape(tuple(shape), f"input {name!r}")
         value = self._value(Tensor(tuple(shape), dtype))
-        self._inputs.append(Input(self._free(name), value.place))
+        self._inputs.append(Input(self._free(name), value.place, fixed))
         return value
 
     def constant(self, given: Any) -> Value:
@@ -170,6 +186,10 @@ class Builder:
         wide = [np.asarray(value.array, np.float64) if value.dtype == FLOAT else value.array for value in inputs]
         return [np.asarray(each) for each in operation.compute(wide, Call(np.dtype(np.float64), {}))]  # type: ignore[arg-type]
 
+    def settled(self, size: Size) -> Size:
+        """What a size has turned out to be by now."""
+        return substitute(size, self._equal) if self._equal else size
+
     @property
     def nodes(self) -> Sequence[Node]:
         """The nodes so far."""
@@ -196,6 +216,12 @@ class Builder:
         one, other = substitute(one, self._equal), substitute(other, self._equal)
         if one != other and not self._unify(one, other):
             self.guard(one, "==", other, reason)
+
+    def settle(self) -> None:
+        """Let sizes that the conditions so far say are equal be one, where one of them is a symbol."""
+        for guard in self._guards:
+            if guard.relation == "==":
+                self._unify(self.settled(guard.one), self.settled(guard.other))
 
     def least(self, size: Size) -> int:
         """A number that a size is never below."""
@@ -258,7 +284,7 @@ def specialised(graph: Graph, values: Mapping[str, Size], folds: bool = True) ->
     known: dict[int, Value] = {place: builder.constant(array) for place, array in graph.constants.items()}
     for source in graph.inputs:
         tensor = graph.tensors[source.value]
-        known[source.value] = builder.input(source.name, settled(tensor.shape), tensor.dtype)
+        known[source.value] = builder.input(source.name, settled(tensor.shape), tensor.dtype, source.fixed)
     for node in graph.nodes:
         fields = node.operation.fields()
         changed = {name: settled(value) for name, value in fields.items() if settled(value) is not value}

@@ -24,6 +24,7 @@ __all__ = [
     "FLOAT",
     "INTEGER",
     "RELATIONS",
+    "FixedAxis",
     "Graph",
     "Guard",
     "Input",
@@ -51,11 +52,21 @@ class Tensor(NamedTuple):
         return f"{size_text(self.shape)} of {self.dtype}s"
 
 
+class FixedAxis(NamedTuple):
+    """An axis of an input that may have one size only, because of how the file was written."""
+
+    axis: int
+    size: int
+    reason: str  # a sentence
+    opens: bool  # whether the graph is for every size there, and with_any_size() allows it
+
+
 class Input(NamedTuple):
-    """An input of the model: its name and its value."""
+    """An input of the model: its name, its value, and the axes that the file fixed."""
 
     name: str
     value: int
+    fixed: tuple[FixedAxis, ...] = ()
 
 
 class Node(NamedTuple):

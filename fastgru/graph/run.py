@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import FastGRUError, ShapeError
 from .graph import RELATIONS, Graph, Guard, Node, leaves
 from .layout import Rows, Steps
+from .limits import check_fixed
 from .operations.operation import Array, Call, Compute, Setup
 from .size import Expression, evaluate, size_text
 from .steps import Analysis
@@ -103,6 +104,7 @@ class Runner:
             tensor, array = self.graph.tensors[source.value], values[source.value]
             if array.ndim != len(tensor.shape):
                 raise ShapeError(f"{source.name}: got shape {array.shape}, wanted {size_text(tensor.shape)}")
+            check_fixed(source, array.shape, self.analysis.inputs[source.name])
             for size, got in zip(tensor.shape, array.shape, strict=True):
                 if isinstance(size, Expression) and str(size) in size.symbols():
                     sizes.setdefault(str(size), got)

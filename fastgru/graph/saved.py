@@ -18,7 +18,7 @@ from ..spec.gru import GRUSpec, GRUWeights
 from ..spec.layer import Activation
 from ..spec.record import Record
 from .builder import MAX_NODES, Builder, Value
-from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, Graph, Structure
+from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, FixedAxis, Graph, Structure
 from .operations import by_name
 from .operations.normalization import BatchNorm, Normalize
 from .parse import size_of
@@ -40,7 +40,7 @@ def to_data(graph: Graph) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     constants = {str(place): writer.tensor(f"constant_{place}", array) for place, array in graph.constants.items()}
     data = {
         "inputs": [
-            [source.name, source.value, writer.plain(tensor.shape), tensor.dtype]
+            [source.name, source.value, writer.plain(tensor.shape), tensor.dtype, list(map(list, source.fixed))]
             for source in graph.inputs
             for tensor in [graph.tensors[source.value]]
         ],
@@ -161,10 +161,11 @@ class _Reader:
         for name in arrays:
             self._bind(self._place(int(name) if name.isdigit() else None), self.builder.constant(arrays[name]))
         for each in inputs:
-            name, value, shape, dtype = self._row(each, 4, "an input")
+            name, value, shape, dtype, fixed = self._row(each, 5, "an input")
             if not isinstance(name, str) or dtype not in (FLOAT, INTEGER, BOOLEAN):
                 raise self.damaged("an input has no name or no type")
-            self._bind(self._place(value), self.builder.input(name, self._sizes(shape), dtype))
+            sizes = self._sizes(shape)
+            self._bind(self._place(value), self.builder.input(name, sizes, dtype, self._fixed(fixed, len(sizes))))
         self.operations = [self._operation(each) for each in operations]
         for each in nodes:
             self._node(*self._row(each, 4, "a node"))
@@ -176,6 +177,18 @@ class _Reader:
         graph = self.builder.finish(self._structure(data["outputs"], 0))
         self._check_symbols(graph)
         return graph
+
+    def _fixed(self, given: Any, rank: int) -> tuple[FixedAxis, ...]:
+        """The axes of an input that have one size only."""
+        if not isinstance(given, list) or len(given) > rank:
+            raise self.damaged("an input has fixed axes that are no list")
+        made = []
+        for each in given:
+            axis, size, reason, opens = self._row(each, 4, "a fixed axis")
+            if not isinstance(reason, str) or type(opens) is not bool or self._place(axis) >= rank:
+                raise self.damaged("an input has a fixed axis that it has not")
+            made.append(FixedAxis(axis, self._place(size), reason, opens))
+        return tuple(made)
 
     def _check_symbols(self, graph: Graph) -> None:
         """Raise unless every symbol is the size of an axis of an input, and the guards are few."""

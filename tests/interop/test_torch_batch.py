@@ -1,4 +1,4 @@
-"""An operation over the rows of a batch is refused by its name, in every kind of file with code; others are right.
+"""An operation over the rows of a batch is refused by its name in a trace, and right in an exported program.
 
 fastgru computes each row by itself, and batch first. What an operation mixes decides, not what it is called: over the
 first axis it mixes steps where that is the axis of the steps, and a GRU is what says so.
@@ -45,7 +45,7 @@ OVER = {
     "flip": lambda y, d: y.flip(d),
     "cumsum": lambda y, d: y.cumsum(d),
 }
-WAYS = ("export", "trace")
+WAYS = ("trace",)
 ROWS, STEPS, FEATURES = 4, 6, 8
 
 
@@ -99,7 +99,6 @@ def test_an_operation_over_the_batch_of_an_embedding_is_refused(tmp_path, way):
 
 
 NOT_OVER_STEPS = {  # by the kind of file, or by the layer: what is refused there; all else must be right
-    "export": {"flatten", "reshape", "flip", "cumsum"},
     "trace": {"flatten", "reshape", "flip", "cumsum", "chunk", "split", "unbind", "layer_norm"},
     "gru": set(),
     "steps first": {"unflatten"},
@@ -138,3 +137,35 @@ def test_a_trace_that_counts_the_axes_of_an_input_of_unknown_rank_is_refused(tmp
     for shape in ((ROWS, FEATURES), (ROWS, STEPS, FEATURES)):  # where nothing is counted, both are right
         x = torch.randn(shape)
         np.testing.assert_allclose(loaded(tmp_path, plain, "trace", x)(x.numpy()), plain(x), atol=2e-6)
+
+
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("gru", "steps first")]
+
+
+@pytest.mark.parametrize("kind", [*SLOW, "no gru", "no gru, no steps", "embedding"])
+def test_an_exported_program_is_right_over_any_axis(tmp_path, kind):
+    """With the axes of the module; with open sizes it is right at others too, or refused."""
+    ids = torch.randint(0, 9, (ROWS, STEPS))
+    make, shape, _ = LAYERS.get(kind, (lambda: nn.Embedding(9, FEATURES), (ROWS, STEPS), 0))
+    x = ids if kind == "embedding" else torch.randn(shape)
+    for name in OVER:
+        for dim in range(len(shape)):
+            module = Over(make(), name, dim)
+            try:
+                wanted = module(x)
+            except (RuntimeError, IndexError):
+                continue
+            model = loaded(tmp_path, module, "export", x)
+            np.testing.assert_allclose(model(x.numpy()), wanted.detach(), atol=2e-5, err_msg=name)
+            try:
+                model = model.with_any_size()
+            except UnsupportedModelError:
+                continue
+            for rows, steps in ((2, STEPS), (ROWS, 9), (1, 1)):
+                sizes = (rows, steps, FEATURES)[: len(shape)] if len(shape) == 3 or kind == "embedding" else (rows, 8)
+                other = torch.randint(0, 9, sizes) if kind == "embedding" else torch.randn(sizes)
+                try:
+                    got = model(other.numpy())
+                except fastgru.FastGRUError:
+                    continue
+                np.testing.assert_allclose(got, module(other).detach(), atol=2e-5, err_msg=f"{name} {dim} {sizes}")

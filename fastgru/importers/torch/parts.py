@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...graph.builder import Value
+from ...graph.builder import MAX_FILLED, Value
 from ...graph.graph import BOOLEAN, FLOAT, INTEGER
 from ...graph.operations.create import Arange, Full, OneHot
 from ...graph.operations.elementwise import Binary, Cast, Where
@@ -87,8 +87,10 @@ def slice_scatter(
     axis = c.axis(dim, x.rank)
     first, last = _bounds(c, x.shape[axis], start, end)
     operation = Put(axis, first, last, c.integer(step, "step"))
-    part = Slice(axis, first, last, operation.stride).infer([x.tensor])[0]
     y = c.value(src)
+    if first in (None, 0) and last is None and operation.stride == 1:  # all of it
+        return y if y.shape == x.shape else c.add(Expand(x.shape), y)
+    part = Slice(axis, first, last, operation.stride).infer([x.tensor])[0]
     return c.add(operation, x, y if y.shape == part.shape else c.add(Expand(part.shape), y))
 
 
@@ -255,8 +257,10 @@ def arange(c: Context, start: Any = None, end: Any = None, step: Any = 1, dtype:
 
 
 def linspace(c: Context, start: Any, end: Any, steps: Any, dtype: Any = None) -> Any:
-    array = np.linspace(c.number(start, "start"), c.number(end, "end"), c.integer(steps, "steps"))
-    return c.builder.constant(array)
+    count = c.integer(steps, "steps")
+    if not 0 <= count <= MAX_FILLED:
+        raise c.error(f"makes {count} numbers, wanted at most {MAX_FILLED}")
+    return c.builder.constant(np.linspace(c.number(start, "start"), c.number(end, "end"), count))
 
 
 def _kind(c: Context, dtype: Any, value: Any, like: Value | None = None) -> str:
@@ -333,7 +337,10 @@ def copied(c: Context, self: Any, src: Any, non_blocking: Any = False) -> Any:
 
 def eye(c: Context, n: Any, m: Any = None, dtype: Any = None) -> Any:
     rows = c.integer(n, "n")
-    return c.builder.constant(np.eye(rows, rows if m is None else c.integer(m, "m"), dtype=np.float32))
+    columns = rows if m is None else c.integer(m, "m")
+    if min(rows, columns) < 0 or rows * columns > MAX_FILLED:
+        raise c.error(f"makes {rows} times {columns} numbers, wanted at most {MAX_FILLED}")
+    return c.builder.constant(np.eye(rows, columns, dtype=np.float32))
 
 
 def triangle(upper: bool) -> Callable[..., Any]:

@@ -31,7 +31,7 @@ __all__ = [
     "view",
 ]
 
-MAX_PARTS = 100_000
+MAX_PARTS = 5000
 
 
 def view(c: Context, self: Any, size: Any) -> Any:
@@ -262,6 +262,8 @@ def tensor_split(c: Context, self: Any, indices_or_sections: Any, dim: Any = 0) 
         ends = [*ends, whole]
     else:
         count = c.integer(indices_or_sections, "the number of parts")
+        if not 1 <= count <= 1000:
+            raise c.error(f"splits an axis into {count} parts, wanted 1 to 1000")
         ends = [sum(whole // count + (part < whole % count) for part in range(last + 1)) for last in range(count)]
     return _parts(c, x, at, [end - first for first, end in zip([0, *ends], ends, strict=False)])
 
