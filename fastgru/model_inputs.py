@@ -37,10 +37,10 @@ class Source(NamedTuple):
     def sizes(self, batch: int, steps: int) -> tuple[int, ...]:
         """A shape that it takes, every open size but the batch as large as there are steps."""
         opened = [steps if not isinstance(size, int) else size for size in self.shape]
+        if self.batch is not None and not isinstance(self.shape[self.batch], int):
+            opened[self.batch] = batch
         for axis, size in self.fixed:
             opened[axis] = size
-        if self.batch is not None and not isinstance(self.shape[self.batch], int) and self.batch not in dict(self.fixed):
-            opened[self.batch] = batch
         return tuple(opened)
 
 
