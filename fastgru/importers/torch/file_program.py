@@ -60,6 +60,8 @@ class FileProgram:
         wanted = []
         for spec in specs:
             kind, content = self.parts.one(spec, "an output")
+            if kind == "user_input_mutation":
+                continue  # what is written into an input is not the caller's to see
             if kind != "user_output":
                 raise UnsupportedModelError(
                     f"{self.where}: the model has an output of the kind {shown(kind)}, which changes or trains it; "
