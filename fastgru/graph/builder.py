@@ -70,6 +70,7 @@ class Builder:
         self._inputs: list[Input] = []
         self._nodes: list[Node] = []
         self._tensors: list[Tensor] = []
+        self._values: list[Value] = []
         self._constants: dict[int, np.ndarray] = {}
         self._arrays: dict[int, Value] = {}  # of arrays that were given before, by identity
         self._guards: list[Guard] = []
@@ -151,7 +152,19 @@ class Builder:
         for each, known in self._equal.items():
             self._equal[each] = substitute(known, {name: size})
         self._equal[name] = size
+        for value in self._values:
+            value.tensor = self._settled(value.tensor)
         return True
+
+    def settled(self, size: Size) -> Size:
+        """A size with the symbols that have turned out to be the same as others replaced."""
+        return substitute(size, self._equal) if self._equal else size
+
+    def copy(self, value: Value) -> Value:
+        """The same value as an object of its own, for callers who tell values apart by identity."""
+        made = Value(value.place, value.tensor, value.array)
+        self._values.append(made)
+        return made
 
     def _folded(self, operation: Operation, inputs: Sequence[Value], made: Sequence[Tensor]) -> list[np.ndarray] | None:
         """The outputs where they depend on constants alone: numbers in float64, rounded once when the model is made."""
@@ -217,7 +230,9 @@ class Builder:
 
     def _value(self, tensor: Tensor, array: np.ndarray | None = None) -> Value:
         self._tensors.append(tensor)
-        return Value(len(self._tensors) - 1, tensor, array)
+        value = Value(len(self._tensors) - 1, tensor, array)
+        self._values.append(value)
+        return value
 
     def _check_shape(self, shape: Sizes, what: str) -> None:
         if len(shape) > MAX_RANK:

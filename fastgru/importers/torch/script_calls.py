@@ -1,0 +1,178 @@
+"""Calls of TorchScript's operations as calls of the table: text has no names of overloads, operands tell them apart.
+
+Owns what only such code has: devices and dtypes that stand among the operands, numbers as tensors without axes, and
+the few functions that make a tensor of numbers. What an operation does is for ``table``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...graph.builder import Value
+from ...graph.graph import BOOLEAN, FLOAT, INTEGER
+from ...graph.operations.elementwise import Binary, Cast
+from ...graph.size import Expression
+from ..calls import Context
+from .script_plain import number_of
+from .script_values import Condition, FloatSize, Module, Named, Opaque, ScriptObject, described
+from .table import bare, call
+
+__all__ = ["CODES", "KINDS", "called", "rank_of"]
+
+# As the code counts types. Half is not among the floats: to take it is to round.
+KINDS = {
+    **dict.fromkeys((0, 1, 2), "narrow"), **dict.fromkeys((3, 4), INTEGER), **dict.fromkeys((6, 7), FLOAT),
+    **dict.fromkeys((5, 15), "half"), 11: BOOLEAN,
+}  # fmt: skip
+CODES = {FLOAT: 6, INTEGER: 4, BOOLEAN: 11}
+
+Named_ = Mapping[str, Any]
+
+
+def called(c: Context, name: str, args: Sequence[Any], named: Named_) -> Any:
+    """What ``torch.name(*args, **named)`` gives.
+
+    Raises
+    ------
+    UnsupportedModelError
+        The operation is not known, or cannot be built with these operands; the message names it.
+    """
+    c.name = name
+    own = bare(name)
+    args = [_operand(c, each) for each in args]
+    named = {key: _operand(c, each) for key, each in named.items()}
+    special = _OWN.get(own)
+    if special is not None:
+        return special(c, args, named)
+    if name in _OF_NUMBERS:
+        args = [_number(each) for each in args]
+    return call(c, name, args, named)
+
+
+def _operand(c: Context, given: Any) -> Any:
+    """An operand as the table knows them; one of a kind that no operation takes is an error."""
+    if isinstance(given, FloatSize):
+        size = c.add(Cast(FLOAT), given.size)
+        return size if given.over == 1 else c.add(Binary("div"), size, float(given.over))
+    if isinstance(given, Opaque):
+        return None
+    if isinstance(given, list) or type(given) is tuple:
+        return [_operand(c, each) for each in given]
+    if isinstance(given, (Condition, Module, Named, ScriptObject, dict)):
+        raise c.error(f"takes {described(given)}")
+    return given
+
+
+def _number(given: Any) -> Any:
+    """A whole number that is a tensor without axes, as traces write them, as a number."""
+    whole = isinstance(given, Value) and given.rank == 0 and given.dtype == INTEGER
+    return number_of(given) if whole else given
+
+
+_OF_NUMBERS = ("add", "sub", "mul", "div", "floor_divide", "remainder", "rsub", "neg")
+
+
+def rank_of(c: Context, given: Any) -> int:
+    """How many axes a tensor has."""
+    if not isinstance(given, Value):
+        raise c.error(f"asks for the number of axes of {described(given)}")
+    return given.rank
+
+
+def _to(c: Context, args: Sequence[Any], named: Named_) -> Any:
+    """``to`` with a dtype, a device or another tensor anywhere among its operands."""
+    if not args:
+        raise c.error("lacks its operand")
+    others = [each for each in (*args[1:], named.get("other")) if isinstance(each, Value)]
+    codes = [each for each in (*args[1:], named.get("dtype")) if type(each) is int]
+    if others:
+        return call(c, "type_as", [args[0], others[0]], {})
+    return call(c, "to", [args[0]], {"dtype": codes[0]}) if codes else args[0]
+
+
+def _tensor(c: Context, args: Sequence[Any], named: Named_) -> Any:
+    """A tensor of numbers that stand in the code, or of sizes."""
+    if len(args) < 1:
+        raise c.error("lacks its operand")
+    given, dtype = args[0], named.get("dtype", args[1] if len(args) > 1 else None)
+    if _has_sizes(given):
+        made = call(c, "stack", [[c.value(each) for each in given], 0], {}) if isinstance(given, list) else c.value(given)
+    elif isinstance(given, Value):
+        made = given
+    else:
+        try:
+            array = np.asarray(given)
+        except ValueError:
+            raise c.error("takes lists of several lengths") from None
+        if array.dtype.kind not in "bif":
+            raise c.error(f"takes {described(given)}, wanted numbers")
+        made = c.builder.constant(array.astype(np.float64) if not array.size else array)
+    return call(c, "to", [made], {"dtype": dtype}) if type(dtype) is int else made
+
+
+def _has_sizes(given: Any) -> bool:
+    each = given if isinstance(given, list) else [given]
+    return any(isinstance(one, (Expression, Value)) for one in each) and not isinstance(given, Value)
+
+
+def _extreme(c: Context, args: Sequence[Any], named: Named_) -> Any:
+    """``max`` and ``min`` of two tensors, one of which may be a constant."""
+    if len(args) == 2 and isinstance(args[1], Value):
+        return call(c, c.name, args[:1], {**named, "other": args[1]})
+    return call(c, c.name, args, named)
+
+
+def _variance(c: Context, args: Sequence[Any], named: Named_) -> Any:
+    """``var(x, unbiased)`` and ``var(x, dims, unbiased, keepdim)``, or with a correction by its name."""
+    if len(args) >= 3:
+        named = {**named, "unbiased": args[2], **({"keepdim": args[3]} if len(args) == 4 else {})}
+        args = args[:2]
+    return call(c, c.name, args, named)
+
+
+def _gru(c: Context, args: Sequence[Any], named: Named_) -> Any:
+    if len(args) > 2 and isinstance(args[2], Value):
+        raise c.error("runs packed sequences, which are not followed; take sequences as they are, and pass lengths=")
+    return call(c, c.name, args, named)
+
+
+def _type_of(c: Context, args: Sequence[Any], named: Named_) -> Any:
+    """``float()``, ``long()`` and the like of a tensor."""
+    return call(c, "to", list(args), {"dtype": {"float": 6, "double": 7, "long": 4, "int": 3, "bool": 11, "half": 5,
+                                               "bfloat16": 15, "char": 1, "byte": 0, "short": 2}[c.name]})  # fmt: skip
+
+
+def _sized(c: Context, args: Sequence[Any], named: Named_) -> Any:
+    return call(c, c.name, args, {key: value for key, value in named.items() if key not in ("generator",)})
+
+
+def _item(c: Context, args: Sequence[Any], named: Named_) -> Any:
+    made = number_of(args[0]) if len(args) == 1 else None
+    if isinstance(made, (Value, type(None))):
+        raise c.error("asks for a number that is not known before the model runs")
+    return made
+
+
+def _sizes_of(c: Context, args: Sequence[Any], named: Named_) -> Any:
+    if not args or not isinstance(args[0], Value):
+        raise c.error(f"asks for the sizes of {described(args[0]) if args else 'nothing'}")
+    return call(c, "size", args, named)
+
+
+_OWN: dict[str, Callable[[Context, Sequence[Any], Named_], Any]] = {
+    "to": _to,
+    "tensor": _tensor,
+    "max": _extreme,
+    "min": _extreme,
+    "var": _variance,
+    "std": _variance,
+    "var_mean": _variance,
+    "std_mean": _variance,
+    "gru": _gru,
+    "item": _item,
+    "size": _sizes_of,
+    **dict.fromkeys(("arange", "zeros", "ones", "full", "empty"), _sized),
+}

@@ -1,0 +1,130 @@
+"""TorchScript's functions of lists and dicts. Lists are Python's own, so that what is appended is seen by all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...graph.builder import Value
+from .script_values import described
+
+__all__ = ["LISTS", "MAX_ITEMS", "PlainError"]
+
+MAX_ITEMS = 2000  # of one list
+
+
+class PlainError(Exception):
+    """A function that cannot be followed; the message says why, after the function's name."""
+
+
+def _checked(items: Any) -> Any:
+    if type(items) is not list:
+        raise PlainError(f"takes {described(items)}, wanted a list")
+    return items
+
+
+def _room(count: int) -> None:
+    if count > MAX_ITEMS:
+        raise PlainError(f"makes a list of more than {MAX_ITEMS} items, which fastgru does not follow")
+
+
+def appended(items: Any, value: Any) -> Any:
+    _room(len(_checked(items)) + 1)
+    items.append(value)
+    return items
+
+
+def _extended(items: Any, more: Any) -> Any:
+    _room(len(_checked(items)) + len(_checked(more)))
+    items.extend(list(more))
+
+
+def _inserted(items: Any, place: Any, value: Any) -> Any:
+    _room(len(_checked(items)) + 1)
+    items.insert(_index(place), value)
+
+
+def _index(place: Any) -> int:
+    if type(place) is not int:
+        raise PlainError(f"takes the place {described(place)}, wanted a whole number that is known")
+    return place
+
+
+def _placed(items: Any, place: Any) -> int:
+    if not -len(items) <= _index(place) < len(items):
+        raise PlainError(f"takes item {place} of {len(items)}")
+    return int(place)
+
+
+def _set(items: Any, place: Any, value: Any) -> Any:
+    if isinstance(items, dict):
+        if not isinstance(place, (str, int)):
+            raise PlainError("sets an item of a dict by what is no text")
+        _room(len(items) + 1)
+        items[place] = value
+    else:
+        items[_placed(_checked(items), place)] = value
+    return items
+
+
+def _popped(items: Any, place: Any = -1) -> Any:
+    return _checked(items).pop(_placed(items, place))
+
+
+def _copied(items: Any = None) -> Any:
+    return list(items) if type(items) in (list, tuple) else items
+
+
+def _reversed(items: Any) -> Any:
+    _checked(items).reverse()
+
+
+def _cleared(items: Any) -> Any:
+    _checked(items).clear()
+
+
+def sliced(items: Any, start: Any = None, end: Any = None, step: Any = 1) -> Any:
+    if isinstance(items, Value):
+        return NotImplemented
+    if type(items) not in (list, tuple, str):
+        raise PlainError(f"takes {described(items)}, wanted a list")
+    bounds = [None if each is None else _index(each) for each in (start, end, step)]
+    if bounds[2] == 0:
+        raise PlainError("has a step of 0")
+    return items[slice(*bounds)]
+
+
+def joined(one: Any, other: Any) -> Any:
+    """``one + other`` of lists."""
+    _room(len(one) + len(other))
+    return one + other
+
+
+def repeated(items: Any, count: Any) -> Any:
+    _room(len(items) * max(0, _index(count)))
+    return items * _index(count)
+
+
+def _dict(function: Callable[[dict[Any, Any]], Any]) -> Callable[[Any], Any]:
+    def run(given: Any) -> Any:
+        if not isinstance(given, dict):
+            raise PlainError(f"takes {described(given)}, wanted a dict")
+        return function(given)
+
+    return run
+
+
+LISTS: dict[str, Callable[..., Any]] = {
+    "torch.append": appended,
+    "torch.extend": _extended,
+    "torch.insert": _inserted,
+    "torch.pop": _popped,
+    "torch.clear": _cleared,
+    "torch.reverse": _reversed,
+    "torch.list": _copied,
+    "torch.slice": sliced,
+    "torch._set_item": _set,
+    "torch.keys": _dict(lambda given: list(given)),
+    "torch.values": _dict(lambda given: list(given.values())),
+    "torch.items": _dict(lambda given: list(given.items())),
+}
