@@ -61,10 +61,13 @@ class Builder:
         How many numbers the source holds, which bounds what may be made of them.
     folds : bool
         Whether what depends on constants alone is computed now. What was saved was folded before.
+    demands : bool
+        Whether sizes that must be equal for an operation, and of which neither is a symbol that could stand for the
+        other, become a guard; else they are an error.
     """
 
-    def __init__(self, where: str = "", numbers: int = 0, folds: bool = True) -> None:
-        self.where, self.folds = where, folds
+    def __init__(self, where: str = "", numbers: int = 0, folds: bool = True, demands: bool = False) -> None:
+        self.where, self.folds, self.demands = where, folds, demands
         self._left = SPARE + 4 * numbers
         self._names: dict[str, int] = {}
         self._inputs: list[Input] = []
@@ -75,6 +78,7 @@ class Builder:
         self._arrays: dict[int, Value] = {}  # of arrays that were given before, by identity
         self._guards: list[Guard] = []
         self._least: dict[Size, int] = {}  # of sizes, by the guards
+        self._guarded: dict[Size, Size] = {}  # what other sizes are, by the guards
         self._equal: dict[str, Size] = {}  # what symbols stand for that have turned out to be the same as others
 
     def input(self, name: str, shape: Sequence[Size], dtype: str = FLOAT) -> Value:
@@ -133,15 +137,15 @@ class Builder:
             try:
                 return operation.infer([self._settled(value.tensor) for value in inputs])
             except Unequal as error:
-                if not self._unify(error.one, error.other):
+                if not self._unify(error.one, error.other) and not self._demand(error.one, error.other, str(error)):
                     raise
         raise ShapeError("its sizes depend on each other")
 
     def _settled(self, tensor: Tensor) -> Tensor:
         """What is known of a value, with the symbols that stand for others replaced."""
-        if not self._equal:
+        if not self._equal and not self._guarded:
             return tensor
-        return tensor._replace(shape=tuple(substitute(size, self._equal) for size in tensor.shape))
+        return tensor._replace(shape=tuple(map(self.settled, tensor.shape)))
 
     def _unify(self, one: Size, other: Size) -> bool:
         """Let a symbol stand for another size from now on; whether there is one that makes the two the same."""
@@ -152,13 +156,41 @@ class Builder:
         for each, known in self._equal.items():
             self._equal[each] = substitute(known, {name: size})
         self._equal[name] = size
+        self._settle_values()
+        return True
+
+    def _settle_values(self) -> None:
         for value in self._values:
             value.tensor = self._settled(value.tensor)
+
+    def _demand(self, one: Size, other: Size, reason: str) -> bool:
+        """Let two sizes be the same by a guard; False where that is not done, or was done and is not enough."""
+        if not self.demands or one in self._guarded or other in self._guarded or one == other:
+            return False
+        if isinstance(one, int) and isinstance(other, int):
+            return False
+        self.guard(one, "==", other, reason[:200])
+        self._settle_values()
         return True
 
     def settled(self, size: Size) -> Size:
-        """A size with the symbols that have turned out to be the same as others replaced."""
-        return substitute(size, self._equal) if self._equal else size
+        """A size with what has turned out to be the same as others replaced."""
+        if isinstance(size, int):
+            return size
+        size = substitute(size, self._equal) if self._equal else size
+        return self._guarded.get(size, size) if self._guarded else size
+
+    def same(self, one: Size, other: Size, reason: str) -> None:
+        """Let two sizes be the same from now on.
+
+        Raises
+        ------
+        ShapeError
+            They cannot be.
+        """
+        one, other = self.settled(one), self.settled(other)
+        if one != other and not self._unify(one, other) and not self._demand(one, other, reason):
+            raise ShapeError(f"{reason}: got {one}, wanted {other}")
 
     def copy(self, value: Value) -> Value:
         """The same value as an object of its own, for callers who tell values apart by identity."""
@@ -188,6 +220,10 @@ class Builder:
         """The nodes so far."""
         return self._nodes
 
+    def rank(self, place: int) -> int:
+        """How many axes a value has, by its place."""
+        return len(self._tensors[place].shape)
+
     def guard(self, one: Size, relation: str, other: Size, reason: str) -> None:
         """Note what the sizes of every call must satisfy; what is known to hold is left out.
 
@@ -201,6 +237,10 @@ class Builder:
                 raise UnsupportedModelError(f"{self.where}: {one} {relation} {other} does not hold: {reason}")
         elif one != other or relation not in ("==", "<=", ">="):
             self._guards.append(Guard(one, relation, other, reason))
+            if relation == "==" and isinstance(one, Expression):
+                self._guarded.setdefault(one, other)
+            elif relation == "==":
+                self._guarded.setdefault(other, one)
             if isinstance(other, int) and relation in (">", ">="):
                 self._least[one] = max(self._least.get(one, 0), other + (relation == ">"))
 
@@ -268,12 +308,12 @@ def specialised(graph: Graph, values: Mapping[str, Size], folds: bool = True) ->
     for source in graph.inputs:
         tensor = graph.tensors[source.value]
         known[source.value] = builder.input(source.name, settled(tensor.shape), tensor.dtype)
+    for one, relation, other, reason in graph.guards:
+        builder.guard(settled(one), relation, settled(other), reason)
     for node in graph.nodes:
         fields = node.operation.fields()
         changed = {name: settled(value) for name, value in fields.items() if settled(value) is not value}
         operation = node.operation.replace(**changed) if changed else node.operation
         made = builder.add(operation, *(known[place] for place in node.inputs), name=node.name)
         known.update(zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=True))
-    for one, relation, other, reason in graph.guards:
-        builder.guard(settled(one), relation, settled(other), reason)
     return builder.finish(rebuilt(graph.outputs, {place: value.place for place, value in known.items()}))

@@ -82,7 +82,7 @@ def _followed(
     numbers = sum(tensor.size for tensor in tensors.values())
 
     def attempt(guesses: Mapping[str, Guess]) -> Attempt:
-        builder = Builder(where, numbers)
+        builder = Builder(where, numbers, demands=True)
         run = Run(code, builder)
         inputs = made_inputs(parameters, guesses, builder)
         places = {place: each for place, each in enumerate(leaves_of(parameters))}
@@ -91,9 +91,15 @@ def _followed(
             made = run.call(name, [Module("")], {key: each for key, each in given.items() if each is not None})
             graph = builder.finish(_structure(run.operations, made))
         except FastGRUError as error:
-            blamed = inputs_behind(builder, places, run.operations.operands)
-            return Attempt(None, error, run.operations.count, blamed, code.steps < 0)
-        return Attempt((graph, run.operations.used), None, run.operations.count, frozenset())
+            blamed, graph = inputs_behind(builder, places, run.operations.operands), None
+            problem: FastGRUError | None = error
+        else:
+            blamed, problem = frozenset(), None
+        certain = frozenset(places[place] for place in run.operations.certain & set(places))
+        size = 0 if graph is None else sum(len(graph.tensors[out].shape) for node in graph.nodes for out in node.outputs)
+        return Attempt(
+            graph and (graph, run.operations.used), problem, run.operations.count, blamed, certain, size, code.steps < 0
+        )
 
     return searched(list(leaves_of(parameters)), attempt)  # type: ignore[no-any-return]
 

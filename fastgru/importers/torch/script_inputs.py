@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import count
 from typing import Any, NamedTuple, Union
 
 from ...checkpoint.torchscript_syntax import Expression, Function, Index, Items, Name
@@ -104,33 +103,58 @@ class Attempt(NamedTuple):
     error: FastGRUError | None
     progress: int  # operations that were followed
     blamed: frozenset[str]  # inputs on which the operation in the way depends
+    certain: frozenset[str]  # inputs that an operation has taken for what they were taken for
+    size: int = 0  # how many axes all values have together
     is_last: bool = False  # whether there is no work left to spend on another
 
 
-def searched(names: Sequence[str], attempt: Callable[[Mapping[str, Guess]], Attempt]) -> Any:
-    """What the first way of taking the inputs gives that can be followed to the end.
+Guesses = Mapping[str, Guess]
+
+
+def searched(names: Sequence[str], attempt: Callable[[Guesses], Attempt]) -> Any:
+    """What the best way of taking the inputs gives that can be followed to the end.
+
+    The ways that led furthest are gone on with first. Where there are several inputs, those of which no operation is
+    sure are taken for something with fewer axes if all values together have fewer axes then: one that was taken for
+    too many is broadcast against the others, and makes values of axes that nobody meant.
 
     Raises
     ------
     FastGRUError
         That of the way that led furthest.
     """
+    found = _first(names, attempt)
+    if len(names) == 1:
+        return found[1].result
+    guesses, best = found
+    for name in names[1:]:
+        for guess in GUESSES:
+            if name in best.certain or best.is_last or guess.rank >= guesses[name].rank:
+                continue
+            made = attempt({**guesses, name: guess})
+            if made.error is None and made.size < best.size:
+                best, guesses = made, {**guesses, name: guess}
+    return best.result
+
+
+def _first(names: Sequence[str], attempt: Callable[[Guesses], Attempt]) -> tuple[Guesses, Attempt]:
+    """The first way that can be followed to the end."""
     start = dict.fromkeys(names, GUESSES[0])
-    order = count()
-    waiting: list[tuple[int, int, dict[str, Guess]]] = [(0, next(order), start)]
+    waiting: list[tuple[int, int, int, dict[str, Guess]]] = [(0, 0, 0, start)]
     seen = {tuple(start.items())}
     furthest: Attempt | None = None
     for _ in range(MAX_ATTEMPTS):
         if not waiting:
             break
-        guesses = heapq.heappop(waiting)[2]
+        guesses = heapq.heappop(waiting)[3]
         made = attempt(guesses)
         if made.error is None:
-            return made.result
+            return guesses, made
         if furthest is None or made.progress > furthest.progress:
             furthest = made
         if made.is_last:
             break
+        integers = "integers" in str(made.error)
         for name in names:
             if name not in made.blamed:
                 continue
@@ -139,7 +163,9 @@ def searched(names: Sequence[str], attempt: Callable[[Mapping[str, Guess]], Atte
                 key = tuple(changed.items())
                 if key not in seen:
                     seen.add(key)
-                    heapq.heappush(waiting, (-made.progress, next(order), changed))
+                    cost = sum(GUESSES.index(each) for each in changed.values()) + 100 * (name in made.certain)
+                    cost -= 20 * (integers and guess.kind == INTEGER)
+                    heapq.heappush(waiting, (-made.progress, cost, len(seen), changed))
     assert furthest is not None and furthest.error is not None
     raise furthest.error
 

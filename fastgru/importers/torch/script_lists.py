@@ -83,9 +83,10 @@ def _cleared(items: Any) -> Any:
     _checked(items).clear()
 
 
-def sliced(items: Any, start: Any = None, end: Any = None, step: Any = 1) -> Any:
+def sliced(items: Any, *places: Any) -> Any:
     if isinstance(items, Value):
         return NotImplemented
+    start, end, step = (*places, *(None, None, 1)[len(places) :])
     if type(items) not in (list, tuple, str):
         raise PlainError(f"takes {described(items)}, wanted a list")
     bounds = [None if each is None else _index(each) for each in (start, end, step)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...errors import FastGRUError
 from ...graph.builder import Builder, Value
 from ...graph.graph import BOOLEAN, FLOAT, INTEGER
 from ...graph.operations.elementwise import Cast
@@ -18,6 +19,11 @@ from .table import TABLE, bare
 
 __all__ = ["Operations"]
 
+# Which operand of an operation has how many axes, for sure: by PyTorch's rules, or nearly always.
+_RANKS = {
+    "gru": (0, 3), "gru_cell": (0, 2), "conv1d": (0, 3), "conv2d": (0, 4), "convolution": (0, None),
+    "embedding": (1, None),
+}  # fmt: skip
 _IN_PLACE = ("copy_", "fill_", "zero_")
 
 
@@ -32,6 +38,8 @@ class Operations:
         self.aliases = Aliases(self.context, self._weights)
         self.operands: list[Value] = []  # of the call that is being made, for who asks which inputs it depends on
         self.count = 0
+        self.certain: set[int] = set()  # places of inputs that are surely what they are taken for
+        self.expected: int | None = None  # how many values what is called is taken apart into
 
     def weight(self, name: str) -> Value:
         """A tensor of the file."""
@@ -66,8 +74,52 @@ class Operations:
         if name.endswith("_") and not name.endswith("__") and (own != name or name in _IN_PLACE):
             if isinstance(target, Value):
                 return self._in_place(name, own, target, now_args, now_named)
-        made = called(self.context, name, now_args, now_named)
+        self._expect(own, now_args, now_named)
+        made = self._made(name, now_args, now_named)
+        self._note_certain(own)
         return self._linked(own, target, made, now_args, now_named)
+
+    def _made(self, name: str, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        try:
+            return called(self.context, name, args, named)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # of what makes no sense
+            if isinstance(error, FastGRUError):
+                raise
+            raise self.context.error(f"its operands do not fit: {str(error)[:200]}") from error
+
+    def _expect(self, own: str, args: Sequence[Any], named: Mapping[str, Any]) -> None:
+        """Let an axis have as many places as it is taken apart into, where that is in the code."""
+        axes = {"unbind": (1, 1), "split": (args[1] if len(args) > 1 else None, 2)}.get(own)
+        if self.expected is None or axes is None or named or not args or not isinstance(args[0], Value):
+            return
+        each, place = axes
+        dim = args[place] if len(args) > place else 0
+        if type(each) is int and type(dim) is int and -args[0].rank <= dim < args[0].rank:
+            size = args[0].shape[dim]
+            if isinstance(size, Expression):
+                self.builder.same(size, each * self.expected, f"{own}{self.context.place} gives {self.expected} parts")
+
+    def _note_certain(self, own: str) -> None:
+        """Note the inputs of the model whose rank or kind the operation leaves no doubt of."""
+        wanted = _RANKS.get(own)
+        if wanted is None:
+            return
+        place, rank = wanted
+        if len(self.operands) > place and rank in (None, self.operands[place].rank):
+            self.certain |= self._inputs_of_rank(self.operands[place])
+
+    def _inputs_of_rank(self, value: Value) -> set[int]:
+        """The places of the input that a value is made of by operations that keep the number of axes, if there is one.
+
+        A value that some node makes is followed to its first operand.
+        """
+        place, rank = value.place, value.rank
+        for node in reversed(self.builder.nodes):
+            if place in node.outputs:
+                place = node.inputs[0] if node.inputs else place
+                if self.builder.rank(place) != rank:
+                    return set()
+        return {place}
 
     def _now(self, given: Any) -> Any:
         if isinstance(given, (list, tuple)) and type(given) in (list, tuple):
@@ -103,11 +155,11 @@ class Operations:
     def _in_place(self, name: str, own: str, target: Value, args: list[Any], named: Mapping[str, Any]) -> Any:
         before = self.current(target)
         if own in MOVES:
-            return self.aliases.move(target, called(self.context, own, args, named))
+            return self.aliases.move(target, self._made(own, args, named))
         if own in VIEWS or own not in TABLE:
-            made = called(self.context, name, args, named)  # such as requires_grad_(), which changes no numbers
+            made = self._made(name, args, named)  # such as requires_grad_(), which changes no numbers
             return target if made is before else made
-        made = called(self.context, name, args, named)
+        made = self._made(name, args, named)
         if not isinstance(made, Value) or made.shape != before.shape:
             raise self.context.error("changes the shape of what it writes to")
         if made.dtype != before.dtype:

@@ -64,7 +64,7 @@ class Run:
         function = self._code.function(name)
         if len(args) > len(function.parameters):
             raise self.error("a function is called with more arguments than it takes")
-        above, self._place = self._place, name
+        above, self._place, self.operations.expected = self._place, name, None
         known: Scope = dict(zip((parameter for parameter, _ in function.parameters), args, strict=False))
         given = named or {}
         for parameter, default in function.parameters[len(args) :]:
@@ -124,9 +124,16 @@ class Run:
             what = f" ({truth.one} {truth.relation} {truth.other})" if isinstance(truth, Condition) else ""
             raise self.error(f"it branches by something that is not known before the model runs{what[:200]}")
         if isinstance(truth, Condition):
-            held = truth.opposite() if raising[0] else truth
-            self.operations.builder.guard(*held, f"the model raises an exception otherwise ({self._place[:200]})")
+            self._demand(truth.opposite() if raising[0] else truth)
         return statement.otherwise if raising[0] else statement.then
+
+    def _demand(self, held: Condition) -> None:
+        """Note what the sizes of every call must satisfy."""
+        reason = f"the model raises an exception otherwise ({self._place[:200]})"
+        if held.relation == "==":
+            self.operations.builder.same(held.one, held.other, reason)
+        else:
+            self.operations.builder.guard(*held, reason)
 
     def _truth(self, value: Any) -> Any:
         """A bool, a condition, or something that is not known."""
@@ -179,10 +186,12 @@ class Run:
         return self.block(statement.body, known)
 
     def _assign(self, statement: Assign, known: Scope) -> None:
-        value = self.value(statement.value, known)
         if not statement.unpacks:
-            known[statement.targets[0]] = value
+            known[statement.targets[0]] = self.value(statement.value, known)
             return
+        self.operations.expected = len(statement.targets)
+        value = self.value(statement.value, known)
+        self.operations.expected = None
         if not isinstance(value, (list, tuple)) or len(value) != len(statement.targets):
             raise self.error(f"{described(value)} is taken apart into {len(statement.targets)} values")
         known.update(zip(statement.targets, value, strict=True))
