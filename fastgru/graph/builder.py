@@ -237,10 +237,9 @@ class Builder:
                 raise UnsupportedModelError(f"{self.where}: {one} {relation} {other} does not hold: {reason}")
         elif one != other or relation not in ("==", "<=", ">="):
             self._guards.append(Guard(one, relation, other, reason))
-            if relation == "==" and isinstance(one, Expression):
-                self._guarded.setdefault(one, other)
-            elif relation == "==":
-                self._guarded.setdefault(other, one)
+            if relation == "==":
+                longer, shorter = sorted((one, other), key=_complexity, reverse=True)
+                self._guarded.setdefault(longer, shorter)
             if isinstance(other, int) and relation in (">", ">="):
                 self._least[one] = max(self._least.get(one, 0), other + (relation == ">"))
 
@@ -289,6 +288,10 @@ class Builder:
             free = f"{name}_{self._names[name]}"
         self._names[free] = 0
         return free
+
+
+def _complexity(size: Size) -> tuple[bool, int]:
+    return isinstance(size, Expression), len(str(size))
 
 
 def _kind_of(array: np.ndarray) -> str | None:

@@ -182,6 +182,8 @@ def index(c: Context, self: Any, indices: Any) -> Any:
         return x
     if axes == [0, 1] and _counts_rows(c, values[0], x.shape[0]) and values[1].rank == 1:
         rest = x.shape[2:]
+        if isinstance(x.shape[0], Expression) and isinstance(values[1].shape[0], Expression):
+            c.builder.same(values[1].shape[0], x.shape[0], f"{c.name}{c.place} takes a place of each row")
         places = _from_start(c, values[1], x.shape[1])
         places = c.add(View((x.shape[0], 1, *(1,) * len(rest))), places)
         taken = c.add(Gather(1), x, c.add(Expand((x.shape[0], 1, *rest)), places))

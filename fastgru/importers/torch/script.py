@@ -21,10 +21,10 @@ from ...spec import GRUSpec, ModelSpec
 from .. import chain, pytorch_weights
 from ..calls import Context
 from .script_code import Code
-from .script_inputs import Attempt, Guess, inputs_behind, leaves_of, made_inputs, parameters_of, searched
+from .script_inputs import Attempt, Guess, doubt_of, inputs_behind, leaves_of, made_inputs, parameters_of, searched
 from .script_modules import as_weights
 from .script_operations import Operations
-from .script_run import Run
+from .script_run import OpenSizeError, Run
 from .script_values import Module
 
 __all__ = ["spec_from"]
@@ -83,25 +83,34 @@ def _followed(
 
     def attempt(guesses: Mapping[str, Guess]) -> Attempt:
         builder = Builder(where, numbers, demands=True)
-        run = Run(code, builder)
+        run = Run(code, builder, squeezes)
+        operations = run.operations
         inputs = made_inputs(parameters, guesses, builder)
         places = {place: each for place, each in enumerate(leaves_of(parameters))}
+        graph: Graph | None = None
+        problem: FastGRUError | None = None
         try:
             given = dict(zip(_names(code, name), inputs, strict=True))
-            made = run.call(name, [Module("")], {key: each for key, each in given.items() if each is not None})
-            graph = builder.finish(_structure(run.operations, made))
+            returned = run.call(name, [Module("")], {key: each for key, each in given.items() if each is not None})
+            graph = builder.finish(_structure(operations, returned))
         except FastGRUError as error:
-            blamed, graph = inputs_behind(builder, places, run.operations.operands), None
-            problem: FastGRUError | None = error
-        else:
-            blamed, problem = frozenset(), None
-        certain = frozenset(places[place] for place in run.operations.certain & set(places))
-        size = 0 if graph is None else sum(len(graph.tensors[out].shape) for node in graph.nodes for out in node.outputs)
-        return Attempt(
-            graph and (graph, run.operations.used), problem, run.operations.count, blamed, certain, size, code.steps < 0
-        )
+            problem = error
+        blamed = inputs_behind(builder, places, operations.operands) if problem is not None else {}
+        certain = {places[place]: sure for place, sure in operations.certain.items() if place in places}
+        made = None if graph is None else (graph, operations.used)
+        doubt = (0, 0, 0) if graph is None else doubt_of(graph)
+        is_last = code.steps < 0 or isinstance(problem, OpenSizeError)
+        undecided.update(operations.undecided)
+        return Attempt(made, problem, operations.count, blamed, certain, doubt, is_last)
 
-    return searched(list(leaves_of(parameters)), attempt)  # type: ignore[no-any-return]
+    squeezes, undecided = False, set[str]()
+    try:
+        return searched(list(leaves_of(parameters)), attempt)  # type: ignore[no-any-return]
+    except FastGRUError:
+        if not undecided or code.steps < 0:
+            raise
+        squeezes = True
+        return searched(list(leaves_of(parameters)), attempt)  # type: ignore[no-any-return]
 
 
 def _names(code: Code, name: str) -> list[str]:

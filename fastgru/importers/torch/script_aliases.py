@@ -25,13 +25,14 @@ CHANGED = "takes a value that was changed in place before; write that operation 
 class _Link:
     """A view: of which base, how it is made of it, how a change of it goes into the base, and what it is now."""
 
-    __slots__ = ("base", "depth", "now", "put", "redo", "root", "value", "version")
+    __slots__ = ("base", "beside", "depth", "now", "put", "redo", "root", "value", "version")
 
     def __init__(
         self, value: Value, base: Value, redo: Made | None, put: Put | None, above: _Link | None, version: int
     ) -> None:
         self.value, self.base, self.redo, self.put = value, base, redo, put
         self.now, self.version = value, version
+        self.beside: Sequence[_Link] = ()  # other parts of the base, which have no number in common with this
         self.root = base if above is None else above.root
         self.depth = 0 if above is None else above.depth + 1
         if self.depth > MAX_DEPTH:
@@ -67,6 +68,12 @@ class Aliases:
         self._links[id(fresh)] = _Link(fresh, base, redo, put, above, self._version(base))
         return fresh
 
+    def apart(self, parts: Sequence[Value]) -> None:
+        """Note that views have no numbers in common, so that a change of one leaves the others."""
+        links = [self._links[id(part)] for part in parts]
+        for link in links:
+            link.beside = links
+
     def write(self, tensor: Value, made: Value) -> None:
         """Note that an operation in place made this of a tensor."""
         link = self._links.get(id(tensor))
@@ -81,9 +88,12 @@ class Aliases:
             return
         if link.put is None:
             raise self._context.error(CHANGED.replace("was changed in place before", "shares its numbers with another"))
-        base = link.put(self.current(link.base), made)
-        self.write(link.base, base)
+        before = self._version(tensor)
+        beside = [each for each in link.beside if each is not link and each.version == before]
+        self.write(link.base, link.put(self.current(link.base), made))
         link.now, link.version = made, self._version(tensor)
+        for each in beside:
+            each.version = link.version
 
     def move(self, tensor: Value, made: Value) -> Value:
         """Note that an operation changes the axes of a tensor in place, after which the tensor is not used again."""

@@ -139,6 +139,39 @@ def _gru(c: Context, args: Sequence[Any], named: Named_) -> Any:
     return call(c, c.name, args, named)
 
 
+def _conv(c: Context, args: Sequence[Any], named: Named_) -> Any:
+    """Of a batch: which axis is missing from a value with fewer axes is not known where no file says its rank."""
+    if len(args) > 1 and isinstance(args[0], Value) and isinstance(args[1], Value) and args[0].rank < args[1].rank:
+        raise c.error(f"takes {args[1].rank} axes, got {args[0].rank}: a row without a batch is not followed")
+    return call(c, c.name, args, named)
+
+
+def _masked(place: int) -> Callable[[Context, Sequence[Any], Named_], Any]:
+    """An operation that takes booleans as operand ``place``, and nothing that could be taken for them."""
+
+    def run(c: Context, args: Sequence[Any], named: Named_) -> Any:
+        mask = args[place] if len(args) > place else named.get(("condition", "mask")[place])
+        if isinstance(mask, Value) and mask.dtype != BOOLEAN:
+            raise c.error(f"takes booleans, got {mask.dtype}s")
+        return call(c, c.name, args, named)
+
+    return run
+
+
+def _view(c: Context, args: Sequence[Any], named: Named_) -> Any:
+    """A view; sizes that its number of elements leaves no choice for are the same from then on."""
+    made = call(c, c.name, args, named)
+    if isinstance(made, Value) and args and isinstance(args[0], Value):
+        before, after = list(args[0].shape), list(made.shape)
+        for size in tuple(before):
+            if size in after:
+                before.remove(size)
+                after.remove(size)
+        if len(before) == len(after) == 1 and before != after:
+            c.builder.same(before[0], after[0], f"{c.name}{c.place} keeps the number of elements")
+    return made
+
+
 def _type_of(c: Context, args: Sequence[Any], named: Named_) -> Any:
     """``float()``, ``long()`` and the like of a tensor."""
     return call(c, "to", list(args), {"dtype": {"float": 6, "double": 7, "long": 4, "int": 3, "bool": 11, "half": 5,
@@ -172,6 +205,15 @@ _OWN: dict[str, Callable[[Context, Sequence[Any], Named_], Any]] = {
     "var_mean": _variance,
     "std_mean": _variance,
     "gru": _gru,
+    "view": _view,
+    "where": _masked(0),
+    "masked_fill": _masked(1),
+    **dict.fromkeys(
+        ("conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "_convolution", "_convolution_mode"), _conv
+    ),
+    **dict.fromkeys(
+        ("float", "double", "long", "int", "bool", "half", "bfloat16", "char", "byte", "short"), _type_of
+    ),
     "item": _item,
     "size": _sizes_of,
     **dict.fromkeys(("arange", "zeros", "ones", "full", "empty"), _sized),

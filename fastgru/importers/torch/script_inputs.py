@@ -14,10 +14,11 @@ from typing import Any, NamedTuple, Union
 from ...checkpoint.torchscript_syntax import Expression, Function, Index, Items, Name
 from ...errors import FastGRUError, UnsupportedModelError
 from ...graph.builder import Builder, Value
-from ...graph.graph import BOOLEAN, FLOAT, INTEGER
+from ...graph.graph import BOOLEAN, FLOAT, INTEGER, Graph
+from ...graph.size import Expression as Size_
 from ...graph.size import symbol
 
-__all__ = ["Attempt", "Guess", "Leaf", "made_inputs", "parameters_of", "searched"]
+__all__ = ["Attempt", "Guess", "Leaf", "doubt_of", "made_inputs", "parameters_of", "searched"]
 
 MAX_INPUTS = 16
 MAX_ATTEMPTS = 60
@@ -102,79 +103,113 @@ class Attempt(NamedTuple):
     result: Any  # None where it failed
     error: FastGRUError | None
     progress: int  # operations that were followed
-    blamed: frozenset[str]  # inputs on which the operation in the way depends
-    certain: frozenset[str]  # inputs that an operation has taken for what they were taken for
-    size: int = 0  # how many axes all values have together
-    is_last: bool = False  # whether there is no work left to spend on another
+    blamed: Mapping[str, int]  # inputs on which the operation in the way depends, and how many axes it was given
+    certain: Mapping[str, bool]  # inputs of whose kind an operation leaves no doubt, and whether of their rank either
+    doubt: tuple[int, int, int] = (0, 0, 0)  # of a graph: the less, the more likely it is the one that was meant
+    is_last: bool = False  # whether no other way can help
 
 
 Guesses = Mapping[str, Guess]
+
+
+class _Way(NamedTuple):
+    """A way that waits to be tried; the smallest is the next."""
+
+    unlikely: int  # how much it goes against what operations have shown
+    progress: int  # of the way that it is a change of, negative
+    cost: int
+    order: int
+    guesses: dict[str, Guess]
 
 
 def searched(names: Sequence[str], attempt: Callable[[Guesses], Attempt]) -> Any:
     """What the best way of taking the inputs gives that can be followed to the end.
 
     The ways that led furthest are gone on with first. Where there are several inputs, those of which no operation is
-    sure are taken for something with fewer axes if all values together have fewer axes then: one that was taken for
-    too many is broadcast against the others, and makes values of axes that nobody meant.
+    sure are also taken for something with fewer axes: one that has the batch of the others and no size of its own is
+    what was most likely meant.
 
     Raises
     ------
     FastGRUError
         That of the way that led furthest.
     """
-    found = _first(names, attempt)
-    if len(names) == 1:
-        return found[1].result
-    guesses, best = found
+    guesses, best = _first(names, attempt)
     for name in names[1:]:
         for guess in GUESSES:
-            if name in best.certain or best.is_last or guess.rank >= guesses[name].rank:
+            if best.certain.get(name) or best.is_last or not 0 < guess.rank < guesses[name].rank:
                 continue
             made = attempt({**guesses, name: guess})
-            if made.error is None and made.size < best.size:
+            if made.error is None and made.doubt < best.doubt:
                 best, guesses = made, {**guesses, name: guess}
     return best.result
 
 
 def _first(names: Sequence[str], attempt: Callable[[Guesses], Attempt]) -> tuple[Guesses, Attempt]:
     """The first way that can be followed to the end."""
-    start = dict.fromkeys(names, GUESSES[0])
-    waiting: list[tuple[int, int, int, dict[str, Guess]]] = [(0, 0, 0, start)]
-    seen = {tuple(start.items())}
-    furthest: Attempt | None = None
+    starts = [dict.fromkeys(names, GUESSES[at]) for at in range(2)]
+    waiting = [_Way(0, -(1 << 30), at, at, start) for at, start in enumerate(starts)]
+    seen = {tuple(start.items()) for start in starts}
+    furthest: tuple[tuple[int, int], Attempt] | None = None
     for _ in range(MAX_ATTEMPTS):
         if not waiting:
             break
-        guesses = heapq.heappop(waiting)[3]
-        made = attempt(guesses)
+        way = heapq.heappop(waiting)
+        made = attempt(way.guesses)
         if made.error is None:
-            return guesses, made
-        if furthest is None or made.progress > furthest.progress:
-            furthest = made
+            return way.guesses, made
+        place = (-way.unlikely, made.progress)
+        if furthest is None or place > furthest[0]:
+            furthest = place, made
         if made.is_last:
             break
-        integers = "integers" in str(made.error)
-        for name in names:
-            if name not in made.blamed:
-                continue
-            for guess in GUESSES:
-                changed = {**guesses, name: guess}
-                key = tuple(changed.items())
-                if key not in seen:
-                    seen.add(key)
-                    cost = sum(GUESSES.index(each) for each in changed.values()) + 100 * (name in made.certain)
-                    cost -= 20 * (integers and guess.kind == INTEGER)
-                    heapq.heappush(waiting, (-made.progress, cost, len(seen), changed))
-    assert furthest is not None and furthest.error is not None
-    raise furthest.error
+        for changed, unlikely, cost in _changes(way, made):
+            key = tuple(changed.items())
+            if key not in seen:
+                seen.add(key)
+                heapq.heappush(waiting, _Way(unlikely, -made.progress, cost, len(seen), changed))
+    assert furthest is not None and furthest[1].error is not None
+    raise furthest[1].error
 
 
-def inputs_behind(builder: Builder, inputs: Mapping[int, str], operands: Sequence[Value]) -> frozenset[str]:
-    """The names of the inputs on which values depend; all where there are none."""
-    wanted = {value.place for value in operands}
-    for node in reversed(builder.nodes):
-        if wanted & set(node.outputs):
-            wanted |= set(node.inputs)
-    found = frozenset(name for place, name in inputs.items() if place in wanted)
-    return found or frozenset(inputs.values())
+def _changes(way: _Way, made: Attempt) -> Iterator[tuple[dict[str, Guess], int, int]]:
+    """Ways that take one of the blamed inputs for something else, how unlikely they are and what they cost."""
+    integers = "takes integers, got" in str(made.error)
+    for name, given in made.blamed.items():
+        before = way.guesses[name]
+        for guess in GUESSES:
+            sure = made.certain.get(name)
+            against = 0 if sure is None else 2 if sure or guess.kind != before.kind else 1
+            changed = {**way.guesses, name: guess}
+            cost = sum(GUESSES.index(each) for each in changed.values())
+            if integers and guess.kind == INTEGER:  # of which most operations take (batch, steps)
+                cost -= 60 if guess.rank == before.rank - given + 2 else 40
+            yield changed, way.unlikely + against, cost
+
+
+def doubt_of(graph: Graph) -> tuple[int, int, int]:
+    """How many inputs have not the batch of the first, how many sizes only one has, and how many axes all values have.
+
+    The batch is what the first input has as its first size.
+    """
+    shapes = [graph.tensors[source.value].shape for source in graph.inputs]
+    symbols = [{name for size in shape if isinstance(size, Size_) for name in size.symbols()} for shape in shapes]
+    first = next((size.symbols() for size in shapes[0][:1] if isinstance(size, Size_)), frozenset()) if shapes else ()
+    own, alone = 0, 0
+    for at, each in enumerate(symbols[1:], 1):
+        others: set[str] = set().union(*symbols[:at], *symbols[at + 1 :])
+        own += len(each - others)
+        alone += not each & set(first)
+    return alone, own, sum(len(graph.tensors[out].shape) for node in graph.nodes for out in node.outputs)
+
+
+def inputs_behind(builder: Builder, inputs: Mapping[int, str], operands: Sequence[Value]) -> dict[str, int]:
+    """The inputs on which values depend, and the number of axes of the value; all inputs where there are none."""
+    found: dict[str, int] = {}
+    for value in operands:
+        wanted = {value.place}
+        for node in reversed(builder.nodes):
+            if wanted & set(node.outputs):
+                wanted |= set(node.inputs)
+        found.update({name: value.rank for place, name in inputs.items() if place in wanted})
+    return found or dict.fromkeys(inputs.values(), 0)

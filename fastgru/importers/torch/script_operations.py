@@ -14,31 +14,30 @@ from ..calls import Context
 from .script_aliases import Aliases
 from .script_calls import KINDS, called
 from .script_code import Code
-from .script_views import MAYBE_VIEWS, MOVES, VIEWS, put_of
+from .script_views import MAYBE_VIEWS, MOVES, PARTS, VIEWS, put_of, put_of_part
 from .table import TABLE, bare
 
 __all__ = ["Operations"]
 
-# Which operand of an operation has how many axes, for sure: by PyTorch's rules, or nearly always.
-_RANKS = {
-    "gru": (0, 3), "gru_cell": (0, 2), "conv1d": (0, 3), "conv2d": (0, 4), "convolution": (0, None),
-    "embedding": (1, None),
-}  # fmt: skip
+# How many axes the first operand of an operation has, by PyTorch's rules or nearly always.
+_RANKS = {"gru": 3, "gru_cell": 2, "conv1d": 3, "conv2d": 4}
 _IN_PLACE = ("copy_", "fill_", "zero_")
 
 
 class Operations:
     """The operations of one attempt."""
 
-    def __init__(self, code: Code, builder: Builder) -> None:
+    def __init__(self, code: Code, builder: Builder, squeezes: bool = False) -> None:
         self._code, self.builder = code, builder
+        self.squeezes = squeezes  # whether an axis of an open size that is squeezed has one place
+        self.undecided: set[str] = set()  # operations that depend on that
         self.context = Context(builder, KINDS)
         self.used: set[str] = set()  # names of tensors
         self._weights: dict[int, str] = {}
         self.aliases = Aliases(self.context, self._weights)
         self.operands: list[Value] = []  # of the call that is being made, for who asks which inputs it depends on
         self.count = 0
-        self.certain: set[int] = set()  # places of inputs that are surely what they are taken for
+        self.certain: dict[int, bool] = {}  # places of inputs whose kind is certain, and whether their rank is
         self.expected: int | None = None  # how many values what is called is taken apart into
 
     def weight(self, name: str) -> Value:
@@ -75,6 +74,8 @@ class Operations:
             if isinstance(target, Value):
                 return self._in_place(name, own, target, now_args, now_named)
         self._expect(own, now_args, now_named)
+        if own == "chunk" and place.endswith(".GRUCell.forward)") and self.operands and self.operands[0].rank != 2:
+            raise self.context.error(f"a GRUCell takes 2 axes, got {self.operands[0].rank}")
         made = self._made(name, now_args, now_named)
         self._note_certain(own)
         return self._linked(own, target, made, now_args, now_named)
@@ -88,11 +89,18 @@ class Operations:
             raise self.context.error(f"its operands do not fit: {str(error)[:200]}") from error
 
     def _expect(self, own: str, args: Sequence[Any], named: Mapping[str, Any]) -> None:
-        """Let an axis have as many places as it is taken apart into, where that is in the code."""
-        axes = {"unbind": (1, 1), "split": (args[1] if len(args) > 1 else None, 2)}.get(own)
-        if self.expected is None or axes is None or named or not args or not isinstance(args[0], Value):
+        """Let an axis have as many places as it is taken apart into, or squeezed to, where that is in the code."""
+        if own == "squeeze" and len(args) == 2 and isinstance(args[0], Value) and not named:
+            axes = args[1] if isinstance(args[1], list) else [args[1]]
+            for axis in (axis for axis in axes if type(axis) is int and -args[0].rank <= axis < args[0].rank):
+                if isinstance(args[0].shape[axis], Expression):
+                    self.undecided.add(own)
+                    if self.squeezes:
+                        self.builder.same(args[0].shape[axis], 1, f"{own}{self.context.place} leaves out an axis")
+        parts = {"unbind": (1, 1), "split": (args[1] if len(args) > 1 else None, 2)}.get(own)
+        if self.expected is None or parts is None or named or not args or not isinstance(args[0], Value):
             return
-        each, place = axes
+        each, place = parts
         dim = args[place] if len(args) > place else 0
         if type(each) is int and type(dim) is int and -args[0].rank <= dim < args[0].rank:
             size = args[0].shape[dim]
@@ -101,12 +109,12 @@ class Operations:
 
     def _note_certain(self, own: str) -> None:
         """Note the inputs of the model whose rank or kind the operation leaves no doubt of."""
-        wanted = _RANKS.get(own)
-        if wanted is None:
-            return
-        place, rank = wanted
-        if len(self.operands) > place and rank in (None, self.operands[place].rank):
-            self.certain |= self._inputs_of_rank(self.operands[place])
+        if own == "embedding" and len(self.operands) > 1:
+            for place in self._inputs_of_rank(self.operands[1]):
+                self.certain.setdefault(place, False)
+        rank = _RANKS.get(own)
+        if rank is not None and self.operands and rank == self.operands[0].rank:
+            self.certain.update(dict.fromkeys(self._inputs_of_rank(self.operands[0]), True))
 
     def _inputs_of_rank(self, value: Value) -> set[int]:
         """The places of the input that a value is made of by operations that keep the number of axes, if there is one.
@@ -147,9 +155,11 @@ class Operations:
             if not isinstance(each, Value):
                 parts.append(each)
                 continue
-            put = put_of(self.context, own, rest, at) if sure and not named else None
+            put = put_of_part(self.context, own, rest, made, at) if sure and not named else None
             redo = (lambda value, at=at: again(value)[at]) if sure else None
             parts.append(self.aliases.link(each, base, redo, put))
+        if own in PARTS:
+            self.aliases.apart(parts)
         return type(made)(parts)
 
     def _in_place(self, name: str, own: str, target: Value, args: list[Any], named: Mapping[str, Any]) -> Any:

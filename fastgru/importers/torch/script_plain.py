@@ -137,7 +137,8 @@ def _remainder(one: Any, other: Any) -> Any:
     return one % other
 
 
-def _divided(one: Any, other: Any, rounding: Any = None) -> Any:
+def _divided(one: Any, other: Any, rounding_mode: Any = None) -> Any:
+    rounding = rounding_mode
     if rounding == "floor" and is_size(one) and is_size(other):
         return _floor_divided(one, other)
     if rounding == "trunc" and is_size(one) and type(other) is int and other > 0 and smallest(one) >= 0:

@@ -39,7 +39,7 @@ from .script_operations import Operations
 from .script_plain import PLAIN
 from .script_values import Condition, Module, Named, Record, ScriptObject, described
 
-__all__ = ["Run"]
+__all__ = ["OpenSizeError", "Run"]
 
 MAX_DEPTH = 80  # of calls and expressions within each other
 # Contexts in which numbers are computed as outside of them.
@@ -47,12 +47,16 @@ _GRADIENT_MODES = ("no_grad", "enable_grad", "inference_mode", "set_grad_enabled
 Scope = dict[str, Any]
 
 
+class OpenSizeError(UnsupportedModelError):
+    """A size that stays open decides how the code goes on, whatever its inputs are taken for."""
+
+
 class Run:
     """One attempt to follow the code."""
 
-    def __init__(self, code: Code, builder: Builder) -> None:
+    def __init__(self, code: Code, builder: Builder, squeezes: bool = False) -> None:
         self._code = code
-        self.operations = Operations(code, builder)
+        self.operations = Operations(code, builder, squeezes)
         self._depth = 0
         self._place = ""
 
@@ -153,11 +157,12 @@ class Run:
             times = self.operations.current(times).array
             times = None if times is None or times.size != 1 else times.reshape(()).item()
         if type(times) is not int:
-            raise self.error(
+            message = (
                 f"it has a loop, for {statement.name} in range(...), over a number of turns that is not known before "
                 "the model runs; trace the module for one number of steps (torch.jit.trace), or give an example: "
                 "fastgru.from_torch(module, example)"
             )
+            raise OpenSizeError(str(self.error(message)))
         for turn in range(times):
             self.step()
             known[statement.name] = turn
@@ -348,6 +353,7 @@ class Run:
         given = args[0] if len(args) == 1 else None
         if not isinstance(given, Value):
             raise self.error(f"it asks for something of {described(given)}, wanted a tensor")
+        self.operations.operands = [given]
         return self.operations.current(given)
 
     def _rank(self, args: list[Any]) -> int:

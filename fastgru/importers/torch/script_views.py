@@ -11,7 +11,7 @@ from ..calls import Context
 from .script_aliases import Put
 from .table import call
 
-__all__ = ["MAYBE_VIEWS", "MOVES", "VIEWS", "put_of"]
+__all__ = ["MAYBE_VIEWS", "MOVES", "PARTS", "VIEWS", "put_of", "put_of_part"]
 
 # They give a view, as far as PyTorch promises it.
 VIEWS = frozenset(
@@ -34,16 +34,31 @@ MAYBE_VIEWS = frozenset(
 MOVES = frozenset(("squeeze", "swapaxes", "t", "transpose", "unsqueeze"))
 
 
-def put_of(c: Context, name: str, args: Sequence[Any], place: int | None = None) -> Put | None:
-    """How the changed view ``name(base, *args)``, or its part ``place``, goes back into the base; None if it cannot."""
-    if place is not None:
-        if name != "unbind":
-            return None
-        dim = args[0] if args else 0
+# They give parts of one tensor that have no numbers in common.
+PARTS = frozenset(("chunk", "split", "split_with_sizes", "tensor_split", "unbind"))
+
+
+def put_of(c: Context, name: str, args: Sequence[Any]) -> Put | None:
+    """How the changed view ``name(base, *args)`` goes back into the base; None if it cannot."""
+    if name not in _PUTS:
+        return None
+    return lambda base, new: _PUTS[name](c, base, new, *args)
+
+
+def put_of_part(c: Context, name: str, args: Sequence[Any], parts: Sequence[Value], place: int) -> Put | None:
+    """The same of one of several parts."""
+    at = 0 if name == "unbind" else 1
+    dim = args[at] if len(args) > at else 0
+    if name not in PARTS or type(dim) is not int:
+        return None
+    if name == "unbind":
         return lambda base, new: call(c, "select_scatter", [base, new, dim, place], {})
-    if name in _PUTS:
-        return lambda base, new: _PUTS[name](c, base, new, *args)
-    return None
+    sizes = [part.shape[dim] for part in parts]
+    start: Any = 0
+    for size in sizes[:place]:
+        start = start + size
+    end = start + sizes[place]
+    return lambda base, new: call(c, "slice_scatter", [base, new, dim, start, end], {})
 
 
 def _same(c: Context, base: Value, new: Value, *args: Any) -> Any:
