@@ -95,7 +95,8 @@ def _followed(
             graph = builder.finish(_structure(operations, returned))
         except FastGRUError as error:
             problem = error
-        blamed = inputs_behind(builder, places, operations.operands) if problem is not None else {}
+        operands = getattr(problem, "operands", operations.operands)
+        blamed = {} if problem is None else inputs_behind(builder, places, operands)
         certain = {places[place]: sure for place, sure in operations.certain.items() if place in places}
         made = None if graph is None else (graph, operations.used)
         doubt = (0, 0, 0) if graph is None else doubt_of(graph)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import UnsupportedModelError
 from ...graph.builder import Value
 from ...graph.graph import BOOLEAN, FLOAT, INTEGER
 from ...graph.operations.elementwise import Binary, Cast
@@ -133,10 +134,26 @@ def _variance(c: Context, args: Sequence[Any], named: Named_) -> Any:
     return call(c, c.name, args, named)
 
 
+def _blaming(error: UnsupportedModelError, *operands: Value) -> UnsupportedModelError:
+    """The error with the operands that are wrong, for who asks which inputs were taken for something else."""
+    error.operands = operands  # type: ignore[attr-defined]
+    return error
+
+
 def _gru(c: Context, args: Sequence[Any], named: Named_) -> Any:
     if len(args) > 2 and isinstance(args[2], Value):
         raise c.error("runs packed sequences, which are not followed; take sequences as they are, and pass lengths=")
+    if args and isinstance(args[0], Value) and args[0].rank != 3:
+        raise _blaming(c.error(f"takes a sequence of three axes, got {args[0].rank}"), args[0])
     return call(c, c.name, args, named)
+
+
+def _resized(c: Context, args: Sequence[Any], named: Named_) -> Any:
+    """``upsample_linear1d`` and the like, whose third operand says what becomes of the corners."""
+    names = ("self", "output_size", "align_corners")
+    factors = [each for each in args[3:] if each is not None]
+    factors = factors[0] if factors and isinstance(factors[0], list) else factors
+    return call(c, c.name, [], {**dict(zip(names, args, strict=False)), "scale_factors": factors or None, **named})
 
 
 def _conv(c: Context, args: Sequence[Any], named: Named_) -> Any:
@@ -152,7 +169,7 @@ def _masked(place: int) -> Callable[[Context, Sequence[Any], Named_], Any]:
     def run(c: Context, args: Sequence[Any], named: Named_) -> Any:
         mask = args[place] if len(args) > place else named.get(("condition", "mask")[place])
         if isinstance(mask, Value) and mask.dtype != BOOLEAN:
-            raise c.error(f"takes booleans, got {mask.dtype}s")
+            raise _blaming(c.error(f"takes booleans, got {mask.dtype}s"), mask)
         return call(c, c.name, args, named)
 
     return run
@@ -206,6 +223,8 @@ _OWN: dict[str, Callable[[Context, Sequence[Any], Named_], Any]] = {
     "std_mean": _variance,
     "gru": _gru,
     "view": _view,
+    "upsample_linear1d": _resized,
+    "upsample_bilinear2d": _resized,
     "where": _masked(0),
     "masked_fill": _masked(1),
     **dict.fromkeys(

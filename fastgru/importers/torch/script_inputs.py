@@ -136,7 +136,7 @@ def searched(names: Sequence[str], attempt: Callable[[Guesses], Attempt]) -> Any
     """
     guesses, best = _first(names, attempt)
     for name in names[1:]:
-        for guess in GUESSES:
+        for guess in sorted(GUESSES, key=lambda guess: guess.kind != FLOAT):
             if best.certain.get(name) or best.is_last or not 0 < guess.rank < guesses[name].rank:
                 continue
             made = attempt({**guesses, name: guess})
@@ -149,42 +149,62 @@ def _first(names: Sequence[str], attempt: Callable[[Guesses], Attempt]) -> tuple
     """The first way that can be followed to the end."""
     starts = [dict.fromkeys(names, GUESSES[at]) for at in range(2)]
     waiting = [_Way(0, -(1 << 30), at, at, start) for at, start in enumerate(starts)]
-    seen = {tuple(start.items()) for start in starts}
+    tried: set[tuple[Any, ...]] = set()
+    shown: dict[str, tuple[Guess, bool]] = {}  # what operations have left no doubt of, and whether of the rank either
     furthest: tuple[tuple[int, int], Attempt] | None = None
-    for _ in range(MAX_ATTEMPTS):
-        if not waiting:
-            break
+    while waiting and len(tried) < MAX_ATTEMPTS:
         way = heapq.heappop(waiting)
+        key = tuple(way.guesses.items())
+        unlikely = _against(way.guesses, shown)
+        if key in tried:
+            continue
+        if unlikely > way.unlikely:
+            heapq.heappush(waiting, way._replace(unlikely=unlikely))
+            continue
+        tried.add(key)
         made = attempt(way.guesses)
         if made.error is None:
             return way.guesses, made
-        place = (-way.unlikely, made.progress)
+        for name, sure in made.certain.items():
+            if name not in shown or sure > shown[name][1]:
+                shown[name] = way.guesses[name], sure
+        place = (-_against(way.guesses, shown), made.progress)
         if furthest is None or place > furthest[0]:
             furthest = place, made
         if made.is_last:
             break
-        for changed, unlikely, cost in _changes(way, made):
-            key = tuple(changed.items())
-            if key not in seen:
-                seen.add(key)
-                heapq.heappush(waiting, _Way(unlikely, -made.progress, cost, len(seen), changed))
+        for changed, cost in _changes(way.guesses, made):
+            against = _against(changed, shown)
+            heapq.heappush(waiting, _Way(against, -made.progress, cost, len(tried) * 1000 + len(waiting), changed))
     assert furthest is not None and furthest[1].error is not None
     raise furthest[1].error
 
 
-def _changes(way: _Way, made: Attempt) -> Iterator[tuple[dict[str, Guess], int, int]]:
-    """Ways that take one of the blamed inputs for something else, how unlikely they are and what they cost."""
-    integers = "takes integers, got" in str(made.error)
+def _against(guesses: Guesses, shown: Mapping[str, tuple[Guess, bool]]) -> int:
+    """How much guesses go against what operations have shown."""
+    total = 0
+    for name, (guess, sure) in shown.items():
+        other = guesses[name]
+        total += 2 * (other.kind != guess.kind or (sure and other.rank != guess.rank)) or other != guess
+    return total
+
+
+_INTEGERS = ("takes integers", "by integers", "and integers")
+
+
+def _changes(guesses: dict[str, Guess], made: Attempt) -> Iterator[tuple[dict[str, Guess], int]]:
+    """Ways that take one of the blamed inputs for something else, and what they cost."""
+    message = str(made.error)
+    wanted = INTEGER if any(each in message for each in _INTEGERS) else BOOLEAN if "takes booleans" in message else None
     for name, given in made.blamed.items():
-        before = way.guesses[name]
+        rank = guesses[name].rank
         for guess in GUESSES:
-            sure = made.certain.get(name)
-            against = 0 if sure is None else 2 if sure or guess.kind != before.kind else 1
-            changed = {**way.guesses, name: guess}
+            changed = {**guesses, name: guess}
             cost = sum(GUESSES.index(each) for each in changed.values())
-            if integers and guess.kind == INTEGER:  # of which most operations take (batch, steps)
-                cost -= 60 if guess.rank == before.rank - given + 2 else 40
-            yield changed, way.unlikely + against, cost
+            if guess.kind == wanted:  # most operations on integers take (batch, steps); booleans keep their axes
+                usual = rank if wanted == BOOLEAN else rank - given + 2
+                cost -= 60 if guess.rank == usual and "takes integers, got" in message else 40
+            yield changed, cost
 
 
 def doubt_of(graph: Graph) -> tuple[int, int, int]:

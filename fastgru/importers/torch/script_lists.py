@@ -34,9 +34,10 @@ def appended(items: Any, value: Any) -> Any:
     return items
 
 
-def _extended(items: Any, more: Any) -> Any:
+def extended(items: Any, more: Any) -> Any:
     _room(len(_checked(items)) + len(_checked(more)))
     items.extend(list(more))
+    return items
 
 
 def _inserted(items: Any, place: Any, value: Any) -> Any:
@@ -117,7 +118,7 @@ def _dict(function: Callable[[dict[Any, Any]], Any]) -> Callable[[Any], Any]:
 
 LISTS: dict[str, Callable[..., Any]] = {
     "torch.append": appended,
-    "torch.extend": _extended,
+    "torch.extend": extended,
     "torch.insert": _inserted,
     "torch.pop": _popped,
     "torch.clear": _cleared,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...errors import FastGRUError
+from ...errors import FastGRUError, UnsupportedModelError
 from ...graph.builder import Builder, Value
 from ...graph.graph import BOOLEAN, FLOAT, INTEGER
 from ...graph.operations.elementwise import Cast
@@ -17,7 +17,12 @@ from .script_code import Code
 from .script_views import MAYBE_VIEWS, MOVES, PARTS, VIEWS, put_of, put_of_part
 from .table import TABLE, bare
 
-__all__ = ["Operations"]
+__all__ = ["OpenSizeError", "Operations"]
+
+
+class OpenSizeError(UnsupportedModelError):
+    """A size that stays open decides how the code goes on, whatever its inputs are taken for."""
+
 
 # How many axes the first operand of an operation has, by PyTorch's rules or nearly always.
 _RANKS = {"gru": 3, "gru_cell": 2, "conv1d": 3, "conv2d": 4}
@@ -97,6 +102,10 @@ class Operations:
                     self.undecided.add(own)
                     if self.squeezes:
                         self.builder.same(args[0].shape[axis], 1, f"{own}{self.context.place} leaves out an axis")
+        if own == "unbind" and self.expected is None and args and isinstance(args[0], Value) and not named:
+            dim = args[1] if len(args) > 1 else 0
+            if type(dim) is int and -args[0].rank <= dim < args[0].rank and isinstance(args[0].shape[dim], Expression):
+                raise OpenSizeError(str(self.context.error(f"takes an axis of {args[0].shape[dim]} places apart")))
         parts = {"unbind": (1, 1), "split": (args[1] if len(args) > 1 else None, 2)}.get(own)
         if self.expected is None or parts is None or named or not args or not isinstance(args[0], Value):
             return

@@ -13,7 +13,7 @@ from typing import Any
 
 from ...graph.builder import Value
 from ...graph.size import Expression, extreme, smallest
-from .script_lists import LISTS, PlainError, joined, repeated
+from .script_lists import LISTS, PlainError, extended, joined, repeated
 from .script_values import OPAQUE, Condition, FloatSize, Named, Opaque, ScriptObject, compared, described
 
 __all__ = ["PLAIN", "equal", "negated"]
@@ -275,7 +275,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "ops.prim.NumToTensor": _last,
     **dict.fromkeys(
         (
-            "uninitialized", "ops.prim.device", "ops.prim.layout", "torch.device", "torch.format", "torch.warn",
+            "uninitialized", "ops.prim.device", "torch.device", "torch.format", "torch.warn",
             "torch.percentFormat", "torch.str", "ops.prim.name",
         ),
         _opaque,
@@ -283,6 +283,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     **{name: _cast(kind) for name, kind in (("int", int), ("float", float), ("bool", bool))},
     **{f"torch.{name}": _comparison(name) for name in _RELATIONS},
     "torch.add": _added,
+    "torch.add_": lambda one, other: extended(one, other) if type(one) is list else NotImplemented,
     "torch.mul": _multiplied,
     **{f"torch.{name}": _of_sizes(function) for name, function in (
         ("sub", operator.sub), ("floordiv", _floor_divided), ("floor_divide", _floor_divided),
@@ -305,6 +306,8 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "torch.is_grad_enabled": lambda: True,  # which keeps PyTorch's own layers from their fused operations
     "torch.is_autocast_enabled": lambda: False,
     "torch.is_autocast_cpu_enabled": lambda: False,
+    "ops.prim.layout": lambda value: 0,  # strided
+    "ops.prim.type": lambda device: "cpu",
     "ops.prim.is_nested": lambda value: False,
     "ops.prim.is_cuda": lambda value: False,
     "ops.prim.is_quantized": lambda value: False,

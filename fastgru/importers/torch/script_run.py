@@ -35,7 +35,7 @@ from ...graph.builder import Builder, Value
 from .script_calls import CODES, rank_of
 from .script_code import MAX_STEPS, Code
 from .script_lists import PlainError
-from .script_operations import Operations
+from .script_operations import OpenSizeError, Operations
 from .script_plain import PLAIN
 from .script_values import Condition, Module, Named, Record, ScriptObject, described
 
@@ -46,9 +46,6 @@ MAX_DEPTH = 80  # of calls and expressions within each other
 _GRADIENT_MODES = ("no_grad", "enable_grad", "inference_mode", "set_grad_enabled")
 Scope = dict[str, Any]
 
-
-class OpenSizeError(UnsupportedModelError):
-    """A size that stays open decides how the code goes on, whatever its inputs are taken for."""
 
 
 class Run:
@@ -123,6 +120,9 @@ class Run:
         truth = self._truth(self.value(statement.condition, known))
         if isinstance(truth, bool):
             return statement.then if truth else statement.otherwise
+        if isinstance(truth, Condition) and truth.other == 0 and truth.relation in ("==", "!="):
+            self._demand(truth if truth.relation == "!=" else truth.opposite())  # as of what has no elements
+            return statement.otherwise if truth.relation == "==" else statement.then
         raising = [_raises(statement.then), _raises(statement.otherwise)]
         if raising not in ([True, False], [False, True]):
             what = f" ({truth.one} {truth.relation} {truth.other})" if isinstance(truth, Condition) else ""
@@ -133,7 +133,7 @@ class Run:
 
     def _demand(self, held: Condition) -> None:
         """Note what the sizes of every call must satisfy."""
-        reason = f"the model raises an exception otherwise ({self._place[:200]})"
+        reason = f"the code does something else otherwise ({self._place[:200]})"
         if held.relation == "==":
             self.operations.builder.same(held.one, held.other, reason)
         else:
