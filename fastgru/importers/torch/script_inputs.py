@@ -22,6 +22,7 @@ __all__ = ["Attempt", "Guess", "Leaf", "doubt_of", "made_inputs", "parameters_of
 
 MAX_INPUTS = 16
 MAX_ATTEMPTS = 60
+MAX_IMPROVED = 1000  # operations of code that is followed again to find out which of several ways was meant
 
 
 class Guess(NamedTuple):
@@ -126,8 +127,8 @@ def searched(names: Sequence[str], attempt: Callable[[Guesses], Attempt]) -> Any
     """What the best way of taking the inputs gives that can be followed to the end.
 
     The ways that led furthest are gone on with first. Where there are several inputs, those of which no operation is
-    sure are also taken for something with fewer axes: one that has the batch of the others and no size of its own is
-    what was most likely meant.
+    sure are also taken for something else: what has the batch of the others and no size of its own is what was most
+    likely meant.
 
     Raises
     ------
@@ -135,12 +136,17 @@ def searched(names: Sequence[str], attempt: Callable[[Guesses], Attempt]) -> Any
         That of the way that led furthest.
     """
     guesses, best = _first(names, attempt)
-    for name in names[1:]:
+    if best.progress > MAX_IMPROVED:
+        return best.result
+    for name in names[len(names) > 1 :]:
         for guess in sorted(GUESSES, key=lambda guess: guess.kind != FLOAT):
-            if best.certain.get(name) or best.is_last or not 0 < guess.rank < guesses[name].rank:
+            before = guesses[name]
+            sure = best.certain.get(name)
+            wider = guess.rank == before.rank and guess.kind == FLOAT != before.kind  # which takes integers too
+            if sure is not None or guess == before or not 0 < guess.rank < 4:
                 continue
             made = attempt({**guesses, name: guess})
-            if made.error is None and made.doubt < best.doubt:
+            if made.error is None and (made.doubt < best.doubt or (wider and made.doubt == best.doubt)):
                 best, guesses = made, {**guesses, name: guess}
     return best.result
 

@@ -247,6 +247,20 @@ def _count(items: Any) -> Any:
     return len(items) if type(items) in (list, tuple, dict, str) else NotImplemented
 
 
+def _of_truths(function: Callable[[Any], bool]) -> Callable[[Any], Any]:
+    """``any`` or ``all`` of a list of truths."""
+
+    def run(items: Any, *more: Any) -> Any:
+        if type(items) is not list or more:
+            return NotImplemented
+        known = [each for each in items if isinstance(each, bool)]
+        if len(known) == len(items) or function([*known, function is all]) != (function is all):
+            return function(known)
+        return OPAQUE
+
+    return run
+
+
 def _derived(index: Any, start: Any, step: Any) -> Any:
     return start + index * step
 
@@ -309,9 +323,12 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "ops.prim.layout": lambda value: 0,  # strided
     "ops.prim.type": lambda device: "cpu",
     "ops.prim.is_nested": lambda value: False,
+    "ops.prim.requires_grad": lambda value: False,
     "ops.prim.is_cuda": lambda value: False,
     "ops.prim.is_quantized": lambda value: False,
     "torch.is_tracing": lambda: False,
     "torch.is_scripting": lambda: True,
+    "torch.any": _of_truths(any),
+    "torch.all": _of_truths(all),
     "torch.len": _count,
 }  # fmt: skip
