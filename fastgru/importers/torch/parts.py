@@ -18,7 +18,7 @@ from ...graph.size import Expression, Size, smallest
 from ..calls import Context
 
 __all__ = [
-    "arange", "flip", "full", "full_like", "gather", "index", "index_select", "narrow", "one_hot", "pad", "roll",
+    "arange", "counted", "flip", "full", "full_like", "gather", "index", "index_select", "narrow", "one_hot", "pad", "roll",
     "select", "select_scatter", "slice_", "slice_scatter", "triangle", "unfold",
 ]  # fmt: skip
 
@@ -148,9 +148,9 @@ def unfold(c: Context, self: Any, dimension: Any, size: Any, step: Any) -> Any:
 def index_select(c: Context, self: Any, dim: Any, index: Any) -> Any:
     x = c.value(self)
     size = x.shape[c.axis(dim, x.rank)]
-    counted = _counted(c, c.value(index))
-    if isinstance(counted, Expression) and isinstance(size, Expression):  # every row, in its order
-        c.builder.guard(counted, "==", size, f"{c.name}{c.place} takes as many rows as there are")
+    count = counted(c, c.value(index))
+    if isinstance(count, Expression) and isinstance(size, Expression):  # every row, in its order
+        c.builder.guard(count, "==", size, f"{c.name}{c.place} takes as many rows as there are")
         return x
     return c.add(Take(c.axis(dim, x.rank)), x, index)
 
@@ -195,7 +195,7 @@ def index(c: Context, self: Any, indices: Any) -> Any:
     return c.add(Index(tuple(axes)), x, *values)
 
 
-def _counted(c: Context, value: Value) -> Size | None:
+def counted(c: Context, value: Value) -> Size | None:
     """How far a value counts from 0 on: of 0, 1, 2 ... n - 1 it is n."""
     node = next((node for node in reversed(c.builder.nodes) if value.place in node.outputs), None)
     if node is None or not isinstance(node.operation, Arange) or node.operation != Arange(0, node.operation.stop):
@@ -208,7 +208,7 @@ def _counts_rows(c: Context, value: Value, size: Size) -> bool:
     """Whether a value is 0, 1, 2 ... for each row of an axis of that size."""
     if value.array is not None:
         return value.shape == (size,) and bool(np.array_equal(value.array, np.arange(len(value.array))))
-    return _counted(c, value) == size
+    return counted(c, value) == size
 
 
 def _from_start(c: Context, places: Value, size: Size) -> Value:

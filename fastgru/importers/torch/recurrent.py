@@ -14,7 +14,7 @@ from ...graph.operations.shape import Permute, View
 from ...spec.gru import GRUSpec, GRUWeights
 from ..calls import Context
 
-__all__ = ["gru", "gru_cell", "gru_packed", "longest"]
+__all__ = ["gru", "gru_cell", "gru_packed", "is_zeros", "longest"]
 
 MAX_LAYERS = 1000
 
@@ -33,7 +33,7 @@ def gru(
     options = [bool(has_biases), num_layers, bool(bidirectional)]
     operation = c.shared("gru", weights, options, lambda: GRU(_gru_spec(c, weights, *options)))
     inputs = [x if batch_first else c.add(Permute((1, 0, 2)), x)]
-    if hx is not None and not _is_zeros(c, hx):
+    if hx is not None and not is_zeros(c, hx):
         inputs.append(c.value(hx))
     y, h = c.builder.add(operation, *inputs, name=c.owner(weights[0]))
     return (y if batch_first else c.add(Permute((1, 0, 2)), y)), h
@@ -50,7 +50,7 @@ def gru_packed(
     )
     counts = c.add(View((x.shape[0], 1)), c.add(Longest(x.shape[1], False), lengths))
     real = c.add(Binary("lt"), c.add(Arange(0, x.shape[1])), counts)
-    states = [] if _is_zeros(c, hx) else [c.value(hx)]
+    states = [] if is_zeros(c, hx) else [c.value(hx)]
     y, h = c.builder.add(operation, x, real, *states, name=c.owner(weights[0]))
     return y, h
 
@@ -59,7 +59,8 @@ def longest(c: Context, lengths: Any, steps: Any, reached: Any) -> Any:
     return c.add(Longest(c.size(steps), bool(reached)), lengths)
 
 
-def _is_zeros(c: Context, given: Any) -> bool:
+def is_zeros(c: Context, given: Any) -> bool:
+    """Whether a value is known to be nothing but zeros."""
     value = c.value(given)
     if value.array is not None:
         return not value.array.any()
@@ -73,7 +74,7 @@ def gru_cell(c: Context, input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = 
     operation = c.shared(
         "gru_cell", weights, [], lambda: GRUCell(GRUSpec(((_direction(c, weights, None),),), bias=b_ih is not None))
     )
-    inputs = [x] if hx is None or _is_zeros(c, hx) else [x, c.value(hx)]
+    inputs = [x] if hx is None or is_zeros(c, hx) else [x, c.value(hx)]
     made: Value = c.builder.add(operation, *inputs, name=c.owner(w_hh))
     return made
 

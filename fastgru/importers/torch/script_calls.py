@@ -18,7 +18,7 @@ from ...graph.operations.elementwise import Binary, Cast
 from ...graph.size import Expression
 from ..calls import Context
 from .script_plain import number_of
-from .script_values import Condition, FloatSize, Module, Named, Opaque, ScriptObject, described
+from .script_values import PACKED, Condition, FloatSize, Module, Named, Opaque, ScriptObject, described
 from .table import bare, call
 
 __all__ = ["CODES", "KINDS", "called", "rank_of"]
@@ -60,6 +60,8 @@ def _operand(c: Context, given: Any) -> Any:
         return size if given.over == 1 else c.add(Binary("div"), size, float(given.over))
     if isinstance(given, Opaque):
         return None
+    if isinstance(given, tuple(PACKED)):
+        raise c.error(f"takes {described(given)}")
     if isinstance(given, list) or type(given) is tuple:
         return [_operand(c, each) for each in given]
     if isinstance(given, (Condition, Module, Named, ScriptObject, dict)):
@@ -77,7 +79,9 @@ _OF_NUMBERS = ("add", "sub", "mul", "div", "floor_divide", "remainder", "rsub", 
 
 
 def rank_of(c: Context, given: Any) -> int:
-    """How many axes a tensor has."""
+    """How many axes a tensor has; packed data have the steps of all rows along one."""
+    if isinstance(given, tuple(PACKED)):
+        return 2
     if not isinstance(given, Value):
         raise c.error(f"asks for the number of axes of {described(given)}")
     return given.rank

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...errors import FastGRUError, UnsupportedModelError
@@ -14,6 +14,7 @@ from ..calls import Context
 from .script_aliases import Aliases
 from .script_calls import KINDS, called
 from .script_code import Code
+from .script_packed import called_packed, concerns
 from .script_views import MAYBE_VIEWS, MOVES, PARTS, VIEWS, put_of, put_of_part
 from .table import TABLE, bare
 
@@ -74,6 +75,8 @@ class Operations:
         now_args = [self._now(each) for each in args]
         now_named = {key: self._now(each) for key, each in named.items()}
         self.operands = list(_tensors([now_args, list(now_named.values())]))
+        if concerns(own, now_args):
+            return self._made(name, now_args, named, called_packed)
         target = next(iter((*args, *named.values())), None)
         if name.endswith("_") and not name.endswith("__") and (own != name or name in _IN_PLACE):
             if isinstance(target, Value):
@@ -85,9 +88,11 @@ class Operations:
         self._note_certain(own)
         return self._linked(own, target, made, now_args, now_named)
 
-    def _made(self, name: str, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    def _made(
+        self, name: str, args: Sequence[Any], named: Mapping[str, Any], function: Callable[..., Any] = called
+    ) -> Any:
         try:
-            return called(self.context, name, args, named)
+            return function(self.context, name, args, named)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # of what makes no sense
             if isinstance(error, FastGRUError):
                 raise

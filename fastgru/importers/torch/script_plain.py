@@ -14,7 +14,7 @@ from typing import Any
 from ...graph.builder import Value
 from ...graph.size import Expression, extreme, smallest
 from .script_lists import LISTS, PlainError, extended, joined, repeated
-from .script_values import OPAQUE, Condition, FloatSize, Named, Opaque, ScriptObject, compared, described
+from .script_values import OPAQUE, PACKED, Condition, FloatSize, Named, Opaque, ScriptObject, compared, described
 
 __all__ = ["PLAIN", "equal", "negated"]
 
@@ -219,7 +219,7 @@ def _cast(kind: Callable[[Any], Any]) -> Callable[[Any], Any]:
         value = number_of(value)
         if isinstance(value, Expression):
             return compared(value, "!=", 0) if kind is bool else FloatSize(value) if kind is float else value
-        if isinstance(value, FloatSize) and kind is float:
+        if (isinstance(value, FloatSize) and kind is float) or (type(value) in PACKED and kind is int):
             return value
         if isinstance(value, FloatSize) and kind is int and smallest(value.size) >= 0 and _never_below_zero(value.size):
             return value.size // value.over
@@ -247,13 +247,21 @@ def _count(items: Any) -> Any:
     return len(items) if type(items) in (list, tuple, dict, str) else NotImplemented
 
 
+def _is_instance(value: Any, kind: Any) -> Any:
+    name = kind.name if isinstance(kind, Named) else ""
+    tensor = isinstance(value, (Value, *PACKED))
+    if name == "Tensor":
+        return tensor
+    return type(value) is list if name == "List" else OPAQUE
+
+
 def _of_truths(function: Callable[[Any], bool]) -> Callable[[Any], Any]:
     """``any`` or ``all`` of a list of truths."""
 
     def run(items: Any, *more: Any) -> Any:
         if type(items) is not list or more:
             return NotImplemented
-        known = [each for each in items if isinstance(each, bool)]
+        known = [bool(each) for each in items if is_number(each)]
         if len(known) == len(items) or function([*known, function is all]) != (function is all):
             return function(known)
         return OPAQUE
@@ -323,7 +331,8 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "ops.prim.layout": lambda value: 0,  # strided
     "ops.prim.type": lambda device: "cpu",
     "ops.prim.is_nested": lambda value: False,
-    "ops.prim.requires_grad": lambda value: False,
+    "ops.prim.requires_grad": lambda value: True,  # the same
+    "isinstance": _is_instance,
     "ops.prim.is_cuda": lambda value: False,
     "ops.prim.is_quantized": lambda value: False,
     "torch.is_tracing": lambda: False,

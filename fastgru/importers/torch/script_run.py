@@ -37,7 +37,7 @@ from .script_code import MAX_STEPS, Code
 from .script_lists import PlainError
 from .script_operations import OpenSizeError, Operations
 from .script_plain import PLAIN
-from .script_values import Condition, Module, Named, Record, ScriptObject, described
+from .script_values import PACKED, Condition, Module, Named, Record, ScriptObject, described
 
 __all__ = ["OpenSizeError", "Run"]
 
@@ -77,6 +77,11 @@ class Run:
                 known[parameter] = self.value(default, known)
         if not set(given) <= {parameter for parameter, _ in function.parameters[len(args) :]}:
             raise self.error("a function is called with an argument that it has not")
+        if name.endswith(".TransformerEncoder.forward") and known.get("src_key_padding_mask") is not None:
+            raise self.error(
+                "gives zeros, or not, where a mask leaves out a step, by whether gradients are recorded; call "
+                "torch.backends.mha.set_fastpath_enabled(False) and use fastgru.from_torch(module, example)"
+            )
         returned = self.block(function.body, known)
         self._place = above
         return None if returned is None else returned[0]
@@ -357,6 +362,8 @@ class Run:
         return self.operations.current(given)
 
     def _rank(self, args: list[Any]) -> int:
+        if len(args) == 1 and type(args[0]) in PACKED:
+            return rank_of(self.operations.context, args[0])
         return rank_of(self.operations.context, self._tensor(args))
 
     def _count(self, args: list[Any]) -> Any:
@@ -365,6 +372,8 @@ class Run:
         return self._plain("torch.len", args, {})
 
     def _dtype(self, args: list[Any]) -> int:
+        if len(args) == 1 and type(args[0]) in PACKED:
+            return CODES["float"]
         return CODES[self._tensor(args).dtype]
 
     def _is_float(self, args: list[Any]) -> bool:

@@ -9,7 +9,7 @@ from ...graph.graph import RELATIONS
 from ...graph.size import Expression, Size
 from ..calls import kind_text
 
-__all__ = ["OPAQUE", "Condition", "FloatSize", "Module", "Named", "Opaque", "Record", "ScriptObject", "compared",
+__all__ = ["OPAQUE", "PACKED", "Condition", "FloatSize", "Module", "Named", "Opaque", "Record", "ScriptObject", "compared",
            "described"]  # fmt: skip
 
 _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
@@ -72,6 +72,9 @@ class Record(tuple[Any, ...]):
     fields: tuple[str, ...] = ()
 
 
+PACKED: list[type] = []  # of what stands for packed sequences and what belongs to them
+
+
 def compared(one: Size, relation: str, other: Size) -> bool | Condition:
     """Whether two sizes are so, as far as that is known."""
     difference = one - other
@@ -86,6 +89,8 @@ def described(value: Any) -> str:
         return "what is not known before the model runs"
     if isinstance(value, FloatSize):
         return f"the size {value.size}"
+    if isinstance(value, tuple(PACKED)):
+        return "packed sequences, or their order or lengths"
     if isinstance(value, Module):
         return "a module"
     if isinstance(value, Named):
