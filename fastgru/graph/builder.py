@@ -17,13 +17,17 @@ from .operations.create import SizeOf
 from .operations.operation import Call, Operation, check_fields
 from .size import Expression, Size, Sizes, Unequal, product, solved, substitute
 
-__all__ = ["Builder", "Value", "specialised"]
+__all__ = ["Builder", "TooMuchError", "Value", "specialised"]
 
 MAX_NODES = 100_000
 MAX_RANK = 8
 MAX_FILLED = 1 << 16  # numbers of a constant made of sizes alone
 LARGEST = 2**40  # of a size: no memory holds it
 SPARE = 1 << 22  # numbers that constants may take beyond four times those of the file
+
+
+class TooMuchError(UnsupportedModelError):
+    """More operations, or more numbers, than a source may ask for."""
 
 
 class Value:
@@ -125,7 +129,7 @@ class Builder:
             values = [self.constant(array) for array in known]
         else:
             if len(self._nodes) >= MAX_NODES:
-                raise self.error(name, f"the model has more than {MAX_NODES} operations")
+                raise TooMuchError(f"{self._place(name)}the model has more than {MAX_NODES} operations")
             values = [self._value(tensor) for tensor in made]
             places = tuple(value.place for value in inputs), tuple(value.place for value in values)
             self._nodes.append(Node(self._free(name), operation, *places))
@@ -211,7 +215,7 @@ class Builder:
             return None  # made anew by every call, rather than kept
         self._left -= numbers + sum(value.array.size for value in inputs if value.array is not None)
         if self._left < 0:
-            raise UnsupportedModelError("makes many times the numbers that the source holds")
+            raise TooMuchError("makes many times the numbers that the source holds")
         wide = [np.asarray(value.array, np.float64) if value.dtype == FLOAT else value.array for value in inputs]
         return [np.asarray(each) for each in operation.compute(wide, Call(np.dtype(np.float64), {}))]  # type: ignore[arg-type]
 

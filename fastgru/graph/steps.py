@@ -17,7 +17,7 @@ from .size import Expression, Size, symbol
 
 __all__ = ["Analysis", "analyse"]
 
-MAX_VISITS = 200_000  # nodes and guards that are followed in all, over all ways of taking the batch and the steps
+MAX_VISITS = 30_000  # nodes and guards that are followed in all, over all ways of taking the batch and the steps
 MAX_GUESSES = 256  # of which axes of the inputs are the batch and the steps
 
 

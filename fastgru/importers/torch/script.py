@@ -13,7 +13,7 @@ import numpy as np
 
 from ...checkpoint.contents import Checkpoint
 from ...errors import CheckpointError, FastGRUError, UnsupportedModelError
-from ...graph.builder import Builder
+from ...graph.builder import Builder, TooMuchError
 from ...graph.graph import Graph, Structure
 from ...graph.operations.recurrent import GRU
 from ...graph.operations.shape import Permute
@@ -100,7 +100,7 @@ def _followed(
         certain = {places[place]: sure for place, sure in operations.certain.items() if place in places}
         made = None if graph is None else (graph, operations.used)
         doubt = (0, 0, 0) if graph is None else doubt_of(graph)
-        is_last = code.steps < 0 or isinstance(problem, OpenSizeError)
+        is_last = code.steps < 0 or isinstance(problem, (OpenSizeError, TooMuchError))
         undecided.update(operations.undecided)
         return Attempt(made, problem, operations.count, blamed, certain, doubt, is_last)
 

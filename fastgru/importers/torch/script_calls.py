@@ -17,6 +17,7 @@ from ...graph.graph import BOOLEAN, FLOAT, INTEGER
 from ...graph.operations.elementwise import Binary, Cast
 from ...graph.size import Expression
 from ..calls import Context
+from .script_lists import MAX_ITEMS
 from .script_plain import number_of
 from .script_values import PACKED, Condition, FloatSize, Module, Named, Opaque, ScriptObject, described
 from .table import bare, call
@@ -167,6 +168,16 @@ def _conv(c: Context, args: Sequence[Any], named: Named_) -> Any:
     return call(c, c.name, args, named)
 
 
+def _parted(c: Context, args: Sequence[Any], named: Named_) -> Any:
+    """An operation that takes an axis apart, into no more parts than a list has room for."""
+    x = args[0] if args else None
+    most = max((size for size in x.shape if isinstance(size, int)), default=0) if isinstance(x, Value) else 0
+    each = args[1] if len(args) > 1 and bare(c.name) == "split" and type(args[1]) is int else 1
+    if most > MAX_ITEMS * max(each, 1) and bare(c.name) != "chunk":
+        raise c.error(f"takes an axis of up to {most} places apart, wanted at most {MAX_ITEMS} parts")
+    return call(c, c.name, args, named)
+
+
 def _masked(place: int) -> Callable[[Context, Sequence[Any], Named_], Any]:
     """An operation that takes booleans as operand ``place``, and nothing that could be taken for them."""
 
@@ -229,6 +240,7 @@ _OWN: dict[str, Callable[[Context, Sequence[Any], Named_], Any]] = {
     "view": _view,
     "upsample_linear1d": _resized,
     "upsample_bilinear2d": _resized,
+    **dict.fromkeys(("split", "unbind"), _parted),
     "where": _masked(0),
     "masked_fill": _masked(1),
     **dict.fromkeys(

@@ -22,6 +22,7 @@ __all__ = ["Attempt", "Guess", "Leaf", "doubt_of", "made_inputs", "parameters_of
 
 MAX_INPUTS = 16
 MAX_ATTEMPTS = 60
+MAX_OPERANDS = 8  # of an operation in the way that are asked for the inputs behind them
 MAX_IMPROVED = 1000  # operations of code that is followed again to find out which of several ways was meant
 
 
@@ -37,7 +38,7 @@ GUESSES = tuple(
     Guess(rank, kind)
     for rank, kind in (
         (3, FLOAT), (2, FLOAT), (2, INTEGER), (1, INTEGER), (4, FLOAT), (2, BOOLEAN), (1, FLOAT), (3, BOOLEAN),
-        (3, INTEGER), (1, BOOLEAN), (4, BOOLEAN), (5, FLOAT), (0, INTEGER), (0, FLOAT),
+        (3, INTEGER), (1, BOOLEAN), (4, BOOLEAN), (5, FLOAT),
     )
 )  # fmt: skip
 
@@ -232,7 +233,7 @@ def doubt_of(graph: Graph) -> tuple[int, int, int]:
 def inputs_behind(builder: Builder, inputs: Mapping[int, str], operands: Sequence[Value]) -> dict[str, int]:
     """The inputs on which values depend, and the number of axes of the value; all inputs where there are none."""
     found: dict[str, int] = {}
-    for value in operands:
+    for value in operands[:MAX_OPERANDS]:
         wanted = {value.place}
         for node in reversed(builder.nodes):
             if wanted & set(node.outputs):

@@ -27,6 +27,7 @@ class OpenSizeError(UnsupportedModelError):
 
 # How many axes the first operand of an operation has, by PyTorch's rules or nearly always.
 _RANKS = {"gru": 3, "gru_cell": 2, "conv1d": 3, "conv2d": 4}
+MAX_NESTED = 4  # of lists within each other
 _IN_PLACE = ("copy_", "fill_", "zero_")
 
 
@@ -63,8 +64,8 @@ class Operations:
         """A value with what has been found out of sizes, tensors as they are by now."""
         if isinstance(given, Expression):
             return self.builder.settled(given)
-        if type(given) is tuple or (type(given) is list and any(isinstance(each, Expression) for each in given)):
-            return type(given)(self.settled(each) for each in given)
+        if type(given) is list and any(isinstance(each, Expression) for each in given):
+            return [self.builder.settled(each) if isinstance(each, Expression) else each for each in given]
         return self.current(given) if isinstance(given, Value) else given
 
     def call(self, name: str, args: Sequence[Any], named: Mapping[str, Any], place: str) -> Any:
@@ -143,9 +144,11 @@ class Operations:
                     return set()
         return {place}
 
-    def _now(self, given: Any) -> Any:
-        if isinstance(given, (list, tuple)) and type(given) in (list, tuple):
-            return [self._now(each) for each in given]
+    def _now(self, given: Any, depth: int = 0) -> Any:
+        if type(given) in (list, tuple):
+            if depth == MAX_NESTED:
+                raise self.context.error(f"takes lists nested deeper than {MAX_NESTED}")
+            return [self._now(each, depth + 1) for each in given]
         return self.settled(given)
 
     def _linked(self, own: str, base: Any, made: Any, args: list[Any], named: Mapping[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 from ...graph.builder import Value
 from ...graph.size import Expression, extreme, smallest
 from .script_lists import LISTS, PlainError, extended, joined, repeated
-from .script_values import OPAQUE, PACKED, Condition, FloatSize, Named, Opaque, ScriptObject, compared, described
+from .script_values import OPAQUE, PACKED, Condition, FloatSize, Named, Opaque, compared, described
 
 __all__ = ["PLAIN", "equal", "negated"]
 
@@ -33,10 +33,14 @@ def is_number(value: Any) -> bool:
 
 def equal(one: Any, other: Any) -> Truth:
     """Whether two sizes, numbers, words or lists of them are the same, as far as that is known."""
-    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        if isinstance(one, (Condition, Named, ScriptObject)) or len(one) != len(other):
+    if type(one) in (list, tuple) and type(other) in (list, tuple):
+        if len(one) != len(other):
             return False
-        return _all([equal(*pair) for pair in zip(one, other, strict=True)])
+        return _all([_same_item(*pair) for pair in zip(one, other, strict=True)])
+    return _same_item(one, other)
+
+
+def _same_item(one: Any, other: Any) -> Truth:
     if isinstance(one, Expression) or isinstance(other, Expression):
         return compared(one, "==", other) if is_size(one) and is_size(other) else OPAQUE
     plain = (bool, int, float, str, type(None))
@@ -79,7 +83,7 @@ def _contains(items: Any, value: Any) -> Any:
         return value in items if isinstance(value, str) else OPAQUE
     if type(items) not in (list, tuple):
         return OPAQUE
-    return negated(_all([negated(equal(item, value)) for item in items]))
+    return negated(_all([negated(_same_item(item, value)) for item in items]))
 
 
 def _same(one: Any, other: Any) -> Any:

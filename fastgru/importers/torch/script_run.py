@@ -312,8 +312,11 @@ class Run:
         package, _, operation = name.partition(".")
         if package != "torch" or "." in operation:
             raise self.error(f"{name[:80]!r} is not supported")
-        self.step(2)
-        return self.operations.call(operation, args, named, f" (in {self._place[:200]})")
+        nodes = len(self.operations.builder.nodes)
+        self.step(4)
+        made = self.operations.call(operation, args, named, f" (in {self._place[:200]})")
+        self.step(3 * (len(self.operations.builder.nodes) - nodes))
+        return made
 
     def _own_function(self, name: str, args: list[Any], named: dict[str, Any]) -> Any:
         if name in self._code.tuples:
