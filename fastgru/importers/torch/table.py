@@ -336,7 +336,10 @@ def call(c: Context, name: str, args: Sequence[Any], named: Mapping[str, Any]) -
     if own in _DROPOUT and (args or named):
         operands = {**dict(zip(("input", "p", "train"), args, strict=False)), **named}
         if operands.get("train", operands.get("training")) and operands.get("p") != 0:
-            raise c.error("drops out at random even in eval mode (F.dropout without training=self.training)")
+            raise c.error(
+                "drops out at random also when it is used, as in training; call model.eval() before, and in its code "
+                "write F.dropout(x, training=self.training)"
+            )
         value = operands.get("input", operands.get("self"))
         return (value, None) if own == "native_dropout" else value
     return apply(c, TABLE, own, args, named, _PLACEMENT)
