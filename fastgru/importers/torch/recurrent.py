@@ -11,6 +11,7 @@ from ...graph.operations.create import Arange, Full, Longest
 from ...graph.operations.elementwise import Binary
 from ...graph.operations.recurrent import GRU, GRUCell
 from ...graph.operations.shape import Permute, View
+from ...graph.size import Sizes, size_text
 from ...spec.gru import GRUSpec, GRUWeights
 from ..calls import Context
 
@@ -33,7 +34,9 @@ def gru(
     options = [bool(has_biases), num_layers, bool(bidirectional)]
     operation = c.shared("gru", weights, options, lambda: GRU(_gru_spec(c, weights, *options)))
     inputs = [x if batch_first else c.add(Permute((1, 0, 2)), x)]
-    if hx is not None and not is_zeros(c, hx):
+    if hx is not None and is_zeros(c, hx):
+        _check_zeros(c, hx, (operation.state_count, inputs[0].shape[0], operation.gru.hidden_size))
+    elif hx is not None:
         inputs.append(c.value(hx))
     y, h = c.builder.add(operation, *inputs, name=c.owner(weights[0]))
     return (y if batch_first else c.add(Permute((1, 0, 2)), y)), h
@@ -68,6 +71,15 @@ def is_zeros(c: Context, given: Any) -> bool:
     return node is not None and isinstance(node.operation, Full) and node.operation.value == 0
 
 
+def _check_zeros(c: Context, zeros: Any, wanted: Sizes) -> None:
+    """Zeros are a state only in its sizes: PyTorch takes no others."""
+    got = c.value(zeros).shape
+    if len(got) != len(wanted):
+        raise c.error(f"takes initial states {size_text(wanted)}, got zeros {size_text(got)}")
+    for one, other in zip(got, wanted, strict=True):
+        c.builder.same(other, one, f"{c.name}{c.place} takes initial states of its own sizes")
+
+
 def gru_cell(c: Context, input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None) -> Value:
     x = c.value(input)
     weights = [w_ih, w_hh, b_ih, b_hh]
@@ -75,6 +87,8 @@ def gru_cell(c: Context, input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = 
         "gru_cell", weights, [], lambda: GRUCell(GRUSpec(((_direction(c, weights, None),),), bias=b_ih is not None))
     )
     inputs = [x] if hx is None or is_zeros(c, hx) else [x, c.value(hx)]
+    if hx is not None and len(inputs) == 1 and x.rank == 2:
+        _check_zeros(c, hx, (x.shape[0], operation.gru.hidden_size))
     made: Value = c.builder.add(operation, *inputs, name=c.owner(w_hh))
     return made
 

@@ -139,12 +139,12 @@ def searched(names: Sequence[str], attempt: Callable[[Guesses], Attempt]) -> Any
     guesses, best = _first(names, attempt)
     if best.progress > MAX_IMPROVED:
         return best.result
-    for name in names[len(names) > 1 :]:
+    for name in names[len(names) > 1 :]:  # of a lone input the kind alone
         for guess in sorted(GUESSES, key=lambda guess: guess.kind != FLOAT):
             before = guesses[name]
             sure = best.certain.get(name)
             wider = guess.rank == before.rank and guess.kind == FLOAT != before.kind  # which takes integers too
-            if sure is not None or guess == before or not 0 < guess.rank < 4:
+            if sure is not None or guess == before or guess.rank > 3 or (len(names) == 1 and not wider):
                 continue
             made = attempt({**guesses, name: guess})
             if made.error is None and (made.doubt < best.doubt or (wider and made.doubt == best.doubt)):
