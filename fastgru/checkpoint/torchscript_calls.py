@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import UnsupportedModelError
-from .torchscript_syntax import (
+from .torchscript_syntax import parse_function
+from .torchscript_tree import (
     Assign,
     Attribute,
     Call,
@@ -25,8 +26,7 @@ from .torchscript_syntax import (
     Return,
     Statement,
     With,
-    parse_function,
-)  # fmt: skip
+)
 
 __all__ = ["constant_names", "gru_options"]
 

@@ -46,6 +46,7 @@ class Runner:
         sizes = self._sizes(values)
         if lengths is not None:
             self.analysis.check_lengths()
+            self._check_rows(sizes, lengths)
         for node, compute, done in zip(self.graph.nodes, self._computes, self._done, strict=True):
             for place, made in zip(node.outputs, self._computed(node, compute, values, sizes, lengths), strict=True):
                 values[place] = made
@@ -105,11 +106,23 @@ class Runner:
             wanted = tuple(evaluate(size, sizes) for size in tensor.shape)
             if array.shape != wanted:
                 raise ShapeError(f"{source.name}: got shape {array.shape}, wanted {size_text(tensor.shape)}")
+        self._check_guards(sizes)
+        return sizes
+
+    def _check_guards(self, sizes: Mapping[str, int], where: str = "") -> None:
         for one, relation, other, reason in self.graph.guards:
             left, right = evaluate(one, sizes), evaluate(other, sizes)
             if not RELATIONS[relation](left, right):
-                raise ShapeError(f"got {left} for {one}, wanted {relation} {right}: {reason}")
-        return sizes
+                raise ShapeError(f"{where}got {left} for {one}, wanted {relation} {right}: {reason}")
+
+    def _check_rows(self, sizes: Mapping[str, int], lengths: Mapping[str, NDArray[np.intp]]) -> None:
+        """Raise unless the guards hold for every row by itself, cut to its length."""
+        symbols = {name for each in self.graph.guards for size in (each.one, each.other)
+                   if isinstance(size, Expression) for name in size.symbols()}  # fmt: skip
+        ends = {name: each for name, each in lengths.items() if name in symbols}
+        for row in range(min((len(each) for each in ends.values()), default=0)):
+            own = {name: int(each[row]) for name, each in ends.items()}
+            self._check_guards({**sizes, **own}, f"lengths: row {row}: ")
 
     def _check(self, node: Node, made: Sequence[Array], sizes: Mapping[str, int]) -> None:
         """Raise unless every output has the shape that was inferred for it."""

@@ -15,8 +15,8 @@ from mutations import mutated
 
 from fastgru.checkpoint import read
 from fastgru.errors import CheckpointError, FastGRUError
-from fastgru.importers import spec_of
 from fastgru.graph.graph import Graph
+from fastgru.importers import spec_of
 from fastgru.spec import GRUSpec, ModelSpec
 
 

@@ -150,7 +150,7 @@ def test_script_loops_without_end(loaded, lines):
 
 
 def test_script_with_dicts_that_double(loaded):
-    lines = ["a = {\"a\": x}", *["a = {\"a\": a, \"b\": a}"] * 60, "return a"]
+    lines = ['a = {"a": x}', *['a = {"a": a, "b": a}'] * 60, "return a"]
     assert isinstance(loaded(net(*lines, w=tensor(X))), FastGRUError)
     lines = ["a = [x]", *["a = [a, a]"] * 60, "return torch.cat(a, 0)"]
     assert isinstance(loaded(net(*lines, w=tensor(X))), FastGRUError)

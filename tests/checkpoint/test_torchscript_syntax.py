@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fastgru.checkpoint.torchscript_syntax import (
+from fastgru.checkpoint.torchscript_syntax import parse_function
+from fastgru.checkpoint.torchscript_tree import (
     Assign,
     Attribute,
     Call,
@@ -21,7 +22,6 @@ from fastgru.checkpoint.torchscript_syntax import (
     SetAttribute,
     While,
     With,
-    parse_function,
 )
 from fastgru.errors import UnsupportedModelError
 
@@ -51,7 +51,7 @@ def test_parameters_have_their_defaults():
         ("None", Constant(None)),
         ('"a, b"', Constant("a, b")),
         ("'x'", Constant("x")),
-        (r'"it\'s \"so\" \\ \n\t"', Constant("it's \"so\" \\ \n\t")),
+        (r'"it\'s \"so\" \\ \n\t"', Constant('it\'s "so" \\ \n\t')),
         (r'"\303\251\x41"', Constant("\u00e9A")),
         ("-inf", Constant(-float("inf"))),
         ("x", Name("x")),

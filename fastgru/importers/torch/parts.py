@@ -18,8 +18,8 @@ from ...graph.size import Expression, Size, smallest
 from ..calls import Context
 
 __all__ = [
-    "arange", "counted", "flip", "full", "full_like", "gather", "index", "index_select", "narrow", "one_hot", "pad", "roll",
-    "select", "select_scatter", "slice_", "slice_scatter", "triangle", "unfold",
+    "arange", "counted", "flip", "full", "full_like", "gather", "index", "index_select", "narrow", "one_hot", "pad",
+    "roll", "select", "select_scatter", "slice_", "slice_scatter", "triangle", "unfold",
 ]  # fmt: skip
 
 END = 1 << 62  # at and beyond it a slice goes to the end

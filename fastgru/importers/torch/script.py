@@ -62,8 +62,8 @@ def spec_from(
             f"{problem}\nThe code in the file cannot be followed further. {alone} is its GRU alone, without that code; "
             'layers=[...] names several modules in their order, for a trace as fastgru.Named("conv", padding=1)'
         ) from problem
-    alone = _lone_gru(graph) if root["class"] == _GRUS[0] else None
-    return alone or graph, _left_over(checkpoint.tensors, used)
+    lone = _lone_gru(graph) if root["class"] == _GRUS[0] else None
+    return lone or graph, _left_over(checkpoint.tensors, used)
 
 
 def _left_over(tensors: Mapping[str, np.ndarray], used: set[str]) -> list[str]:
@@ -72,9 +72,7 @@ def _left_over(tensors: Mapping[str, np.ndarray], used: set[str]) -> list[str]:
     return [name for name in tensors if id(tensors[name]) not in arrays and name.rpartition(".")[2] != _COUNTER]
 
 
-def _followed(
-    config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], where: str
-) -> tuple[Graph, set[str]]:
+def _followed(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], where: str) -> tuple[Graph, set[str]]:
     """The graph that the root's forward computes, and the names of the tensors that it takes."""
     code = Code(config, tensors, where)
     name = f"{code.modules['']['type']}.forward"
@@ -86,7 +84,7 @@ def _followed(
         run = Run(code, builder, squeezes)
         operations = run.operations
         inputs = made_inputs(parameters, guesses, builder)
-        places = {place: each for place, each in enumerate(leaves_of(parameters))}
+        places = dict(enumerate(leaves_of(parameters)))
         graph: Graph | None = None
         problem: FastGRUError | None = None
         try:
@@ -104,14 +102,20 @@ def _followed(
         undecided.update(operations.undecided)
         return Attempt(made, problem, operations.count, blamed, certain, doubt, is_last)
 
-    squeezes, undecided = False, set[str]()
+    squeezes, undecided, names = False, set[str](), list(leaves_of(parameters))
     try:
-        return searched(list(leaves_of(parameters)), attempt)  # type: ignore[no-any-return]
-    except FastGRUError:
-        if not undecided or code.steps < 0:
-            raise
-        squeezes = True
-        return searched(list(leaves_of(parameters)), attempt)  # type: ignore[no-any-return]
+        try:
+            found = searched(names, attempt)
+        except FastGRUError:
+            if not undecided or code.steps < 0:
+                raise
+            squeezes = True
+            found = searched(names, attempt)
+    except UnsupportedModelError:
+        raise
+    except FastGRUError as error:  # sizes that do not fit, however the inputs are taken
+        raise UnsupportedModelError(str(error)) from error
+    return found  # type: ignore[no-any-return]
 
 
 def _names(code: Code, name: str) -> list[str]:

@@ -33,8 +33,8 @@ class _Link:
         self.value, self.base, self.redo, self.put = value, base, redo, put
         self.now, self.version = value, version
         self.beside: Sequence[_Link] = ()  # other parts of the base, which have no number in common with this
-        self.root = base if above is None else above.root
-        self.depth = 0 if above is None else above.depth + 1
+        self.root: Value = base if above is None else above.root
+        self.depth: int = 0 if above is None else above.depth + 1
         if self.depth > MAX_DEPTH:
             self.redo = self.put = None
 

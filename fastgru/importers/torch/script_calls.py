@@ -105,7 +105,8 @@ def _tensor(c: Context, args: Sequence[Any], named: Named_) -> Any:
         raise c.error("lacks its operand")
     given, dtype = args[0], named.get("dtype", args[1] if len(args) > 1 else None)
     if _has_sizes(given):
-        made = call(c, "stack", [[c.value(each) for each in given], 0], {}) if isinstance(given, list) else c.value(given)
+        several = [c.value(each) for each in given] if isinstance(given, list) else []
+        made = call(c, "stack", [several, 0], {}) if several else c.value(given)
     elif isinstance(given, Value):
         made = given
     else:
@@ -246,9 +247,7 @@ _OWN: dict[str, Callable[[Context, Sequence[Any], Named_], Any]] = {
     **dict.fromkeys(
         ("conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "_convolution", "_convolution_mode"), _conv
     ),
-    **dict.fromkeys(
-        ("float", "double", "long", "int", "bool", "half", "bfloat16", "char", "byte", "short"), _type_of
-    ),
+    **dict.fromkeys(("float", "double", "long", "int", "bool", "half", "bfloat16", "char", "byte", "short"), _type_of),
     "item": _item,
     "size": _sizes_of,
     **dict.fromkeys(("arange", "zeros", "ones", "full", "empty"), _sized),

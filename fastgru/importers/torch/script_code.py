@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ...checkpoint.torchscript_syntax import Function, parse_function
+from ...checkpoint.torchscript_syntax import parse_function
+from ...checkpoint.torchscript_tree import Attribute, Call, Evaluate, Function, Statement
 from ...errors import UnsupportedModelError
 
-__all__ = ["Code"]
+__all__ = ["MAX_STEPS", "Code", "raises"]
 
 MAX_STEPS = 40_000  # statements and calls in all attempts; the code of a scripted GRU takes 60
 MAX_TEXT = 1 << 18  # characters of code parsed; the code of a scripted GRU is 5,000
@@ -43,3 +44,15 @@ class Code:
                 raise UnsupportedModelError(f"{place}: the code is too long to be followed")
             self._parsed[name] = parse_function(text, place)
         return self._parsed[name]
+
+
+def raises(statements: Sequence[Statement]) -> bool:
+    """Whether a branch ends in an exception, as its own last statements."""
+    names = [
+        statement.value.function.name
+        for statement in statements
+        if isinstance(statement, Evaluate)
+        and isinstance(statement.value, Call)
+        and isinstance(statement.value.function, Attribute)
+    ]
+    return "RaiseException" in names

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ...graph.builder import Value
-from .script_values import described
+from .script_values import Record, described
 
-__all__ = ["LISTS", "MAX_ITEMS", "PlainError"]
+__all__ = ["LISTS", "MAX_ITEMS", "PlainError", "item_of", "made_dict"]
 
 MAX_ITEMS = 2000  # of one list
 
@@ -87,10 +87,12 @@ def _cleared(items: Any) -> Any:
 def sliced(items: Any, *places: Any) -> Any:
     if isinstance(items, Value):
         return NotImplemented
-    start, end, step = (*places, *(None, None, 1)[len(places) :])
+    if len(places) > 3:
+        raise PlainError("takes a list and more than three places")
+    given: list[Any] = [*places, *[None, None, 1][len(places) :]]
     if type(items) not in (list, tuple, str):
         raise PlainError(f"takes {described(items)}, wanted a list")
-    bounds = [None if each is None else _index(each) for each in (start, end, step)]
+    bounds = [None if each is None else _index(each) for each in given]
     if bounds[2] == 0:
         raise PlainError("has a step of 0")
     return items[slice(*bounds)]
@@ -114,6 +116,23 @@ def _dict(function: Callable[[dict[Any, Any]], Any]) -> Callable[[Any], Any]:
         return function(given)
 
     return run
+
+
+def made_dict(items: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    if not all(isinstance(key, (str, int)) for key, _ in items):
+        raise PlainError("makes a dict whose keys are no texts")
+    return dict(items)
+
+
+def item_of(value: Any, items: list[Any]) -> Any:
+    """``value[item]`` of a list, a tuple, a text or a dict."""
+    if isinstance(value, dict) and len(items) == 1 and isinstance(items[0], (str, int)):
+        if items[0] not in value:
+            raise PlainError(f"takes the item {str(items[0])[:80]!r} of a dict that has no such")
+        return value[items[0]]
+    if type(value) not in (list, tuple, Record, str) or len(items) != 1 or type(items[0]) is not int:
+        raise PlainError(f"takes an item, but {described(value)} has no items that could be taken")
+    return value[_placed(value, items[0])]
 
 
 LISTS: dict[str, Callable[..., Any]] = {

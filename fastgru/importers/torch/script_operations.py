@@ -79,9 +79,9 @@ class Operations:
         if concerns(own, now_args):
             return self._made(name, now_args, named, called_packed)
         target = next(iter((*args, *named.values())), None)
-        if name.endswith("_") and not name.endswith("__") and (own != name or name in _IN_PLACE):
-            if isinstance(target, Value):
-                return self._in_place(name, own, target, now_args, now_named)
+        writes = name.endswith("_") and not name.endswith("__") and (own != name or name in _IN_PLACE)
+        if writes and isinstance(target, Value):
+            return self._in_place(name, own, target, now_args, now_named)
         self._expect(own, now_args, now_named)
         if own == "chunk" and place.endswith(".GRUCell.forward)") and self.operands and self.operands[0].rank != 2:
             raise self.context.error(f"a GRUCell takes 2 axes, got {self.operands[0].rank}")
@@ -203,5 +203,3 @@ def _tensors(given: Any) -> Any:
     elif isinstance(given, (list, tuple)):
         for each in given:
             yield from _tensors(each)
-
-

@@ -86,7 +86,8 @@ def concerns(name: str, args: Sequence[Any]) -> bool:
     if name == "index" and len(args) == 2 and isinstance(args[1], list):
         return any(isinstance(each, Order) for each in args[1])
     is_lengths = bool(args) and isinstance(args[0], Value) and args[0].dtype == INTEGER and args[0].rank == 1
-    return name == "sort" and is_lengths and len(args) == 3 and args[2] is True and isinstance(args[0].shape[0], Expression)
+    falls = name == "sort" and len(args) == 3 and args[2] is True
+    return falls and is_lengths and isinstance(args[0].shape[0], Expression)
 
 
 def called_packed(c: Context, name: str, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
@@ -98,7 +99,7 @@ def called_packed(c: Context, name: str, args: Sequence[Any], named: Mapping[str
         It does something with packed sequences that is not followed.
     """
     own = bare(name)
-    made = NotImplemented
+    made: Any = NotImplemented
     if own in _CALLS:
         made = _CALLS[own](c, *args)
     elif own in _BY_STEP and isinstance(args[0], Data):

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from ...checkpoint.torchscript_syntax import (
+from ...checkpoint.torchscript_tree import (
     Assign,
     Attribute,
     Call,
@@ -33,8 +33,8 @@ from ...checkpoint.torchscript_syntax import (
 from ...errors import UnsupportedModelError
 from ...graph.builder import Builder, Value
 from .script_calls import CODES, rank_of
-from .script_code import MAX_STEPS, Code
-from .script_lists import PlainError
+from .script_code import MAX_STEPS, Code, raises
+from .script_lists import PlainError, item_of, made_dict
 from .script_operations import OpenSizeError, Operations
 from .script_plain import PLAIN
 from .script_values import PACKED, Condition, Module, Named, Record, ScriptObject, described
@@ -45,7 +45,6 @@ MAX_DEPTH = 80  # of calls and expressions within each other
 # Contexts in which numbers are computed as outside of them.
 _GRADIENT_MODES = ("no_grad", "enable_grad", "inference_mode", "set_grad_enabled")
 Scope = dict[str, Any]
-
 
 
 class Run:
@@ -128,7 +127,7 @@ class Run:
         if isinstance(truth, Condition) and truth.other == 0 and truth.relation in ("==", "!="):
             self._demand(truth if truth.relation == "!=" else truth.opposite())  # as of what has no elements
             return statement.otherwise if truth.relation == "==" else statement.then
-        raising = [_raises(statement.then), _raises(statement.otherwise)]
+        raising = [raises(statement.then), raises(statement.otherwise)]
         if raising not in ([True, False], [False, True]):
             what = f" ({truth.one} {truth.relation} {truth.other})" if isinstance(truth, Condition) else ""
             raise self.error(f"it branches by something that is not known before the model runs{what[:200]}")
@@ -153,7 +152,7 @@ class Run:
         return bool(value) if type(value) in (int, float) else value
 
     def _for(self, statement: For, known: Scope) -> tuple[Any] | None:
-        count = statement.count
+        count = statement.turns
         args = [self.value(each, known) for each in count.args] if isinstance(count, Call) else []
         if not isinstance(count, Call) or count.function != Name("range") or len(args) != 1:
             raise self.error("it has a loop over something else than a range")
@@ -218,7 +217,8 @@ class Run:
         elif isinstance(expression, Items):
             value = tuple(self.value(item, known) for item in expression.items)
         elif isinstance(expression, DictItems):
-            value = self._dict([(self.value(key, known), self.value(item, known)) for key, item in expression.items])
+            items = [(self.value(key, known), self.value(item, known)) for key, item in expression.items]
+            value = self._from("it", made_dict, items)
         elif isinstance(expression, Attribute):
             value = self._attribute(self.value(expression.value, known), expression.name)
         elif isinstance(expression, Index):
@@ -227,11 +227,6 @@ class Run:
             value = self._called(expression, known)
         self._depth -= 1
         return value
-
-    def _dict(self, items: list[tuple[Any, Any]]) -> dict[Any, Any]:
-        if not all(isinstance(key, (str, int)) for key, _ in items):
-            raise self.error("it makes a dict whose keys are no texts")
-        return dict(items)
 
     def _attribute(self, owner: Any, name: str) -> Any:
         if isinstance(owner, Named):
@@ -265,17 +260,14 @@ class Run:
         return self.operations.weight(value["tensor"])
 
     def _item(self, value: Any, items: list[Any]) -> Any:
-        if isinstance(value, Named):  # a type
-            return value
-        if isinstance(value, dict) and len(items) == 1 and isinstance(items[0], (str, int)):
-            if items[0] not in value:
-                raise self.error(f"there is no item {str(items[0])[:80]!r} in a dict")
-            return value[items[0]]
-        if type(value) not in (list, tuple, Record, str) or len(items) != 1 or type(items[0]) is not int:
-            raise self.error(f"{described(value)} has no items that could be taken")
-        if not -len(value) <= items[0] < len(value):
-            raise self.error(f"there is no item {items[0]} of {len(value)}")
-        return value[items[0]]
+        return value if isinstance(value, Named) else self._from("it", item_of, value, items)  # of a type itself
+
+    def _from(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
+        """What a plain function gives; its errors begin with where the code is, and its name."""
+        try:
+            return function(*args)
+        except PlainError as problem:
+            raise self.error(f"{name} {problem}") from None
 
     def _called(self, call: Call, known: Scope) -> Any:
         self.step()
@@ -403,15 +395,3 @@ _NOT_FINITE = {"inf": math.inf, "nan": math.nan}
 def _unbound(name: str) -> Any:
     """A name that no statement has given a value."""
     return _NOT_FINITE[name] if name in _NOT_FINITE else Named(name)
-
-
-def _raises(statements: list[Statement]) -> bool:
-    """Whether a branch ends in an exception, as its own last statements."""
-    names = [
-        statement.value.function.name
-        for statement in statements
-        if isinstance(statement, Evaluate)
-        and isinstance(statement.value, Call)
-        and isinstance(statement.value.function, Attribute)
-    ]
-    return "RaiseException" in names

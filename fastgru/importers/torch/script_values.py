@@ -9,8 +9,10 @@ from ...graph.graph import RELATIONS
 from ...graph.size import Expression, Size
 from ..calls import kind_text
 
-__all__ = ["OPAQUE", "PACKED", "Condition", "FloatSize", "Module", "Named", "Opaque", "Record", "ScriptObject", "compared",
-           "described"]  # fmt: skip
+__all__ = [
+    "OPAQUE", "PACKED", "Condition", "FloatSize", "Module", "Named", "Opaque", "Record", "ScriptObject", "compared",
+    "described",
+]  # fmt: skip
 
 _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 
