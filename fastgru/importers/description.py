@@ -13,6 +13,7 @@ from typing import Any
 from ..checkpoint.contents import Checkpoint
 from ..errors import FastGRUError
 from ..graph.graph import Graph
+from ..graph.steps import analyse
 from ..spec import GRULayer, GRUSpec, ModelSpec
 from ..spec.gru import check_gru
 from ..stored import precision_of
@@ -80,6 +81,8 @@ def described(checkpoint: Checkpoint) -> tuple[dict[str, Any], list[GRUSpec | Mo
     """What ``describe`` gives, and what it describes: the whole, or the GRUs among the parts of a file."""
     spec, unused, problem, advice = _outcome(checkpoint)
     beside = {name for name in checkpoint if checkpoint.format.startswith("keras") and keras.is_beside(name)}
+    if isinstance(spec, Graph):
+        spec = analyse(spec)[0]  # whose sizes are named by what they are
     suggestion: str | None = None
     models: list[GRUSpec | ModelSpec]
     if isinstance(spec, ModelSpec):

@@ -67,16 +67,21 @@ def inputs_of(entry, trial) -> list[Any]:
     return made
 
 
+def computed(computes, entry, tensors) -> Any:
+    """What PyTorch computes of tensors in the places of the example's; None where it refuses."""
+    args = pytree.tree_unflatten(tensors, pytree.tree_structure(entry.example))
+    try:
+        with torch.no_grad():
+            return computes(*args)
+    except (RuntimeError, IndexError, ValueError, torch.jit.Error):
+        return None
+
+
 def compared(entry, computes, model) -> str:
     """Assert that every answer is right; ``right``, or how the example is refused."""
     for trial in range(TRIALS):
         tensors = inputs_of(entry, trial)
-        args = pytree.tree_unflatten(tensors, pytree.tree_structure(entry.example))
-        try:
-            with torch.no_grad():
-                wanted = computes(*args)
-        except (RuntimeError, IndexError, ValueError):
-            wanted = None
+        wanted = computed(computes, entry, tensors)
         try:
             got = model(*(each.numpy() for each in tensors))
         except FastGRUError as error:
@@ -92,7 +97,7 @@ def compared(entry, computes, model) -> str:
 
 def outcome(entry, way, path) -> str:
     computes = saved(entry, way, path)
-    if computes is None:
+    if computes is None or computed(computes, entry, inputs_of(entry, 0)) is None:
         return "not made by PyTorch"
     try:
         model = fastgru.load(path)
