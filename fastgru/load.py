@@ -126,7 +126,8 @@ def load(
     GRU or Model
         A GRU, ``(batch, time, input_size)`` to ``(batch, time, directions * hidden_size)`` and the final state, where
         the file is one GRU stack or ``layers`` is the name of one; otherwise a Model, from its first layer's input to
-        its last layer's output. A list gives a Model also where it names one GRU.
+        its last layer's output. A list gives a Model also where it names one GRU. The code of a TorchScript file
+        gives a GraphModel, which takes and gives what the code does.
 
     Raises
     ------

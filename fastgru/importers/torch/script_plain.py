@@ -127,9 +127,9 @@ def _multiplied(one: Any, other: Any) -> Any:
 
 
 def _floor_divided(one: Any, other: Any) -> Any:
-    if isinstance(other, Expression) or other <= 0:
-        if isinstance(one, Expression) or isinstance(other, Expression) or other == 0:
-            raise PlainError("divides by a size, or by zero")
+    of_size = isinstance(one, Expression) or isinstance(other, Expression)
+    if other == 0 or (of_size and (isinstance(other, Expression) or other < 0)):
+        raise PlainError("divides by a size, by zero, or a size by a number below it")
     return one // other
 
 

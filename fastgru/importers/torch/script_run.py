@@ -331,6 +331,8 @@ class Run:
         except TypeError as problem:
             if problem.__traceback__ is not None and problem.__traceback__.tb_next is not None:
                 raise
+            if any(isinstance(each, Value) for each in args):
+                return NotImplemented
             raise self.error(f"{name} is called with {len(args)} arguments, which is not read") from None
 
     def _deeper(self) -> None:
