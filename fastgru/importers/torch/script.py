@@ -30,6 +30,8 @@ from .script_values import Module
 __all__ = ["spec_from"]
 
 MAX_OUTPUTS = 1000
+# Of errors of what computes with a size that is open: to take the inputs for something else would only hide them.
+_OPEN = ("wanted a number that is known", "wanted a whole number that is known", "is not known before the model runs")
 _GRUS = ("torch.nn.modules.rnn.GRU", "torch.nn.modules.rnn.GRUCell")
 _COUNTER = "num_batches_tracked"  # a batch normalisation counts in it while it is trained
 
@@ -98,7 +100,8 @@ def _followed(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], wher
         certain = {places[place]: sure for place, sure in operations.certain.items() if place in places}
         made = None if graph is None else (graph, operations.used)
         doubt = (0, 0, 0) if graph is None else doubt_of(graph)
-        is_last = code.steps < 0 or isinstance(problem, (OpenSizeError, TooMuchError))
+        is_open = isinstance(problem, OpenSizeError) or any(each in str(problem) for each in _OPEN)
+        is_last = code.steps < 0 or is_open or isinstance(problem, TooMuchError)
         undecided.update(operations.undecided)
         return Attempt(made, problem, operations.count, blamed, certain, doubt, is_last)
 

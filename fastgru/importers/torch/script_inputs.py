@@ -163,7 +163,7 @@ def _first(names: Sequence[str], attempt: Callable[[Guesses], Attempt]) -> tuple
         way = heapq.heappop(waiting)
         key = tuple(way.guesses.items())
         unlikely = _against(way.guesses, shown)
-        if key in tried:
+        if key in tried or (tried and unlikely > 1):
             continue
         if unlikely > way.unlikely:
             heapq.heappush(waiting, way._replace(unlikely=unlikely))
