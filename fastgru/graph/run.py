@@ -28,7 +28,7 @@ class Runner:
             prepared.setdefault(id(node.operation), node.operation.prepare(setup)) for node in graph.nodes
         ]
         self._constants = {
-            place: np.ascontiguousarray(array, setup.dtype) if array.dtype.kind == "f" else array
+            place: np.asarray(array, setup.dtype, order="C") if array.dtype.kind == "f" else array
             for place, array in graph.constants.items()
         }
         last = {place: index for index, node in enumerate(graph.nodes) for place in node.inputs}

@@ -53,10 +53,22 @@ def slice_(c: Context, self: Any, dim: Any = 0, start: Any = None, end: Any = No
     return c.add(Slice(axis, first, last, stride, within), x)
 
 
+def _counted_from_end(c: Context, size: Size, bound: Size | None) -> Size | None:
+    """A bound that is below zero for every size, counted from the start."""
+    open_sizes = isinstance(bound, Expression) and isinstance(size, Expression)
+    if not open_sizes or any(count > 0 for _, count in bound.terms):  # type: ignore[union-attr]
+        return bound
+    assert bound is not None
+    c.builder.guard(-bound, ">=", 1, f"{c.name}{c.place} counts places from the end")
+    c.builder.guard(-bound, "<=", size, f"{c.name}{c.place} counts places from the end")
+    return size + bound
+
+
 def _bounds(c: Context, size: Size, start: Any, end: Any) -> tuple[Size | None, Size | None]:
     """The bounds of a slice, those that follow from the size counted from the end."""
     first = None if start is None else c.size(start)
     last = None if end is None else c.size(end)
+    first, last = (_counted_from_end(c, size, each) for each in (first, last))
     if last is not None and ((isinstance(last, int) and last >= END) or last == size):
         last = None
     if isinstance(last, Expression) and isinstance(size - last, int):
