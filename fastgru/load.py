@@ -125,8 +125,8 @@ def load(
     GRU or Model
         A GRU, ``(batch, time, input_size)`` to ``(batch, time, directions * hidden_size)`` and the final state, where
         the file is one GRU stack or ``layers`` is the name of one; otherwise a Model, from its first layer's input to
-        its last layer's output. A list gives a Model also where it names one GRU. The Model of a
-        ``.pt2`` takes and gives what the exported module does, with its axes, tuples and dicts.
+        its last layer's output. A list gives a Model also where it names one GRU. The Model of a ``.pt2`` or of
+        TorchScript takes and gives what the module does, with its axes, tuples and dicts.
 
     Raises
     ------

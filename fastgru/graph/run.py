@@ -33,7 +33,7 @@ class Runner:
         self.computes = [prepared[id(node.operation)] for node in graph.nodes]
         self.nbytes = sum(getattr(compute, "nbytes", 0) for compute in prepared.values())  # of the weights of GRUs
         self.constants = {
-            place: np.ascontiguousarray(array, setup.dtype) if array.dtype.kind == "f" else array
+            place: np.asarray(array, setup.dtype, order="C") if array.dtype.kind == "f" else array
             for place, array in graph.constants.items()
         }
         self.outputs = [*dict.fromkeys(leaves(graph.outputs))]
@@ -61,7 +61,7 @@ class Runner:
         sizes = self.sizes(values)
         if lengths is not None:
             self.analysis.check_lengths()
-            self._check_guards(sizes, lengths)
+            self._check_rows(sizes, lengths)
         for node, compute, done in zip(self.graph.nodes, self.computes, self._done, strict=True):
             for place, made in zip(node.outputs, self._computed(node, compute, values, sizes, lengths), strict=True):
                 values[place] = made
@@ -121,7 +121,7 @@ class Runner:
                 raise ShapeError(f"got {left} for {one}, wanted {relation} {right}: {reason}")
         return sizes
 
-    def _check_guards(self, sizes: Mapping[str, int], lengths: Mapping[str, NDArray[np.intp]]) -> None:
+    def _check_rows(self, sizes: Mapping[str, int], lengths: Mapping[str, NDArray[np.intp]]) -> None:
         """Raise unless the graph holds for each row alone; one step counts as any, where only that is left out."""
         for guard in self.graph.guards:
             for symbol, ends in lengths.items():

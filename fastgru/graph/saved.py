@@ -167,13 +167,13 @@ class _Reader:
             sizes = self._sizes(shape)
             self._bind(self._place(value), self.builder.input(name, sizes, dtype, self._fixed(fixed, len(sizes))))
         self.operations = [self._operation(each) for each in operations]
-        for each in nodes:
-            self._node(*self._row(each, 4, "a node"))
         for each in guards:
             one, relation, other, why = self._row(each, 4, "a guard")
             if not isinstance(relation, str) or relation not in RELATIONS or not isinstance(why, str):
                 raise self.damaged("a guard is no comparison")
             self.builder.guard(self._size(one), relation, self._size(other), why)
+        for each in nodes:
+            self._node(*self._row(each, 4, "a node"))
         graph = self.builder.finish(self._structure(data["outputs"], 0))
         self._check_symbols(graph)
         return graph

@@ -17,7 +17,7 @@ from .size import Expression, Size, substitute, symbol
 
 __all__ = ["Analysis", "analyse"]
 
-MAX_VISITS = 200_000  # nodes and guards that are followed in all, over all ways of taking the batch and the steps
+MAX_VISITS = 30_000  # nodes and guards that are followed in all, over all ways of taking the batch and the steps
 MAX_GUESSES = 256  # of which axes of the inputs are the batch and the steps
 
 
@@ -54,6 +54,8 @@ class Analysis:
             try:
                 self._gru_along_steps |= isinstance(node.operation, GRU) and is_steps(layouts[0][1])
                 made = node.operation.follow(layouts, [graph.tensors[place].shape for place in node.inputs])
+                if any(sum(BATCH in axis for axis in layout) > 1 for layout in made):
+                    raise Mixed("takes every row of the batch with every other")
                 reason = node.operation.looks(layouts)
             except Mixed as error:
                 self.mixes.append((node.name, str(error)))

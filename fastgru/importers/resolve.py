@@ -36,7 +36,7 @@ _IMPORTERS = {
     "rtneural": "rtneural",
     "safetensors": "pytorch_weights",
     "torch-export": "torch.program_file",
-    "torchscript": "torchscript",
+    "torchscript": "torch.script",
 }
 _WHOLE_MODELS = ("fastgru", "rnnoise", "rtneural")  # files that always say what their layers are
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...errors import ShapeError, UnsupportedModelError
 from ..graph import Tensor
-from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_steps, steps_axis
+from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_steps, is_steps_size, steps_axis
 from ..size import Size, Sizes, extreme, size_text
 from ..windows import Window
 from .operation import Array, Call, Operation, axis_of, one_input
@@ -133,6 +133,8 @@ class Slice(Operation):
             return [inputs[0]]
         check_not_batch(along, "takes some rows")
         if is_plain(along):
+            if any(each is not None and is_steps_size(each) for each in (self.start, self.stop)):
+                raise Mixed("takes places by the number of steps, which rows of their own lengths have not alike")
             count = self._count(shapes[0][axis])
             return [without(inputs[0], axis, () if count == 1 else (count,))]
         (steps,) = along
