@@ -245,7 +245,7 @@ def own_modules():
     return {
         "a GRU": (nn.GRU(6, 4, 2, batch_first=True, bidirectional=True), "any"),
         "a sequence of modules": (nn.Sequential(nn.Linear(6, 6), nn.LeakyReLU(0.2), nn.LayerNorm(6, eps=0.1)), "any"),
-        "an encoder of PyTorch's": (nn.TransformerEncoderLayer(6, 2, 8, batch_first=True), "refused"),
+        "an encoder of PyTorch's": (nn.TransformerEncoderLayer(6, 2, 8, batch_first=True), "its own"),
     }
 
 
@@ -253,11 +253,8 @@ def own_modules():
 def test_modules_of_pytorch_alone_have_open_sizes(tmp_path, name):
     module, kind = own_modules()[name]
     model, computes = written(module.eval(), "export", tmp_path / "file", torch.randn(BATCH, STEPS, 6))
-    if kind == "refused":
-        assert isinstance(model, fastgru.FastGRUError)
-        return
     right, asked = check(name, model, computes, False)
-    assert right == asked
+    assert right == asked if kind == "any" else 1 <= right < asked
 
 
 def exported_at(path, forward, dynamic, x=(BATCH, STEPS, 6), **children):

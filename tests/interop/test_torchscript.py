@@ -248,7 +248,7 @@ class InPlace(nn.Module):
 
 @pytest.mark.parametrize("way", ["itself", "a part", "transposed", "beside"])
 @pytest.mark.parametrize("how", ["script", "trace", "export"])
-def test_what_is_changed_in_place_is_right_or_refused(tmp_path, way, how):
+def test_what_is_changed_in_place_is_right(tmp_path, way, how):
     """An alias of a changed value would give other numbers without a word."""
     module, x = InPlace(way).eval(), torch.randn(2, 7, 5)
     path = tmp_path / "model.pt2"
@@ -258,11 +258,7 @@ def test_what_is_changed_in_place_is_right_or_refused(tmp_path, way, how):
             torch.export.save(torch.export.export(module, (x,)), path)
         else:
             (torch.jit.script(module) if how == "script" else torch.jit.trace(module, x)).save(path)
-    if how != "export" or way in ("itself", "beside"):
-        np.testing.assert_allclose(fastgru.load(path)(x.numpy()), module(x).detach().numpy(), atol=2e-6)
-        return
-    with pytest.raises(FastGRUError, match="changed in place"):
-        fastgru.load(path)
+    np.testing.assert_allclose(fastgru.load(path)(x.numpy()), module(x).detach().numpy(), atol=2e-6)
 
 
 class MovedInPlace(nn.Module):
@@ -309,7 +305,7 @@ def test_axes_that_are_changed_in_place_are_right_or_refused(tmp_path, way, how)
         else:
             (torch.jit.script(module) if how == "script" else torch.jit.trace(module, x)).save(path)
     wanted = module(x).detach().numpy()
-    if way in ("rebound", "in a list", "zeros") and (how != "export" or way == "rebound"):
+    if way in ("rebound", "in a list", "zeros") and how != "export":
         np.testing.assert_allclose(fastgru.load(path)(x.numpy()), wanted, atol=2e-6)
     elif how == "script":  # the name is used again, of a value whose axes were changed
         with pytest.raises(FastGRUError, match="changed in place"):

@@ -54,6 +54,7 @@ class Walk:
         self.examples = examples
         self.builder = Builder(self.where, sum(array.size for array in program.tensors.values()))
         self.context = Context(self.builder, KINDS_IN_FILES)
+        self.context.sizes_of_example = True
         self.used: set[str] = set()
         self.made: set[Value] = set()  # constants that the code may have made of a size
         self.evidence: Evidence | None = None
