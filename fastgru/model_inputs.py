@@ -160,6 +160,8 @@ def lengths_by_symbol(
     if wrong or not stepped:
         got = ", ".join(wrong) or "lengths"
         raise ShapeError(f"lengths: got {got}, but the inputs with steps are {', '.join(stepped) or 'none'}")
+    if not given:
+        raise ShapeError(f"lengths: got none, wanted those of {', '.join(stepped)}")
     made: dict[str, NDArray[np.intp]] = {}
     for name, source in stepped.items():
         others = [other for other in given if stepped[other].symbol == source.symbol]

@@ -45,10 +45,20 @@ class Zoo:
         sizes = {name: int(random.integers(2, 12)) for name in self.symbols}
         if trial == 1:
             sizes = {name: 1 if name == "batch" else 7 for name in self.symbols}
+        if trial % 2:  # features that may be any may still belong together
+            sizes.update(self.features())
         made = other_inputs(self.graph, self.example, sizes, trial)
         if self.entry.fit is not None:
             self.entry.fit(made)
         return made
+
+    def features(self) -> dict[str, int]:
+        """The sizes that the example has where they are neither of the batch nor of steps."""
+        found = {}
+        for source in self.graph.inputs:
+            shape = self.graph.tensors[source.value].shape
+            found.update((str(size), own) for size, own in zip(shape, self.example[source.name].shape, strict=True))
+        return {name: size for name, size in found.items() if name in self.symbols and name.startswith("size")}
 
     def torch(self, inputs, module=None):
         """What the module gives, or None where PyTorch refuses."""
@@ -112,7 +122,7 @@ class Zoo:
     def _check_lengths(self, alike: bool) -> bool:
         sizes = {n: 4 if n == "batch" else 9 if alike or n == "steps" else 8 if n.startswith("steps") else 3
                  for n in self.symbols}  # fmt: skip
-        inputs = other_inputs(self.graph, self.example, sizes, 5)
+        inputs = other_inputs(self.graph, self.example, {**sizes, **self.features()}, 5)
         if self.entry.fit is not None:
             self.entry.fit(inputs)
         layouts = self.model._analysis.inputs

@@ -155,11 +155,24 @@ class Builder:
         """What an operation makes; symbols that must be equal for it are from now on the same."""
         for _ in range(MAX_RANK):
             try:
-                return operation.infer([self._settled(value.tensor) for value in inputs])
+                return self._settled_fields(operation).infer([self._settled(value.tensor) for value in inputs])
             except Unequal as error:
                 if not self._unify(error.one, error.other) and not self._demand(error.one, error.other, str(error)):
                     raise
         raise ShapeError("its sizes depend on each other")
+
+    def _settled_fields(self, operation: Operation) -> Operation:
+        """An operation whose fields have the sizes that symbols stand for by now."""
+        if not self._equal:
+            return operation
+
+        def settled(given: Any) -> Any:
+            if isinstance(given, Expression):
+                return substitute(given, self._equal)
+            return tuple(map(settled, given)) if type(given) is tuple else given
+
+        changed = {name: made for name, value in operation.fields().items() if (made := settled(value)) is not value}
+        return operation.replace(**changed) if changed else operation
 
     def _settled(self, tensor: Tensor) -> Tensor:
         """What is known of a value, with the symbols that stand for others replaced."""

@@ -32,7 +32,7 @@ def graph_of(spec: ModelSpec) -> tuple[Graph, dict[str, Layout]]:
 
 
 def _built(spec: ModelSpec, opened: bool) -> Graph:
-    builder = Builder()
+    builder = Builder(demands=True)
     inputs = {
         source.name: Flow(builder.input(source.name, _shape(source, opened), _kind(source))) for source in spec.inputs
     }

@@ -273,11 +273,13 @@ class Glu(Operation):
         given = one_input(inputs)
         place = axis_of(self.axis, len(given.shape))
         size = given.shape[place]
-        if not isinstance(size, int) or size % 2:
+        if isinstance(size, int) and size % 2:
             raise ShapeError(f"halves an axis of {size} places")
         return [Tensor((*given.shape[:place], size // 2, *given.shape[place + 1 :]))]
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
+        if arrays[0].shape[self.axis] % 2:
+            raise ShapeError(f"halves an axis of {arrays[0].shape[self.axis]} places")
         kept, gate = np.split(arrays[0].astype(np.float64), 2, axis=self.axis)
         with np.errstate(all="ignore"):
             made = kept * np.asarray(activations.formula("sigmoid")(np.atleast_1d(gate))).reshape(gate.shape)
@@ -287,9 +289,8 @@ class Glu(Operation):
         place = axis_of(self.axis, len(inputs[0]))
         if not is_plain(inputs[0][place]):
             raise Mixed("halves the batch or the steps")
-        size = shapes[0][place]
-        assert isinstance(size, int)
-        return [(*inputs[0][:place], () if size == 2 else (size // 2,), *inputs[0][place + 1 :])]
+        half = shapes[0][place] // 2
+        return [(*inputs[0][:place], () if half == 1 else (half,), *inputs[0][place + 1 :])]
 
 
 class CumulativeSum(_Along):
