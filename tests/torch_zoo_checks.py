@@ -121,8 +121,8 @@ class Zoo:
 
     def _check_lengths(self, alike: bool) -> bool:
         sizes = {n: 4 if n == "batch" else 9 if alike or n == "steps" else 8 if n.startswith("steps") else 3
-                 for n in self.symbols}  # fmt: skip
-        inputs = other_inputs(self.graph, self.example, {**sizes, **self.features()}, 5)
+                 for n in self.symbols} | self.features()  # fmt: skip
+        inputs = other_inputs(self.graph, self.example, sizes, 5)
         if self.entry.fit is not None:
             self.entry.fit(inputs)
         layouts = self.model._analysis.inputs

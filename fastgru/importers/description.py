@@ -7,7 +7,7 @@ be loaded is described by its specification, what cannot by the ``outline`` of t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ..checkpoint.contents import Checkpoint
@@ -158,17 +158,7 @@ def _outcome(checkpoint: Checkpoint) -> tuple[GRUSpec | ModelSpec | Graph | None
         advice = [line for line in more if not line.startswith(_SAID_ELSEWHERE)]
         return None, [], problem, advice
     left = f"{checkpoint.path}: no layer uses the tensors {listed(unused, 4)}" if unused else None
-    return spec, unused, left, list(_fixed_sizes(spec)) if isinstance(spec, ModelSpec) else []
-
-
-def _fixed_sizes(spec: ModelSpec) -> Iterator[str]:
-    """Of each input the last size that the file fixes, and why."""
-    for source in spec.inputs:
-        limits = source.limits
-        axes = () if limits is None else [axis for axis in range(len(limits.least)) if not limits.is_open(axis)]
-        if limits is not None and axes:
-            name = {0: "batch", 1: "steps"}.get(axes[-1], f"axis {axes[-1]}")
-            yield f"{name} of {source.name!r}: {limits.wanted(axes[-1])}: {limits.why(axes[-1])}"
+    return spec, unused, left, []
 
 
 # By the list of layers and by the suggestion.
