@@ -53,7 +53,10 @@ class ModelStream:
             if axes:
                 self._axes[place] = axes[0]
         self._now = {place: (slice(None),) * axis + (0,) for place, axis in self._axes.items()}
-        self._index = {source.name: (slice(None),) * (source.steps or 0) + (None,) for source in self._model._sources}
+        self._index: dict[str, Any] = {  # what gives an input an axis for its step
+            source.name: ... if source.steps is None else (slice(None),) * source.steps + (None,)
+            for source in self._model._sources
+        }
         self._shapes = {source.name: self._shape_of(source) for source in self._model._sources}
 
     def step(self, *inputs: ArrayLike, **named: ArrayLike) -> Any:
@@ -131,8 +134,9 @@ class ModelStream:
 
     def _run(self, arrays: dict[str, Array], count: int) -> dict[int, Array]:
         with self._turn, np.errstate(all="ignore"):  # NaN and overflows are results like others
-            values, pending = self._streaming.run(arrays, count)
-            made = self._model._apart(values, arrays)
+            made, pending = self._streaming.run(arrays, count)
+            if self._model._runner.shared:
+                made = self._model._apart(made, arrays)
             if count == 1:
                 keep_all(self._states)
             else:
@@ -142,10 +146,12 @@ class ModelStream:
     def _step_of(self, source: Source, given: Any) -> tuple[Array, bool]:
         """One step of an input with an axis for it, and whether it came without a batch axis."""
         array = as_kind(source, given, self._model._dtype)
-        shape = self._shapes[source.name]
+        shape, index = self._shapes[source.name], self._index[source.name]
         if array.shape == shape:
-            return (array if source.steps is None else array[self._index[source.name]]), False
-        single = self._model.spec is not None and self.batch == 1 and array.ndim == len(shape) - 1
+            return array[index], False
+        single = array.ndim == len(shape) - 1 and self.batch == 1 and self._model.spec is not None
+        if single and array.shape == shape[1:]:
+            return array[None][index], True
         array = array[None] if single else array
         wrong = array.ndim != len(shape) or any(
             isinstance(size, int) and got != size for got, size in zip(array.shape, shape, strict=True)
@@ -154,7 +160,7 @@ class ModelStream:
             raise ShapeError(
                 f"{source.called}: got shape {np.shape(given)}, wanted {size_text(shape)}: one step of every stream"
             )
-        return (array if source.steps is None else array[self._index[source.name]]), single
+        return array[index], single
 
     def _shape_of(self, source: Source) -> tuple[Any, ...]:
         """Of one step of an input."""

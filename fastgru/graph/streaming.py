@@ -52,15 +52,18 @@ class Streaming:
         used = {place for node in graph.nodes for place in node.inputs} | set(runner.outputs)
         for node, compute in zip(graph.nodes, runner.computes, strict=True):
             run: Compute = compute
+            gives = node.outputs
             if keeps_state(node, runner):
                 assert isinstance(compute, PackedGRU)
                 state = new_state(compute.stack, evaluate(graph.tensors[node.inputs[0]].shape[0], {"batch": batch}))
                 self.states.append(state)
                 self.stacks.append(compute.stack)
-                run = self._of_state(node, compute, state, node.outputs[1] in used)
-            self.steps.append(_Step(node.name, run, node.inputs, node.outputs))
+                gives = gives if gives[1] in used else gives[:1]
+                run = self._of_state(node, compute, state, len(gives) == 2)
+            self.steps.append(_Step(node.name, run, node.inputs, gives))
         symbols = {name for each in graph.inputs for size in graph.tensors[each.value].shape for name in _symbols(size)}
         self._steps = [name for name in symbols if name.startswith("steps")]
+        self._inputs = [(source.value, source.name) for source in graph.inputs]
         self._is_open = bool(symbols - {"batch", *self._steps})
         self._one = Call(runner.setup.dtype, self._sizes(1))
 
@@ -77,24 +80,23 @@ class Streaming:
             rows, count, features = x.shape
             if count == 1:
                 step = np.asarray(state.try_step(x.reshape(rows, features)))
-                return step[:, None], np.asarray(state.tried()) if shows_states else None
+                return (step[:, None], np.asarray(state.tried())) if shows_states else (step[:, None],)
             y, h = compute.stack._run(np.ascontiguousarray(x, call.dtype), state.get(), None, sequences=True)
             self._pending.append((state, h))
-            return y, h
+            return (y, h) if shows_states else (y,)
 
         return run
 
     def run(self, inputs: Mapping[str, Array], count: int) -> tuple[dict[int, Array], list[tuple[Any, Array]]]:
         """The outputs of ``count`` steps by their places, and the states after them of those GRUs that have no step
         tried."""
-        runner = self.runner
-        values: dict[int, Any] = {**runner.constants}
-        for source in runner.graph.inputs:
-            values[source.value] = inputs[source.name]
+        values: dict[int, Any] = self.runner.constants.copy()
+        for place, name in self._inputs:
+            values[place] = inputs[name]
         if self._is_open:
-            call = Call(runner.setup.dtype, {**runner.sizes(values), **self._sizes(count)})
+            call = Call(self.runner.setup.dtype, {**self.runner.sizes(values), **self._sizes(count)})
         else:
-            call = self._one if count == 1 else Call(runner.setup.dtype, self._sizes(count))
+            call = self._one if count == 1 else Call(self.runner.setup.dtype, self._sizes(count))
         self._pending = []
         step = None
         try:
@@ -111,7 +113,7 @@ class Streaming:
             raise type(error)(f"layer {step.name!r}: {error}") from None
         except ValueError as error:  # NumPy's own, of shapes that no rule could know
             raise ShapeError(f"layer {step.name!r}: {error}" if step else str(error)) from None
-        return {place: values[place] for place in runner.outputs}, self._pending
+        return {place: values[place] for place in self.runner.outputs}, self._pending
 
 
 def keeps_state(node: Node, runner: Runner) -> bool:
