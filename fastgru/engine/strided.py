@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 __all__ = ["ITEMSIZES", "Strided", "merged"]
 
-ITEMSIZES = {"f": 4, "i": 8, "b": 1}  # float32, int64, booleans
+ITEMSIZES = {"f": 4, "d": 8, "i": 8, "b": 1}  # float32, float64, int64, booleans
 
 Shape = tuple[int, ...]
 

@@ -1,4 +1,7 @@
-"""A graph as it runs in NumPy: each node when its inputs are there, each value for as long as it is needed."""
+"""A graph as it runs: compiled for the shapes of a call where its operations have instructions, in NumPy where not.
+
+In NumPy each node runs when its inputs are there; each value is kept for as long as it is needed.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engine.program import Pool
 from ..errors import FastGRUError, ShapeError
+from .compile import Compiled, compiles
 from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, Graph, Node, leaves, rebuilt
 from .layout import Rows
 from .operations.operation import Array, Call, Compute, Setup
@@ -16,6 +21,8 @@ from .size import Expression, evaluate, size_text
 from .steps import Analysis
 
 __all__ = ["Runner"]
+
+MAX_COMPILED = 64  # shapes of inputs for which a graph is kept compiled
 
 
 class Runner:
@@ -37,20 +44,58 @@ class Runner:
         for place, index in last.items():
             if place not in kept:
                 self._done[index].append(place)
+        self._compiles = compiles(setup)
+        self._compiled: dict[Any, Compiled] = {}  # by the shapes of the inputs, the latest last
+        self._pool = Pool()
 
     def __call__(self, inputs: Mapping[str, Array], lengths: Mapping[str, NDArray[np.intp]] | None = None) -> Any:
         """The outputs, in the model's own structure; steps beyond a row's length are zero."""
         values: dict[int, Array] = dict(self._constants)
         for source in self.graph.inputs:
             values[source.value] = inputs[source.name]
+        if not self._compiles:
+            return self.by_numpy(values, lengths)
+        compiled = self._of_shapes(values, lengths)
+        for step, done in zip(compiled.steps, compiled.done, strict=True):
+            if isinstance(step, int):
+                self._run_node(step, values, compiled.sizes, lengths)
+            else:
+                step.run(values, lengths, self._pool)
+            for place in done:
+                values.pop(place, None)
+        return self._results(values, compiled.sizes, lengths)
+
+    def by_numpy(self, values: dict[int, Array], lengths: Mapping[str, NDArray[np.intp]] | None = None) -> Any:
+        """The outputs from constants and inputs by their values, every node in NumPy."""
         sizes = self._sizes(values)
         if lengths is not None:
             self.analysis.check_lengths()
-        for node, compute, done in zip(self.graph.nodes, self._computes, self._done, strict=True):
-            for place, made in zip(node.outputs, self._computed(node, compute, values, sizes, lengths), strict=True):
-                values[place] = made
+        for index, done in enumerate(self._done):
+            self._run_node(index, values, sizes, lengths)
             for place in done:
                 values.pop(place, None)
+        return self._results(values, sizes, lengths)
+
+    def _of_shapes(self, values: dict[int, Array], lengths: Mapping[str, Any] | None) -> Compiled:
+        """The graph compiled for inputs of these shapes."""
+        key = (*(values[source.value].shape for source in self.graph.inputs), lengths and tuple(lengths))
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            sizes = self._sizes(values)
+            if lengths is not None:
+                self.analysis.check_lengths()
+            compiled = Compiled(self.graph, self.analysis, self.setup, sizes, lengths is not None)
+            while len(self._compiled) >= MAX_COMPILED:
+                self._compiled.pop(next(iter(self._compiled), None), None)
+            self._compiled[key] = compiled
+        return compiled
+
+    def _run_node(self, index: int, values: dict[int, Array], sizes: Mapping[str, int], lengths: Any) -> None:
+        node = self.graph.nodes[index]
+        made = self._computed(node, self._computes[index], values, sizes, lengths)
+        values.update(zip(node.outputs, made, strict=True))
+
+    def _results(self, values: dict[int, Array], sizes: Mapping[str, int], lengths: Any) -> Any:
         if lengths is not None:
             for place in set(leaves(self.graph.outputs)):
                 values[place] = self._filled(place, values[place], lengths, sizes, 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,11 @@ from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_
 from ..size import Size, Sizes
 from ..windows import Padding, Window, view_of
 from .operation import Array, Call, Compute, Operation, Setup, check_rank, check_size, one_input
+from .product import Linear
+
+if TYPE_CHECKING:
+    from ...engine.strided import Strided
+    from ..writer import Writer
 
 __all__ = ["Convolution", "TransposedConvolution"]
 
@@ -21,11 +27,9 @@ WINDOWS_BYTES = 8 << 20  # of windows copied at a time
 Product = Callable[[Array], Array]
 
 
-def _product(weight: Array, bias: Array | None, setup: Setup) -> Product:
+def _product(linear: Linear, setup: Setup) -> Product:
     """``x @ weight.T + bias`` of rows, by the kernels where they are chosen."""
-    from .product import Linear
-
-    compute = Linear(weight, bias).prepare(setup)
+    compute = linear.prepare(setup)
     call = Call(setup.dtype, {})
     return lambda rows: np.asarray(compute([rows], call)[0])
 
@@ -83,18 +87,23 @@ class Convolution(_Convolving):
         counts = [window.count(size) for window, size in zip(self._windows(), given.shape[1:-1], strict=True)]
         return [Tensor((given.shape[0], *counts, outputs))]
 
-    def prepare(self, setup: Setup) -> Compute:
-        outputs, inputs = self.weight.shape[:2]
+    def _products(self) -> list[Linear]:
+        """A product for each group, of the places of a window one after the other, channels last."""
+        outputs = len(self.weight)
         group = outputs // self.groups
         order = (0, *range(2, self.weight.ndim), 1)
-        products = [
-            _product(
+        return [
+            Linear(
                 np.ascontiguousarray(self.weight[first : first + group].transpose(order)).reshape(group, -1),
                 None if self.bias is None else self.bias[first : first + group],
-                setup,
             )
             for first in range(0, outputs, group)
         ]
+
+    def prepare(self, setup: Setup) -> Compute:
+        outputs, inputs = self.weight.shape[:2]
+        group = outputs // self.groups
+        products = [_product(linear, setup) for linear in setup.once(self, "products", self._products)]
         windows = self._windows()
 
         def compute(arrays: Sequence[Array], call: Call) -> list[Array]:
@@ -117,6 +126,24 @@ class Convolution(_Convolving):
 
     def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
         return self.prepare(Setup(call.dtype, {"backend": "blas"}))(arrays, call)
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        x = writer.cast(inputs[0], "f")
+        if x is None or len(self.kernel) != 1:
+            return None
+        x = writer.rows(x)
+        (window,) = self._windows()
+        before, _ = window.widths(x.shape[1])
+        count, group, channels = window.count(x.shape[1]), len(self.weight) // self.groups, self.weight.shape[1]
+        if not isinstance(count, int) or count < 1:
+            return None
+        made = writer.new((x.shape[0], count, len(self.weight)))
+        for place, linear in enumerate(writer.setup.once(self, "products", self._products)):
+            affine = writer.setup.once(linear, "weights", linear.packed)
+            part = x.sliced(2, place * channels, channels)
+            out = made.sliced(2, place * group, group)
+            writer.write("convolve", [out], affine, out, part, window.size, window.stride, window.dilation, before)
+        return [made]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         rows, *places, channels = inputs[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,10 @@ from ..graph import BOOLEAN, FLOAT, INTEGER, Tensor
 from ..layout import Layout, broadcast
 from ..size import Size, Sizes, Unequal, size_text
 from .operation import Array, Call, Compute, Operation, Setup, one_input
+
+if TYPE_CHECKING:
+    from ...engine.strided import Strided
+    from ..writer import Writer
 
 __all__ = ["Activation", "Binary", "Cast", "Clamp", "Unary", "Where", "broadcast_shapes"]
 
@@ -49,6 +53,19 @@ class Activation(_Pointwise):
         with np.errstate(all="ignore"):
             made = activations.formula(self)(np.atleast_1d(arrays[0]).astype(np.float64))
         return [np.asarray(made, call.dtype).reshape(arrays[0].shape)]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        from ...gru import kernel_table
+
+        x = writer.cast(inputs[0], "f")
+        name, options = activations.resolved(self)
+        if x is None or name == "linear":
+            return None if x is None else [x]
+        if name in activations.GATE_ACTIVATIONS and not options:
+            return [writer.activate(kernel_table(), activations.GATE_ACTIVATIONS.index(name), x)]
+        found = _loop_of(name, {**activations.defaults(name), **options})
+        made = None if found is None else writer.elementwise(found[0], [x], "f", *found[1:])
+        return None if made is None else [made]
 
 
 def _erf(x: Array) -> Array:
@@ -100,6 +117,12 @@ class Unary(_Pointwise):
             result = np.asarray(function(x))
         return [result if result.dtype.kind != "f" else result.astype(call.dtype, copy=False)]
 
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        kind = UNARY[self.name][1]
+        x = writer.cast(inputs[0], "f") if kind == FLOAT else inputs[0]
+        made = None if x is None else writer.elementwise(self.name, [x], "b" if kind == BOOLEAN else x.kind)
+        return None if made is None else [made]
+
 
 BINARY: dict[str, tuple[Callable[..., Any], str | None]] = {
     "add": (np.add, None), "atan2": (np.arctan2, FLOAT), "div": (np.true_divide, FLOAT), "eq": (np.equal, BOOLEAN),
@@ -134,6 +157,14 @@ class Binary(_Pointwise):
             return [result.astype(bool)]
         return [result.astype(call.dtype, copy=False) if result.dtype.kind == "f" else result]
 
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        kind = BINARY[self.name][1]
+        parts = _cast_alike(inputs, writer, floats=kind == FLOAT, numbers=kind is None)
+        if parts is None or (kind is None and all(each.kind == "b" for each in inputs)):
+            return None
+        made = writer.elementwise(self.name, parts, "b" if kind == BOOLEAN else parts[0].kind)
+        return None if made is None else [made]
+
 
 class Where(_Pointwise):
     """The second input where the first holds, and elsewhere the third."""
@@ -147,6 +178,11 @@ class Where(_Pointwise):
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         one, other = _alike(arrays[1:], call)
         return [np.where(arrays[0], one, other)]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        parts = _cast_alike(inputs[1:], writer)
+        made = None if parts is None else writer.elementwise("where", [inputs[0], *parts], parts[0].kind)
+        return None if made is None else [made]
 
 
 class Clamp(_Pointwise):
@@ -173,6 +209,14 @@ class Clamp(_Pointwise):
             x = np.minimum(x, np.asarray(self.high, x.dtype))
         return [x]
 
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        low = -np.inf if self.low is None else float(np.float32(self.low))
+        high = np.inf if self.high is None else float(np.float32(self.high))
+        if inputs[0].kind != "f" or low != low or high != high:
+            return None
+        made = writer.elementwise("clipped", inputs, "f", low, high)
+        return None if made is None else [made]
+
 
 class Cast(_Pointwise):
     """The same values as another kind: towards zero for integers, whether they are not zero for booleans."""
@@ -189,6 +233,11 @@ class Cast(_Pointwise):
         dtype = {FLOAT: call.dtype, INTEGER: np.dtype(np.int64), BOOLEAN: np.dtype(bool)}[self.kind]
         with np.errstate(all="ignore"):
             return [arrays[0].astype(dtype, copy=False)]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        kind = {FLOAT: "f", INTEGER: "i", BOOLEAN: "b"}[self.kind]
+        made = writer.cast(inputs[0], kind)
+        return None if made is None else [made]
 
 
 def broadcast_shapes(shapes: Sequence[Sizes]) -> Sizes:
@@ -226,3 +275,38 @@ def _alike(arrays: Sequence[Array], call: Call, floats: bool = False, numbers: b
     if numbers or len({array.dtype for array in arrays}) > 1:
         return [array.astype(np.int64, copy=False) for array in arrays]
     return list(arrays)
+
+
+def _cast_alike(
+    inputs: Sequence[Strided], writer: Writer, floats: bool = False, numbers: bool = False
+) -> list[Strided] | None:
+    """``_alike`` by instructions."""
+    kind = None
+    if floats or any(each.kind == "f" for each in inputs):
+        kind = "f"
+    elif numbers or len({each.kind for each in inputs}) > 1:
+        kind = "i"
+    parts = [each if kind is None else writer.cast(each, kind) for each in inputs]
+    return None if any(each is None for each in parts) else [each for each in parts if each is not None]
+
+
+def _loop_of(name: str, options: dict[str, Any]) -> tuple[str, float, float] | None:
+    """The engine's function for an activation with all its options, and these as it takes them; None without one."""
+    given = {key: float(np.float32(value)) for key, value in options.items() if isinstance(value, (int, float))}
+    if name in ("elu", "celu"):
+        return name, given["alpha"], 0
+    if name in ("hard_shrink", "leaky_relu"):
+        return name, given["threshold" if name == "hard_shrink" else "negative_slope"], 0
+    if name == "gelu":
+        return "gelu_by_tanh" if options["approximate"] else "gelu", 0, 0
+    if name == "hard_tanh":
+        return "clipped", given["min_value"], given["max_value"]
+    if name == "relu6":
+        return "clipped", 0, 6
+    if name == "relu" and given["threshold"] == 0 and given["negative_slope"] == 0:
+        return "clipped", 0, np.inf if options["max_value"] is None else given["max_value"]
+    if name == "softplus":
+        return name, given["beta"], np.inf if options["threshold"] is None else given["threshold"]
+    if name in ("exponential", "hard_silu", "log_sigmoid", "mish", "selu", "silu", "softsign"):
+        return name, 0, 0
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_
 from ..size import Size, Sizes, extreme, size_text
 from ..windows import Window
 from .operation import Array, Call, Operation, axis_of, one_input
+
+if TYPE_CHECKING:
+    from ...engine.strided import Strided
+    from ..writer import Writer
 
 __all__ = ["Flip", "Pad", "Roll", "Select", "Slice", "Windows", "check_not_batch", "without"]
 
@@ -50,6 +55,14 @@ class Select(Operation):
         if ends is None or self.index >= 0:
             return [np.take(x, self.index, axis=axis)]
         return [np.take_along_axis(x, np.maximum(ends + self.index, 0), axis=axis).squeeze(axis)]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        axis = axis_of(self.axis, len(inputs[0].shape))
+        size = inputs[0].shape[axis]
+        return [inputs[0].taken(axis, self.index % size)] if -size <= self.index < size else None
+
+    def needs_lengths(self, inputs: Sequence[Layout]) -> bool:
+        return self.index < 0 and has_steps(inputs[0][axis_of(self.axis, len(inputs[0]))]) or super().needs_lengths(inputs)
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         axis = axis_of(self.axis, len(inputs[0]))
@@ -123,6 +136,12 @@ class Slice(Operation):
     def _from_the_end(self) -> bool:
         return isinstance(self.start, int) and self.start < 0 and self.stop is None
 
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        axis = axis_of(self.axis, len(inputs[0].shape))
+        start, stop = (None if bound is None else writer.size(bound) for bound in (self.start, self.stop))
+        places = range(*slice(start, stop, self.stride).indices(inputs[0].shape[axis]))
+        return [inputs[0].sliced(axis, places.start, len(places), self.stride)] if places else None
+
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         axis = axis_of(self.axis, len(inputs[0]))
         along = inputs[0][axis]
@@ -180,6 +199,12 @@ class Flip(Operation):
             index = ends - 1 - places
             x = np.take_along_axis(x, np.where(index < 0, places, index), axis=axis)
         return [x]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        x = inputs[0]
+        for axis in {axis_of(each, len(x.shape)) for each in self.axes if self.axes.count(each) == 1}:
+            x = x.sliced(axis, x.shape[axis] - 1, x.shape[axis], -1)
+        return [x] if len({axis_of(each, len(x.shape)) for each in self.axes}) == len(self.axes) else None
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         for axis in self.axes:
@@ -246,6 +271,20 @@ class Pad(Operation):
             if max(pair) > size + most or (max(pair) and not size):
                 raise ShapeError(f"pads {max(pair)} places by {self.mode}, more than an axis of {size} has")
         return [np.pad(x, widths, mode=self.mode)]  # type: ignore[call-overload]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        x = inputs[0]
+        if self.mode != "constant" or x.kind != "f" or any(min(pair) < 0 for pair in self.widths):
+            return None
+        made = writer.new([size + sum(pair) for size, pair in zip(x.shape, self.widths, strict=True)])
+        around = writer.constant(np.float32(self.value)).expanded(made.shape)
+        assert around is not None
+        writer.copy(made, around)
+        inner = made
+        for axis, (before, _) in enumerate(self.widths):
+            inner = inner.sliced(axis, before, x.shape[axis])
+        writer.copy(inner, x)
+        return [made]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         axes: list[Axis] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from ..layout import BATCH, Layout, Mixed, Steps, has_steps, is_plain, is_steps,
 from ..size import Sizes
 from ..windows import Padding, Window, view_of
 from .operation import Array, Call, Operation, check_rank, one_input
+
+if TYPE_CHECKING:
+    from ...engine.strided import Strided
+    from ..writer import Writer
 
 __all__ = ["AdaptivePool", "Pool", "Upsample"]
 
@@ -69,6 +74,21 @@ class Pool(Operation):
             inside = np.minimum(first + window.reach, size + own[1]) - np.maximum(first, -own[0])
             counts = counts * inside.reshape([-1 if at == axis else 1 for at in range(x.ndim)])
         return counts
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        x = inputs[0]
+        if x.kind != "f" or len(self.size) != 1:
+            return None
+        (window,) = self._windows()
+        before, _ = window.widths(x.shape[1])
+        counted = window.padding if self.counts_padding and isinstance(window.padding, tuple) else (0, 0)
+        count = window.count(x.shape[1])
+        if not isinstance(count, int) or count < 1:
+            return None
+        made = writer.new((x.shape[0], count, x.shape[2]))
+        options = window.size, window.stride, window.dilation, before, counted
+        writer.write("pool", [made], self.name == "max", made, x, *options)
+        return [made]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         rows, *places, channels = inputs[0]

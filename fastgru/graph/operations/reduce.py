@@ -6,6 +6,7 @@ Sums are made one place after the other in float64, so that a row's bits do not 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,10 @@ from ..graph import BOOLEAN, FLOAT, INTEGER, Tensor
 from ..layout import BATCH, Layout, Mixed, has_steps, is_plain, is_steps
 from ..size import Size, Sizes
 from .operation import Array, Call, Operation, axis_of, one_input
+
+if TYPE_CHECKING:
+    from ...engine.strided import Strided
+    from ..writer import Writer
 
 __all__ = ["AlongAxis", "ArgExtreme", "CumulativeProduct", "CumulativeSum", "Glu", "Norm", "Reduce", "TopK"]
 
@@ -125,6 +130,19 @@ class Reduce(Operation):
             count = count * (x.shape[axis] if ends is None else ends)
         return count
 
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        x = inputs[0]
+        axes = _places(self.axes, len(x.shape))
+        if len(inputs) > 1 or x.kind != "f" or len(axes) != 1 or self.name not in ("sum", "mean", "max", "min"):
+            return None
+        order = [at for at in range(len(x.shape)) if at not in axes]
+        made = writer.new([x.shape[at] for at in order])
+        writer.write("reduce", [made], self.name, made, x.permuted([*order, *axes]))
+        if self.keepdims:
+            kept = made.reshaped([1 if at in axes else size for at, size in enumerate(x.shape)])
+            return None if kept is None else [kept]
+        return [made]
+
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         places = _places(self.axes, len(inputs[0]))
         _check_rows(inputs[0], places, "takes")
@@ -178,6 +196,9 @@ class Norm(Reduce):
                 made = _total(wide**self.p, axes) ** (1 / self.p)
         shape = made.shape if self.keepdims else [size for at, size in enumerate(wide.shape) if at not in axes]
         return [made.reshape(shape).astype(call.dtype)]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        return None
 
 
 class ArgExtreme(Operation):
@@ -247,6 +268,16 @@ class AlongAxis(_Along):
 
     def fills(self, inputs: Sequence[Layout]) -> Sequence[float | None]:
         return [np.inf if self.name == "softmin" else -np.inf]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        x = writer.cast(inputs[0], "f")
+        if x is None or self.name not in ("softmax", "log_softmax", "softmin"):
+            return None
+        axis = axis_of(self.axis, len(x.shape))
+        order = [at for at in range(len(x.shape)) if at != axis] + [axis]
+        made = writer.new(x.shape)
+        writer.write("along", [made], self.name, made.permuted(order), x.permuted(order))
+        return [made]
 
 
 class Glu(Operation):

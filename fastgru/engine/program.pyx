@@ -1,0 +1,564 @@
+"""Programs: lists of instructions that run one after the other without Python, in memory that is laid out before.
+
+A program is made for the sizes of one call and runs in an arena, which belongs to a call and comes from a pool, so that
+any number of threads may run one program. The instructions lie in ``elementwise.pxi``, ``along.pxi`` and ``rows.pxi``.
+
+Memory is safe by construction: what a file says can only choose instructions and shapes.
+
+* Buffers are declared first. Those of the arena are checked to lie within it, inputs and outputs are arrays of a declared
+  kind and size, and constants are arrays that the program owns.
+* Every operand of every instruction passes ``check``: the first and the last element that its offset, shape and strides
+  can reach lie within its buffer, by the arithmetic of Python's integers, which cannot overflow. Only what is checked
+  becomes an address, and an instruction only goes over the shapes that were checked. Results may not be constants or
+  inputs.
+* Each instruction checks that the shapes of its operands fit each other and its weights.
+* What a call brings is checked by the call: kinds and sizes of inputs, orders and lengths of rows; and the one kind of
+  number that is used as an address, the integers of an embedding, by its instruction.
+"""
+
+import numpy as np
+
+cimport cython
+cimport numpy as cnp
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memset
+
+from fastgru.engine.affine cimport Affine
+from fastgru.engine.kernels cimport Kernels, Layer
+from fastgru.engine.plan cimport Call, KernelTable, Plan, Stack, check_came, compute_in, workspace_of
+
+from fastgru.errors import ShapeError
+
+from .checks import check_activation
+from .plan import check_rows
+from .strided import ITEMSIZES, merged
+
+cnp.import_array()
+
+cdef extern from "loops.h" nogil:
+    ctypedef void (*Inner)(Py_ssize_t n, char *const *p, const Py_ssize_t *strides, const double *options) noexcept nogil
+    ctypedef struct Loop:
+        const char *name
+        const char *kinds
+        Inner inner
+    const Loop *LOOPS
+    enum:
+        LOOP_COUNT
+
+cdef enum:
+    MAX_RANK = 6                # axes of a loop, when those that lie together are one
+    MAX_OPERANDS = 8
+    ALIGNMENT = 64              # bytes
+    ROWS = 64                   # that a product takes at a time
+    MAX_KEPT = 4                # arenas that a pool keeps
+    MAX_KEPT_BYTES = 1073741824 # of one of these
+
+cdef struct Operand:
+    int base                    # of the frame's bases
+    Py_ssize_t offset           # bytes from there
+    Py_ssize_t strides[MAX_RANK]    # bytes, for the axes of the instruction's loop
+    Py_ssize_t along            # bytes from a place to the next of the axis that the instruction works along
+
+cdef struct Instruction
+
+cdef struct Frame:              # one run of a program
+    char **bases                # of the arena, and of every other buffer
+    char *scratch               # what an instruction needs while it runs
+    Py_ssize_t wrong            # an integer that is not in its range
+    int missing                 # threads that did not come
+    int wanted
+
+ctypedef int (*Execute)(const Instruction *it, Frame *frame) noexcept nogil    # 0, or 1 where `wrong` is set
+
+cdef struct Instruction:
+    Execute execute
+    int rank
+    Py_ssize_t shape[MAX_RANK]  # of the loop
+    int operand_count
+    Operand operands[MAX_OPERANDS]  # the result first
+    Inner inner                 # of an elementwise instruction
+    int code                    # an activation of the kernels, or which of several functions
+    Py_ssize_t length           # of the axis that it works along
+    Py_ssize_t numbers[10]
+    double options[2]
+    const Kernels *kernels
+    const Layer *layer
+    const Stack *stack
+
+
+cdef inline char *address(const Instruction *it, Frame *frame, int operand) noexcept nogil:
+    return frame.bases[it.operands[operand].base] + it.operands[operand].offset
+
+
+cdef inline bint advance(const Instruction *it, int rank, Py_ssize_t *index, char **p) noexcept nogil:
+    """Go to the next place of the first ``rank`` axes of the loop, with every operand; False after the last."""
+    cdef int axis = rank - 1, k
+    while axis >= 0:
+        index[axis] += 1
+        for k in range(it.operand_count):
+            p[k] += it.operands[k].strides[axis]
+        if index[axis] < it.shape[axis]:
+            return True
+        for k in range(it.operand_count):
+            p[k] -= it.shape[axis] * it.operands[k].strides[axis]
+        index[axis] = 0
+        axis -= 1
+    return False
+
+
+include "elementwise.pxi"
+include "along.pxi"
+include "rows.pxi"
+
+cdef dict INNER = {(LOOPS[i].name.decode(), LOOPS[i].kinds.decode()): i for i in range(LOOP_COUNT)}
+
+REDUCTIONS = ("sum", "mean", "max", "min")
+ALONG = ("softmax", "log_softmax", "softmin")
+_DTYPES = {"f": np.dtype(np.float32), "d": np.dtype(np.float64), "i": np.dtype(np.int64), "b": np.dtype(np.bool_)}
+
+
+def has_loop(str name, str kinds):
+    """Whether there is an elementwise function of a name for a result and operands of these kinds."""
+    return (name, kinds) in INNER
+
+
+cdef class Arena:
+    """Memory for one call at a time."""
+
+    cdef char *memory
+    cdef readonly Py_ssize_t nbytes
+
+    def __cinit__(self, Py_ssize_t nbytes):
+        self.memory = <char *>malloc(nbytes + ALIGNMENT)
+        if self.memory == NULL:
+            raise MemoryError(f"{nbytes} bytes for the values of a call")
+        self.nbytes = nbytes
+
+    def __dealloc__(self):
+        free(self.memory)
+
+    cdef char *start(self) noexcept nogil:
+        return self.memory + (ALIGNMENT - <size_t>self.memory % ALIGNMENT)
+
+
+cdef class Pool:
+    """The arenas that no call has."""
+
+    cdef list idle
+
+    def __cinit__(self):
+        self.idle = []
+
+    cdef Arena take(self, Py_ssize_t nbytes):
+        """An arena of at least so many bytes."""
+        cdef Arena arena
+        try:
+            arena = self.idle.pop()
+        except IndexError:
+            return Arena(nbytes)
+        return arena if arena.nbytes >= nbytes else Arena(nbytes)
+
+    cdef int give(self, Arena arena) except -1:
+        if len(self.idle) < MAX_KEPT and arena.nbytes <= MAX_KEPT_BYTES:
+            self.idle.append(arena)
+        return 0
+
+
+@cython.boundscheck(True)       # of tuples and lists, which what is given may make too short
+@cython.wraparound(True)
+cdef class Program:
+    """Instructions for the sizes of one call.
+
+    Parameters
+    ----------
+    buffers : list of (where, kind, what)
+        ``("arena", kind, (offset, count))`` in bytes and elements, ``("input", kind, count)``, ``("output", kind,
+        shape)`` and ``("constant", kind, array)``; kinds are those of ``ITEMSIZES``. Inputs and outputs are in order.
+    arena_bytes : int
+        What the buffers of the arena lie within.
+    """
+
+    cdef Instruction *instructions
+    cdef int count, capacity
+    cdef list places            # (kind, base, offset in bytes, bytes, whether it can be written), by buffer
+    cdef list inputs            # (kind, count, base)
+    cdef list outputs           # (dtype, shape, base)
+    cdef list constants         # (array, base)
+    cdef list owned             # packed weights, whose addresses instructions have
+    cdef list names             # of what each instruction is of
+    cdef list schedules         # (rows, lengths, shares, batch, steps): places of inputs, checked by every call
+    cdef int bases
+    cdef Py_ssize_t arena_bytes, scratch_bytes
+
+    def __cinit__(self, list buffers not None, arena_bytes):
+        self.places, self.inputs, self.outputs, self.constants = [], [], [], []
+        self.owned, self.names, self.schedules = [], [], []
+        self.bases = 1
+        if not 0 <= arena_bytes < 1 << 47:
+            raise MemoryError(f"{arena_bytes} bytes for the values of a call")
+        self.arena_bytes = (arena_bytes + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+        for where, kind, what in buffers:
+            self.declare(where, kind, what)
+
+    def __dealloc__(self):
+        free(self.instructions)
+
+    cdef int declare(self, str where, str kind, what) except -1:
+        """One buffer."""
+        itemsize = ITEMSIZES[kind]
+        if where == "arena":
+            offset, count = what
+            if offset < 0 or offset % ALIGNMENT or count < 1 or offset + count * itemsize > self.arena_bytes:
+                raise ShapeError(f"a buffer of {count} elements at {offset} is not in an arena of {self.arena_bytes}")
+            self.places.append((kind, 0, offset, count * itemsize, True))
+            return 0
+        base = self.bases
+        self.bases += 1
+        if where == "input":
+            self.inputs.append((kind, what, base))
+            self.places.append((kind, base, 0, what * itemsize, False))
+        elif where == "output":
+            count = 1
+            for size in what:
+                count *= int(size)
+            if count < 1 or count * itemsize >= 1 << 47:
+                raise MemoryError(f"{count} elements of a result")
+            self.outputs.append((_DTYPES[kind], tuple(what), base))
+            self.places.append((kind, base, 0, count * itemsize, True))
+        elif where == "constant":
+            array = np.require(what, _DTYPES[kind], ["C_CONTIGUOUS", "ALIGNED"])
+            self.constants.append((array, base))
+            self.places.append((kind, base, 0, array.nbytes, False))
+        else:
+            raise ShapeError(f"a buffer in {where!r}")
+        return 0
+
+    cdef Instruction *new(self, Execute execute, str name) except NULL:
+        """An empty instruction behind the others."""
+        cdef Instruction *larger
+        if self.count == self.capacity:
+            larger = <Instruction *>realloc(self.instructions, (2 * self.capacity + 8) * sizeof(Instruction))
+            if larger == NULL:
+                raise MemoryError("the instructions of a program")
+            self.instructions, self.capacity = larger, 2 * self.capacity + 8
+        memset(&self.instructions[self.count], 0, sizeof(Instruction))
+        self.instructions[self.count].execute = execute
+        return &self.instructions[self.count]
+
+    cdef int done(self, str name) except -1:
+        """The instruction that was made last is whole, and counts."""
+        self.names.append(name)
+        self.count += 1
+        return 0
+
+    cdef int check(self, part, str kind, Operand *operand, bint written) except -1:
+        """The address of a part of a buffer, which lies within it; see the docstring of the module."""
+        buffer, own, offset, shape, strides = part
+        if not 0 <= buffer < len(self.places):
+            raise ShapeError(f"program: there is no buffer {buffer}")
+        of, base, start, nbytes, writable = self.places[buffer]
+        low = high = offset
+        for size, stride in zip(shape, strides, strict=True):
+            if size < 1:
+                raise ShapeError(f"program: got shape {shape}, wanted no size below 1")
+            if stride < 0:
+                low += (size - 1) * stride
+            else:
+                high += (size - 1) * stride
+            if written and stride == 0 and size != 1:
+                raise ShapeError("program: a result would be written over itself")
+        itemsize = ITEMSIZES[own]
+        if own != kind or of != kind or low < 0 or (high + 1) * itemsize > nbytes or (written and not writable):
+            raise ShapeError(f"program: {part} is not {kind!r} within a buffer of {nbytes} bytes of {of!r}")
+        operand.base = base
+        operand.offset = start + offset * itemsize
+        return 0
+
+    cdef int loop(self, Instruction *it, list parts, str kinds) except -1:
+        """The loop over parts of one shape, the result first."""
+        cdef int k, axis
+        for k in range(len(parts)):
+            self.check(parts[k], kinds[k:k + 1], &it.operands[k], k == 0)
+            if parts[k].shape != parts[0].shape:
+                raise ShapeError(f"program: got shapes {parts[k].shape} and {parts[0].shape}, wanted the same")
+        shape, strides = merged(parts)
+        if len(shape) > MAX_RANK or len(parts) > MAX_OPERANDS:
+            raise ShapeError(f"program: {len(shape)} axes that do not lie together, wanted at most {MAX_RANK}")
+        it.rank, it.operand_count = len(shape), len(parts)
+        for axis in range(it.rank):
+            it.shape[axis] = shape[axis]
+            for k in range(it.operand_count):
+                it.operands[k].strides[axis] = strides[k][axis] * ITEMSIZES[kinds[k:k + 1]]
+        return 0
+
+    cdef int rows_of(self, Instruction *it, list parts, str kinds) except -1:
+        """The loop over all axes but the last of parts, along which the instruction works by itself."""
+        cdef int k
+        for k in range(len(parts)):
+            self.check(parts[k], kinds[k:k + 1], &it.operands[k], k == 0)
+        self.loop(it, [part.taken(len(part.shape) - 1, 0) for part in parts], kinds)
+        for k in range(len(parts)):
+            it.operands[k].along = parts[k].strides[-1] * ITEMSIZES[kinds[k:k + 1]]
+        return 0
+
+    def elementwise(self, str name, str function, list parts, double first=0, double second=0):
+        """``parts[0] = function(*parts[1:])``, element by element; all have one shape."""
+        cdef Instruction *it = self.new(run_elementwise, name)
+        kinds = "".join([part.kind for part in parts])
+        if (function, kinds) not in INNER:
+            raise ShapeError(f"program: there is no {function} of {kinds}")
+        self.loop(it, parts, kinds)
+        it.inner = LOOPS[<int>INNER[function, kinds]].inner
+        it.options[0], it.options[1] = first, second
+        self.done(name)
+
+    def activate(self, str name, KernelTable kernels not None, int code, out, x):
+        """``out = activation(x)`` by the kernels; both in C order."""
+        cdef Instruction *it = self.new(run_activation, name)
+        check_activation(code)
+        self.loop(it, [out, x], "ff")
+        if not (out.contiguous and x.contiguous):
+            raise ShapeError("program: an activation of elements that do not lie together")
+        it.kernels, it.code, it.length = kernels.table, code, out.size
+        self.owned.append(kernels)
+        self.done(name)
+
+    def reduce(self, str name, str function, out, x):
+        """``out[...] = function(x[..., :])``, one place after the other, of sums and means in float64."""
+        cdef Instruction *it = self.new(run_reduction, name)
+        if x.shape[:-1] != out.shape:
+            raise ShapeError(f"program: {function} of {x.shape} to {out.shape}")
+        self.check(x, "f", &it.operands[1], False)
+        self.loop(it, [out, x.taken(len(x.shape) - 1, 0)], "ff")
+        it.operands[1].along = x.strides[-1] * 4
+        it.code, it.length = REDUCTIONS.index(function), x.shape[-1]
+        self.done(name)
+
+    def along(self, str name, str function, out, x):
+        """Softmax, or one of its kind, over the last axis."""
+        cdef Instruction *it = self.new(run_softmax, name)
+        if x.shape != out.shape:
+            raise ShapeError(f"program: {function} of {x.shape} to {out.shape}")
+        self.rows_of(it, [out, x], "ff")
+        it.code, it.length = ALONG.index(function), x.shape[-1]
+        self.scratch_bytes = max(self.scratch_bytes, it.length * <Py_ssize_t>sizeof(double))
+        self.done(name)
+
+    def normalize(self, str name, out, x, gamma, beta, double epsilon, bint rms):
+        """``(x - mean) / sqrt(variance + epsilon) * gamma + beta`` over the last axis, in float64."""
+        cdef Instruction *it = self.new(run_normalization, name)
+        cdef list parts = [out, x]
+        cdef str kinds = "ff"
+        it.numbers[0] = it.numbers[1] = -1
+        for place, weight in enumerate((gamma, beta)):
+            if weight is not None:
+                it.numbers[place] = len(parts)
+                parts.append(weight)
+                kinds += "d"
+        if any(part.shape != out.shape for part in parts):
+            raise ShapeError(f"program: a normalization of {[part.shape for part in parts]}")
+        self.rows_of(it, parts, kinds)
+        it.length, it.options[0], it.code = x.shape[-1], epsilon, rms
+        self.scratch_bytes = max(self.scratch_bytes, 2 * it.length * <Py_ssize_t>sizeof(double))
+        self.done(name)
+
+    def pool(self, str name, bint largest, out, x, int size, int stride, int dilation, before, counted):
+        """The maximum or the mean of windows: (batch, places, channels) to (batch, windows, channels).
+
+        Window w takes the places ``w * stride - before + k * dilation`` that there are; a mean is over those within
+        ``counted``, the padding on both sides that counts too.
+        """
+        cdef Instruction *it = self.new(run_pool, name)
+        if len(x.shape) != 3 or out.shape[::2] != x.shape[::2] or size < 1 or stride < 1 or dilation < 1:
+            raise ShapeError(f"program: windows of {x.shape} to {out.shape}")
+        self.check(x, "f", &it.operands[1], False)
+        self.check(out, "f", &it.operands[0], True)
+        self.loop(it, [out.taken(1, 0), x.taken(1, 0)], "ff")
+        it.operands[0].along, it.operands[1].along = out.strides[1] * 4, x.strides[1] * 4
+        it.code = largest
+        it.numbers[0], it.numbers[1], it.numbers[2], it.numbers[3] = size, stride, dilation, before
+        it.numbers[4], it.numbers[5], it.numbers[6], it.numbers[7] = x.shape[1], out.shape[1], counted[0], counted[1]
+        self.done(name)
+
+    def embed(self, str name, out, table, index):
+        """``out[..., :] = table[index[...]]``; an integer that is no row's is an error of the call."""
+        cdef Instruction *it = self.new(run_embedding, name)
+        if len(table.shape) != 2 or out.shape != (*index.shape, table.shape[1]) or out.strides[-1] not in (0, 1):
+            raise ShapeError(f"program: rows of {table.shape} by {index.shape} to {out.shape}")
+        if not table.contiguous:
+            raise ShapeError("program: a table whose rows do not lie together")
+        self.check(out, "f", &it.operands[0], True)
+        self.check(table, "f", &it.operands[2], False)
+        self.loop(it, [out.taken(len(out.shape) - 1, 0), index], "fi")
+        it.numbers[0], it.numbers[1] = table.shape
+        self.done(name)
+
+    def linear(self, str name, Affine affine not None, out, x, int activation=0):
+        """``out = activation(x @ weight.T + bias)`` over the last axis; an activation of the kernels."""
+        cdef Instruction *it = self.new(run_linear, name)
+        check_activation(activation)
+        if x.shape[-1] != affine.inputs or out.shape != (*x.shape[:-1], affine.outputs):
+            raise ShapeError(f"program: a product of {x.shape} to {out.shape}")
+        if x.strides[-1] not in (0, 1) or out.strides[-1] not in (0, 1):
+            raise ShapeError("program: a product of features that do not lie together")
+        self.rows_of(it, [out, x], "ff")
+        self.weights_of(it, affine, activation)
+        self.done(name)
+
+    cdef int weights_of(self, Instruction *it, Affine affine, int activation) except -1:
+        self.owned.append(affine)
+        it.kernels, it.layer, it.code = affine.owner.table, &affine.layer, activation
+        it.length = affine.outputs
+        self.scratch_bytes = max(self.scratch_bytes,
+                                 ROWS * affine.layer.blocks * 3 * it.kernels.vector_length * <Py_ssize_t>sizeof(float))
+        return 0
+
+    def convolve(self, str name, Affine affine not None, out, x, int size, int stride, int dilation, before,
+                 int activation=0):
+        """A product of windows: (batch, places, inputs) to (batch, windows, outputs); places that are not are zeros."""
+        cdef Instruction *it = self.new(run_convolution, name)
+        cdef Py_ssize_t inputs
+        check_activation(activation)
+        if len(x.shape) != 3 or len(out.shape) != 3 or x.shape[0] != out.shape[0] or out.shape[2] != affine.outputs:
+            raise ShapeError(f"program: windows of {x.shape} to {out.shape}")
+        inputs = x.shape[2]
+        if size < 1 or stride < 1 or dilation < 1 or size * x.shape[2] != affine.inputs:
+            raise ShapeError(f"program: windows of {size} places of {inputs} channels for {affine.inputs} inputs")
+        if x.strides[2] not in (0, 1) or out.strides[2] not in (0, 1):
+            raise ShapeError("program: a convolution of channels that do not lie together")
+        self.check(x, "f", &it.operands[1], False)
+        self.check(out, "f", &it.operands[0], True)
+        self.loop(it, [out.taken(2, 0).taken(1, 0), x.taken(2, 0).taken(1, 0)], "ff")
+        it.operands[0].along, it.operands[1].along = out.strides[1] * 4, x.strides[1] * 4
+        it.numbers[0], it.numbers[1], it.numbers[2], it.numbers[3] = size, stride, dilation, before
+        it.numbers[4], it.numbers[5], it.numbers[6] = x.shape[1], out.shape[1], inputs
+        self.weights_of(it, affine, activation)
+        it.numbers[7] = ROWS * affine.layer.blocks * 3 * it.kernels.vector_length
+        self.scratch_bytes = max(self.scratch_bytes, (it.numbers[7] + ROWS * affine.inputs) * <Py_ssize_t>sizeof(float))
+        self.done(name)
+
+    def recur(self, str name, Plan plan not None, out, h, x, h0, between, rows, lengths, shares, int team):
+        """A stack of GRU layers over (batch, steps, features), as ``Plan.run``; ``out`` and ``h0`` may be None.
+
+        ``rows``, ``lengths`` and ``shares`` are parts of constants or of inputs, which every call then checks.
+        """
+        cdef Instruction *it = self.new(run_gru, name)
+        cdef const Stack *stack = &plan.stack
+        cdef Call call
+        cdef object batch = x.shape[0], steps = x.shape[1]
+        cdef tuple width, states
+        width = (batch, steps, stack.directions * stack.hidden_size)
+        states = (stack.num_layers * stack.directions, batch, stack.hidden_size)
+        if x.shape[2] != stack.input_size or h.shape != states or (h0 is not None and h0.shape != states):
+            raise ShapeError(f"program: a GRU of {x.shape} and {states}")
+        if out is not None and out.shape != width:
+            raise ShapeError(f"program: a GRU of {x.shape} to {out.shape}")
+        if (between is None) != (stack.num_layers == 1):
+            raise ShapeError("program: a GRU of several layers has something between them")
+        if between is not None and between.shape != (min(stack.num_layers - 1, 2), *width):
+            raise ShapeError(f"program: {between.shape} between the layers")
+        if sizeof(Py_ssize_t) != 8 or rows.shape != (batch,) or lengths.shape != (batch,) or len(shares.shape) != 1:
+            raise ShapeError("program: the order of the rows of a GRU")
+        for place, part in enumerate((h, x, rows, lengths, shares, out, between, h0)):
+            if part is None:
+                continue
+            if not part.contiguous:
+                raise ShapeError("program: a GRU of elements that do not lie together")
+            self.check(part, "i" if 2 <= place <= 4 else "f", &it.operands[place], place in (0, 5, 6))
+            it.numbers[2 + place] = 1
+        self.schedule(rows, lengths, shares, batch, steps)
+        it.numbers[0], it.numbers[1] = batch, steps
+        it.length, it.code, it.stack = shares.shape[0] - 1, team, stack
+        memset(&call, 0, sizeof(call))
+        call.batch, call.steps = batch, steps
+        if not 1 <= team <= 1024:
+            raise ShapeError(f"team: got {team}, wanted 1 to 1024")
+        self.scratch_bytes = max(self.scratch_bytes, workspace_of(stack, &call, batch, <int>it.length, team))
+        self.owned.append(plan)
+        self.done(name)
+
+    cdef int schedule(self, rows, lengths, shares, batch, steps) except -1:
+        """Check an order of rows, or let every call check it."""
+        sources = [self.source(part) for part in (rows, lengths, shares)]
+        if any(type(source) is int for source in sources):
+            if not all(type(source) is int for source in sources):
+                raise ShapeError("program: the order of the rows of a GRU")
+            self.schedules.append((*sources, batch, steps))
+        else:
+            check_rows(*sources, batch, steps)
+        return 0
+
+    cdef object source(self, part):
+        """The array of a constant, or which input it is, of a part that is all of it."""
+        kind, base, start, nbytes, writable = self.places[part.buffer]
+        if part.offset or part.size * ITEMSIZES[part.kind] != nbytes:
+            raise ShapeError("program: the order of the rows of a GRU is a part of something")
+        for array, own in self.constants:
+            if own == base:
+                return array.reshape(-1)
+        for place, (_, _, own) in enumerate(self.inputs):
+            if own == base:
+                return place
+        raise ShapeError("program: the order of the rows of a GRU is computed")
+
+    def __len__(self):
+        return self.count
+
+    @property
+    def nbytes(self):
+        """Of the arena that a call takes."""
+        return (self.bases * <Py_ssize_t>sizeof(char *) + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT + (
+            self.arena_bytes + self.scratch_bytes)
+
+    def run(self, list arrays not None, Pool pool not None):
+        """The outputs for inputs in C order, each of the declared kind and size.
+
+        Raises
+        ------
+        ShapeError
+            An input does not fit, or holds an integer beyond its range.
+        """
+        cdef Frame frame
+        cdef Arena arena
+        cdef Py_ssize_t i, head
+        cdef int failed = 0
+        cdef cnp.ndarray array
+        if len(arrays) != len(self.inputs):
+            raise ShapeError(f"program: got {len(arrays)} inputs, wanted {len(self.inputs)}")
+        for i in range(len(self.inputs)):
+            kind, count, base = self.inputs[i]
+            given = arrays[i]
+            if (not cnp.PyArray_Check(given) or not cnp.PyArray_ISCARRAY_RO(given) or given.dtype is not _DTYPES[kind]
+                    or cnp.PyArray_SIZE(given) != count):
+                raise ShapeError(f"program: got an input of {given.dtype} {given.shape}, wanted {count} of {kind!r}")
+        for rows, lengths, shares, batch, steps in self.schedules:
+            check_rows(arrays[rows], arrays[lengths], arrays[shares], batch, steps)
+        arena = pool.take(self.nbytes)
+        head = self.nbytes - self.arena_bytes - self.scratch_bytes
+        frame.bases = <char **>arena.start()
+        frame.bases[0] = <char *>frame.bases + head
+        frame.scratch = frame.bases[0] + self.arena_bytes
+        frame.wrong = frame.missing = frame.wanted = 0
+        for i in range(len(self.inputs)):
+            array = arrays[i]
+            frame.bases[<int>self.inputs[i][2]] = cnp.PyArray_BYTES(array)
+        for array, base in self.constants:
+            frame.bases[<int>base] = cnp.PyArray_BYTES(array)
+        made = []
+        for dtype, shape, base in self.outputs:
+            array = np.empty(shape, dtype)
+            frame.bases[<int>base] = cnp.PyArray_BYTES(array)
+            made.append(array)
+        with nogil:
+            for i in range(self.count):
+                failed = self.instructions[i].execute(&self.instructions[i], &frame)
+                if failed:
+                    break
+        if failed:
+            name, rows = self.names[i], self.instructions[i].numbers[0]
+            pool.give(arena)
+            raise ShapeError(f"{name}: got the integer {frame.wrong}, wanted 0 to {rows - 1}")
+        pool.give(arena)
+        if frame.missing:
+            check_came(frame.wanted - frame.missing, frame.wanted)
+        return made
