@@ -32,6 +32,7 @@ __all__ = [
     "defaults",
     "formula",
     "resolved",
+    "rounded",
     "shape_after",
 ]
 
@@ -229,15 +230,14 @@ def activation(
         return lambda x: np.asarray(x, to)
     if kernels is not None and to == np.float32 and not options and name in GATE_ACTIVATIONS:
         return _by_kernels(GATE_ACTIVATIONS.index(name), kernels)
-    with np.errstate(all="ignore"):
-        rounded = {key: _rounded(value, to) for key, value in options.items()}
+    given_options = rounded(options, to)
 
     def formula(x: Array) -> Array:
-        return FORMULAS[name](x, **rounded)
+        return FORMULAS[name](x, **given_options)
 
     def run(x: Array) -> Array:
         given = np.ascontiguousarray(x)
-        result = np.empty((*x.shape[:1], *shape_after(name, rounded, x.shape[1:], "activation")), to)
+        result = np.empty((*x.shape[:1], *shape_after(name, given_options, x.shape[1:], "activation")), to)
         rows, out = (given.ravel(), result.ravel()) if name in ELEMENTWISE else (given, result)
         at_a_time = max(1, BLOCK // max(1, rows[:1].size))
         with np.errstate(all="ignore"):  # an underflow of exp is zero, as it should be
@@ -247,6 +247,12 @@ def activation(
         return result
 
     return run
+
+
+def rounded(options: Mapping[str, Any], to: DTypeLike) -> dict[str, Any]:
+    """Options that were checked, as functions of a dtype take them."""
+    with np.errstate(all="ignore"):
+        return {key: _rounded(value, np.dtype(to)) for key, value in options.items()}
 
 
 def _rounded(value: Any, to: np.dtype[Any]) -> Any:

@@ -74,6 +74,17 @@ typedef uint8_t truth; /* a NumPy boolean: 0 or 1 */
         else for (ptrdiff_t i = 0; i < n; i++) RESULT(TYPE) = AT(TYPE, 1);                         \
     }
 
+/* Activations in double; their formulas are those of activation_formulas.py. */
+static double above(double x, double low) { return x > low || x != x ? x : low; }
+static double below(double x, double high) { return x < high || x != x ? x : high; }
+static double logistic(double x) { double power = exp(-fabs(x)); return (x < 0 ? power : x != x ? x : 1) / (1 + power); }
+static double softplus(double x) { return above(x, 0) + log1p(exp(-fabs(x))); }
+static double normal(double x) /* P(X <= x) */
+{
+    double beyond = 0.5 * erfc(fabs(x) * 0.70710678118654752440);
+    return x > 0 ? 1 - beyond : beyond;
+}
+
 COPY(copy_float, float)
 COPY(copy_whole, int64_t)
 COPY(copy_truth, truth)
@@ -89,6 +100,7 @@ TWO(divide_float, float, float, x / y)
 TWO(maximum_float, float, float, x > y || x != x ? x : y)
 TWO(minimum_float, float, float, x < y || x != x ? x : y)
 TWO(power_float, float, float, y == 2 ? x * x : (float)pow((double)x, (double)y))
+TWO(gated_float, float, float, (float)((double)x * logistic((double)y)))
 TWO(equal_float, truth, float, x == y)
 TWO(unequal_float, truth, float, x != y)
 TWO(less_float, truth, float, x < y)
@@ -150,17 +162,6 @@ ONE(acos_float, float, float, (float)acos((double)x))
 ONE(atan_float, float, float, (float)atan((double)x))
 ONE(erf_float, float, float, (float)erf((double)x))
 
-/* Activations in double; their formulas are those of activation_formulas.py. */
-static double above(double x, double low) { return x > low || x != x ? x : low; }
-static double below(double x, double high) { return x < high || x != x ? x : high; }
-static double logistic(double x) { double power = exp(-fabs(x)); return (x < 0 ? power : x != x ? x : 1) / (1 + power); }
-static double softplus(double x) { return above(x, 0) + log1p(exp(-fabs(x))); }
-static double normal(double x) /* P(X <= x) */
-{
-    double beyond = 0.5 * erfc(fabs(x) * 0.70710678118654752440);
-    return x > 0 ? 1 - beyond : beyond;
-}
-
 #define ACTIVATION(NAME, EXPRESSION) ONE(NAME, float, float, (float)(EXPRESSION))
 ACTIVATION(celu, x > 0 ? x : options[0] * expm1(x / options[0]))
 ACTIVATION(elu, x > 0 ? x : options[0] * expm1(x))
@@ -200,7 +201,7 @@ static const Loop LOOPS[] = {
     {"where", "fbff", where_float}, {"where", "ibii", where_whole}, {"where", "bbbb", where_truth},
     {"add", "fff", add_float}, {"sub", "fff", subtract_float}, {"mul", "fff", multiply_float},
     {"div", "fff", divide_float}, {"maximum", "fff", maximum_float}, {"minimum", "fff", minimum_float},
-    {"pow", "fff", power_float}, {"eq", "bff", equal_float}, {"ne", "bff", unequal_float}, {"lt", "bff", less_float},
+    {"pow", "fff", power_float}, {"gated", "fff", gated_float}, {"eq", "bff", equal_float}, {"ne", "bff", unequal_float}, {"lt", "bff", less_float},
     {"le", "bff", at_most_float}, {"gt", "bff", more_float}, {"ge", "bff", at_least_float},
     {"add", "iii", add_whole}, {"sub", "iii", subtract_whole}, {"mul", "iii", multiply_whole},
     {"maximum", "iii", maximum_whole}, {"minimum", "iii", minimum_whole}, {"eq", "bii", equal_whole},

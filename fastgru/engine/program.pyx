@@ -363,27 +363,30 @@ cdef class Program:
         self.done(name)
 
     def pool(self, str name, bint largest, out, x, int size, int stride, int dilation, before, counted):
-        """The maximum or the mean of windows: (batch, places, channels) to (batch, windows, channels).
+        """The maximum or the mean of windows: (..., places, channels) to (..., windows, channels).
 
         Window w takes the places ``w * stride - before + k * dilation`` that there are; a mean is over those within
         ``counted``, the padding on both sides that counts too.
         """
         cdef Instruction *it = self.new(run_pool, name)
-        if len(x.shape) != 3 or out.shape[::2] != x.shape[::2] or size < 1 or stride < 1 or dilation < 1:
+        if len(x.shape) < 2 or (*out.shape[:-2], *out.shape[-1:]) != (*x.shape[:-2], x.shape[-1]):
             raise ShapeError(f"program: windows of {x.shape} to {out.shape}")
+        if size < 1 or stride < 1 or dilation < 1 or len(out.shape) != len(x.shape):
+            raise ShapeError(f"program: windows of {size} places, {stride} and {dilation} apart")
         self.check(x, "f", &it.operands[1], False)
         self.check(out, "f", &it.operands[0], True)
-        self.loop(it, [out.taken(1, 0), x.taken(1, 0)], "ff")
-        it.operands[0].along, it.operands[1].along = out.strides[1] * 4, x.strides[1] * 4
+        self.loop(it, [out.taken(len(out.shape) - 2, 0), x.taken(len(x.shape) - 2, 0)], "ff")
+        it.operands[0].along, it.operands[1].along = out.strides[-2] * 4, x.strides[-2] * 4
         it.code = largest
         it.numbers[0], it.numbers[1], it.numbers[2], it.numbers[3] = size, stride, dilation, before
-        it.numbers[4], it.numbers[5], it.numbers[6], it.numbers[7] = x.shape[1], out.shape[1], counted[0], counted[1]
+        it.numbers[4], it.numbers[5], it.numbers[6], it.numbers[7] = x.shape[-2], out.shape[-2], counted[0], counted[1]
         self.done(name)
 
     def embed(self, str name, out, table, index):
         """``out[..., :] = table[index[...]]``; an integer that is no row's is an error of the call."""
         cdef Instruction *it = self.new(run_embedding, name)
-        if len(table.shape) != 2 or out.shape != (*index.shape, table.shape[1]) or out.strides[-1] not in (0, 1):
+        if len(table.shape) != 2 or out.shape != (*index.shape, table.shape[1]) or (
+                out.strides[-1] != 1 and out.shape[-1] != 1):
             raise ShapeError(f"program: rows of {table.shape} by {index.shape} to {out.shape}")
         if not table.contiguous:
             raise ShapeError("program: a table whose rows do not lie together")
@@ -399,7 +402,7 @@ cdef class Program:
         check_activation(activation)
         if x.shape[-1] != affine.inputs or out.shape != (*x.shape[:-1], affine.outputs):
             raise ShapeError(f"program: a product of {x.shape} to {out.shape}")
-        if x.strides[-1] not in (0, 1) or out.strides[-1] not in (0, 1):
+        if (x.strides[-1] != 1 and x.shape[-1] != 1) or (out.strides[-1] != 1 and out.shape[-1] != 1):
             raise ShapeError("program: a product of features that do not lie together")
         self.rows_of(it, [out, x], "ff")
         self.weights_of(it, affine, activation)
@@ -415,23 +418,24 @@ cdef class Program:
 
     def convolve(self, str name, Affine affine not None, out, x, int size, int stride, int dilation, before,
                  int activation=0):
-        """A product of windows: (batch, places, inputs) to (batch, windows, outputs); places that are not are zeros."""
+        """A product of windows: (..., places, inputs) to (..., windows, outputs); places that are not are zeros."""
         cdef Instruction *it = self.new(run_convolution, name)
         cdef Py_ssize_t inputs
         check_activation(activation)
-        if len(x.shape) != 3 or len(out.shape) != 3 or x.shape[0] != out.shape[0] or out.shape[2] != affine.outputs:
+        if len(x.shape) < 2 or len(out.shape) != len(x.shape) or x.shape[:-2] != out.shape[:-2]:
             raise ShapeError(f"program: windows of {x.shape} to {out.shape}")
-        inputs = x.shape[2]
-        if size < 1 or stride < 1 or dilation < 1 or size * x.shape[2] != affine.inputs:
+        inputs = x.shape[-1]
+        if size < 1 or stride < 1 or dilation < 1 or size * x.shape[-1] != affine.inputs or out.shape[-1] != affine.outputs:
             raise ShapeError(f"program: windows of {size} places of {inputs} channels for {affine.inputs} inputs")
-        if x.strides[2] not in (0, 1) or out.strides[2] not in (0, 1):
+        if (x.strides[-1] != 1 and x.shape[-1] != 1) or (out.strides[-1] != 1 and out.shape[-1] != 1):
             raise ShapeError("program: a convolution of channels that do not lie together")
         self.check(x, "f", &it.operands[1], False)
         self.check(out, "f", &it.operands[0], True)
-        self.loop(it, [out.taken(2, 0).taken(1, 0), x.taken(2, 0).taken(1, 0)], "ff")
-        it.operands[0].along, it.operands[1].along = out.strides[1] * 4, x.strides[1] * 4
+        axis = len(x.shape) - 2
+        self.loop(it, [out.taken(axis, 0).taken(axis, 0), x.taken(axis, 0).taken(axis, 0)], "ff")
+        it.operands[0].along, it.operands[1].along = out.strides[-2] * 4, x.strides[-2] * 4
         it.numbers[0], it.numbers[1], it.numbers[2], it.numbers[3] = size, stride, dilation, before
-        it.numbers[4], it.numbers[5], it.numbers[6] = x.shape[1], out.shape[1], inputs
+        it.numbers[4], it.numbers[5], it.numbers[6] = x.shape[-2], out.shape[-2], inputs
         self.weights_of(it, affine, activation)
         it.numbers[7] = ROWS * affine.layer.blocks * 3 * it.kernels.vector_length
         self.scratch_bytes = max(self.scratch_bytes, (it.numbers[7] + ROWS * affine.inputs) * <Py_ssize_t>sizeof(float))

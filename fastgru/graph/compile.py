@@ -100,16 +100,23 @@ class Compiled:
     def _close(self, index: int) -> None:
         """The stretch as a step, which ends before a node; one without instructions is left to NumPy."""
         if not len(self._writer):
-            for place in range(self._first, index):
-                self.steps.append(place)
-                self._end_step(place + 1)
+            self._leave(index)
             return
         made = [place for node in self._graph.nodes[self._first : index] for place in node.outputs]
         wanted = {
             place: self._values[place] for place in made if place in self._kept or self._last.get(place, -1) >= index
         }
-        self.steps.append(Stretch(self._writer, self._inputs, wanted))
-        self._end_step(index)
+        try:
+            self.steps.append(Stretch(self._writer, self._inputs, wanted))
+            self._end_step(index)
+        except FastGRUError:  # axes that are too many for a loop
+            self._leave(index)
+
+    def _leave(self, index: int) -> None:
+        """The nodes of a stretch as steps in NumPy."""
+        for place in range(self._first, index):
+            self.steps.append(place)
+            self._end_step(place + 1)
 
     def _end_step(self, index: int) -> None:
         """What is done with when the nodes before this one have run."""
@@ -124,9 +131,9 @@ class Compiled:
         added: list[int] = []
         try:
             made = self._emit(node, added)
-        except FastGRUError:  # which NumPy's way raises again, in words of its own
+        except (FastGRUError, ValueError):  # which NumPy's way raises again, in words of its own
             made = None
-        if made is None or any(part is not None and 0 in part.shape for part in made):
+        if made is None or any(part is not None and min(part.shape, default=1) < 1 for part in made):
             self._writer.back(mark)
             del self._inputs[known:]
             for place in added:
@@ -176,7 +183,7 @@ class Compiled:
         if found is not None:
             return found
         kind, shape = KINDS[self._graph.tensors[place].dtype], self._shape(place)
-        if shape is None or 0 in shape:
+        if shape is None or min(shape, default=1) < 1:
             return None
         if place in self._graph.constants:
             part = self._writer.constant(self._graph.constants[place], kind)

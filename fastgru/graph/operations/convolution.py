@@ -12,7 +12,7 @@ from ...spec.signal import check_array
 from ..graph import FLOAT, Tensor
 from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_steps, steps_axis
 from ..size import Size, Sizes
-from ..windows import Padding, Window, view_of
+from ..windows import Padding, Window, one_axis, view_of
 from .operation import Array, Call, Compute, Operation, Setup, check_rank, check_size, one_input
 from .product import Linear
 
@@ -128,20 +128,22 @@ class Convolution(_Convolving):
         return self.prepare(Setup(call.dtype, {"backend": "blas"}))(arrays, call)
 
     def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
-        x = writer.cast(inputs[0], "f")
-        if x is None or len(self.kernel) != 1:
+        x, along = writer.cast(inputs[0], "f"), one_axis(self._windows())
+        if x is None or along is None:
             return None
-        x = writer.rows(x)
-        (window,) = self._windows()
-        before, _ = window.widths(x.shape[1])
-        count, group, channels = window.count(x.shape[1]), len(self.weight) // self.groups, self.weight.shape[1]
+        axis, window = along
+        last = len(x.shape) - 1
+        before, _ = window.widths(x.shape[axis])
+        count, group, channels = window.count(x.shape[axis]), len(self.weight) // self.groups, self.weight.shape[1]
         if not isinstance(count, int) or count < 1:
             return None
-        made = writer.new((x.shape[0], count, len(self.weight)))
+        made = writer.new((*x.shape[:axis], count, *x.shape[axis + 1 : last], len(self.weight)))
+        order = [at for at in range(last) if at != axis] + [axis, last]
+        x, result = writer.rows(x).permuted(order), made.permuted(order)
         for place, linear in enumerate(writer.setup.once(self, "products", self._products)):
             affine = writer.setup.once(linear, "weights", linear.packed)
-            part = x.sliced(2, place * channels, channels)
-            out = made.sliced(2, place * group, group)
+            part = x.sliced(last, place * channels, channels)
+            out = result.sliced(last, place * group, group)
             writer.write("convolve", [out], affine, out, part, window.size, window.stride, window.dilation, before)
         return [made]
 

@@ -63,7 +63,7 @@ class Activation(_Pointwise):
             return None if x is None else [x]
         if name in activations.GATE_ACTIVATIONS and not options:
             return [writer.activate(kernel_table(), activations.GATE_ACTIVATIONS.index(name), x)]
-        found = _loop_of(name, {**activations.defaults(name), **options})
+        found = _loop_of(name, {**activations.defaults(name), **activations.rounded(options, np.float32)})
         made = None if found is None else writer.elementwise(found[0], [x], "f", *found[1:])
         return None if made is None else [made]
 
@@ -292,7 +292,7 @@ def _cast_alike(
 
 def _loop_of(name: str, options: dict[str, Any]) -> tuple[str, float, float] | None:
     """The engine's function for an activation with all its options, and these as it takes them; None without one."""
-    given = {key: float(np.float32(value)) for key, value in options.items() if isinstance(value, (int, float))}
+    given = {key: float(value) for key, value in options.items() if isinstance(value, (int, float))}
     if name in ("elu", "celu"):
         return name, given["alpha"], 0
     if name in ("hard_shrink", "leaky_relu"):

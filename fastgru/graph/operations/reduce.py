@@ -197,7 +197,7 @@ class Norm(Reduce):
         shape = made.shape if self.keepdims else [size for at, size in enumerate(wide.shape) if at not in axes]
         return [made.reshape(shape).astype(call.dtype)]
 
-    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> None:
         return None
 
 
@@ -298,6 +298,15 @@ class Glu(Operation):
         with np.errstate(all="ignore"):
             made = kept * np.asarray(activations.formula("sigmoid")(np.atleast_1d(gate))).reshape(gate.shape)
         return [made.astype(call.dtype)]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        x = writer.cast(inputs[0], "f")
+        axis = axis_of(self.axis, len(inputs[0].shape))
+        half = inputs[0].shape[axis] // 2
+        if x is None:
+            return None
+        made = writer.elementwise("gated", [x.sliced(axis, 0, half), x.sliced(axis, half, half)])
+        return None if made is None else [made]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         place = axis_of(self.axis, len(inputs[0]))

@@ -238,6 +238,8 @@ class Concatenate(Operation):
         parts = [writer.cast(each, kind) for each in inputs]
         axis = axis_of(self.axis, len(inputs[0].shape))
         shape = list(inputs[0].shape)
+        if any((*each.shape[:axis], *each.shape[axis + 1 :]) != (*shape[:axis], *shape[axis + 1 :]) for each in inputs):
+            return None
         shape[axis] = sum(each.shape[axis] for each in inputs)
         made, start = writer.new(shape, kind), 0
         for part in parts:
