@@ -45,6 +45,14 @@ cdef extern from "loops.h" nogil:
     enum:
         LOOP_COUNT
 
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        long long tv_sec
+        long tv_nsec
+    enum:
+        TIME_UTC
+    int timespec_get(timespec *now, int base)
+
 cdef enum:
     MAX_RANK = 6                # axes of a loop, when those that lie together are one
     MAX_OPERANDS = 8
@@ -120,6 +128,12 @@ _DTYPES = {"f": np.dtype(np.float32), "d": np.dtype(np.float64), "i": np.dtype(n
 def has_loop(str name, str kinds):
     """Whether there is an elementwise function of a name for a result and operands of these kinds."""
     return (name, kinds) in INNER
+
+
+cdef double seconds_now() noexcept nogil:
+    cdef timespec now
+    timespec_get(&now, TIME_UTC)
+    return now.tv_sec + 1e-9 * now.tv_nsec
 
 
 cdef class Arena:
@@ -514,8 +528,10 @@ cdef class Program:
         return (self.bases * <Py_ssize_t>sizeof(char *) + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT + (
             self.arena_bytes + self.scratch_bytes)
 
-    def run(self, list arrays not None, Pool pool not None):
+    def run(self, list arrays not None, Pool pool not None, list seconds=None):
         """The outputs for inputs in C order, each of the declared kind and size.
+
+        ``seconds``, if given, gets how long each instruction took.
 
         Raises
         ------
@@ -526,6 +542,7 @@ cdef class Program:
         cdef Arena arena
         cdef Py_ssize_t i, head
         cdef int failed = 0
+        cdef double *clock = NULL
         cdef cnp.ndarray array
         if len(arrays) != len(self.inputs):
             raise ShapeError(f"program: got {len(arrays)} inputs, wanted {len(self.inputs)}")
@@ -553,11 +570,23 @@ cdef class Program:
             array = np.empty(shape, dtype)
             frame.bases[<int>base] = cnp.PyArray_BYTES(array)
             made.append(array)
+        if seconds is not None:
+            clock = <double *>malloc((self.count + 1) * sizeof(double))
+            if clock == NULL:
+                raise MemoryError("the times of instructions")
         with nogil:
             for i in range(self.count):
+                if clock != NULL:
+                    clock[i] = seconds_now()
                 failed = self.instructions[i].execute(&self.instructions[i], &frame)
                 if failed:
                     break
+            if clock != NULL:
+                clock[self.count] = seconds_now()
+        if clock != NULL:
+            if not failed:
+                seconds += [(self.names[k], clock[k + 1] - clock[k]) for k in range(self.count)]
+            free(clock)
         if failed:
             name, rows = self.names[i], self.instructions[i].numbers[0]
             pool.give(arena)
