@@ -52,7 +52,11 @@ class Stretch:
         arrays = [np.ascontiguousarray(values[place], dtype) for place, dtype in self.inputs]
         if self.schedules:
             assert lengths is not None
-            arrays += [array for make in self.schedules for array in make(lengths)]
+            for name, make in self.schedules:
+                try:
+                    arrays += make(lengths)
+                except FastGRUError as error:
+                    raise type(error)(f"{name}: {error}") from None
             arrays = [arrays[place] for place in self.arrangement]
         made = self.program.run(arrays, pool)
         for place, at, shape, repeated in self.outputs:

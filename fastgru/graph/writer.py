@@ -52,7 +52,7 @@ class Writer:
         self.alone: Callable[[], bool] = lambda: False
         self.needs: Sequence[bool] = ()
         self.layouts: Sequence[Layout] | None = None
-        self.schedules: list[Schedule] = []  # the inputs that calls with lengths make, three arrays of each
+        self.schedules: list[tuple[str, Schedule]] = []  # by node: what makes three more inputs of a call's lengths
         self._buffers: list[tuple[str, str, Any]] = []  # (where, kind, count, array or shape), as Program takes them
         self._instructions: list[_Instruction] = []
 
@@ -138,7 +138,7 @@ class Writer:
 
     def schedule(self, batch: int, shares: int, make: Schedule) -> list[Strided]:
         """Orders, lengths and shares of rows, which ``make`` gives for the lengths of a call."""
-        self.schedules.append(make)
+        self.schedules.append((self.name, make))
         return [self._declared("schedule", "i", count, (count,)) for count in (batch, batch, shares)]
 
     def results(self, wanted: Sequence[Strided]) -> list[tuple[int, tuple[int, ...]]]:

@@ -47,7 +47,9 @@ class Activation(_Pointwise):
         name, options = activations.resolved(self)
         kernels = kernel_table() if setup.options.get("backend") != "blas" else None
         function = activations.activation(name, options, setup.dtype, kernels)
-        return lambda arrays, call: [function(np.ascontiguousarray(arrays[0], call.dtype))]
+        return lambda arrays, call: [
+            function(np.ascontiguousarray(arrays[0], call.dtype)).reshape(arrays[0].shape)  # it makes one axis of none
+        ]
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         with np.errstate(all="ignore"):

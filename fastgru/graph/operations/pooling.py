@@ -59,7 +59,7 @@ class Pool(Operation):
         view = view.reshape(*view.shape[: view.ndim - len(windows)], -1)
         with np.errstate(all="ignore"):
             total = np.cumsum(view, axis=-1)[..., -1]
-        return [(total / self._counts(x, windows)).astype(call.dtype)]
+            return [(total / self._counts(x, windows)).astype(call.dtype)]
 
     def _counts(self, x: Array, windows: Sequence[Window]) -> Array:
         """How many places each window's mean is over: those inside, or inside the padding that was asked for."""
