@@ -7,7 +7,6 @@ other node runs as it always does. Values that cross the border between the two 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -49,7 +48,7 @@ class Stretch:
 
     def run(self, values: dict[int, Array], lengths: Lengths | None, pool: Pool) -> None:
         """Add the outputs to the values."""
-        arrays = [np.ascontiguousarray(values[place], dtype) for place, dtype in self.inputs]
+        arrays: list[Array] = [np.ascontiguousarray(values[place], dtype) for place, dtype in self.inputs]
         if self.schedules:
             assert lengths is not None
             for name, make in self.schedules:
@@ -210,5 +209,3 @@ class Compiled:
                 except (FastGRUError, KeyError):
                     self._shapes[place] = None
         return self._shapes[place]
-
-

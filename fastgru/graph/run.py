@@ -6,6 +6,7 @@ In NumPy each node runs when its inputs are there; each value is kept for as lon
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class Runner:
             prepared.setdefault(id(node.operation), node.operation.prepare(setup)) for node in graph.nodes
         ]
         self._constants = {
-            place: np.ascontiguousarray(array, setup.dtype) if array.dtype.kind == "f" else array
+            place: np.asarray(array, setup.dtype, order="C") if array.dtype.kind == "f" else array
             for place, array in graph.constants.items()
         }
         last = {place: index for index, node in enumerate(graph.nodes) for place in node.inputs}
@@ -46,6 +47,7 @@ class Runner:
                 self._done[index].append(place)
         self._compiles = compiles(setup)
         self._compiled: dict[Any, Compiled] = {}  # by the shapes of the inputs, the latest last
+        self._compiling = Lock()
         self._pool = Pool()
 
     def __call__(self, inputs: Mapping[str, Array], lengths: Mapping[str, NDArray[np.intp]] | None = None) -> Any:
@@ -85,9 +87,10 @@ class Runner:
             if lengths is not None:
                 self.analysis.check_lengths()
             compiled = Compiled(self.graph, self.analysis, self.setup, sizes, lengths is not None)
-            while len(self._compiled) >= MAX_COMPILED:
-                self._compiled.pop(next(iter(self._compiled), None), None)
-            self._compiled[key] = compiled
+            with self._compiling:
+                while len(self._compiled) >= MAX_COMPILED:
+                    del self._compiled[next(iter(self._compiled))]
+                self._compiled[key] = compiled
         return compiled
 
     def _run_node(self, index: int, values: dict[int, Array], sizes: Mapping[str, int], lengths: Any) -> None:

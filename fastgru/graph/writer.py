@@ -90,7 +90,7 @@ class Writer:
         return Strided(len(self._buffers) - 1, kind, 0, tuple(shape), Strided.of(shape))
 
     def write(self, method: str, results: Sequence[Strided], *arguments: Any) -> None:
-        """An instruction: a method of ``Program`` and its arguments behind the name; ``results`` are those it writes."""
+        """An instruction: a method of ``Program`` and its arguments behind the name; it writes ``results``."""
         self._instructions.append(_Instruction(method, self.name, list(arguments), [part.buffer for part in results]))
 
     def copy(self, to: Strided, x: Strided) -> None:
@@ -186,7 +186,7 @@ class Writer:
         return found
 
     def _laid_out(self) -> tuple[dict[int, int], int]:
-        """Where each buffer begins, in bytes, no two that are used at one time in one place; and where the last ends."""
+        """Where each buffer begins, in bytes, none in the place of another while that is used; where the last ends."""
         last: dict[int, int] = {}
         for at, each in enumerate(self._instructions):
             for buffer in each.buffers():

@@ -1,8 +1,8 @@
 """The base of every operation: what it takes and gives, what it computes, and what it does to rows and steps.
 
 An operation is one class. Its fields are its options and weights; ``infer`` is its rule for shapes, ``compute`` its
-meaning in NumPy, ``emit`` how it becomes instructions, ``follow`` its rule for the batch and the steps. Nothing else has to know it: what is not said in a
-class has the base's answer, which refuses.
+meaning in NumPy, ``emit`` how it becomes instructions, ``follow`` its rule for the batch and the steps. Nothing else
+has to know it: what is not said in a class has the base's answer, which refuses.
 """
 
 from __future__ import annotations

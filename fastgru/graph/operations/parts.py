@@ -62,7 +62,8 @@ class Select(Operation):
         return [inputs[0].taken(axis, self.index % size)] if -size <= self.index < size else None
 
     def needs_lengths(self, inputs: Sequence[Layout]) -> bool:
-        return self.index < 0 and has_steps(inputs[0][axis_of(self.axis, len(inputs[0]))]) or super().needs_lengths(inputs)
+        from_the_end = self.index < 0 and has_steps(inputs[0][axis_of(self.axis, len(inputs[0]))])
+        return from_the_end or super().needs_lengths(inputs)
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         axis = axis_of(self.axis, len(inputs[0]))
