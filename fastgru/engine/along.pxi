@@ -137,35 +137,58 @@ cdef int run_normalization(const Instruction *it, Frame *frame) noexcept nogil:
     cdef char *p[MAX_OPERANDS]
     cdef Py_ssize_t index[MAX_RANK]
     cdef double *row = <double *>frame.scratch
+    cdef int k
+    memset(index, 0, sizeof(index))
+    for k in range(it.operand_count):
+        p[k] = address(it, frame, k)
+    while True:
+        if it.operands[0].along == sizeof(float) and it.operands[1].along == sizeof(float):
+            normalize_row(it, p, row, sizeof(float), sizeof(float))
+        else:
+            normalize_row(it, p, row, it.operands[0].along, it.operands[1].along)
+        if not advance(it, it.rank, index, p):
+            return 0
+
+
+cdef inline void weigh(double *row, Py_ssize_t n, const char *weights, Py_ssize_t along, bint adds) noexcept nogil:
+    """row *= weights, or row += weights"""
+    cdef Py_ssize_t k
+    if along == sizeof(double) and adds:
+        for k in range(n):
+            row[k] += (<const double *>weights)[k]
+    elif along == sizeof(double):
+        for k in range(n):
+            row[k] *= (<const double *>weights)[k]
+    else:
+        for k in range(n):
+            if adds:
+                row[k] += (<const double *>(weights + k * along))[0]
+            else:
+                row[k] *= (<const double *>(weights + k * along))[0]
+
+
+cdef inline void normalize_row(const Instruction *it, char **p, double *row, Py_ssize_t out, Py_ssize_t x) noexcept nogil:
     cdef double *squares = row + it.length
     cdef double mean, root
     cdef Py_ssize_t k, n = it.length
     cdef Py_ssize_t gamma = it.numbers[0], beta = it.numbers[1]
-    memset(index, 0, sizeof(index))
-    for k in range(it.operand_count):
-        p[k] = address(it, frame, <int>k)
-    while True:
+    for k in range(n):
+        row[k] = float_at(p[1] + k * x)
+    if not it.code:
+        mean = pairwise(row, n) / <double>n
         for k in range(n):
-            row[k] = float_at(p[1] + k * it.operands[1].along)
-        if not it.code:
-            mean = pairwise(row, n) / <double>n
-            for k in range(n):
-                row[k] -= mean
-        for k in range(n):
-            squares[k] = row[k] * row[k]
-        root = sqrt(pairwise(squares, n) / <double>n + it.options[0])
-        for k in range(n):
-            row[k] /= root
-        if gamma > 0:
-            for k in range(n):
-                row[k] *= (<const double *>(p[gamma] + k * it.operands[gamma].along))[0]
-        if beta > 0:
-            for k in range(n):
-                row[k] += (<const double *>(p[beta] + k * it.operands[beta].along))[0]
-        for k in range(n):
-            put(p[0] + k * it.operands[0].along, row[k])
-        if not advance(it, it.rank, index, p):
-            return 0
+            row[k] -= mean
+    for k in range(n):
+        squares[k] = row[k] * row[k]
+    root = sqrt(pairwise(squares, n) / <double>n + it.options[0])
+    for k in range(n):
+        row[k] /= root
+    if gamma > 0:
+        weigh(row, n, p[gamma], it.operands[gamma].along, False)
+    if beta > 0:
+        weigh(row, n, p[beta], it.operands[beta].along, True)
+    for k in range(n):
+        put(p[0] + k * out, row[k])
 
 
 cdef int run_pool(const Instruction *it, Frame *frame) noexcept nogil:
@@ -187,31 +210,52 @@ cdef int run_pool(const Instruction *it, Frame *frame) noexcept nogil:
             return 0
 
 
+cdef inline float larger_float(float x, float y) noexcept nogil:
+    return x if x > y or x != x else y
+
+
+cdef inline void most_of(const Instruction *it, char *out, Py_ssize_t out_step, const char *x, Py_ssize_t step,
+                         Py_ssize_t window, Py_ssize_t count, float *lanes) noexcept nogil:
+    """The maximum of a window, for `count` channels."""
+    cdef Py_ssize_t dilation = it.numbers[2], places = it.numbers[4], i, k, place
+    cdef Py_ssize_t begin = window * it.numbers[1] - it.numbers[3]
+    cdef const char *at
+    for i in range(count):
+        lanes[i] = -INFINITY
+    for k in range(it.numbers[0]):
+        place = begin + k * dilation
+        if 0 <= place < places:
+            at = x + place * it.operands[1].along
+            for i in range(count):
+                lanes[i] = larger_float(lanes[i], float_at(at + i * step))
+    for i in range(count):
+        (<float *>(out + i * out_step))[0] = lanes[i]
+
+
 cdef void pool_lanes(const Instruction *it, char *out, const char *x, Py_ssize_t window, Py_ssize_t first,
                      Py_ssize_t count, double *lanes) noexcept nogil:
     cdef int outer = max(it.rank - 1, 0)
     cdef Py_ssize_t size = it.numbers[0], dilation = it.numbers[2], places = it.numbers[4], i, k, place
     cdef Py_ssize_t begin = window * it.numbers[1] - it.numbers[3], step = it.operands[1].strides[outer]
-    cdef Py_ssize_t end = begin + (size - 1) * dilation + 1
+    cdef Py_ssize_t out_step = it.operands[0].strides[outer], end = begin + (size - 1) * dilation + 1
     cdef const char *at
     cdef double counted
+    out += window * it.operands[0].along + first * out_step
+    if it.code and step == sizeof(float) and out_step == sizeof(float):
+        most_of(it, out, sizeof(float), x + first * step, sizeof(float), window, count, <float *>lanes)
+        return
+    if it.code:
+        most_of(it, out, out_step, x + first * step, step, window, count, <float *>lanes)
+        return
     for i in range(count):
-        lanes[i] = -INFINITY if it.code else 0.0
+        lanes[i] = 0.0
     for k in range(size):
         place = begin + k * dilation
         if place < 0 or place >= places:
             continue
         at = x + place * it.operands[1].along + first * step
-        if it.code:
-            for i in range(count):
-                lanes[i] = larger(lanes[i], float_at(at + i * step))
-        else:
-            for i in range(count):
-                lanes[i] += float_at(at + i * step)
-    if not it.code:
-        counted = <double>(min(end, places + it.numbers[7]) - max(begin, -it.numbers[6]))
         for i in range(count):
-            lanes[i] /= counted
-    out += window * it.operands[0].along + first * it.operands[0].strides[outer]
+            lanes[i] += float_at(at + i * step)
+    counted = <double>(min(end, places + it.numbers[7]) - max(begin, -it.numbers[6]))
     for i in range(count):
-        put(out + i * it.operands[0].strides[outer], lanes[i])
+        put(out + i * out_step, lanes[i] / counted)

@@ -38,6 +38,16 @@ class Strided(NamedTuple):
         """Whether the elements lie one after the other in C order."""
         return self.strides == self.of(self.shape)
 
+    @property
+    def dense(self) -> bool:
+        """Whether the elements lie beside each other with none between, in the order of some of their axes."""
+        step = 1
+        for stride, size in sorted((s, n) for s, n in zip(self.strides, self.shape, strict=True) if n != 1):
+            if stride != step:
+                return False
+            step *= size
+        return True
+
     @staticmethod
     def of(shape: Sequence[int]) -> Shape:
         """The strides of an array in C order; 0 for axes of one place, so that equal layouts are equal."""
@@ -113,10 +123,15 @@ def _without(sizes: Shape, axis: int) -> Shape:
 
 
 def merged(parts: Sequence[Strided]) -> tuple[list[int], list[list[int]]]:
-    """The fewest axes that go over the same elements of parts of one shape: their sizes, and each part's strides."""
+    """The fewest axes that go over the same elements of parts of one shape: their sizes, and each part's strides.
+
+    The first part is gone over in the order of its memory.
+    """
     shape: list[int] = []
     strides: list[list[int]] = [[] for _ in parts]
-    for axis, size in enumerate(parts[0].shape):
+    order = sorted(range(len(parts[0].shape)), key=lambda axis: -abs(parts[0].strides[axis]))
+    for axis in order:
+        size = parts[0].shape[axis]
         if size == 1:
             continue
         if shape and all(own[-1] == size * part.strides[axis] for own, part in zip(strides, parts, strict=True)):

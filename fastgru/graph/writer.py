@@ -93,6 +93,11 @@ class Writer:
         """An instruction: a method of ``Program`` and its arguments behind the name; it writes ``results``."""
         self._instructions.append(_Instruction(method, self.name, list(arguments), [part.buffer for part in results]))
 
+    def like(self, x: Strided, kind: str = "f") -> Strided:
+        """A buffer for a result of the shape of x, laid out as x is if its elements lie beside each other."""
+        made = self.new(x.shape, kind)
+        return made._replace(strides=x.strides) if x.dense else made
+
     def copy(self, to: Strided, x: Strided) -> None:
         """``to[...] = x``"""
         self.write("elementwise", [to], "copy", [to, x])
@@ -121,7 +126,8 @@ class Writer:
             return None
         shape = np.broadcast_shapes(*(each.shape for each in inputs))
         parts = [each.expanded(shape) for each in inputs]
-        made = self.new(shape, kind)
+        dense = [part for part in inputs if part.shape == shape and part.dense]
+        made = self.like(dense[0], kind) if dense else self.new(shape, kind)
         self.write("elementwise", [made], function, [made, *parts], first, second)
         return made
 
@@ -131,9 +137,10 @@ class Writer:
         if last is not None and last.takes_activation(x) and self.alone():
             last.arguments.append(code)
             return x
-        x = self.together(x)
-        made = self.new(x.shape)
-        self.write("activate", [made], kernels, code, made, x)
+        x = x if x.dense else self.together(x)
+        made = self.like(x)
+        flat = [part._replace(shape=(x.size,), strides=Strided.of((x.size,))) for part in (made, x)]
+        self.write("activate", [made], kernels, code, *flat)
         return made
 
     def schedule(self, batch: int, shares: int, make: Schedule) -> list[Strided]:
@@ -220,9 +227,11 @@ class _Instruction:
         self.method, self.name, self.arguments, self.results = method, name, arguments, results
 
     def takes_activation(self, x: Strided) -> bool:
-        """Whether this is a product without an activation, and x all of its result."""
-        count = {"linear": 3, "convolve": 7}.get(self.method)
-        return len(self.arguments) == count and self.arguments[1] == x
+        """Whether this is a product without an activation, and x all of its result, in any order."""
+        if len(self.arguments) != {"linear": 3, "convolve": 7}.get(self.method):
+            return False
+        made = self.arguments[1]
+        return bool(x.buffer == made.buffer and x.size == made.size and x.dense and made.dense)
 
     def buffers(self) -> list[int]:
         """All that it reads and writes."""
