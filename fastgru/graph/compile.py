@@ -112,7 +112,7 @@ class Compiled:
         try:
             self.steps.append(Stretch(self._writer, self._inputs, wanted))
             self._end_step(index)
-        except FastGRUError:  # axes that are too many for a loop
+        except (FastGRUError, OverflowError):  # axes that are too many for a loop, sizes beyond what it counts
             self._leave(index)
 
     def _leave(self, index: int) -> None:
