@@ -60,20 +60,19 @@ class Strided(NamedTuple):
     def taken(self, axis: int, index: int) -> Strided:
         """One place along an axis, which is then gone."""
         offset = self.offset + index * self.strides[axis]
-        return self._replace(offset=offset, shape=_without(self.shape, axis), strides=_without(self.strides, axis))
+        return Strided(self.buffer, self.kind, offset, _without(self.shape, axis), _without(self.strides, axis))
 
     def sliced(self, axis: int, start: int, count: int, step: int = 1) -> Strided:
         """``count`` places along an axis from ``start``, every ``step``-th; backwards where it is negative."""
         stride = self.strides[axis]
         shape, strides = list(self.shape), list(self.strides)
         shape[axis], strides[axis] = count, stride * step if count != 1 else 0
-        return self._replace(offset=self.offset + start * stride, shape=tuple(shape), strides=tuple(strides))
+        return Strided(self.buffer, self.kind, self.offset + start * stride, tuple(shape), tuple(strides))
 
     def permuted(self, order: Sequence[int]) -> Strided:
         """The axes in another order."""
-        return self._replace(
-            shape=tuple(self.shape[axis] for axis in order), strides=tuple(self.strides[axis] for axis in order)
-        )
+        shape, strides = tuple([self.shape[axis] for axis in order]), tuple([self.strides[axis] for axis in order])
+        return Strided(self.buffer, self.kind, self.offset, shape, strides)
 
     def expanded(self, shape: Sequence[int]) -> Strided | None:
         """Sizes of 1 repeated, and new axes in front; None where the shapes do not fit."""
@@ -85,7 +84,7 @@ class Strided(NamedTuple):
             if own != size and own != 1:
                 return None
             strides.append(stride if own == size else 0)
-        return self._replace(shape=tuple(shape), strides=tuple(strides))
+        return Strided(self.buffer, self.kind, self.offset, tuple(shape), tuple(strides))
 
     def reshaped(self, shape: Sequence[int]) -> Strided | None:
         """The same elements in the same order under another shape of as many; None where that takes a copy."""

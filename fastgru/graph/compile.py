@@ -204,8 +204,10 @@ class Compiled:
                 self._shapes[place] = self._graph.constants[place].shape
             else:
                 try:
-                    sizes = (evaluate(size, self.sizes) for size in self._graph.tensors[place].shape)
-                    self._shapes[place] = tuple(sizes)
+                    sizes = self._graph.tensors[place].shape
+                    self._shapes[place] = tuple(
+                        size if type(size) is int else evaluate(size, self.sizes) for size in sizes
+                    )
                 except (FastGRUError, KeyError):
                     self._shapes[place] = None
         return self._shapes[place]

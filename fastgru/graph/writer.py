@@ -6,6 +6,7 @@ buffers out by the first and the last instruction that uses them, and hands all 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -73,12 +74,12 @@ class Writer:
 
     def new(self, shape: Sequence[int], kind: str = "f") -> Strided:
         """A buffer for a result."""
-        count = int(np.prod(shape, dtype=object))
+        count = math.prod(shape)
         return self._declared("arena", kind, count, shape)
 
     def input(self, shape: Sequence[int], kind: str) -> Strided:
         """An array that the call brings."""
-        return self._declared("input", kind, int(np.prod(shape, dtype=object)), shape)
+        return self._declared("input", kind, math.prod(shape), shape)
 
     def constant(self, array: Any, kind: str = "f") -> Strided:
         """An array that the program keeps."""
@@ -124,7 +125,9 @@ class Writer:
         """A function of inputs that are broadcast; None where there is none of such kinds."""
         if not has_loop(function, kind + "".join(each.kind for each in inputs)):
             return None
-        shape = np.broadcast_shapes(*(each.shape for each in inputs))
+        shape = inputs[0].shape
+        if any(each.shape != shape for each in inputs):
+            shape = np.broadcast_shapes(*(each.shape for each in inputs))
         parts = [each.expanded(shape) for each in inputs]
         dense = [part for part in inputs if part.shape == shape and part.dense]
         made = self.like(dense[0], kind) if dense else self.new(shape, kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,7 @@ class View(Operation):
 
     def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
         sizes = [-1 if size == -1 else writer.size(size) for size in self.shape]
-        others = int(np.prod([size for size in sizes if size != -1], dtype=object))
+        others = math.prod(size for size in sizes if size != -1)
         if others < 1 or inputs[0].size % others or (-1 not in sizes and inputs[0].size != others):
             return None
         sizes = [inputs[0].size // others if size == -1 else size for size in sizes]
