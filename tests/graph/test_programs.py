@@ -29,7 +29,9 @@ from fastgru.graph.operations.recurrent import GRU, GRUCell
 from fastgru.graph.operations.reduce import AlongAxis, Glu, Reduce
 from fastgru.graph.operations.shape import Concatenate, Expand, Permute, View
 from fastgru.graph_model import GraphModel
+from fastgru.gru import kernel_table
 
+HAS_VECTORS = kernel_table().vector_length > 1  # without, there are no kernels, and all runs in NumPy
 SHAPES = [(3, 5), (1, 1), (2, 7)]
 numbers = np.random.default_rng(8)
 
@@ -74,14 +76,14 @@ def compare(seed: int) -> None:
         assert_same(outcome(lambda a=arrays: model(**a)), outcome(lambda a=arrays: in_numpy(model, a)), exact)
 
 
-@pytest.mark.parametrize("first", range(0, 400, 50))
+@pytest.mark.parametrize("first", range(0, 200, 50))
 def test_random_graphs_give_what_their_operations_give_in_numpy(first: int) -> None:
     for seed in range(first, first + 50):
         compare(seed)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(400, 6400, 500))
+@pytest.mark.parametrize("first", range(200, 6200, 500))
 def test_many_random_graphs_give_what_their_operations_give_in_numpy(first: int) -> None:
     for seed in range(first, first + 500):
         compare(seed)
@@ -98,7 +100,7 @@ def batched(model: GraphModel) -> bool:
     return inputs and all(first == ((BATCH,),) and found == [(BATCH,)] for first, found in rows)
 
 
-@pytest.mark.parametrize("first", range(0, 400, 100))
+@pytest.mark.parametrize("first", range(0, 200, 100))
 def test_a_row_has_the_same_bits_alone_and_in_a_batch(first: int) -> None:
     compared = 0
     for seed in range(first, first + 100):
@@ -118,7 +120,7 @@ def test_a_row_has_the_same_bits_alone_and_in_a_batch(first: int) -> None:
     assert compared > 10
 
 
-@pytest.mark.parametrize("first", range(0, 400, 100))
+@pytest.mark.parametrize("first", range(0, 200, 100))
 def test_lengths_give_what_they_give_in_numpy(first: int) -> None:
     compared = 0
     for seed in range(first, first + 100):
@@ -136,7 +138,7 @@ def test_lengths_give_what_they_give_in_numpy(first: int) -> None:
 
 
 def test_two_threads_may_call_one_model() -> None:
-    for seed in range(0, 120, 4):
+    for seed in range(0, 60, 4):
         model = model_of(random_operations(seed)[0])
         calls = [arrays_for(seed, batch, steps) for batch, steps in ((4, 6), (2, 9))]
         wanted = [outcome(lambda m=model, a=arrays: m(**a)) for arrays in calls]
@@ -170,7 +172,7 @@ CODE = """
 import sys
 sys.path[:0] = [{tests!r}, {tests!r} + "/graph"]
 from test_programs import compare
-for seed in range(0, 60):
+for seed in range(0, 40):
     compare(seed)
 print("compared")
 """
@@ -341,7 +343,7 @@ def test_one_operation_that_makes_a_constant_is_not_run_by_every_call() -> None:
 
 def test_float64_and_blas_are_not_compiled() -> None:
     graph = of(Linear(floats(4, 4)), (2, 4))
-    assert model_of(graph)._runner._compiles
+    assert model_of(graph)._runner._compiles == HAS_VECTORS
     assert not model_of(graph, backend="blas")._runner._compiles
     assert not model_of(graph, precision="float64")._runner._compiles
 
@@ -358,5 +360,6 @@ def test_an_activation_joins_the_product_that_only_it_reads() -> None:
         model = model_of(builder.finish(outputs))
         arrays = {"x": floats(3, 4)}
         assert_same(model(**arrays), in_numpy(model, arrays), True)
-        (stretch,) = next(iter(model._runner._compiled.values())).steps
-        assert len(stretch.program) == (2 if shared else 1)
+        if HAS_VECTORS:
+            (stretch,) = next(iter(model._runner._compiled.values())).steps
+            assert len(stretch.program) == (2 if shared else 1)
