@@ -330,7 +330,8 @@ class CumulativeSum(_Along):
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         if arrays[0].dtype.kind != "f":
             return [np.cumsum(arrays[0], axis=self.axis, dtype=np.int64)]
-        return [np.cumsum(arrays[0], axis=self.axis, dtype=np.float64).astype(call.dtype)]
+        with np.errstate(all="ignore"):
+            return [np.cumsum(arrays[0], axis=self.axis, dtype=np.float64).astype(call.dtype)]
 
 
 class CumulativeProduct(CumulativeSum):
