@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from .acceleration import accelerate, restore
     from .checkpoint import Checkpoint, read
     from .config import show_config
-    from .graph_model import GraphModel
     from .importers.named import Named
     from .model import Model, ModelStream
     from .spec import (
@@ -86,7 +85,6 @@ __all__ = [
     "Flatten",
     "GRUSpec",
     "GRUWeights",
-    "GraphModel",
     "Last",
     "LayerNormalization",
     "Masking",
@@ -124,7 +122,6 @@ _PLACES = {
     ".checkpoint": "Checkpoint read",
     ".acceleration": "accelerate restore",
     ".config": "show_config",
-    ".graph_model": "GraphModel",
     ".importers.named": "Named",
     ".model": "Model ModelStream",
     ".spec": "Activation AveragePooling1D Cropping1D Dropout FinalState Flatten GRUSpec GRUWeights Last "

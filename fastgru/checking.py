@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import as_integers, as_numbers
+from .arrays import as_numbers
 from .errors import CheckpointError, DTypeError, ShapeError
 from .fields import Fields
+from .graph.graph import leaves
 from .gru import GRU
 from .model import Model
+from .model_inputs import as_kind
 from .run_file import Lengths, Rows, inputs_of, outputs_of, rows_at_once
 
 __all__ = ["Output", "advice_for", "check_model", "compare", "output_names", "outputs_with_steps", "problem_of"]
@@ -33,7 +35,7 @@ class Output(Fields):
 
     name: str
     array: Array
-    real: Array | None = None  # (batch, steps) or (steps,): which steps lie within lengths; None is all of them
+    real: Array | None = None  # which steps lie within lengths, for the first axes of the array; None is all of them
     axis: int = 0  # of the batch, if there is one
 
 
@@ -43,13 +45,22 @@ def outputs_with_steps(model: GRU | Model, x: Any, lengths: Any) -> list[Output]
         y, h = model(x, lengths=lengths)
         real = None if lengths is None else np.arange(y.shape[-2]) < np.reshape(lengths, (*y.shape[:-2], 1))
         return [Output("y", y, real), Output("h", h, axis=1)]
-    values, single = model._run(x, lengths)
+    values, within, single = model._run(model._by_name((x,), {}), lengths)
+    names = outputs_of(model)
     made = []
-    for name, value in zip(outputs_of(model), values, strict=True):
-        real = None if value.lengths is None else value.within()
-        array = value.zero_beyond()
-        made.append(Output(name, array[0], None if real is None else real[0]) if single else Output(name, array, real))
+    for name, place in zip(names, leaves(model.graph.outputs), strict=True):
+        array, real = values[place], _of_steps(within[place])
+        if single:
+            array, real = array[0], None if real is None else real[0]
+        made.append(Output(name, array, real, model.batch_axis(place) or 0))
     return made
+
+
+def _of_steps(real: Array | None) -> Array | None:
+    """Which steps are real, without the axes behind them."""
+    while real is not None and real.ndim > 1 and real.shape[-1] == 1:
+        real = real[..., 0]
+    return real
 
 
 def output_names(model: GRU | Model) -> list[str]:
@@ -211,11 +222,11 @@ def check_model(model: GRU | Model, check: Any, where: str, layers_named: bool) 
 
 def _inputs(model: GRU | Model, x: Any) -> dict[str, Array]:
     """Every input by its name, as an array."""
-    given = {"x": x} if isinstance(model, GRU) else model._by_name(x)
+    given = {"x": x} if isinstance(model, GRU) else model._by_name((x,), {})
     arrays: dict[str, Array] = {}
     for source in inputs_of(model):
         array, place = given[source.name], "x" if len(given) == 1 else f"x: input {source.name!r}"
-        arrays[source.name] = as_integers(array, place) if source.integers else as_numbers(array, place, model.dtype)
+        arrays[source.name] = as_kind(source._replace(called=place), array, model.dtype)
     return arrays
 
 

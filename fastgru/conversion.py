@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import FastGRUError, ShapeError
-from .graph_model import refuse_graph
+from .graph.graph import FLOAT, INTEGER, Graph
+from .graph.operations.product import Embedding
 from .gru import GRU, Precision, check_precision
 from .load import load
 from .model import Model, as_tuple
 from .run_file import inputs_of
-from .spec import Embedding, GRUSpec, ModelSpec, TimeDistributed
 from .stored import CHOICES
 
 if TYPE_CHECKING:
@@ -77,7 +77,6 @@ def convert(
     # not loaded in any other precision: a weight that has no float16 is named in full by save
     options: dict[str, Any] = {"precision": "stored"} if precision == "stored" else {}
     before = load(source, layers=layers, strict=strict, part=part, **options)
-    refuse_graph(before, "fastgru convert", os.fsdecode(source))
     written: Precision | None = before.precision if precision == "stored" else precision
     advance(1)
     before.save(target, precision=written)
@@ -111,30 +110,23 @@ def _compared(one: GRU | Model, other: GRU | Model) -> dict[str, Any]:
 def random_inputs(model: GRU | Model, steps: int, rows: int = ROWS) -> list[np.ndarray]:
     """An array for every input: normal numbers, and integers that every Embedding knows."""
     random = np.random.default_rng(SEED)
-    known = min(_vocabularies(model.spec), default=2)
-    arrays = []
+    known = 2 if isinstance(model, GRU) else min(_vocabularies(model.graph), default=2)
+    arrays: list[np.ndarray] = []
     for source in inputs_of(model):
-        rows = rows if source.limits is None else source.limits.nearest(rows, 0)
-        shape = (rows, *(steps if size is None else size for size in source.shape))
+        shape = source.sizes(rows, steps)
         if math.prod(shape) > MAX_NUMBERS:
             raise ShapeError(f"its input {source.name!r} is too large to try: {math.prod(shape):,} numbers")
-        numbers = random.integers(0, known, shape) if source.integers else random.standard_normal(shape, np.float32)
-        arrays.append(numbers)
+        if source.kind == FLOAT:
+            arrays.append(random.standard_normal(shape, np.float32))
+        else:
+            integers = random.integers(0, known, shape)
+            arrays.append(integers if source.kind == INTEGER else integers > 0)
     return arrays
 
 
-def _vocabularies(spec: GRUSpec | ModelSpec) -> list[int]:
-    """How many integers each Embedding knows, also of models inside the model."""
-    sizes = []
-    waiting = [spec]
-    while waiting:
-        each = waiting.pop()
-        for node in each.nodes if isinstance(each, ModelSpec) else ():
-            if isinstance(node.layer, Embedding):
-                sizes.append(len(node.layer.weight))
-            elif isinstance(node.layer, TimeDistributed):
-                waiting.append(node.layer.model)
-    return sizes
+def _vocabularies(graph: Graph) -> list[int]:
+    """How many integers each Embedding knows."""
+    return [len(node.operation.weight) for node in graph.nodes if isinstance(node.operation, Embedding)]
 
 
 def largest_difference(one: GRU | Model, other: GRU | Model, inputs: Sequence[np.ndarray]) -> float:

@@ -14,8 +14,8 @@ import numpy as np
 from .errors import DTypeError, FastGRUError, UnsupportedModelError
 from .graph.graph import Graph
 from .graph.size import Expression, evaluate
-from .graph_model import GraphModel
 from .gru import Backend, Precision
+from .model import Model
 
 __all__ = ["check_outputs", "from_example", "model_of", "model_of_program"]
 
@@ -27,7 +27,7 @@ SIZES = (1, 2, 3, 5, 8, 13)
 def from_example(
     module: object, example: object, precision: str, n_threads: int | None, backend: Backend | None,
     check: tuple[Any, Any] | None,
-) -> GraphModel:  # fmt: skip
+) -> Model:  # fmt: skip
     """A module as its code runs, or an exported program as it is; compared with ``check`` if there is one."""
     kept: Precision = "float32" if precision == "stored" else precision  # type: ignore[assignment]
     if example is None:
@@ -50,7 +50,7 @@ def _plain(given: Any) -> Any:
 
 def model_of(
     module: Any, example: Any, precision: Precision, n_threads: int | None, backend: Backend | None
-) -> GraphModel:
+) -> Model:
     """What ``from_torch(module, example)`` gives.
 
     Raises
@@ -73,20 +73,20 @@ def model_of(
 
     found = exported(module, example)
     options: dict[str, Any] = {"n_threads": n_threads, "backend": backend}
-    exact = GraphModel(found.graph, precision="float32", **options)
+    exact = Model(found.graph, precision="float32", **options)
     for trial, inputs in enumerate(_trials(torch, exact.graph, example)):
         if trial == 0:
             exact(inputs)  # an error for the example is the caller's to see
         _compare(torch, module, exact, example, inputs, where)
-    return exact if precision == "float32" else GraphModel(found.graph, precision=precision, **options)
+    return exact if precision == "float32" else Model(found.graph, precision=precision, **options)
 
 
-def model_of_program(program: Any, precision: Precision, n_threads: int | None, backend: Backend | None) -> GraphModel:
+def model_of_program(program: Any, precision: Precision, n_threads: int | None, backend: Backend | None) -> Model:
     """What ``from_torch`` gives of a ``torch.export.ExportedProgram``."""
     from .importers.torch.fx import graph_of
 
     graph = graph_of(program, "ExportedProgram")
-    return GraphModel(graph, precision=precision, n_threads=n_threads, backend=backend)
+    return Model(graph, precision=precision, n_threads=n_threads, backend=backend)
 
 
 def _trials(torch: Any, graph: Graph, example: Any) -> Iterator[dict[str, np.ndarray]]:
@@ -123,7 +123,7 @@ def guard_holds(graph: Graph, sizes: Mapping[str, int], place: int) -> bool:
 
 
 def _compare(
-    torch: Any, module: Any, model: GraphModel, example: Any, inputs: Mapping[str, np.ndarray], where: str
+    torch: Any, module: Any, model: Model, example: Any, inputs: Mapping[str, np.ndarray], where: str
 ) -> None:
     """Raise unless a model gives what the module gives, where the module takes such inputs at all."""
     from .importers.torch.live import call_with

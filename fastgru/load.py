@@ -19,7 +19,6 @@ from .stored import CHOICES, FilePrecision, precision_of
 if TYPE_CHECKING:
     from .checkpoint.contents import Checkpoint
     from .graph.graph import Graph
-    from .graph_model import GraphModel
     from .importers.chain import LayerItem, Layers
     from .importers.named import Named
     from .model import Model
@@ -126,7 +125,8 @@ def load(
     GRU or Model
         A GRU, ``(batch, time, input_size)`` to ``(batch, time, directions * hidden_size)`` and the final state, where
         the file is one GRU stack or ``layers`` is the name of one; otherwise a Model, from its first layer's input to
-        its last layer's output. A list gives a Model also where it names one GRU.
+        its last layer's output. A list gives a Model also where it names one GRU. The Model of a ``.pt2`` or of
+        TorchScript takes and gives what the module does, with its axes, tuples and dicts.
 
     Raises
     ------
@@ -207,7 +207,7 @@ def from_torch(
     n_threads: int | None = ...,
     backend: Backend | None = ...,
     check: Check | None = ...,
-) -> GraphModel: ...
+) -> Model: ...
 @overload
 def from_torch(
     module_or_state_dict: object,
@@ -232,7 +232,7 @@ def from_torch(
     strict: bool = True,
     part: str | None = None,
     check: Check | None = None,
-) -> GRU | Model | GraphModel:
+) -> GRU | Model:
     """Take over a live PyTorch module, or its weights; torch itself is not imported.
 
     Parameters
@@ -260,8 +260,8 @@ def from_torch(
 
     Returns
     -------
-    GRU or Model, or a GraphModel where there is an example
-        As from ``load``; a GraphModel takes and gives what the module does, its axes, tuples and dicts.
+    GRU or Model
+        As from ``load``; with an example a Model, which takes and gives what the module does: its axes, tuples, dicts.
 
     Raises
     ------
@@ -378,23 +378,15 @@ def _build(
     layers_named: bool = False,
 ) -> GRU | Model:
     kept = precision_of(checkpoint, spec, precision)
-    made: Any
+    made: GRU | Model
     if isinstance(spec, GRUSpec):
         made = GRU(spec, precision=kept, n_threads=n_threads, backend=backend)
     else:
-        from .spec import ModelSpec
+        from .model import Model
 
-        if isinstance(spec, ModelSpec):
-            from .model import Model as Kind
-        else:
-            from .graph_model import GraphModel as Kind  # type: ignore[assignment]
-        made = Kind(spec, precision=kept, n_threads=n_threads, backend=backend)  # type: ignore[arg-type]
-    if check is not None and type(made).__name__ == "GraphModel":
-        from .from_module import check_outputs
-
-        check_outputs(made(check[0]), check[1], f"{checkpoint.path}: check")
-    elif check is not None:
+        made = Model(spec, precision=kept, n_threads=n_threads, backend=backend)
+    if check is not None:
         from .checking import check_model
 
         check_model(made, check, checkpoint.path, layers_named)
-    return cast("GRU | Model", made)
+    return made

@@ -1,6 +1,6 @@
-"""The public class ``Model``: layers around GRUs, run in the order of their graph.
+"""The public class ``Model``: a network of GRUs and what is around them, as one graph of operations.
 
-It checks what it is given and hands it to the layers in ``ops``.
+It checks what it is given and hands it to the graph's runner.
 """
 
 from __future__ import annotations
@@ -12,31 +12,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arrays import as_integers, as_lengths, as_numbers
 from .errors import ShapeError
+from .graph.graph import Graph, rebuilt
+from .graph.layout import BATCH
+from .graph.limits import with_any_size
+from .graph.operations.operation import Setup
+from .graph.run import Runner
+from .graph.steps import analyse
 from .gru import Backend, Precision, check_options, dtype_of
+from .lowered import graph_of
+from .model_inputs import by_name, lengths_by_symbol, prepared, sources_of
 from .model_stream import ModelStream
-from .ops.graph import Graph
-from .ops.value import Value
-from .spec import Input, ModelSpec, owned, validate, with_any_size
+from .spec import ModelSpec, owned, validate
 
-__all__ = ["Model", "ModelStream"]
+__all__ = ["Model", "ModelStream", "as_tuple"]
 
 Array = NDArray[Any]
 
 
 class Model:
-    """A trained network of GRUs and the layers around them.
+    """A trained network of GRUs and the operations around them.
 
     A model is immutable: any number of threads may call one at the same time.
 
     Parameters
     ----------
-    spec : ModelSpec
-        The graph of layers. Most callers get a model from ``fastgru.load`` instead.
+    model : ModelSpec or Graph
+        Layers, or operations. Most callers get a model from ``fastgru.load`` or ``fastgru.from_torch`` instead.
     precision : {"float32", "float64", "float16", "bfloat16", "int8"}
         What is computed with, and the dtype of the results. The last three are for the weights of GRUs, as in ``GRU``;
-        other layers compute in float32.
+        other operations compute in float32.
     n_threads, backend
         As for ``GRU``, for every GRU of the model.
 
@@ -54,26 +59,41 @@ class Model:
 
     def __init__(
         self,
-        spec: ModelSpec,
+        model: ModelSpec | Graph,
         *,
         precision: Precision = "float32",
         n_threads: int | None = None,
         backend: Backend | None = None,
     ) -> None:
-        if not isinstance(spec, ModelSpec):
-            raise ShapeError(f"Model takes a ModelSpec, got {type(spec).__name__}; use fastgru.load(path)")
-        validate(spec)
+        self._spec: ModelSpec | None = None
+        layouts = None
+        if isinstance(model, ModelSpec):
+            validate(model)
+        elif not isinstance(model, Graph):
+            raise ShapeError(f"Model takes a ModelSpec or a Graph, got {type(model).__name__}; use fastgru.load(path)")
         check_options(precision, n_threads, backend)
-        self._spec = spec = owned(spec)
         self._options = {"precision": precision, "n_threads": n_threads, "backend": backend}
         self._dtype = dtype_of(precision)
-        self._graph = Graph(spec, self._dtype, self._options)
+        if isinstance(model, ModelSpec):
+            self._spec = owned(model)
+            model, layouts = graph_of(self._spec)
+        self._graph, self._analysis = analyse(model, layouts)
+        self._sources = sources_of(self._graph, self._analysis, self._spec)
+        with np.errstate(all="ignore"):  # a variance below zero, a weight beyond float32
+            self._runner = Runner(self._graph, self._analysis, Setup(self._dtype, self._options))
 
-    spec = property(lambda self: self._spec, doc="The graph of layers, as given: a ``ModelSpec``.")
+    graph = property(lambda self: self._graph, doc="What is computed: a ``Graph`` of operations.")
+    spec = property(
+        lambda self: self._spec, doc="The layers that it was made of: a ``ModelSpec``; None of a graph of operations."
+    )
+    description = property(
+        lambda self: self._graph if self._spec is None else self._spec,
+        doc="What another model like it is made of: its layers, or else its graph.",
+    )
     precision = property(lambda self: self._options["precision"], doc="What the weights of GRUs are kept in.")
     dtype = property(lambda self: self._dtype, doc="Of inputs and results: float64, or else float32.")
     nbytes = property(
-        lambda self: self._graph.nbytes,
+        lambda self: self._runner.nbytes,
         doc="""Bytes of the weights and biases of all GRUs as the engine has them; other layers do not count.
 
         >>> import numpy as np, fastgru
@@ -84,104 +104,125 @@ class Model:
         """,
     )
 
-    def __call__(self, x: Any, lengths: ArrayLike | Mapping[str, ArrayLike] | None = None) -> Any:
+    @property
+    def inputs(self) -> dict[str, str]:
+        """What each input is, by name: its shape, and whether it is floats, integers or booleans."""
+        return {source.name: str(self._graph.tensors[source.value]) for source in self._graph.inputs}
+
+    sources = property(lambda self: list(self._sources), doc="Its inputs in order: a list of ``Source``.")
+
+    @property
+    def keeps_rows_apart(self) -> bool:
+        """Whether every row of the outputs, on their first axes, comes of the same row of the inputs."""
+        places = [self.batch_axis(place) for place in self._runner.outputs]
+        return all(axis == 0 for axis in places) and all(source.batch == 0 for source in self._sources)
+
+    def sizes(self, arrays: Mapping[str, Array]) -> dict[str, int]:
+        """What the symbols of the graph are for these inputs, by name."""
+        return self._runner.sizes({source.value: arrays[source.name] for source in self._graph.inputs})
+
+    def batch_axis(self, place: int) -> int | None:
+        """Where the rows of an output of the graph are; None where it is of no row, or of all together."""
+        if self._analysis.mixes:
+            return None
+        layout = self._analysis.layout(place)
+        return next((axis for axis, factors in enumerate(layout) if factors == (BATCH,)), None)
+
+    def __call__(self, *inputs: Any, lengths: ArrayLike | Mapping[str, ArrayLike] | None = None, **named: Any) -> Any:
         """Run whole sequences.
 
         Parameters
         ----------
-        x : array_like, (batch, steps, features), or (batch, steps) of integers where the first layer is an Embedding
-            Without its batch axis it is taken too, and comes back without it. For a model of several inputs a list or
-            tuple of arrays in the order of ``spec.inputs``, or a dict by their names.
-        lengths : array_like of int, (batch,), optional
-            How many steps of each row are real, 1 to ``steps``, in any order. For a model of several inputs with steps
-            a dict by their names may be given; an array holds for all of them.
+        *inputs, **named : array_like
+            In the order, or by the names, of the framework's model, with its axes; one list, tuple or dict of all of
+            them is taken too. A model of layers takes (batch, steps, features), or (batch, steps) of integers where an
+            Embedding comes first, and several inputs in one list or dict; without their batch axis they are taken too,
+            and what comes back is without it.
+        lengths : array_like of int, (batch,), or dict of these by the name of an input, optional
+            How many steps of each row are real, 1 to ``steps``, in any order; an array holds for all inputs with
+            steps. Each row gives what it gives alone, cut to its length; steps beyond it are zero in results. A model
+            of layers takes them as the second argument too.
 
         Returns
         -------
-        ndarray, or tuple of ndarray where the model has several outputs, or a dict of them where it names them
-            (batch, steps, outputs), or (batch, outputs) where a layer such as ``Last()`` leaves one value a sequence.
-            Steps beyond a row's length are zero.
+        ndarray, or these in tuples, lists and dicts
+            As the framework's model gives them; of a model of layers an array for its output, or a tuple of them, or a
+            dict where they have names.
 
         Raises
         ------
         ShapeError, DTypeError
             An argument does not fit; the message says got and wanted.
         UnsupportedModelError
-            ``lengths`` with a layer that mixes the steps of a row; the message names it.
+            ``lengths``, and an operation takes rows or steps together; the message names it.
         """
-        values, single = self._run(x, lengths)
-        results = [value.zero_beyond() for value in values]
-        outputs = [result[0] if single else result for result in results]
-        if self._spec.output_names is not None:
-            return dict(zip(self._spec.output_names, outputs, strict=True))
-        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+        if self._spec is not None:
+            inputs, lengths = _of_layers(inputs, lengths)
+            if not inputs and set(named) == {"x"}:
+                inputs, named = (named["x"],), {}
+        values, _, single = self._run(self._by_name(inputs, named), lengths)
+        return self._structured(values, single)
 
-    def _run(self, x: Any, lengths: ArrayLike | Mapping[str, ArrayLike] | None) -> tuple[list[Value], bool]:
-        """``__call__``, whose outputs still know their lengths, and whether x came without a batch axis."""
-        arrays, single = self._inputs(x)
-        values = {name: Value(array) for name, array in arrays.items()}
+    def _structured(self, values: Mapping[int, Array], single: bool) -> Any:
+        """Outputs in the model's structure; one that stands in it twice is two arrays."""
+        if isinstance(self._graph.outputs, int):
+            return values[self._graph.outputs][0] if single else values[self._graph.outputs]
+        left = dict(values)
+
+        def take(place: int) -> Array:
+            array = left.pop(place, None)
+            array = values[place].copy() if array is None else array
+            return np.asarray(array[0]) if single else array
+
+        return rebuilt(self._graph.outputs, take)
+
+    def _by_name(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
+        return by_name(self._sources, inputs, named, self._spec is not None)
+
+    def _run(
+        self, given: Mapping[str, Any], lengths: Any
+    ) -> tuple[dict[int, Array], dict[int, NDArray[np.bool_] | None], bool]:
+        """Outputs by their places, which of their elements lie within lengths, and whether there was no batch axis."""
+        arrays, single = self._prepared(given)
+        ends = None
         if lengths is not None:
-            self._set_lengths(values, lengths, single)
-        return _apart(self._graph.run(values), list(arrays.values())), single
+            ends = lengths_by_symbol(self._sources, arrays, lengths, self._graph, self._analysis, single)
+        with np.errstate(all="ignore"):  # NaN and overflows are results like others
+            values, real = self._runner(arrays, ends)
+        return self._apart(values, arrays), real, single
 
-    def _inputs(self, x: Any) -> tuple[dict[str, Array], bool]:
-        """Every input by name with a batch axis, and whether they came without one."""
-        sources = self._spec.inputs
-        given = self._by_name(x)
-        ready = [_ready(given[source.name], source, len(sources) > 1, self._dtype) for source in sources]
-        if len({single for _, single in ready}) > 1:
-            raise ShapeError("x: some inputs have a batch axis and some have not; give all of them one, or none")
-        arrays = {source.name: array for source, (array, _) in zip(sources, ready, strict=True)}
-        batches = {name: len(array) for name, array in arrays.items()}
-        if len(set(batches.values())) > 1:
-            raise ShapeError(f"x: the inputs have different batch sizes: {batches}")
-        return arrays, ready[0][1]
+    def _prepared(self, given: Mapping[str, Any]) -> tuple[dict[str, Array], bool]:
+        return prepared(self._sources, given, self._dtype, self._spec is not None)
 
-    def _by_name(self, x: Any) -> dict[str, Any]:
-        names = [source.name for source in self._spec.inputs]
-        if isinstance(x, Mapping):
-            if set(x) != set(names):
-                raise ShapeError(f"x: got inputs {sorted(map(str, x))}, wanted {names}")
-            return dict(x)
-        if len(names) == 1:
-            return {names[0]: x}
-        if not isinstance(x, (list, tuple)) or len(x) != len(names):
-            got = f"{len(x)} arrays" if isinstance(x, (list, tuple)) else type(x).__name__
-            raise ShapeError(f"x: got {got}, wanted a list of {len(names)} arrays, or a dict by name, of {names}")
-        return dict(zip(names, x, strict=True))
-
-    def _set_lengths(self, values: dict[str, Value], lengths: Any, single: bool) -> None:
-        """Give the lengths to the inputs that have steps."""
-        sources = {source.name: source for source in self._spec.inputs}
-        stepped = [name for name, source in sources.items() if source.has_steps]
-        given = dict(lengths) if isinstance(lengths, Mapping) else dict.fromkeys(stepped, lengths)
-        wrong = [str(name) for name in given if name not in stepped]
-        if wrong or not stepped:
-            got = ", ".join(wrong) or "lengths"
-            raise ShapeError(f"lengths: got {got}, but the inputs with steps on their first axis are {stepped}")
-        for name, ends in given.items():
-            batch, steps = values[name].array.shape[:2]
-            values[name].lengths = own = as_lengths(ends, batch, steps, single)
-            for length in {int(own.min()), int(own.max())} if own.size else ():
-                sources[name].check_sizes((length,), "lengths", 1)
+    def _apart(self, values: dict[int, Array], inputs: Mapping[str, Array]) -> dict[int, Array]:
+        """The outputs as arrays of their own: who fills an input anew, or changes an output, changes no other."""
+        if not self._runner.shared:
+            return values
+        taken = [*inputs.values(), *self._runner.constants.values()]
+        for place in self._runner.shared:
+            array = values[place]
+            others = (*taken, *(other for each, other in values.items() if each != place))
+            if not array.flags.writeable or any(np.may_share_memory(array, other) for other in others):
+                values[place] = array.copy()
+        return values
 
     def astype(self, precision: Precision) -> Model:
         """The same layers with weights of another precision, rounded from those that were given; see ``GRU.astype``."""
         backend = None if precision == "float64" else self._options["backend"]
-        return _rebuild(self._spec, {**self._options, "precision": precision, "backend": backend})
+        return _rebuild(self.description, {**self._options, "precision": precision, "backend": backend})
+
 
     def with_any_size(self) -> Model:
-        """The same model for any batch and any number of steps, where a torch.export file was written for one.
+        """The same model with the sizes open that its file fixed although no number in it can come from them.
 
-        Such a file fixes the sizes of its example. No number in the graph of this model was computed from them; that no
-        ``if``, no loop and no cut in the code it was made of depends on them, the file cannot say and you must know.
+        Use it where you know the code: what it did by an ``if``, a loop or a cut leaves no trace in such a file.
 
         Raises
         ------
         UnsupportedModelError
-            The model may have numbers that were computed from a size, or its sizes are open already.
+            There is no such size, or the graph may know it; the message names the operation.
         """
-        return _rebuild(with_any_size(self._spec), self._options)
+        return _rebuild(with_any_size(self._graph), self._options)
 
     def save(self, path: str | os.PathLike[str], *, precision: Precision | None = None) -> None:
         """Write the model as one safetensors file that describes itself, for ``fastgru.load`` to read.
@@ -220,7 +261,7 @@ class Model:
         """
         from .saved.saving import save
 
-        save(self._spec, path, precision)
+        save(self.description, path, precision)
 
     def stream(self, batch: int = 1) -> ModelStream:
         """A stream of single steps, where every layer needs only the steps so far.
@@ -235,66 +276,37 @@ class Model:
         return ModelStream(self, batch)
 
     def __repr__(self) -> str:
-        lines = [f"  {node.name}: {node.layer.described()}" for node in self._spec.nodes]
-        if self._spec.output_names is not None:
-            lines.append(f"  outputs: {', '.join(map(repr, self._spec.output_names))}")
+        if self._spec is None:
+            lines = [f"  {name}: {text}" for name, text in self.inputs.items()]
+            lines += [f"  {node.name}: {node.operation.described()}" for node in self._graph.nodes]
+        else:
+            lines = [f"  {node.name}: {node.layer.described()}" for node in self._spec.nodes]
+            if self._spec.output_names is not None:
+                lines.append(f"  outputs: {', '.join(map(repr, self._spec.output_names))}")
         if self.precision != "float32":
             lines.append(f"  precision={self.precision!r}")
         return "\n".join(["Model(", *lines, ")"])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self._spec, self._options)
+        return _rebuild, (self.description, self._options)
 
 
 def as_tuple(made: Any) -> tuple[Array, ...]:
-    """What a model gave, one output or several, named or not, as a tuple."""
+    """What a model gave, in whatever structure, as a tuple of arrays."""
     if isinstance(made, dict):
-        return tuple(made.values())
-    return made if isinstance(made, tuple) else (made,)
+        return tuple(array for part in made.values() for array in as_tuple(part))
+    if isinstance(made, (tuple, list)):
+        return tuple(array for part in made for array in as_tuple(part))
+    return () if made is None else (made,)
 
 
-def _rebuild(spec: ModelSpec, options: dict[str, Any]) -> Model:
-    return Model(spec, **options)
+def _rebuild(model: ModelSpec | Graph, options: dict[str, Any]) -> Model:
+    return Model(model, **options)
 
 
-def _apart(values: list[Value], taken: list[Array]) -> list[Value]:
-    """The outputs as arrays of their own: a caller fills an input anew, or changes an output, and no other changes."""
-    made: list[Value] = []
-    for value in values:
-        if any(np.may_share_memory(value.array, other) for other in taken):
-            value = Value(value.array.copy(), value.lengths, value.mask, value.final)
-        taken.append(value.array)
-        made.append(value)
-    return made
+def _of_layers(inputs: tuple[Any, ...], lengths: Any) -> tuple[tuple[Any, ...], Any]:
+    """The arguments of a model of layers: x, and perhaps lengths behind it."""
+    if len(inputs) == 2 and lengths is None:
+        return inputs[:1], inputs[1]
+    return inputs, lengths
 
-
-def _ready(x: Any, source: Input, named: bool, dtype: np.dtype[Any]) -> tuple[Array, bool]:
-    """An input as an array with a batch axis that fits its shape, and whether it came without that axis."""
-    name = f"x: {source.name!r}" if named else "x"
-    array: Array = as_integers(x, name) if source.integers else as_numbers(x, name, dtype)
-    single = array.ndim == len(source.shape)
-    array = array[None] if single else array
-    fits = array.ndim == len(source.shape) + 1 and all(
-        wanted is None or got == wanted for got, wanted in zip(array.shape[1:], source.shape, strict=True)
-    )
-    if array.ndim == len(source.shape) + 1:
-        source.check_sizes(array.shape, name)
-    kind = " integers" if source.integers else ""
-    names = ("batch", *_axes(source))
-    if not fits:
-        batched = f"({', '.join(names)}){kind}"
-        raise ShapeError(f"{name}: got shape {np.shape(x)}, wanted {batched} or, for one of it, {_text(names[1:])}")
-    if 0 in array.shape[1:]:
-        raise ShapeError(f"{name}: got shape {np.shape(x)}, that is no steps; wanted at least one")
-    return array, single
-
-
-def _axes(source: Input) -> list[str]:
-    sizes = ["any" if size is None else str(size) for size in source.shape]
-    if sizes and source.shape[0] is None and (source.integers or len(sizes) > 1):
-        sizes[0] = "steps"
-    return sizes
-
-
-def _text(sizes: tuple[str, ...]) -> str:
-    return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"

@@ -1,4 +1,4 @@
-"""The public class ``ModelStream``: a model one step at a time, which every GRU of it takes, or none."""
+"""The public class ``ModelStream``: a model some steps at a time, which every GRU of it takes, or none."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arrays import as_integers, as_numbers, as_rows
+from .arrays import as_integers, as_rows
 from .engine.state import Turn, keep_all, put_all
-from .errors import ShapeError, UnsupportedModelError
-from .spec import FinalState, GRULayer, Last, Node, edge_of, signals_of
+from .errors import ShapeError
+from .graph.layout import is_steps
+from .graph.limits import check_stream
+from .graph.size import size_text
+from .graph.streaming import Streaming, check_streams
+from .model_inputs import Source, as_kind
 from .stream import as_states, state_of
 
 if TYPE_CHECKING:
-    from .gru import GRU
     from .model import Model
-    from .ops.value import Runner, Step
 
 __all__ = ["ModelStream"]
 
@@ -24,7 +26,7 @@ Array = NDArray[Any]
 
 
 class ModelStream:
-    """Single steps through a model; made by ``model.stream()``.
+    """Steps through a model; made by ``model.stream()``.
 
     It belongs to one caller at a time, and says so by an error where another thread is stepping it.
     """
@@ -32,65 +34,132 @@ class ModelStream:
     def __init__(self, model: Model, batch: int = 1) -> None:
         if as_integers(batch, "batch").ndim != 0 or batch < 1:
             raise ShapeError(f"batch: got {batch}, wanted a whole number of at least 1")
-        _check_streams(model)
-        for source in model.spec.inputs:
-            source.check_stream(int(batch))
+        check_streams(model._runner)
+        for source in model.graph.inputs:
+            check_stream(source, int(batch), model._analysis.inputs[source.name])
         self._model = model
         self._begin(int(batch))
 
     def _begin(self, batch: int) -> None:
         self.batch = batch
         self._turn = Turn()
-        self._steps: list[tuple[str, list[str], Step]] = []
-        self._grus: list[GRU] = []
-        self._states: list[Any] = []
-        for node, runner in zip(self._model.spec.nodes, self._model._graph.runners, strict=True):
-            step = runner.step
-            if runner.gru is not None:
-                state = state_of(runner.gru, batch)
-                self._grus.append(runner.gru)
-                self._states.append(state)
-                step = _of_state(state)
-            assert step is not None, "as _check_streams has seen"
-            self._steps.append((node.name, [edge_of(edge)[0] for edge in node.inputs], step))
+        self._streaming = Streaming(self._model._runner, batch, state_of)
+        self._states: list[Any] = self._streaming.states
+        self._steps = self._streaming.steps
+        analysis = self._model._analysis
+        self._axes: dict[int, int] = {}  # of the steps in each output that has them alone on an axis
+        for place in self._model._runner.outputs:
+            axes = [axis for axis, factors in enumerate(analysis.layout(place)) if is_steps(factors)]
+            if axes:
+                self._axes[place] = axes[0]
+        self._now = {place: (slice(None),) * axis + (0,) for place, axis in self._axes.items()}
+        self._index = {source.name: (slice(None),) * (source.steps or 0) + (None,) for source in self._model._sources}
+        self._shapes = {source.name: self._shape_of(source) for source in self._model._sources}
 
-    def step(self, x: ArrayLike) -> Any:
+    def step(self, *inputs: ArrayLike, **named: ArrayLike) -> Any:
         """Take one step and keep the new states: of every GRU of the model, or where anything is raised of none.
 
         Parameters
         ----------
-        x : array_like, (batch, features), or (features,) for one stream
-            Where the first layer is an Embedding, (batch,) integers, or one integer.
+        *inputs, **named : array_like
+            As for the model, without the axis of the steps: (batch, features), or (batch,) integers where an Embedding
+            comes first; of a model of layers (features,) and one integer are taken too for one stream.
 
         Returns
         -------
-        ndarray, (batch, outputs) or (outputs,), or a dict of it where the model names its output
+        ndarray, or these in tuples, lists and dicts
+            What the model gives for the sequence up to this step, of outputs with steps for this step, without that
+            axis: (batch, outputs), or (outputs,) for one stream given so.
 
         Raises
         ------
         ShapeError, DTypeError
-            The argument does not fit. The states are as they were.
+            An argument does not fit. The states are as they were.
         StreamInUseError
             Another thread is stepping this stream.
         """
-        source = self._model.spec.inputs[0]
-        value: Array = as_integers(x, "x") if source.integers else as_numbers(x, "x", self._model._dtype)
-        single = value.ndim == len(source.shape) - 1
-        if single and self.batch == 1:
-            value = value[None]
-        wanted = (self.batch, *source.shape[1:])
-        if value.ndim != len(wanted) or any(w is not None and g != w for g, w in zip(value.shape, wanted, strict=True)):
-            raise ShapeError(f"x: got shape {np.shape(x)}, wanted {wanted}: one step of every stream")
-        values = {source.name: value}
-        output = edge_of(self._model.spec.outputs[0])[0]
+        model = self._model
+        if len(inputs) == 1 and not named and len(model._sources) == 1 and not isinstance(inputs[0], (dict, list)):
+            source = model._sources[0]
+            array, single = self._step_of(source, inputs[0])
+            values = self._run({source.name: array}, 1)
+        else:
+            given = model._by_name(inputs, named)
+            pairs = {source.name: self._step_of(source, given[source.name]) for source in model._sources}
+            single = all(alone for _, alone in pairs.values())
+            values = self._run({name: array for name, (array, _) in pairs.items()}, 1)
+        for place, index in self._now.items():
+            values[place] = values[place][index]
+        return model._structured(values, single)
+
+    def run(self, *inputs: ArrayLike, **named: ArrayLike) -> Any:
+        """Take any number of steps, from the states as they are: the same bits as steps one by one.
+
+        Parameters
+        ----------
+        *inputs, **named : array_like
+            As for the model: (batch, steps, features), or (batch, steps) integers.
+
+        Returns
+        -------
+        ndarray, or these in tuples, lists and dicts
+            As from the model, for these steps.
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            An argument does not fit. The states are as they were.
+        StreamInUseError
+            Another thread is stepping this stream.
+        """
+        model = self._model
+        arrays, single = model._prepared(model._by_name(inputs, named))
+        counts = set()
+        for source in model._sources:
+            array = arrays[source.name]
+            if source.batch is not None and array.shape[source.batch] != self.batch:
+                raise ShapeError(
+                    f"{source.called}: got a batch of {array.shape[source.batch]}, wanted {self.batch}: one row for "
+                    "every stream"
+                )
+            if source.steps is not None:
+                counts.add(array.shape[source.steps])
+        if len(counts) != 1:
+            raise ShapeError(f"x: got inputs of {sorted(counts)} steps, wanted as many of each")
+        values = self._run(arrays, counts.pop())
+        return model._structured(values, single)
+
+    def _run(self, arrays: dict[str, Array], count: int) -> dict[int, Array]:
         with self._turn, np.errstate(all="ignore"):  # NaN and overflows are results like others
-            for name, inputs, run in self._steps:
-                values[name] = run([values[each] for each in inputs])
-            result = values[output].copy() if values[output] is value else values[output]
-            made = result[0] if single else result
-            keep_all(self._states)
-        names = self._model.spec.output_names
-        return made if names is None else {names[0]: made}
+            values, pending = self._streaming.run(arrays, count)
+            made = self._model._apart(values, arrays)
+            if count == 1:
+                keep_all(self._states)
+            else:
+                put_all([state for state, _ in pending], [states for _, states in pending])
+        return made
+
+    def _step_of(self, source: Source, given: Any) -> tuple[Array, bool]:
+        """One step of an input with an axis for it, and whether it came without a batch axis."""
+        array = as_kind(source, given, self._model._dtype)
+        shape = self._shapes[source.name]
+        if array.shape == shape:
+            return (array if source.steps is None else array[self._index[source.name]]), False
+        single = self._model.spec is not None and self.batch == 1 and array.ndim == len(shape) - 1
+        array = array[None] if single else array
+        wrong = array.ndim != len(shape) or any(
+            isinstance(size, int) and got != size for got, size in zip(array.shape, shape, strict=True)
+        )
+        if wrong:
+            raise ShapeError(
+                f"{source.called}: got shape {np.shape(given)}, wanted {size_text(shape)}: one step of every stream"
+            )
+        return (array if source.steps is None else array[self._index[source.name]]), single
+
+    def _shape_of(self, source: Source) -> tuple[Any, ...]:
+        """Of one step of an input."""
+        shape = tuple(self.batch if at == source.batch else size for at, size in enumerate(source.shape))
+        return shape if source.steps is None else (*shape[: source.steps], *shape[source.steps + 1 :])
 
     @property
     def state(self) -> tuple[Array, ...]:
@@ -108,7 +177,8 @@ class ModelStream:
     def state(self, states: list[Array] | tuple[Array, ...]) -> None:
         if not isinstance(states, (list, tuple)) or len(states) != len(self._states):
             raise ShapeError(f"state: wanted a list of {len(self._states)} arrays, one for every GRU of the model")
-        arrays = [as_states(state, gru, self.batch) for state, gru in zip(states, self._grus, strict=True)]
+        held = zip(states, self._streaming.stacks, self._states, strict=True)
+        arrays = [as_states(given, stack, state.batch) for given, stack, state in held]
         with self._turn:
             put_all(self._states, arrays)
 
@@ -135,9 +205,9 @@ class ModelStream:
 
     def copy(self) -> ModelStream:
         """A stream of its own that goes on from the same states."""
-        twin = object.__new__(type(self))
-        twin.__setstate__(self.__getstate__())
-        return twin
+        other = object.__new__(type(self))
+        other.__setstate__(self.__getstate__())
+        return other
 
     __copy__ = copy
 
@@ -145,7 +215,7 @@ class ModelStream:
         return self.copy()
 
     def __getstate__(self) -> dict[str, Any]:
-        made = ("_turn", "_steps", "_grus", "_states")
+        made = ("_turn", "_streaming", "_steps", "_states", "_axes", "_now", "_index", "_shapes")
         return {**{name: value for name, value in self.__dict__.items() if name not in made}, "state": self.state}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
@@ -157,50 +227,3 @@ class ModelStream:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._model!r}, batch={self.batch})"
-
-
-def _of_state(state: Any) -> Step:
-    return lambda inputs: np.asarray(state.try_step(inputs[0]))
-
-
-def _check_streams(model: Model) -> None:
-    """Raise unless every node can be computed one step at a time; the message has the first that cannot, and why."""
-    spec, signals = model.spec, signals_of(model.spec)
-    once: set[str] = set()  # nodes that give one value for the steps so far, not one for each
-    for node, runner in zip(spec.nodes, model._graph.runners, strict=True):
-        sources = [edge_of(edge)[0] for edge in node.inputs]
-        ranks = {len(signals[edge_of(edge)].shape) for edge in node.inputs}
-        reason = _reason(node, runner, len({name in once for name in sources}) > 1 or len(ranks) > 1)
-        if reason:
-            kind = type(node.layer).__name__.removesuffix("Layer")
-            raise UnsupportedModelError(
-                f"layer {node.name!r} ({kind}) is not computed one step at a time: {reason}; "
-                "call the model on sequences instead"
-            )
-        layer = node.layer
-        ends = isinstance(layer, (Last, FinalState)) or (isinstance(layer, GRULayer) and not layer.return_sequences)
-        if ends or sources[0] in once:
-            once.add(node.name)
-    if len(spec.inputs) > 1 or len(spec.outputs) > 1:
-        raise UnsupportedModelError(
-            f"a model of {len(spec.inputs)} inputs and {len(spec.outputs)} outputs cannot be streamed; call it on "
-            "sequences instead"
-        )
-    if not spec.inputs[0].has_steps:
-        raise UnsupportedModelError(
-            "a model whose input has no steps on its first axis cannot be streamed; call it on whole arrays instead"
-        )
-
-
-def _reason(node: Node, runner: Runner, mixed: bool) -> str:
-    """Why a node has no single step; nothing where it has."""
-    if node.mask is not None:
-        return "a mask says which of its steps count"
-    others = [edge for edge in map(edge_of, node.inputs) if edge[1]]
-    if others:
-        return f"it takes output {others[0][1]} of {others[0][0]!r}, and a stream has only the first"
-    if runner.step is None:
-        return runner.whole
-    if runner.gru is not None and len(node.inputs) > 1:
-        return "its first states are given to it, and a stream begins with zeros"
-    return "it joins values of which some have a step where others have none" if mixed else ""

@@ -6,7 +6,8 @@ this none; a test compares the two.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +15,11 @@ from .activations import GATE_ACTIVATIONS, resolved
 from .engine.reduced import widened
 from .errors import UnsupportedModelError
 from .gru import PRECISIONS, check_options, kernel_table
-from .spec import GRULayer, GRUSpec, ModelSpec, Node, TimeDistributed
+from .spec import GRUSpec, ModelSpec
+from .stacks import grus_of
+
+if TYPE_CHECKING:
+    from .graph.graph import Graph
 
 __all__ = ["packed_bytes", "packed_sizes"]
 
@@ -22,13 +27,13 @@ __all__ = ["packed_bytes", "packed_sizes"]
 LARGEST = {"float16": 65504.0, "bfloat16": float.fromhex("0x1.fep127"), "int8": float(np.finfo(np.float32).max)}
 
 
-def packed_sizes(specs: Sequence[GRUSpec | ModelSpec]) -> dict[str, int | str]:
+def packed_sizes(specs: Sequence[GRUSpec | ModelSpec | Graph]) -> dict[str, int | str]:
     """By every precision the bytes of some GRUs together, or a sentence on why they cannot be had in it.
 
     Nothing where there are none.
     """
     sizes: dict[str, int | str] = {}
-    if not [gru for spec in specs for gru in _stacks(spec)]:
+    if not [gru for spec in specs for gru in grus_of(spec)]:
         return sizes
     for precision in PRECISIONS:
         try:
@@ -38,7 +43,7 @@ def packed_sizes(specs: Sequence[GRUSpec | ModelSpec]) -> dict[str, int | str]:
     return sizes
 
 
-def packed_bytes(spec: GRUSpec | ModelSpec, precision: str) -> int:
+def packed_bytes(spec: GRUSpec | ModelSpec | Graph, precision: str) -> int:
     """Bytes of the weights and biases of a GRU, or of all GRUs of a model, as the engine would have them.
 
     Raises
@@ -55,29 +60,11 @@ def packed_bytes(spec: GRUSpec | ModelSpec, precision: str) -> int:
     """
     check_options(precision, None, None)
     total = 0
-    for where, gru in _stacks(spec):
+    for where, gru in grus_of(spec):
         if precision in LARGEST:
-            _check_reducible(gru, precision, where)
+            _check_reducible(gru, precision, where and f"layer {where!r}")
         total += sum(_bytes(weights.input_size, gru, precision) for layer in gru.layers for weights in layer)
     return total
-
-
-def _stacks(spec: GRUSpec | ModelSpec) -> Iterator[tuple[str, GRUSpec]]:
-    """Every stack of GRUs that is packed for a model, after the words for its place in a message, if any.
-
-    A layer that stands in several places is packed once.
-    """
-    if isinstance(spec, GRUSpec):
-        yield "", spec
-        return
-    first: dict[int, Node] = {}
-    for node in spec.nodes:
-        first.setdefault(id(node.layer), node)
-    for node in first.values():
-        if isinstance(node.layer, GRULayer):
-            yield from node.layer.stacks(f"layer {node.name!r}")
-        elif isinstance(node.layer, TimeDistributed):
-            yield from _stacks(node.layer.model)
 
 
 def _bytes(inputs: int, gru: GRUSpec, precision: str) -> int:

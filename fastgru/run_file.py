@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any, BinaryIO, TypeVar, Union
 
@@ -18,10 +18,13 @@ import numpy as np
 
 from .arrays import as_lengths
 from .errors import DTypeError, FastGRUError, ShapeError, UnsupportedModelError
+from .graph.graph import FLOAT, leaves
+from .graph.size import evaluate, symbol
 from .gru import GRU
 from .model import Model, as_tuple
+from .model_inputs import Source
 from .outputs import replacing
-from .spec import GRULayer, Input, Layer, ModelSpec, Signal, TimeDistributed, edge_of, signals_of
+from .spec import edge_of
 
 __all__ = ["Rows", "inputs_of", "outputs_of", "rows_at_once", "run_file"]
 
@@ -121,59 +124,66 @@ def _run_all(
     return shapes, states
 
 
-def inputs_of(model: GRU | Model) -> tuple[Input, ...]:
+def inputs_of(model: GRU | Model) -> list[Source]:
     """What a model takes; a GRU's only input is called x."""
-    inputs: tuple[Input, ...]
-    inputs = (Input("x", (None, model.input_size)),) if isinstance(model, GRU) else model.spec.inputs
-    return inputs
+    if isinstance(model, GRU):
+        return [Source("x", FLOAT, (symbol("batch"), symbol("steps"), model.input_size), 0, 1, "steps", called="x")]
+    sources: list[Source] = model.sources
+    return sources
 
 
 def outputs_of(model: GRU | Model) -> list[str]:
-    """A name for everything that a model gives: its own, or else the layer it comes from, with a number behind."""
+    """A name for everything that a model gives: its own, or else what it comes from, with a number behind."""
     if isinstance(model, GRU):
         return ["y"]
-    if model.spec.output_names is not None:
-        return list(model.spec.output_names)
     names: list[str] = []
-    for edge in model.spec.outputs:
-        layer, index = edge_of(edge)
-        name = f"{layer}_{index}" if index else layer
+    for name in _names(model):
         while name in names:
             name += "_again"
         names.append(name)
     return names
 
 
+def _names(model: Model) -> Iterator[str]:
+    if model.spec is not None and model.spec.output_names is None:
+        for layer, index in map(edge_of, model.spec.outputs):
+            yield f"{layer}_{index}" if index else layer
+    elif isinstance(model.graph.outputs, dict):
+        for key, part in model.graph.outputs.items():
+            count = len([*leaves(part)])
+            yield from [str(key)] if count == 1 else (f"{key}_{place}" for place in range(count))
+    else:
+        makers = {place: (node.name, at) for node in model.graph.nodes for at, place in enumerate(node.outputs)}
+        for place in leaves(model.graph.outputs):
+            name, index = makers.get(place, ("output", 0))
+            yield f"{name}_{index}" if index else name
+
+
 def rows_at_once(model: GRU | Model, x: Mapping[str, Array]) -> int:
-    """Rows of (batch, ...) to run together: as many as keep every layer's output at a moderate size."""
-    width = max(array[0].size if len(array) else 1 for array in x.values())
+    """Rows of (batch, ...) to run together: as many as keep every value at a moderate size."""
+    count = max(array.shape[0] if array.ndim else 1 for array in x.values())
+    width = max(array[0].size if array.ndim and len(array) else 1 for array in x.values())
     if isinstance(model, GRU):
         steps = x["x"].shape[1] if x["x"].ndim > 1 else 1
         width = max(width, 3 * model.spec.output_size * steps)
+    elif not model.keeps_rows_apart:
+        return max(count, 1)
     else:
-        kinds = {source.name: "integers" if source.integers else "numbers" for source in model.spec.inputs}
-        given = {name: Signal(x[name].shape[1:], kind) for name, kind in kinds.items()}
-        with suppress(ShapeError):  # what does not fit is said when it runs
-            width = max(width, _widest(model.spec, given))
+        with suppress(FastGRUError):  # what does not fit is said when it runs
+            width = max(width, _widest(model, {name: array[:1] for name, array in x.items()}))
     rows = NUMBERS_AT_ONCE // max(width, 1)
     return int(min(max(rows, min(MIN_ROWS, WORTH * rows), 1), MAX_ROWS))
 
 
-def _widest(spec: ModelSpec, given: dict[str, Signal]) -> int:
-    """The numbers of a row in the largest value of a model while it runs, as far as its size is known before."""
-    signals = signals_of(spec, given=given)
-    inside = (_widest_inside(node.layer, signals[edge_of(node.inputs[0])]) for node in spec.nodes)
-    return max(*(math.prod(size or 1 for size in signal.shape) for signal in signals.values()), *inside, 1)
+def _widest(model: Model, x: Mapping[str, Array]) -> int:
+    """The numbers of a row in the largest value of a model while it runs; of a GRU its gates."""
+    sizes = model.sizes(x)
 
+    def numbers(place: int) -> int:
+        return math.prod(evaluate(size, sizes) for size in model.graph.tensors[place].shape)
 
-def _widest_inside(layer: Layer, given: Signal) -> int:
-    """The same inside a layer that has more there than it gives: the gates of GRUs, models that run on every step."""
-    if isinstance(layer, GRULayer):
-        return (given.shape[0] or 1) * max(3 * gru.output_size for gru in (layer.gru, *layer.above))
-    if isinstance(layer, TimeDistributed):
-        name = layer.model.inputs[0].name
-        return (given.shape[0] or 1) * _widest(layer.model, {name: Signal(given.shape[1:], given.kind)})
-    return 0
+    gates = [3 * numbers(node.outputs[0]) for node in model.graph.nodes if hasattr(node.operation, "gru")]
+    return max([numbers(node.outputs[0]) for node in model.graph.nodes] + gates, default=1)
 
 
 class Rows:
@@ -184,11 +194,13 @@ class Rows:
 
     def __init__(self, model: GRU | Model, x: Mapping[str, Array], lengths: Lengths) -> None:
         sources = inputs_of(model)
-        counts = {x[source.name].shape[0] for source in sources if x[source.name].ndim == len(source.shape) + 1}
-        self.batched = len(counts) == 1 and all(x[source.name].ndim == len(source.shape) + 1 for source in sources)
+        whole = [source for source in sources if x[source.name].ndim == len(source.shape) and source.batch == 0]
+        counts = {x[source.name].shape[0] for source in whole}
+        self.batched = len(counts) == 1 and len(whole) == len(sources)
+        self.batched &= isinstance(model, GRU) or model.keeps_rows_apart
         self.count = int(counts.pop()) if self.batched else 1
         self._model, self._x = model, x
-        stepped = [source.name for source in sources if len(source.shape) >= (1 if source.integers else 2)]
+        stepped = [source.name for source in sources if source.steps is not None]
         self._lengths: dict[str, Array] = {}
         if lengths is not None:
             self._lengths = dict(lengths) if isinstance(lengths, Mapping) else dict.fromkeys(stepped, lengths)
@@ -206,7 +218,7 @@ class Rows:
         if isinstance(model, GRU):
             y, h = self.taken(first, end, lambda x, lengths: model(x, lengths=lengths))
             return [y], h
-        made = self.taken(first, end, model)
+        made = self.taken(first, end, lambda x, lengths: model(x, lengths=lengths))
         return as_tuple(made), np.empty(0)
 
     def taken(self, first: int, end: int, compute: Callable[[Any, Any], Result]) -> Result:

@@ -6,7 +6,6 @@ keeps a matrix by ``engine.reduced``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,7 +13,8 @@ from numpy.typing import NDArray
 
 from .engine.reduced import is_kept
 from .gru import PRECISIONS, Precision
-from .spec.gru import GRULayer, GRUSpec
+from .spec.gru import GRUSpec
+from .stacks import grus_of
 
 if TYPE_CHECKING:
     from .checkpoint.contents import Checkpoint
@@ -46,28 +46,5 @@ def precision_of(checkpoint: Checkpoint, spec: GRUSpec | ModelSpec | Graph, want
 
 def _matrices(spec: GRUSpec | ModelSpec | Graph) -> list[NDArray[Any]]:
     """The matrices of every GRU, each once."""
-    weights = [each for gru in _grus(spec) for layer in gru.layers for each in layer]
+    weights = [each for _, gru in grus_of(spec) for layer in gru.layers for each in layer]
     return list({id(matrix): matrix for each in weights for matrix in (each.w_ih, each.w_hh)}.values())
-
-
-def _grus(spec: GRUSpec | ModelSpec | Graph) -> Iterator[GRUSpec]:
-    """Every GRU of a model, also of models inside it and of cells on top; a layer of several nodes once."""
-    if isinstance(spec, GRUSpec):
-        yield spec
-        return
-    from .spec import ModelSpec, TimeDistributed
-
-    if not isinstance(spec, ModelSpec):
-        operations = {id(node.operation): node.operation for node in spec.nodes}
-        yield from (each.gru for each in operations.values() if hasattr(each, "gru"))
-        return
-    waiting, seen = [spec], set()
-    while waiting:
-        for layer in (node.layer for node in waiting.pop().nodes):
-            if id(layer) in seen:
-                continue
-            seen.add(id(layer))
-            if isinstance(layer, GRULayer):
-                yield from (layer.gru, *layer.above)
-            elif isinstance(layer, TimeDistributed):
-                waiting.append(layer.model)

@@ -17,10 +17,12 @@ import numpy as np
 from .checking import compare, outputs_with_steps
 from .conversion import SEED, STEPS, random_inputs
 from .errors import FastGRUError, ShapeError, UnsupportedModelError
+from .graph.graph import leaves
+from .graph.operations.product import Linear
+from .graph.operations.reduce import AlongAxis
 from .gru import GRU, Precision, check_options
 from .model import Model
 from .run_file import Lengths, Rows, inputs_of, rows_at_once
-from .spec import Activation, Dense, edge_of
 
 __all__ = ["ORDER", "noise", "parts", "verify"]
 
@@ -285,24 +287,20 @@ def _outputs(model: GRU | Model, x: Any, lengths: Any) -> list[Array]:
 
 def _classes(model: GRU | Model) -> int | None:
     """How many scores a model ends in: the outputs of its last layer, if that is a softmax or a Dense without more."""
-    if isinstance(model, GRU) or len(model.spec.outputs) != 1:
+    if isinstance(model, GRU):
         return None
-    name, _ = edge_of(model.spec.outputs[0])
-    layers = {node.name: node.layer for node in model.spec.nodes}
-    layer = layers.get(name)
-    if isinstance(layer, Activation) and layer.name in _SOFTMAXES:  # its scores come from the layer before it
-        before = next(node.inputs[0] for node in model.spec.nodes if node.name == name)
-        layer = layers.get(edge_of(before)[0])
-    if not isinstance(layer, Dense) or _name(layer.activation) not in ("linear", *_SOFTMAXES):
+    outputs = [*leaves(model.graph.outputs)]
+    makers = {place: node for node in model.graph.nodes for place in node.outputs}
+    node = makers.get(outputs[0]) if len(outputs) == 1 else None
+    if node is not None and isinstance(node.operation, AlongAxis) and node.operation.name in _SOFTMAXES:
+        node = makers.get(node.inputs[0])  # its scores come from before it
+    if node is None or not isinstance(node.operation, Linear):
         return None
-    return len(layer.weight) if len(layer.weight) > 1 else None
+    classes = len(node.operation.weight)
+    return classes if classes > 1 else None
 
 
 _SOFTMAXES = ("softmax", "log_softmax")
-
-
-def _name(activation: str | Activation) -> str:
-    return activation if isinstance(activation, str) else activation.name
 
 
 def _timed(model: GRU | Model, x: Any, lengths: Any, seconds: float) -> tuple[float, int]:
@@ -312,10 +310,7 @@ def _timed(model: GRU | Model, x: Any, lengths: Any, seconds: float) -> tuple[fl
         taken: list[float] = []
         while not taken or (sum(taken) < budget and len(taken) < MAX_CALLS):
             start = time.perf_counter()
-            if isinstance(model, GRU):
-                model(x, lengths=lengths)
-            else:
-                model(x, lengths)
+            model(x, lengths=lengths)
             taken.append(time.perf_counter() - start)
         return taken
 
@@ -326,8 +321,8 @@ def _timed(model: GRU | Model, x: Any, lengths: Any, seconds: float) -> tuple[fl
 
 def _steps(model: GRU | Model, x: Mapping[str, Array], batched: bool) -> int | None:
     """The most steps of an input."""
-    stepped = [source for source in inputs_of(model) if len(source.shape) >= (1 if source.integers else 2)]
-    return max((x[source.name].shape[int(batched)] for source in stepped), default=None)
+    places = [(x[each.name].shape, each.steps) for each in inputs_of(model) if each.steps is not None]
+    return max((shape[steps - (not batched)] for shape, steps in places), default=None)
 
 
 def _shapes(x: Mapping[str, Array]) -> str:

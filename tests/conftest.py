@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -12,6 +15,19 @@ settings.load_profile("fastgru")
 
 collect_ignore = ["differential"]  # a program of its own; `interop/test_differential.py` runs it
 collect_ignore_glob = ["torch_zoo*"]  # modules that tests take: imported under a second name, each would be there twice
+
+
+class _WithoutTorch:
+    """Leaves out the examples of the one module that imports torch; any other that cannot be imported is an error."""
+
+    @staticmethod
+    def pytest_ignore_collect(collection_path: Path) -> bool | None:
+        return True if collection_path.parts[-2:] == ("fastgru", "accelerated.py") else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if find_spec("torch") is None:
+        config.pluginmanager.register(_WithoutTorch())
 
 
 @pytest.fixture

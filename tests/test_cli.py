@@ -841,7 +841,7 @@ def test_convert_finds_inputs_for_every_layer(name: str, tmp_path: Path) -> None
 def test_convert_says_what_kept_it_from_comparing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reshaped = ModelSpec(
         (Input("x", (None, 4)),),
-        (Node("r", Reshape((1009, 4)), ("x",)), Node("d", Dense(numbers(2, 4)), ("r",))),
+        (Node("r", Reshape((-1, 1009)), ("x",)), Node("d", Dense(numbers(2, 1009)), ("r",))),
         ("d",),
     )
     path = save_model(tmp_path / "in.safetensors", reshaped)

@@ -237,7 +237,7 @@ def test_wrong_integers_are_refused(x, error):
 
 
 def test_an_integer_beyond_the_vocabulary_names_layer_and_range():
-    with pytest.raises(ShapeError, match="integer 11, but layer 'layer0' knows 0 to 10"):
+    with pytest.raises(ShapeError, match="layer 'layer0': got the integer 11, wanted 0 to 10"):
         Model(tagger())([[0, 11]])
 
 

@@ -12,6 +12,7 @@ from layer_examples import chain
 from networks import network, numbers, same_bits
 
 from fastgru import FastGRUError, Model, ModelStream, ShapeError, UnsupportedModelError
+from fastgru.model import as_tuple
 from fastgru.spec import (
     Activation,
     Add,
@@ -64,17 +65,17 @@ def stream(request) -> ModelStream:
 def test_a_step_that_ends_in_any_layer_is_taken_by_none(stream, place, error):
     before, x = stream.state, numbers(2, 4, seed=2)
     twin = stream.copy()
-    name, inputs, run = stream._steps[place]
+    step = stream._steps[place]
 
-    def interrupted(given):
-        run(given)
+    def interrupted(*given):
+        step.run(*given)
         raise error
 
-    stream._steps[place] = name, inputs, interrupted
+    stream._steps[place] = step._replace(run=interrupted)
     with pytest.raises(error):
         stream.step(x)
     assert same(stream.state, before)
-    stream._steps[place] = name, inputs, run
+    stream._steps[place] = step
     assert same_bits(stream.step(x), twin.step(x)) and same(stream.state, twin.state)
 
 
@@ -182,30 +183,23 @@ def several(nodes: tuple[Node, ...], output: str) -> ModelSpec:
 GRU_OF_X = Node("gru", GRULayer(network(4, 4), return_state=False), ("x",))
 REASONS = [
     (chain(GRULayer(network(4, 4, directions=2))), r"'layer 0' \(GRU\).*bidirectional"),
-    (chain(GRULayer(network(4, 4), go_backwards=True)), r"'layer 0' \(GRU\).*steps reversed"),
-    (after(Reverse()), r"'layer 1' \(Reverse\).*steps reversed"),
-    (chain(GRULayer(network(4, 4), (network(4, 2),))), "cells on top of each other"),
-    (chain(GRULayer(network(4, 4), return_state=True)), "its states as further outputs"),
-    (several((Node("m", MaskOf(), ("x",)), GRU_OF_X.replace(mask="m")), "gru"), r"'m' \(MaskOf\).*mask of steps"),
+    (chain(GRULayer(network(4, 4), go_backwards=True)), r"'layer 0' \(Flip\).*begins at the last step"),
+    (after(Reverse()), r"'layer 1' \(Flip\).*begins at the last step"),
     (several((GRU_OF_X, Node("last", Last(), ("gru",)), Node("more", GRU_OF_X.layer, ("x", "last"))), "more"),
      "'more'.*first states are given"),
     (several((GRU_OF_X, Node("last", Last(), ("gru",)), Node("join", Add(), ("gru", "last"))), "join"),
-     r"'join' \(Add\).*some have a step where others have none"),
-    (after(Mean()), "all steps at once"), (after(Max()), "all steps at once"),
-    (after(Conv1D(numbers(2, 4, 3), padding="same")), "later steps"),
-    (after(Conv1D(numbers(2, 4, 3), padding="causal")), "several steps at once"),
-    (after(MaxPooling1D(2, 2)), "joins several steps"),
-    (after(ZeroPadding1D(1, 0)), "other steps than it takes"), (after(Cropping1D(1, 0)), "other steps than it takes"),
-    (after(UpSampling1D(2)), "other steps than it takes"),
-    (after(Select(1, 0)), "picks places"), (after(Slice(1, -2)), "picks places"),
-    (after(Permute((2, 1))), "moves the axes"), (after(Reshape((-1, 2, 2))), "from one step to another"),
-    (chain(GRULayer(network(4, 4)), Last(), RepeatVector(2)), "steps of its own"),
-    (chain(Flatten(), shape=(3, 4)), "from one step to another"),
-    (after(Activation("softmax", axis=1)), "another axis than -1"),
-    (after(LayerNormalization(axes=(1,))), "another axis than -1"),
-    (after(BatchNormalization(numbers(4), numbers(4) ** 2, axis=2)), "another axis than -1"),
-    (after(PReLU(numbers(1, 4))), "weight has several axes"),
-    (several((GRU_OF_X, Node("join", Concatenate(1), ("gru", "x"))), "join"), "another axis than -1"),
+     r"'join' \(Binary\).*some have a step where others have none"),
+    (after(Mean()), "mean of all steps"), (after(Max()), "max of all steps"),
+    (after(Conv1D(numbers(2, 4, 3), padding="same")), "several steps together"),
+    (after(Conv1D(numbers(2, 4, 3), padding="causal")), "several steps together"),
+    (after(MaxPooling1D(2, 2)), "several steps together"),
+    (after(ZeroPadding1D(1, 0)), "pads the steps"), (after(Cropping1D(1, 0)), "takes steps from 1 to the end"),
+    (after(UpSampling1D(2)), "makes several steps of one"),
+    (after(Select(1, 0)), "takes step 0 of the sequence"), (after(Slice(1, -2)), "takes steps from -2 to the end"),
+    (after(Activation("softmax", axis=1)), "takes all steps together"),
+    (after(LayerNormalization(axes=(1,))), "statistics of all steps"),
+    (after(BatchNormalization(numbers(4), numbers(4) ** 2, axis=1)), "is made for 4 steps"),
+    (several((GRU_OF_X, Node("join", Concatenate(1), ("gru", "x"))), "join"), "steps before others"),
 ]  # fmt: skip
 
 
@@ -213,7 +207,77 @@ REASONS = [
 def test_a_refusal_names_the_layer_and_its_one_reason(spec, reason):
     with pytest.raises(UnsupportedModelError, match=reason) as caught:
         Model(spec).stream()
-    assert " or " not in str(caught.value) and str(caught.value).endswith("call the model on sequences instead")
+    assert str(caught.value).endswith("call the model on sequences instead")
+
+
+SEVERAL = [
+    chain(GRULayer(network(4, 4), (network(4, 2),))), chain(GRULayer(network(4, 4), return_state=True)),
+    several((Node("m", MaskOf(), ("x",)), GRU_OF_X.replace(mask="m")), "gru"), after(Permute((1, 2))),
+    after(Permute((2, 1))), after(Reshape((-1, 2, 2))), after(Reshape((-1, 2))), after(PReLU(numbers(1, 4))),
+    chain(GRULayer(network(4, 4)), Last(), RepeatVector(2)), chain(Flatten(), shape=(None, 4)),
+    ModelSpec((Input("x", (None, 4)),), (GRU_OF_X, Node("last", Last(), ("gru",))), ("gru", "last"), ("y", "h")),
+    chain(GRULayer(network(4, 5, layers=2), return_state=True)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("spec", SEVERAL, ids=lambda spec: spec.nodes[-1].layer.described()[:40])
+def test_a_step_gives_the_last_step_of_what_the_model_gives_so_far(spec, options):
+    model, x = Model(spec, **options), numbers(2, 5, 4)
+    stream, places = model.stream(2), model._runner.outputs
+    for t in range(5):
+        whole = as_tuple(model(x[:, : t + 1]))
+        for place, got, wanted in zip(places, as_tuple(stream.step(x[:, t])), whole, strict=True):
+            if place in stream._axes:
+                wanted = np.take(wanted, -1, axis=stream._axes[place])
+            np.testing.assert_allclose(got, wanted[tuple(slice(-size, None) for size in got.shape)], atol=1e-6)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("spec", [GRUS, *SEVERAL], ids=lambda spec: spec.nodes[-1].layer.described()[:40])
+def test_any_number_of_steps_gives_the_bits_of_steps_one_by_one(spec, options):
+    model, x = Model(spec, **options), numbers(2, 9, 4)
+    stream, other = model.stream(2), model.stream(2)
+    stream.step(x[:, 0])
+    other.step(x[:, 0])
+    parts = [as_tuple(stream.run(x[:, 1:2])), as_tuple(stream.run(x[:, 2:7])), as_tuple(stream.run(x[:, 7:]))]
+    single = [as_tuple(other.step(x[:, t])) for t in range(1, 9)]
+    compare = same_bits if options == {} else lambda one, two: np.allclose(one, two, atol=1e-6)
+    for at, place in enumerate(model._runner.outputs):
+        if place in stream._axes:
+            axis = stream._axes[place]
+            made = np.concatenate([part[at] for part in parts], axis=axis)
+            assert compare(made, np.stack([step[at] for step in single], axis=axis))
+        elif parts[-1][at].shape == single[-1][at].shape:
+            assert compare(parts[-1][at], single[-1][at])
+    assert all(map(compare, stream.state, other.state))
+
+
+def test_steps_that_a_masked_one_is_among_are_taken_by_none():
+    stream = Model(chain(Masking(), GRULayer(network(4, 3)))).stream(2)
+    stream.run(numbers(2, 3, 4))
+    before, x = stream.state, numbers(2, 3, 4)
+    x[1, 1] = 0
+    with pytest.raises(ShapeError, match="masks"):
+        stream.run(x)
+    with pytest.raises(ShapeError, match="a batch of 3, wanted 2"):
+        stream.run(numbers(3, 3, 4))
+    assert same(stream.state, before)
+
+
+def test_several_inputs_are_stepped_together():
+    nodes = (
+        Node("one", GRULayer(network(4, 3)), ("a",)),
+        Node("two", GRULayer(network(2, 3)), ("b",)),
+        Node("sum", Add(), ("one", "two")),
+        Node("shifted", Add(), ("sum", "of_all")),
+    )
+    inputs = (Input("a", (None, 4)), Input("b", (None, 2)), Input("of_all", (3,)))
+    model = Model(ModelSpec(inputs, nodes, ("shifted",)))
+    a, b, c = numbers(2, 5, 4), numbers(2, 5, 2), numbers(2, 3)
+    whole, stream = model([a, b, c]), model.stream(2)
+    for t in range(5):
+        np.testing.assert_array_equal(stream.step([a[:, t], b[:, t], c]), whole[:, t])
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, None)])

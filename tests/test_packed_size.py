@@ -107,7 +107,7 @@ def test_sizes_are_promised_for_no_precision_that_is_refused(value: float, dtype
         assert sizes[precision] == got
 
 
-@pytest.mark.parametrize("place", ["layer 'second': ", "layer 'cells': cell 1: "])
+@pytest.mark.parametrize("place", ["layer 'second': ", "layer 'cells, cell 1': "])
 def test_such_a_weight_of_a_model_is_named_with_its_layer(place: str) -> None:
     """By what packs it and by what tells the sizes, the first of several in both."""
     large, sound = with_weight(network(4, 4), 7e4), network(4, 4)

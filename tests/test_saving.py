@@ -16,7 +16,7 @@ from layer_examples import EXAMPLES, FEATURES, chain, inputs_for
 from networks import network, numbers, same_bits
 
 import fastgru
-from fastgru import GRU, FastGRUError, Model, UnsupportedModelError, ops, outputs
+from fastgru import GRU, FastGRUError, Model, UnsupportedModelError, lowered, outputs
 from fastgru.saved import topology
 from fastgru.saved.topology_kinds import layer_classes
 from fastgru.spec import Activation, Add, Concatenate, Dense, GRULayer, GRUSpec, Input, ModelSpec, Node, TimeDistributed
@@ -52,7 +52,7 @@ def description_of(path: str) -> dict:
 
 
 def test_every_layer_that_runs_can_be_saved_and_has_an_example() -> None:
-    assert set(ops.MAKERS) == set(layer_classes().values()) == set(EXAMPLES)
+    assert set(lowered.BUILDERS) == set(layer_classes().values()) == set(EXAMPLES)
 
 
 @pytest.mark.parametrize(("name", "place"), ALL)
@@ -121,8 +121,8 @@ def test_a_layer_of_several_nodes_is_stored_once_and_shared_again(path: str) -> 
     assert first is second is not third
     assert each.model.nodes[0].layer is each.model.nodes[1].layer
     assert sorted(fastgru.read(path)) == ["each/a.weight", "first.weight", "third.weight"]
-    runners = again._graph.runners
-    assert runners[0] is runners[1] is not runners[2]
+    operations = [node.operation for node in again.graph.nodes[:3]]
+    assert operations[0] is operations[1] is not operations[2]
 
 
 def test_what_comes_back_is_pickled_and_saved_like_any_other(path: str) -> None:

@@ -14,8 +14,8 @@ from fastgru.errors import FastGRUError, ShapeError, UnsupportedModelError
 from fastgru.graph.graph import Graph, leaves
 from fastgru.graph.layout import BATCH, Batch, Rows, Steps
 from fastgru.graph.saved import from_data, to_data
-from fastgru.graph_model import GraphModel
 from fastgru.importers.torch.live import exported, other_inputs
+from fastgru.model import Model
 
 BOUND = 5e-6  # of the largest output of a whole model, as elsewhere
 WIDE = 1e-9  # where both compute in float64
@@ -30,7 +30,7 @@ class Zoo:
         torch.manual_seed(3)
         self.entry, self.module = entry, entry.make().eval()
         self.exported = exported(self.module, entry.example)
-        self.model = GraphModel(self.exported.graph)
+        self.model = Model(self.exported.graph)
         self.graph: Graph = self.model.graph
         flat = pytree.tree_leaves(entry.example)
         self.example = {s.name: x.numpy() for s, x in zip(self.graph.inputs, flat, strict=True)}
@@ -45,10 +45,20 @@ class Zoo:
         sizes = {name: int(random.integers(2, 12)) for name in self.symbols}
         if trial == 1:
             sizes = {name: 1 if name == "batch" else 7 for name in self.symbols}
+        if trial % 2:  # features that may be any may still belong together
+            sizes.update(self.features())
         made = other_inputs(self.graph, self.example, sizes, trial)
         if self.entry.fit is not None:
             self.entry.fit(made)
         return made
+
+    def features(self) -> dict[str, int]:
+        """The sizes that the example has where they are neither of the batch nor of steps."""
+        found = {}
+        for source in self.graph.inputs:
+            shape = self.graph.tensors[source.value].shape
+            found.update((str(size), own) for size, own in zip(shape, self.example[source.name].shape, strict=True))
+        return {name: size for name, size in found.items() if name in self.symbols and name.startswith("size")}
 
     def torch(self, inputs, module=None):
         """What the module gives, or None where PyTorch refuses."""
@@ -81,7 +91,7 @@ class Zoo:
     def check_saved(self) -> None:
         """Assert the same bits of what is written and read again."""
         data, tensors = to_data(self.graph)
-        again = GraphModel(from_data(json.loads(json.dumps(data, allow_nan=False)), tensors.__getitem__, "here"))
+        again = Model(from_data(json.loads(json.dumps(data, allow_nan=False)), tensors.__getitem__, "here"))
         for one, other in zip(flat(self.model(self.example)), flat(again(self.example)), strict=True):
             assert one.dtype == other.dtype and one.tobytes() == other.tobytes()
 
@@ -89,7 +99,7 @@ class Zoo:
         """Assert float64 beside the module as doubles."""
         if not self.entry.wide:
             return
-        model = GraphModel(self.exported.graph, precision="float64")
+        model = Model(self.exported.graph, precision="float64")
         module = copy.deepcopy(self.module).double()
         inputs = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in self.example.items()}
         wanted = self.torch(inputs, module)
@@ -111,7 +121,7 @@ class Zoo:
 
     def _check_lengths(self, alike: bool) -> bool:
         sizes = {n: 4 if n == "batch" else 9 if alike or n == "steps" else 8 if n.startswith("steps") else 3
-                 for n in self.symbols}  # fmt: skip
+                 for n in self.symbols} | self.features()  # fmt: skip
         inputs = other_inputs(self.graph, self.example, sizes, 5)
         if self.entry.fit is not None:
             self.entry.fit(inputs)

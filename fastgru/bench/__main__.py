@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FastGRUError
+from ..gru import GRU
 from ..load import load
 from ..spec import GRUSpec
 from .cases import Case
@@ -60,7 +61,8 @@ def _measure(case: Case, folder: Path, kept: Path, request: dict[str, Any], tell
     def advance(count: int) -> None:
         tell({"advance": count})
 
-    spec = load(folder / f"{case.model}.safetensors").spec
+    model = load(folder / f"{case.model}.safetensors")
+    spec = model.spec if isinstance(model, GRU) else model.description
     threads, common = request["threads"], (request["systems"], request["threads"], request["seconds"])
     if isinstance(spec, GRUSpec) and not kept.exists():
         np.save(kept, expected(case, spec))

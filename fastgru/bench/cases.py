@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..spec import GRUSpec, GRUWeights
+from ..graph.graph import Graph
+from ..spec import GRUSpec, GRUWeights, ModelSpec
 
-__all__ = ["Case", "Work", "random_gru", "random_lengths", "work_of"]
+__all__ = ["Case", "Measured", "Whole", "Work", "random_gru", "random_lengths", "work_of"]
 
 SEED = 20240607
+
+Whole = ModelSpec | Graph
+Measured = GRUSpec | Whole
 
 Array = NDArray[Any]
 

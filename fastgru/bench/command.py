@@ -11,14 +11,14 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import MissingDependencyError, UnsupportedModelError
-from ..graph_model import refuse_graph
 from ..gru import GRU, Precision
 from ..load import load
 from ..model import Model
 from ..outputs import check_writable
-from ..spec import GRULayer, GRUSpec, ModelSpec, TimeDistributed
+from ..spec import GRUSpec
+from ..stacks import grus_of
 from ..terminal import print_table, printable, progress
-from .cases import Case
+from .cases import Case, Measured
 from .peers import IN_FLOAT32, OWN, PEERS, engine, installed, pip_line
 from .plots import check_suffix, plot_results
 from .results import ratio
@@ -92,8 +92,7 @@ def bench(
     if plot is not None:
         _check_plot(plot)
     loaded = load(path, layers=layers, strict=strict, part=part, precision=cast(Precision, precision))
-    refuse_graph(loaded, "fastgru bench", path)
-    models = grus_of(loaded)
+    models = measured(loaded)
     cases = list(_cases(models, scenarios, steps, batch, bound))
     if not cases:
         raise UnsupportedModelError(
@@ -120,35 +119,21 @@ def systems_for(against: Sequence[str] | None, precision: str = "float32") -> li
     return [name for name in PEERS if (name == OWN[precision] if engine(name) == "fastgru" else name in others)]
 
 
-def grus_of(model: GRU | Model) -> dict[str, GRUSpec | ModelSpec]:
+def measured(model: GRU | Model) -> dict[str, Measured]:
     """What is measured, by a name for a file: the GRU of the file, or the whole model and each GRU in it."""
     if isinstance(model, GRU):
         return {"gru": model.spec}
-    found: dict[str, GRUSpec | ModelSpec] = {"model": model.spec}
-    for _, spec in _gru_layers(model.spec, ""):
-        found[f"gru-{len(found)}"] = spec
-    return found
-
-
-def _gru_layers(spec: ModelSpec, inside: str) -> Iterator[tuple[str, GRUSpec]]:
-    """Every GRU of a model by its layer's name, those of models inside it too."""
-    for node in spec.nodes:
-        name = f"{inside}{node.name}"
-        if isinstance(node.layer, GRULayer):
-            yield name, node.layer.gru
-            for index, cell in enumerate(node.layer.above):
-                yield f"{name}, cell {index + 1}", cell
-        elif isinstance(node.layer, TimeDistributed):
-            yield from _gru_layers(node.layer.model, f"{name}/")
+    whole = model.description
+    return {"model": whole, **{f"gru-{place + 1}": gru for place, (_, gru) in enumerate(grus_of(whole))}}
 
 
 def _cases(
-    models: Mapping[str, GRUSpec | ModelSpec], scenarios: Sequence[str], steps: int, batch: int, bound: float
+    models: Mapping[str, Measured], scenarios: Sequence[str], steps: int, batch: int, bound: float
 ) -> Iterator[Case]:
     names = {"gru": ""}
     whole = models.get("model")
-    if isinstance(whole, ModelSpec):
-        names = {f"gru-{place + 1}": f"{name}: " for place, (name, _) in enumerate(_gru_layers(whole, ""))}
+    if whole is not None:
+        names = {f"gru-{place + 1}": f"{name}: " for place, (name, _) in enumerate(grus_of(whole))}
         for scenario, rows in (("SingleStream", 1), ("Offline", batch)):
             if scenario in scenarios:
                 yield Case(scenario, f"{WHOLE}: {_words(steps, rows)}", "model", steps, rows)

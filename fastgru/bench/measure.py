@@ -15,9 +15,9 @@ from ..conversion import random_inputs
 from ..engine.reduced import widened
 from ..gru import Precision
 from ..model import Model, as_tuple
-from ..spec import GRUSpec, ModelSpec
+from ..spec import GRUSpec
 from ..threads import available
-from .cases import Case, Work, work_of
+from .cases import Case, Whole, Work, work_of
 from .peers import IN_FLOAT32, PEERS, adapter, engine
 from .peers.interface import Prepared
 from .placement import Placement
@@ -83,27 +83,27 @@ def measure(
 
 
 def measure_model(
-    case: Case, spec: ModelSpec, systems: Sequence[str], threads: int, seconds: float, advance: Advance
+    case: Case, given: Whole, systems: Sequence[str], threads: int, seconds: float, advance: Advance
 ) -> list[dict[str, Any]]:
     """A whole model, in fastgru alone: its outputs against those in float64, then the time of every call."""
-    exact = Model(spec, precision="float64")
+    exact = Model(given, precision="float64")
     inputs = random_inputs(exact, case.steps, case.batch)
-    given = inputs[0] if len(inputs) == 1 else inputs
-    wanted = as_tuple(exact(given))
+    x = inputs[0] if len(inputs) == 1 else inputs
+    wanted = as_tuple(exact(x))
     scale = max(1.0, *(float(np.abs(other).max(initial=0)) for other in wanted))
     rows: dict[str, dict[str, Any]] = {}
     calls: dict[str, Callable[[], object]] = {}
     for name in systems:
-        rows[name] = row(case, spec, threads, name, skipped="only the GRUs are taken there")
+        rows[name] = row(case, given, threads, name, skipped="only the GRUs are taken there")
         if engine(name) == "fastgru":
             precision = cast(Precision, PEERS[name].precision)
-            model = Model(spec, precision=precision, n_threads=None if available() == threads else threads)
-            pairs = zip(as_tuple(model(given)), wanted, strict=True)
+            model = Model(given, precision=precision, n_threads=None if available() == threads else threads)
+            pairs = zip(as_tuple(model(x)), wanted, strict=True)
             difference = max(float(np.abs(one - other).max(initial=0)) for one, other in pairs)
             reason = _disagreement(difference, OF_A_MODEL * PEERS[name].tolerance * scale)
             rows[name].update(largest_difference=difference, skipped=reason)
             if reason is None:
-                calls[name] = partial(model, given)
+                calls[name] = partial(model, x)
         advance(1)
     for name, figures in _timed(case, calls, threads, seconds).items():
         rows[name].update(figures)

@@ -12,8 +12,8 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..spec import GRUSpec, ModelSpec
-from .cases import Case
+from ..spec import GRUSpec
+from .cases import Case, Measured
 from .machine import machine
 from .peers import PEERS, version
 
@@ -35,7 +35,7 @@ def result(systems: Sequence[str], rows: Sequence[Mapping[str, Any]], notes: Seq
     }
 
 
-def row(case: Case, spec: GRUSpec | ModelSpec, threads: int, system: str, **more: Any) -> dict[str, Any]:
+def row(case: Case, spec: Measured, threads: int, system: str, **more: Any) -> dict[str, Any]:
     """What is known of one engine and one case before it is timed: every figure is None.
 
     A whole model has no sizes of its own, and None in their place.

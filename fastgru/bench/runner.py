@@ -19,9 +19,9 @@ from typing import Any
 
 from ..errors import FastGRUError, ShapeError
 from ..saved.saving import save
-from ..spec import GRUSpec, ModelSpec
+from ..spec import GRUSpec
 from ..threads import available
-from .cases import Case
+from .cases import Case, Measured
 from .machine import on_cores
 from .results import result
 
@@ -34,7 +34,7 @@ POOLS = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "VECLIB_MAXIMUM")  # libraries wit
 
 def run(
     cases: Sequence[Case],
-    models: Mapping[str, GRUSpec | ModelSpec],
+    models: Mapping[str, Measured],
     systems: Sequence[str],
     threads: Sequence[int],
     seconds: float,
@@ -45,7 +45,7 @@ def run(
     Parameters
     ----------
     cases : sequence of Case
-    models : mapping of str to GRUSpec or ModelSpec
+    models : mapping of str to GRUSpec, ModelSpec or Graph
         What the cases name as their models.
     systems : sequence of str
         Engines that are installed, fastgru among them.
@@ -96,7 +96,7 @@ def parts(cases: Sequence[Case], systems: Sequence[str], threads: Sequence[int])
     return 2 * len(cases) * len(systems) * len(threads)
 
 
-def _check_size(case: Case, spec: GRUSpec | ModelSpec) -> None:
+def _check_size(case: Case, spec: Measured) -> None:
     """Raise before a process is started that would take all memory; a whole model looks at its inputs itself."""
     if isinstance(spec, GRUSpec):
         features = max(spec.input_size, spec.hidden_size * spec.directions)

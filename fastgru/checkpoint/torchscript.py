@@ -54,7 +54,8 @@ def read_torchscript(opened: OpenedFile) -> Checkpoint:
     ``config`` has ``modules``, by path and in the file's order: ``class`` (without the marks that keep classes of one
     name apart), ``type`` (with them), ``children`` (paths by attribute), ``tensors`` (names by attribute),
     ``tensor_lists``, and ``options``, every plain value that the module or its class holds. ``functions`` has the text
-    of every function by its full name, and ``constants`` what ``CONSTANTS`` holds: plain values, or a tensor's name
+    of every function by its full name, ``tuples`` the fields of named tuples, and
+    ``constants`` what ``CONSTANTS`` holds: plain values, or a tensor's name
     under the key ``tensor``, or under ``unread`` what else it is.
     """
     archive = TorchArchive(opened)
@@ -66,7 +67,12 @@ def read_torchscript(opened: OpenedFile) -> Checkpoint:
     constants = _constants(archive, opened, tree, code)
     maker = TensorMaker(archive.read_storage, big_endian=archive.big_endian, file_size=opened.size, where=where)
     tensors = {name: maker.make(name, record) for name, record in tree.tensors.items()}
-    config = {"modules": tree.modules, "functions": code.functions, "constants": constants}
+    config = {
+        "modules": tree.modules,
+        "functions": code.functions,
+        "constants": constants,
+        "tuples": code.tuples,
+    }
     metadata: dict[str, Any] = {"skipped": tree.skipped}
     if version := archive.small("version"):
         metadata["torch_format_version"] = version

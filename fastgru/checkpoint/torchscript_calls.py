@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import UnsupportedModelError
-from .torchscript_syntax import (
+from .torchscript_syntax import parse_function
+from .torchscript_tree import (
     Assign,
     Attribute,
     Call,
@@ -20,11 +21,12 @@ from .torchscript_syntax import (
     If,
     Index,
     Items,
+    ListItems,
     Name,
     Return,
     Statement,
-    parse_function,
-)  # fmt: skip
+    With,
+)
 
 __all__ = ["constant_names", "gru_options"]
 
@@ -55,7 +57,7 @@ def constant_names(functions: Mapping[str, str], kind: str) -> dict[int, str]:
     constant that is used twice has the first of its names.
     """
     names: dict[int, str] = {}
-    lists: dict[str, Items] = {}
+    lists: dict[str, ListItems] = {}
     count: dict[str, int] = {}
     for call in _calls(functions, f"{kind}.forward", lists):
         function = _function(call)
@@ -74,18 +76,18 @@ def _parameters(call: Call, function: str) -> list[tuple[str, Expression]]:
     return [(name, call.args[at]) for at, name in _PARAMETERS.get(function, {}).items() if at < len(call.args)]
 
 
-def _gru_parameters(call: Call, lists: Mapping[str, Items]) -> list[tuple[str, Expression]]:
+def _gru_parameters(call: Call, lists: Mapping[str, ListItems]) -> list[tuple[str, Expression]]:
     """The parameters of a GRU by name, as PyTorch orders them in the list it is called with."""
     options = _options(call)
     if not options:
         return []
     values = call.args[2]
     if isinstance(values, Name):
-        values = lists.get(values.name, Items(()))
+        values = lists.get(values.name, ListItems(()))
     kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if options["bias"] else 2]
     ways = ("", "_reverse")[: 2 if options["bidirectional"] else 1]
     names = [f"{kind}_l{layer}{way}" for layer in range(options["num_layers"]) for way in ways for kind in kinds]
-    if not isinstance(values, Items) or len(values.items) != len(names):
+    if not isinstance(values, ListItems) or len(values.items) != len(names):
         return []
     return list(zip(names, values.items, strict=True))
 
@@ -120,7 +122,7 @@ def _function(call: Call) -> str:
     return function.name if isinstance(function, Attribute) and function.value == Name("torch") else ""
 
 
-def _calls(functions: Mapping[str, str], name: str, lists: dict[str, Items] | None = None) -> Iterator[Call]:
+def _calls(functions: Mapping[str, str], name: str, lists: dict[str, ListItems] | None = None) -> Iterator[Call]:
     """Every call in a function in the order of its code, inner ones first; lists that are assigned go to ``lists``."""
     try:
         body = parse_function(functions.get(name, ""), name).body
@@ -133,7 +135,10 @@ def _calls(functions: Mapping[str, str], name: str, lists: dict[str, Items] | No
             yield from _within(statement.condition)
             waiting += statement.otherwise[::-1] + statement.then[::-1]
             continue
-        if isinstance(statement, Assign) and isinstance(statement.value, Items) and lists is not None:
+        if isinstance(statement, With):
+            waiting += statement.body[::-1]
+            continue
+        if isinstance(statement, Assign) and isinstance(statement.value, ListItems) and lists is not None:
             lists[statement.targets[0]] = statement.value
         if isinstance(statement, (Assign, Evaluate, Return)):
             yield from _within(statement.value)
@@ -151,6 +156,6 @@ def _within(expression: Expression) -> list[Call]:
         elif isinstance(each, (Attribute, Index)):
             waiting.append(each.value)
             waiting += each.items if isinstance(each, Index) else ()
-        elif isinstance(each, Items):
+        elif isinstance(each, (Items, ListItems)):
             waiting += each.items
     return found[::-1]

@@ -15,15 +15,17 @@ __all__ = ["Code", "read_code"]
 MAX_BYTES = 4 << 20  # of all files together; the code of one scripted GRU is 7 KB
 MAX_FUNCTIONS = 20_000
 MAX_CONSTANT = 200
+MAX_FIELDS = 100  # of one named tuple
 MAX_CONSTANTS = 32  # of one class; nn.GRU has 9
 
 # A class, a function in it or beside it, or a constant of it: whatever begins one and ends another.
 _START = re.compile(
-    r"^class (?P<class>\w{1,200})\(\w+\):$"
+    r"^class (?P<class>\w{1,200})(\((?P<base>\w+)\))?:$"
     r"|^(?P<indent> {0,2})def (?P<function>\w{1,200})\("
     r"|^  (?P<constant>\w{1,200}) : Final\[[^\n]*\] = (?P<value>[^\n]*)$",
     re.MULTILINE | re.ASCII,
 )
+_FIELD = re.compile(r"^  (\w{1,200}) : [^\n]*$", re.MULTILINE | re.ASCII)
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _FLOAT = re.compile(r"-?[0-9]{1,40}\.[0-9]{0,40}(e[-+]?[0-9]{1,4})?")
 _TEXT = re.compile(r"\"([^\"\\]*)\"|'([^'\\]*)'")
@@ -31,23 +33,31 @@ _WORDS = {"True": True, "False": False, "None": None}
 
 
 class Code:
-    """Every function's text by its full name, and the ``Final`` constants of every class that are plain values."""
+    """Every function's text by its full name, and what the classes say.
+
+    ``constants`` are the ``Final`` ones of every class that are plain values, ``tuples`` the fields of named tuples.
+    """
 
     def __init__(self) -> None:
         self.functions: dict[str, str] = {}
         self.constants: dict[str, dict[str, object]] = {}
+        self.tuples: dict[str, list[str]] = {}
 
     def add(self, module: str, text: str) -> None:
         """Cut up the text of one file; ``module`` is the name that its path gives it."""
         owner = module
-        open_function, begins = "", 0
+        open_function, begins, fields = "", 0, False
         for found in _START.finditer(text):
+            if fields:
+                self.tuples[owner] = _FIELD.findall(text[begins : found.start()])[:MAX_FIELDS]
+                fields = False
             if open_function:
                 self.functions[open_function] = text[begins : found.start()]
                 open_function = ""
             if found["class"]:
                 owner = f"{module}.{found['class']}"
                 self.constants[owner] = {}
+                fields, begins = found["base"] == "NamedTuple", found.end()
             elif found["function"]:
                 owner = owner if found["indent"] else module
                 open_function, begins = f"{owner}.{found['function']}", found.start()
@@ -55,6 +65,8 @@ class Code:
                 self._constant(owner, found["constant"], found["value"])
         if open_function:
             self.functions[open_function] = text[begins:]
+        if fields:
+            self.tuples[owner] = _FIELD.findall(text[begins:])[:MAX_FIELDS]
 
     def _constant(self, owner: str, name: str, value: str) -> None:
         values = value.strip("()").removesuffix(",").split(",") if value.startswith("(") else [value]

@@ -1,29 +1,47 @@
 """The language of TorchScript's code, as far as straight computations need it: text to a tree of plain records.
 
-Owns the tokens and the grammar: assignments, if and else, return, calls, attributes, lists and tuples. Loops and
-whatever else is not in it end in an UnsupportedModelError. Nothing here knows what a function does.
+Owns the tokens and the grammar: assignments, if and else, loops, with, return, calls, attributes, lists, tuples and
+dicts. Whatever else ends in an UnsupportedModelError. Nothing here knows what a function does.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from typing import NamedTuple, Union
+from typing import Any
 
 from ..errors import UnsupportedModelError
 from .text import shown
+from .torchscript_tree import (
+    Assign,
+    Attribute,
+    Call,
+    Constant,
+    DictItems,
+    Evaluate,
+    Expression,
+    For,
+    Function,
+    If,
+    Index,
+    Items,
+    ListItems,
+    Name,
+    Return,
+    SetAttribute,
+    Statement,
+    While,
+    With,
+)
 
-__all__ = [
-    "Assign", "Attribute", "Call", "Constant", "Evaluate", "Expression", "Function", "If", "Index", "Items", "Name",
-    "Return", "Statement", "parse_function",
-]  # fmt: skip
+__all__ = ["parse_function"]
 
 MAX_TOKENS = 50_000  # of one function
 MAX_DEPTH = 50  # of expressions, and of blocks
 
 _TOKEN = re.compile(
     r"(?P<space>[ \n]+)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<number>[0-9]+(\.[0-9]*)?(e[-+]?[0-9]+)?)"
-    r"|(?P<text>\"([^\"\\\n]|\\.)*\"|'([^'\\\n]|\\.)*')|(?P<mark>->|[()\[\],:=.\-])",
+    r"|(?P<text>\"([^\"\\\n]|\\.)*\"|'([^'\\\n]|\\.)*')|(?P<mark>->|[()\[\]{},:=.\-])",
     re.ASCII,
 )
 _ESCAPE = re.compile(rb"\\([0-7]{3}|x[0-9a-fA-F]{2}|.)", re.DOTALL)
@@ -43,74 +61,13 @@ def _unescaped(found: re.Match[bytes]) -> bytes:
     return bytes([number])
 
 
-class Constant(NamedTuple):
-    value: object
-
-
-class Name(NamedTuple):
-    name: str
-
-
-class Attribute(NamedTuple):
-    value: Expression
-    name: str
-
-
-class Index(NamedTuple):
-    value: Expression
-    items: tuple[Expression, ...]
-
-
-class Call(NamedTuple):
-    function: Expression
-    args: tuple[Expression, ...]
-    named: tuple[tuple[str, Expression], ...]
-
-
-class Items(NamedTuple):
-    """A list or a tuple."""
-
-    items: tuple[Expression, ...]
-
-
-class Assign(NamedTuple):
-    """``a = value``, or ``a, b = value`` where ``unpacks``."""
-
-    targets: tuple[str, ...]
-    value: Expression
-    unpacks: bool
-
-
-class Evaluate(NamedTuple):
-    value: Expression
-
-
-class Return(NamedTuple):
-    value: Expression
-
-
-class If(NamedTuple):
-    condition: Expression
-    then: list[Statement]
-    otherwise: list[Statement]
-
-
-class Function(NamedTuple):
-    parameters: tuple[tuple[str, Expression | None], ...]  # with what it is where it is not given
-    body: list[Statement]
-
-
-Expression = Union[Constant, Name, Attribute, Index, Call, Items]
-Statement = Union[Assign, Evaluate, Return, If]
-
-
 def parse_function(source: str, where: str) -> Function:
     """The tree of one ``def``.
 
     Raises
     ------
     UnsupportedModelError
-        It has a loop or something else that is not read.
+        It has something that is not read.
     """
     lines = _logical_lines(source, where)
     if not lines:
@@ -118,7 +75,7 @@ def parse_function(source: str, where: str) -> Function:
     head = _Line(lines[0][1], where)
     head.take("def")
     head.name()
-    parameters = head.parameters()
+    parameters, types = head.parameters()
     body: list[Statement] = []
     blocks = [(lines[0][0], body)]  # the indentation of what opened each block, and where its statements go
     for indent, tokens in lines[1:]:
@@ -132,6 +89,10 @@ def parse_function(source: str, where: str) -> Function:
             line.take(":")
             statements.append(statement)
             blocks.append((indent, statement.then))
+        elif any(line.is_next(word) for word in _BLOCKS):
+            block = line.block()
+            statements.append(block)
+            blocks.append((indent, block.body))
         elif line.is_next("else"):
             last = statements[-1] if statements else None
             if not isinstance(last, If) or last.otherwise:
@@ -141,9 +102,10 @@ def parse_function(source: str, where: str) -> Function:
             statements.append(line.statement())
         if len(blocks) > MAX_DEPTH:
             raise UnsupportedModelError(f"{where}: its blocks are nested deeper than {MAX_DEPTH}")
-    return Function(parameters, body)
+    return Function(parameters, body, types)
 
 
+_BLOCKS = ("for", "while", "with")
 Token = tuple[str, str]  # kind and text
 
 
@@ -167,7 +129,7 @@ def _logical_lines(source: str, where: str) -> list[tuple[int, list[Token]]]:
         if fresh:
             lines.append((indent if lines else 0, []))
             fresh = False
-        brackets += (text in ("(", "[")) - (text in (")", "]")) if kind == "mark" else 0
+        brackets += (text in ("(", "[", "{")) - (text in (")", "]", "}")) if kind == "mark" else 0
         lines[-1][1].append((kind, text))
     return lines
 
@@ -197,27 +159,46 @@ class _Line:
             raise self.error()
         return text
 
-    def parameters(self) -> tuple[tuple[str, Expression | None], ...]:
+    def block(self) -> For | While | With:
+        """The head of a loop or of a ``with``, whose body follows."""
+        word = self.name()
+        made: For | While | With
+        if word == "for":
+            name = self.name()
+            self.take("in")
+            made = For(name, self.expression(), [])
+        elif word == "while":
+            made = While(self.expression(), [])
+        else:
+            made = With(self.expression(), [])
+        self.take(":")
+        self._ended(made)
+        return made
+
+    def parameters(self) -> tuple[tuple[tuple[str, Expression | None], ...], tuple[Expression | None, ...]]:
+        """Names with defaults, and types."""
         found: list[tuple[str, Expression | None]] = []
+        types: list[Expression | None] = []
         self.take("(")
         while not self.is_next(")"):
             name, default = self.name(), None
+            types.append(None)
             if self.is_next(":"):
                 self.take(":")
-                self.expression()  # a type
+                types[-1] = self.expression()
             if self.is_next("="):
                 self.take("=")
                 default = self.expression()
             found.append((name, default))
             if not self.is_next(")"):
                 self.take(",")
-        return tuple(found)
+        return tuple(found), tuple(types)
 
     def statement(self) -> Statement:
         if self.is_next("return"):
             self.take("return")
             return Return(self._ended(self._listed()))
-        if any(self.is_next(word) for word in ("for", "while", "with", "assert", "def", "class")):
+        if any(self.is_next(word) for word in ("assert", "def", "class")):
             raise self.error()
         left = self._listed()
         if self.is_next(":"):
@@ -226,6 +207,8 @@ class _Line:
         if not self.is_next("="):
             return Evaluate(self._ended(left))
         self.take("=")
+        if isinstance(left, Attribute):
+            return SetAttribute(left, self._ended(self._listed()))
         targets = left.items if isinstance(left, Items) else (left,)
         if not targets or not all(isinstance(target, Name) for target in targets):
             raise self.error()
@@ -258,7 +241,7 @@ class _Line:
         self._place += 1
         return self._tokens[self._place - 1]
 
-    def _ended(self, value: Expression) -> Expression:
+    def _ended(self, value: Any) -> Any:
         if self._place != len(self._tokens):
             raise self.error()
         return value
@@ -291,7 +274,9 @@ class _Line:
             if text == "inf":
                 return Constant(-math.inf)
         elif text == "[":
-            return Items(self._until("]"))
+            return ListItems(self._until("]"))
+        elif text == "{":
+            return self._dict()
         elif text == "(":
             before = self._place
             items = self._until(")")
@@ -300,6 +285,17 @@ class _Line:
             if items or before + 1 == self._place:
                 return Items(items)
         raise self.error()
+
+    def _dict(self) -> DictItems:
+        items: list[tuple[Expression, Expression]] = []
+        while not self.is_next("}"):
+            key = self.expression()
+            self.take(":")
+            items.append((key, self.expression()))
+            if not self.is_next("}"):
+                self.take(",")
+        self.take("}")
+        return DictItems(tuple(items))
 
     def _text(self, text: str) -> str:
         """A text without its escapes; those of bytes beyond ASCII are UTF-8."""

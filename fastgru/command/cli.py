@@ -274,7 +274,6 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from ..graph_model import refuse_graph
     from ..load import load
     from ..run_file import inputs_of, run_file
     from .input_files import paths_in, read_inputs, read_lengths
@@ -286,7 +285,6 @@ def _run(arguments: argparse.Namespace) -> int:
         layers = layers[0]  # a GRU by its name, which has states
     options = {"precision": arguments.precision, "n_threads": arguments.threads, "strict": arguments.strict}
     model = load(arguments.model, layers=layers, part=arguments.part, **options)
-    refuse_graph(model, "fastgru run", arguments.model)
     x = read_inputs(arguments.input, [source.name for source in inputs_of(model)])
     lengths = read_lengths(arguments.lengths) if arguments.lengths else None
     start = time.perf_counter()
@@ -337,7 +335,6 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 def _verify(arguments: argparse.Namespace) -> int:
     from ..checking import advice_for, output_names
-    from ..graph_model import refuse_graph
     from ..load import load
     from ..run_file import inputs_of, outputs_of
     from ..verification import ORDER, noise, parts, verify
@@ -349,7 +346,6 @@ def _verify(arguments: argparse.Namespace) -> int:
             raise FastGRUError(f"--{option}: belongs to the rows of --data; name the inputs with --data")
     options = {"strict": arguments.strict, "part": arguments.part, "n_threads": arguments.threads}
     model = load(arguments.model, layers=arguments.layers, **options)
-    refuse_graph(model, "fastgru verify", arguments.model)
     x = read_inputs(arguments.data, [source.name for source in inputs_of(model)]) if arguments.data else None
     lengths = read_lengths(arguments.lengths) if arguments.lengths else None
     outputs = outputs_of(model)

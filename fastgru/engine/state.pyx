@@ -187,13 +187,20 @@ cdef class State(Held):
 
     def get(self):
         """The states now: a new array (num_layers, batch, hidden_size)."""
+        return self.copied(self.current)
+
+    def tried(self):
+        """The states that the step just tried leads to."""
+        return self.copied(1 - self.current)
+
+    cdef copied(self, int which):
         cdef Plan plan = self.plan
         cdef Py_ssize_t i
         cdef cnp.ndarray out = np.empty((plan.stack.num_layers, self.batch, plan.stack.hidden_size), dtype=np.float32)
         cdef float *to = <float *>cnp.PyArray_DATA(out)
         self.turn.check()
         for i in range(plan.stack.num_layers * self.batch):
-            memcpy(to + i * plan.stack.hidden_size, self.half(self.current) + i * plan.stack.width,
+            memcpy(to + i * plan.stack.hidden_size, self.half(which) + i * plan.stack.width,
                    plan.stack.hidden_size * sizeof(float))
         return out
 
@@ -224,15 +231,15 @@ cdef class State(Held):
 
     def step(self, x, out=None):
         """Take one step; see ``Stream.step``."""
-        cdef cnp.ndarray result = self.tried(x, out)
+        cdef cnp.ndarray result = self.attempt(x, out)
         self.current = 1 - self.current
         return result
 
     def try_step(self, x):
         """What ``step`` gives; the states stay as they are until ``keep_all``."""
-        return self.tried(x, None)
+        return self.attempt(x, None)
 
-    cdef cnp.ndarray tried(self, x, out):
+    cdef cnp.ndarray attempt(self, x, out):
         cdef cnp.ndarray given
         cdef cnp.ndarray result
         given = <cnp.ndarray>x if self.fits(x, self.plan.stack.input_size, False) else self.converted(x)

@@ -24,6 +24,7 @@ __all__ = [
     "FLOAT",
     "INTEGER",
     "RELATIONS",
+    "FixedAxis",
     "Graph",
     "Guard",
     "Input",
@@ -51,11 +52,21 @@ class Tensor(NamedTuple):
         return f"{size_text(self.shape)} of {self.dtype}s"
 
 
+class FixedAxis(NamedTuple):
+    """An axis of an input that may have one size only, because of how the file was written."""
+
+    axis: int
+    size: int
+    reason: str  # a sentence
+    opens: bool  # whether the graph is for every size there, and with_any_size() allows it
+
+
 class Input(NamedTuple):
-    """An input of the model: its name and its value."""
+    """An input of the model: its name, its value, and the axes that the file fixed."""
 
     name: str
     value: int
+    fixed: tuple[FixedAxis, ...] = ()
 
 
 class Node(NamedTuple):
@@ -103,15 +114,15 @@ def leaves(structure: Structure) -> Iterator[int]:
             yield from leaves(part)
 
 
-def rebuilt(structure: Structure, values: dict[int, Any]) -> Any:
-    """The structure with what its values are in their places."""
+def rebuilt(structure: Structure, take: Callable[[int], Any]) -> Any:
+    """The structure with what ``take`` gives for its values in their places."""
     if isinstance(structure, int):
-        return values[structure]
+        return take(structure)
     if isinstance(structure, dict):
-        return {key: rebuilt(part, values) for key, part in structure.items()}
+        return {key: rebuilt(part, take) for key, part in structure.items()}
     if structure is None:
         return None
-    return type(structure)(rebuilt(part, values) for part in structure)
+    return type(structure)(rebuilt(part, take) for part in structure)
 
 
 def same(one: Graph, other: Graph) -> bool:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from ..engine.program import Pool
 from ..errors import FastGRUError, ShapeError
 from .compile import Compiled, compiles
-from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, Graph, Node, leaves, rebuilt
-from .layout import Rows
+from .graph import RELATIONS, Graph, Guard, Node, leaves
+from .layout import Rows, Steps
+from .limits import check_fixed
 from .operations.operation import Array, Call, Compute, Setup
 from .size import Expression, evaluate, size_text
 from .steps import Analysis
@@ -24,6 +25,7 @@ from .steps import Analysis
 __all__ = ["Runner"]
 
 MAX_COMPILED = 64  # shapes of inputs for which a graph is kept compiled
+_NO_LENGTHS = np.zeros(0, np.intp)
 
 
 class Runner:
@@ -32,15 +34,25 @@ class Runner:
     def __init__(self, graph: Graph, analysis: Analysis, setup: Setup) -> None:
         self.graph, self.analysis, self.setup = graph, analysis, setup
         prepared: dict[int, Compute] = {}
-        self._computes = [
-            prepared.setdefault(id(node.operation), node.operation.prepare(setup)) for node in graph.nodes
-        ]
-        self._constants = {
+        for node in graph.nodes:
+            if id(node.operation) not in prepared:
+                prepared[id(node.operation)] = _prepared(node, setup)
+        self.computes = [prepared[id(node.operation)] for node in graph.nodes]
+        self.nbytes = sum(getattr(compute, "nbytes", 0) for compute in prepared.values())  # of the weights of GRUs
+        self.constants = {
             place: np.asarray(array, setup.dtype, order="C") if array.dtype.kind == "f" else array
             for place, array in graph.constants.items()
         }
+        self.outputs = [*dict.fromkeys(leaves(graph.outputs))]
+        self._numbers_of_steps: dict[Expression, str] = {}  # that values have, and a layer that makes such a value
+        for node in () if analysis.mixes else graph.nodes:
+            for factor in (each for place in node.outputs for axis in analysis.layout(place) for each in axis):
+                if isinstance(factor, Steps) and isinstance(factor.size, Expression):
+                    self._numbers_of_steps.setdefault(factor.size, node.name)
+        fresh = {place for node in graph.nodes if node.operation.fresh for place in node.outputs}
+        self.shared = set(self.outputs) - fresh  # outputs that may be views of inputs, constants or each other
         last = {place: index for index, node in enumerate(graph.nodes) for place in node.inputs}
-        kept = set(leaves(graph.outputs))
+        kept = set(self.outputs)
         self._done: list[list[int]] = [[] for _ in graph.nodes]
         for place, index in last.items():
             if place not in kept:
@@ -50,40 +62,36 @@ class Runner:
         self._compiling = Lock()
         self._pool = Pool()
 
-    def __call__(self, inputs: Mapping[str, Array], lengths: Mapping[str, NDArray[np.intp]] | None = None) -> Any:
-        """The outputs, in the model's own structure; steps beyond a row's length are zero."""
-        values: dict[int, Array] = dict(self._constants)
+    def __call__(
+        self, inputs: Mapping[str, Array], lengths: Mapping[str, NDArray[np.intp]] | None = None
+    ) -> tuple[dict[int, Array], dict[int, NDArray[np.bool_] | None]]:
+        """The outputs by their places, and which of their elements lie within lengths, None if all; others are zero."""
+        values: dict[int, Array] = dict(self.constants)
         for source in self.graph.inputs:
             values[source.value] = inputs[source.name]
-        if not self._compiles:
-            return self.by_numpy(values, lengths)
-        compiled = self._of_shapes(values, lengths)
-        for step, done in zip(compiled.steps, compiled.done, strict=True):
+        sizes, steps = self._steps_of(values, lengths)
+        if lengths is not None:
+            self._check_rows(sizes, lengths)
+        for step, done in steps:
             if isinstance(step, int):
-                self._run_node(step, values, compiled.sizes, lengths)
+                self._run_node(step, values, sizes, lengths)
             else:
                 step.run(values, lengths, self._pool)
             for place in done:
                 values.pop(place, None)
-        return self._results(values, compiled.sizes, lengths)
-
-    def by_numpy(self, values: dict[int, Array], lengths: Mapping[str, NDArray[np.intp]] | None = None) -> Any:
-        """The outputs from constants and inputs by their values, every node in NumPy."""
-        sizes = self._sizes(values)
-        if lengths is not None:
-            self.analysis.check_lengths()
-        for index, done in enumerate(self._done):
-            self._run_node(index, values, sizes, lengths)
-            for place in done:
-                values.pop(place, None)
         return self._results(values, sizes, lengths)
 
-    def _of_shapes(self, values: dict[int, Array], lengths: Mapping[str, Any] | None) -> Compiled:
-        """The graph compiled for inputs of these shapes."""
+    def _steps_of(self, values: dict[int, Array], lengths: Mapping[str, Any] | None) -> tuple[Mapping[str, int], Any]:
+        """The sizes of a call, and what runs in turn: nodes in NumPy and programs, each with the values then done."""
+        if not self._compiles:
+            sizes = self.sizes(values)
+            if lengths is not None:
+                self.analysis.check_lengths()
+            return sizes, enumerate(self._done)
         key = (*(values[source.value].shape for source in self.graph.inputs), lengths and tuple(lengths))
         compiled = self._compiled.get(key)
         if compiled is None:
-            sizes = self._sizes(values)
+            sizes = self.sizes(values)
             if lengths is not None:
                 self.analysis.check_lengths()
             compiled = Compiled(self.graph, self.analysis, self.setup, sizes, lengths is not None)
@@ -91,18 +99,23 @@ class Runner:
                 while len(self._compiled) >= MAX_COMPILED:
                     del self._compiled[next(iter(self._compiled))]
                 self._compiled[key] = compiled
-        return compiled
+        return compiled.sizes, zip(compiled.steps, compiled.done, strict=True)
 
     def _run_node(self, index: int, values: dict[int, Array], sizes: Mapping[str, int], lengths: Any) -> None:
         node = self.graph.nodes[index]
-        made = self._computed(node, self._computes[index], values, sizes, lengths)
+        made = self._computed(node, self.computes[index], values, sizes, lengths)
         values.update(zip(node.outputs, made, strict=True))
 
-    def _results(self, values: dict[int, Array], sizes: Mapping[str, int], lengths: Any) -> Any:
-        if lengths is not None:
-            for place in set(leaves(self.graph.outputs)):
-                values[place] = self._filled(place, values[place], lengths, sizes, 0.0)
-        return rebuilt(self.graph.outputs, values)
+    def _results(
+        self, values: dict[int, Array], sizes: Mapping[str, int], lengths: Any
+    ) -> tuple[dict[int, Array], dict[int, NDArray[np.bool_] | None]]:
+        outputs = {place: values[place] for place in self.outputs}
+        real: dict[int, NDArray[np.bool_] | None] = dict.fromkeys(outputs)
+        for place, array in outputs.items() if lengths is not None else ():
+            assert lengths is not None
+            real[place] = Rows(self.analysis.layout(place), lengths, sizes).real(array.shape)
+            outputs[place] = _filled(array, real[place], 0.0)
+        return outputs, real
 
     def _computed(
         self, node: Node, compute: Compute, values: dict[int, Array], sizes: Mapping[str, int], lengths: Any
@@ -115,36 +128,25 @@ class Runner:
                 rows = [Rows(layout, lengths, sizes) for layout in layouts]
                 fills = node.operation.fills(layouts)
                 arrays = [
-                    array if fill is None else self._filled(place, array, lengths, sizes, fill)
-                    for place, array, fill in zip(node.inputs, arrays, fills, strict=True)
+                    array if fill is None else _filled(array, each.real(array.shape), fill)
+                    for each, array, fill in zip(rows, arrays, fills, strict=True)
                 ]
             made = compute(arrays, Call(self.setup.dtype, sizes, rows))
             self._check(node, made, sizes)
             return made
         except FastGRUError as error:
-            raise type(error)(f"{node.name}: {error}") from None
+            raise type(error)(f"layer {node.name!r}: {error}") from None
         except ValueError as error:  # NumPy's own, of shapes that no rule could know
-            raise ShapeError(f"{node.name}: {error}") from None
+            raise ShapeError(f"layer {node.name!r}: {error}") from None
 
-    def _filled(
-        self, place: int, array: Array, lengths: Mapping[str, NDArray[np.intp]], sizes: Mapping[str, int], fill: float
-    ) -> Array:
-        real = Rows(self.analysis.layout(place), lengths, sizes).real(array.shape)
-        if real is None:
-            return array
-        if array.dtype.kind == "f":
-            return np.where(real, array, np.asarray(fill, array.dtype))
-        limits = np.iinfo(np.int64)
-        whole = limits.min if fill == -np.inf else limits.max if fill == np.inf else fill
-        return np.where(real, array, np.asarray(whole).astype(array.dtype))
-
-    def _sizes(self, values: Mapping[int, Array]) -> dict[str, int]:
+    def sizes(self, values: Mapping[int, Array]) -> dict[str, int]:
         """What the symbols are in this call."""
         sizes: dict[str, int] = {}
         for source in self.graph.inputs:
             tensor, array = self.graph.tensors[source.value], values[source.value]
             if array.ndim != len(tensor.shape):
                 raise ShapeError(f"{source.name}: got shape {array.shape}, wanted {size_text(tensor.shape)}")
+            check_fixed(source, array.shape, self.analysis.inputs[source.name])
             for size, got in zip(tensor.shape, array.shape, strict=True):
                 if isinstance(size, Expression) and str(size) in size.symbols():
                     sizes.setdefault(str(size), got)
@@ -152,12 +154,29 @@ class Runner:
             tensor, array = self.graph.tensors[source.value], values[source.value]
             wanted = tuple(evaluate(size, sizes) for size in tensor.shape)
             if array.shape != wanted:
-                raise ShapeError(f"{source.name}: got shape {array.shape}, wanted {size_text(tensor.shape)}")
+                known = ", ".join(f"{name} is {size}" for name, size in sizes.items() if name != "batch")
+                here = f", where {known}" if known else ""
+                raise ShapeError(f"{source.name}: got shape {array.shape}, wanted {size_text(tensor.shape)}{here}")
         for one, relation, other, reason in self.graph.guards:
             left, right = evaluate(one, sizes), evaluate(other, sizes)
             if not RELATIONS[relation](left, right):
                 raise ShapeError(f"got {left} for {one}, wanted {relation} {right}: {reason}")
         return sizes
+
+    def _check_rows(self, sizes: Mapping[str, int], lengths: Mapping[str, NDArray[np.intp]]) -> None:
+        """Raise unless the graph holds for each row alone; one step counts as any, where only that is left out."""
+        for guard in self.graph.guards:
+            for symbol, ends in lengths.items():
+                for length in sorted({*ends.tolist()}):
+                    if length > 1 or not _leaves_out_one(guard):
+                        left, right = (evaluate(size, {**sizes, symbol: length}) for size in (guard.one, guard.other))
+                        if not RELATIONS[guard.relation](left, right):
+                            raise ShapeError(f"lengths: got a row of {length} steps, and there {guard.reason}")
+        for size, name in self._numbers_of_steps.items():
+            (symbol,) = size.symbols()
+            ends = lengths.get(symbol, _NO_LENGTHS)
+            if ends.size and evaluate(size, {symbol: int(ends.min())}) < 1:
+                raise ShapeError(f"lengths: a row of {ends.min()} steps has none left in layer {name!r}")
 
     def _check(self, node: Node, made: Sequence[Array], sizes: Mapping[str, int]) -> None:
         """Raise unless every output has the shape that was inferred for it."""
@@ -170,9 +189,24 @@ class Runner:
                 )
 
 
-_DTYPES = {INTEGER: np.dtype(np.int64), BOOLEAN: np.dtype(bool)}
+def _leaves_out_one(guard: Guard) -> bool:
+    """Whether a guard may stand there only because some operations take a size of 1 for one to be repeated."""
+    return guard.relation == "!=" or (guard.relation, guard.other) in ((">", 1), (">=", 2))
 
 
-def dtype_of(kind: str, setup: Setup) -> np.dtype[Any]:
-    """Of the arrays of a kind."""
-    return setup.dtype if kind == FLOAT else _DTYPES[kind]
+def _prepared(node: Node, setup: Setup) -> Compute:
+    try:
+        return node.operation.prepare(setup)
+    except FastGRUError as error:  # a weight that the precision has not
+        raise type(error)(f"layer {node.name!r}: {error}") from error
+
+
+def _filled(array: Array, real: NDArray[np.bool_] | None, fill: float) -> Array:
+    """An array with another number beyond the rows' ends."""
+    if real is None:
+        return array
+    if array.dtype.kind == "f":
+        return np.where(real, array, np.asarray(fill, array.dtype))
+    limits = np.iinfo(np.int64)
+    whole = limits.min if fill == -np.inf else limits.max if fill == np.inf else fill
+    return np.where(real, array, np.asarray(whole).astype(array.dtype))

@@ -18,17 +18,19 @@ from ..spec.gru import GRUSpec, GRUWeights
 from ..spec.layer import Activation
 from ..spec.record import Record
 from .builder import MAX_NODES, Builder, Value
-from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, Graph, Structure
+from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, FixedAxis, Graph, Structure
 from .operations import by_name
+from .operations.normalization import BatchNorm, Normalize
 from .parse import size_of
 from .size import Expression, Size
 
-__all__ = ["from_data", "to_data"]
+__all__ = ["from_data", "names_in_graph", "to_data"]
 
 MAX_GUARDS = 500
 SPARE = 1 << 20  # numbers that operations may hold beyond four times those of the file
 MAX_DEPTH = 20  # of tuples in tuples: fields and outputs of real models have two or three
 _RECORDS: dict[str, type[Record]] = {each.__name__: each for each in (GRUSpec, GRUWeights, Activation)}
+_NORMALISATIONS = (BatchNorm.__name__, Normalize.__name__)
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -38,7 +40,7 @@ def to_data(graph: Graph) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     constants = {str(place): writer.tensor(f"constant_{place}", array) for place, array in graph.constants.items()}
     data = {
         "inputs": [
-            [source.name, source.value, writer.plain(tensor.shape), tensor.dtype]
+            [source.name, source.value, writer.plain(tensor.shape), tensor.dtype, list(map(list, source.fixed))]
             for source in graph.inputs
             for tensor in [graph.tensors[source.value]]
         ],
@@ -52,6 +54,28 @@ def to_data(graph: Graph) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "guards": [[*map(writer.plain, (each.one, each.relation, each.other)), each.reason] for each in graph.guards],
     }  # fmt: skip
     return {"graph": data}, writer.tensors
+
+
+def names_in_graph(data: Mapping[str, Any]) -> tuple[set[str], set[str]]:
+    """Of the tensors of ``to_data`` those that are matrices of GRUs and nothing else, and those of normalisations."""
+    matrices: set[str] = set()
+    others: set[str] = set(data["graph"]["constants"].values())
+    normalisations: set[str] = set()
+
+    def look(value: Any, into: set[str]) -> None:
+        if isinstance(value, list):
+            for each in value:
+                look(each, into)
+        elif isinstance(value, dict) and "tensor" in value:
+            into.add(value["tensor"])
+        elif isinstance(value, dict) and "record" in value:
+            for name, each in value["fields"].items():
+                is_matrix = value["record"] == GRUWeights.__name__ and name in ("w_ih", "w_hh")
+                look(each, matrices if is_matrix else into)
+
+    for operation in data["graph"]["operations"]:
+        look([*operation.values()], normalisations if operation["type"] in _NORMALISATIONS else others)
+    return matrices - others - normalisations, normalisations
 
 
 class _Writer:
@@ -137,21 +161,34 @@ class _Reader:
         for name in arrays:
             self._bind(self._place(int(name) if name.isdigit() else None), self.builder.constant(arrays[name]))
         for each in inputs:
-            name, value, shape, dtype = self._row(each, 4, "an input")
+            name, value, shape, dtype, fixed = self._row(each, 5, "an input")
             if not isinstance(name, str) or dtype not in (FLOAT, INTEGER, BOOLEAN):
                 raise self.damaged("an input has no name or no type")
-            self._bind(self._place(value), self.builder.input(name, self._sizes(shape), dtype))
+            sizes = self._sizes(shape)
+            self._bind(self._place(value), self.builder.input(name, sizes, dtype, self._fixed(fixed, len(sizes))))
         self.operations = [self._operation(each) for each in operations]
-        for each in nodes:
-            self._node(*self._row(each, 4, "a node"))
         for each in guards:
             one, relation, other, why = self._row(each, 4, "a guard")
             if not isinstance(relation, str) or relation not in RELATIONS or not isinstance(why, str):
                 raise self.damaged("a guard is no comparison")
             self.builder.guard(self._size(one), relation, self._size(other), why)
+        for each in nodes:
+            self._node(*self._row(each, 4, "a node"))
         graph = self.builder.finish(self._structure(data["outputs"], 0))
         self._check_symbols(graph)
         return graph
+
+    def _fixed(self, given: Any, rank: int) -> tuple[FixedAxis, ...]:
+        """The axes of an input that have one size only."""
+        if not isinstance(given, list) or len(given) > rank:
+            raise self.damaged("an input has fixed axes that are no list")
+        made = []
+        for each in given:
+            axis, size, reason, opens = self._row(each, 4, "a fixed axis")
+            if not isinstance(reason, str) or type(opens) is not bool or self._place(axis) >= rank:
+                raise self.damaged("an input has a fixed axis that it has not")
+            made.append(FixedAxis(axis, self._place(size), reason, opens))
+        return tuple(made)
 
     def _check_symbols(self, graph: Graph) -> None:
         """Raise unless every symbol is the size of an axis of an input, and the guards are few."""

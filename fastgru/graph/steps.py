@@ -11,13 +11,13 @@ from itertools import islice, product
 from ..errors import UnsupportedModelError
 from .builder import specialised
 from .graph import FLOAT, Graph, Tensor, leaves
-from .layout import BATCH, STEPS, Layout, Mixed, Steps, has_steps, is_steps, plain
+from .layout import BATCH, STEPS, Axis, Layout, Mixed, Steps, has_steps, is_steps, plain
 from .operations.recurrent import GRU
-from .size import Expression, Size, symbol
+from .size import Expression, Size, substitute, symbol
 
 __all__ = ["Analysis", "analyse"]
 
-MAX_VISITS = 200_000  # nodes and guards that are followed in all, over all ways of taking the batch and the steps
+MAX_VISITS = 30_000  # nodes and guards that are followed in all, over all ways of taking the batch and the steps
 MAX_GUESSES = 256  # of which axes of the inputs are the batch and the steps
 
 
@@ -54,6 +54,8 @@ class Analysis:
             try:
                 self._gru_along_steps |= isinstance(node.operation, GRU) and is_steps(layouts[0][1])
                 made = node.operation.follow(layouts, [graph.tensors[place].shape for place in node.inputs])
+                if any(sum(BATCH in axis for axis in layout) > 1 for layout in made):
+                    raise Mixed("takes every row of the batch with every other")
                 reason = node.operation.looks(layouts)
             except Mixed as error:
                 self.mixes.append((node.name, str(error)))
@@ -66,6 +68,8 @@ class Analysis:
         outputs = [self._layouts[place] for place in made_here if place in self._layouts]
         # Whether an output is of no row, so that it would be computed as if no lengths were given.
         self._loose = any(all(BATCH not in axis for axis in layout) for layout in outputs)
+        # Whether an output has its steps inside of other places, so that a shorter row would have gaps.
+        self._inside = any(has_steps(axis) and not _is_outermost(axis) for layout in outputs for axis in layout)
 
     def layout(self, place: int) -> Layout:
         """Where the batch and the steps of a value are; only where nothing is mixed."""
@@ -90,14 +94,24 @@ class Analysis:
         if self.mixes or self.lost is not None:
             name, reason = self.mixes[0] if self.lost is None else self.lost
             raise UnsupportedModelError(
-                f"lengths: {name} {reason}, so rows of different lengths cannot be followed; run rows of one length "
-                "at a time"
+                f"lengths: layer {name!r} {reason}, so rows of different lengths cannot be followed; run rows of one "
+                "length at a time"
             )
         if self._loose:
             raise UnsupportedModelError(
                 "lengths: an output has no axis that is known to be the batch, so rows of different lengths cannot be "
                 "followed; run rows of one length at a time"
             )
+        if self._inside:
+            raise UnsupportedModelError(
+                "lengths: an output has its steps inside of other places, where shorter rows would leave gaps; run "
+                "rows of one length at a time"
+            )
+
+
+def _is_outermost(axis: Axis) -> bool:
+    """Whether nothing but the rows stands before the steps of an axis."""
+    return isinstance(next(factor for factor in axis if factor != BATCH), Steps)
 
 
 def analyse(graph: Graph, known: Mapping[str, Layout] | None = None) -> tuple[Graph, Analysis]:
@@ -161,6 +175,10 @@ def _named(graph: Graph, layouts: Sequence[Layout]) -> tuple[Graph, dict[str, La
             if _is_symbol(size):
                 names.setdefault(str(size), symbol(f"size_{len(names) + 1}"))
     names = {name: size for name, size in names.items() if name != str(size)}
+    for name, layout in inputs.items():
+        inputs[name] = tuple(
+            tuple(substitute(each, names) if isinstance(each, Expression) else each for each in axis) for axis in layout
+        )
     return (specialised(graph, names, folds=False) if names else graph), inputs
 
 

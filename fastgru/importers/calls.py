@@ -56,6 +56,7 @@ class Context:
         self.name = ""  # of the call that is being built
         self.place = ""  # where it stands, for messages
         self.count = 0
+        self.sizes_of_example = False  # whether zeros that stand for initial states have the sizes of an example
         self.names: dict[int, str] = {}  # of weights in the source, by the identity of their arrays
         self._made: dict[Any, tuple[Operation, tuple[Any, ...]]] = {}
 

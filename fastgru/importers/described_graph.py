@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from ..graph.graph import INTEGER, Graph, leaves
+from ..graph.graph import INTEGER, Graph, Input, Structure
+from ..graph.layout import BATCH, Layout
 from ..graph.size import Sizes
 from ..spec.gru import GRUSpec, GRUWeights
 from ..spec.record import Record
@@ -14,21 +16,48 @@ from ..spec.record import Record
 __all__ = ["flow_of", "grus_of", "layers_of"]
 
 
-def flow_of(graph: Graph) -> dict[str, Any]:
-    """``inputs`` and ``outputs`` of the whole, with shapes without the batch axis, where None is any size."""
+def flow_of(graph: Graph, layouts: Mapping[str, Layout]) -> dict[str, Any]:
+    """``inputs`` and ``outputs`` of the whole, with shapes without the batch axis, where None is any size.
+
+    ``layouts`` say where the batch and the steps of each input are.
+    """
     made = _makers(graph)
     return {
         "inputs": [
-            {
-                "name": source.name,
-                "shape": _shape(graph.tensors[source.value].shape),
-                "integers": graph.tensors[source.value].dtype == INTEGER,
-                "batch": None,
-            }
+            {"name": source.name, "integers": graph.tensors[source.value].dtype == INTEGER,
+             **_sizes(source, graph.tensors[source.value].shape, layouts[source.name])}
             for source in graph.inputs
         ],
-        "outputs": [{**made[place], "shape": _shape(graph.tensors[place].shape)} for place in leaves(graph.outputs)],
+        "outputs": [
+            {**made.get(place, _CONSTANT), "shape": _shape(graph.tensors[place].shape), **named}
+            for name, place in _named(graph.outputs)
+            for named in [{"name": name} if name else {}]
+        ],
     }
+
+
+_CONSTANT = {"from": "constant", "index": 0}
+
+
+def _named(structure: Structure, name: str = "") -> Iterator[tuple[str, int]]:
+    """The values in a structure with their names in dicts, such as ``states.0``."""
+    if isinstance(structure, int):
+        yield name, structure
+    elif isinstance(structure, dict):
+        for key, part in structure.items():
+            yield from _named(part, f"{name}.{key}" if name else str(key))
+    elif structure is not None:
+        for at, part in enumerate(structure):
+            yield from _named(part, f"{name}.{at}" if name else "")
+
+
+def _sizes(source: Input, shape: Sizes, layout: Layout) -> dict[str, Any]:
+    """The shape of an input without its batch, and the batch, where the file fixes it."""
+    fixed = {each.axis: each.size for each in source.fixed}
+    sizes = [fixed.get(axis, size if isinstance(size, int) else None) for axis, size in enumerate(shape)]
+    batch = layout.index((BATCH,)) if (BATCH,) in layout else None
+    found = None if batch is None else sizes.pop(batch)
+    return {"shape": sizes, "batch": None if found is None else str(found)}
 
 
 def layers_of(graph: Graph) -> list[dict[str, Any]]:

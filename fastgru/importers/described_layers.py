@@ -55,7 +55,7 @@ def flow_of(spec: GRUSpec | ModelSpec) -> dict[str, Any]:
                 "name": source.name,
                 "shape": list(source.shape),
                 "integers": source.integers,
-                "batch": None if (limits := source.limits) is None or limits.is_open(0) else limits.wanted(0),
+                "batch": None,
             }
             for source in spec.inputs
         ],

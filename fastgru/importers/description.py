@@ -7,12 +7,15 @@ be loaded is described by its specification, what cannot by the ``outline`` of t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import FastGRUError
 from ..graph.graph import Graph
+from ..graph.layout import Layout
+from ..graph.limits import fixed_text
+from ..graph.steps import analyse
 from ..spec import GRULayer, GRUSpec, ModelSpec
 from ..spec.gru import check_gru
 from ..stored import precision_of
@@ -79,6 +82,11 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
 def described(checkpoint: Checkpoint) -> tuple[dict[str, Any], list[GRUSpec | ModelSpec]]:
     """What ``describe`` gives, and what it describes: the whole, or the GRUs among the parts of a file."""
     spec, unused, problem, advice = _outcome(checkpoint)
+    layouts: Mapping[str, Layout] = {}
+    if isinstance(spec, Graph):
+        spec, analysis = analyse(spec)
+        layouts = analysis.inputs
+        advice += fixed_text(spec, layouts)
     beside = {name for name in checkpoint if checkpoint.format.startswith("keras") and keras.is_beside(name)}
     suggestion: str | None = None
     models: list[GRUSpec | ModelSpec]
@@ -116,7 +124,7 @@ def described(checkpoint: Checkpoint) -> tuple[dict[str, Any], list[GRUSpec | Mo
         "suggested_layers": suggestion if spec is None else None,
         "advice": advice,
         "classes": classes_of(checkpoint),
-        **_flow_of(spec),
+        **_flow_of(spec, layouts),
         "layers": layers,
         "parameters": sum(layer["parameters"] for layer in layers),
         "used": [name for name in checkpoint if name not in left_out],
@@ -127,10 +135,10 @@ def described(checkpoint: Checkpoint) -> tuple[dict[str, Any], list[GRUSpec | Mo
     return found, models
 
 
-def _flow_of(spec: GRUSpec | ModelSpec | Graph | None) -> dict[str, Any]:
+def _flow_of(spec: GRUSpec | ModelSpec | Graph | None, layouts: Mapping[str, Layout]) -> dict[str, Any]:
     if spec is None:
         return {"inputs": [], "outputs": []}
-    return described_graph.flow_of(spec) if isinstance(spec, Graph) else flow_of(spec)
+    return described_graph.flow_of(spec, layouts) if isinstance(spec, Graph) else flow_of(spec)
 
 
 def _stored(checkpoint: Checkpoint) -> dict[str, int]:
@@ -150,17 +158,7 @@ def _outcome(checkpoint: Checkpoint) -> tuple[GRUSpec | ModelSpec | Graph | None
         advice = [line for line in more if not line.startswith(_SAID_ELSEWHERE)]
         return None, [], problem, advice
     left = f"{checkpoint.path}: no layer uses the tensors {listed(unused, 4)}" if unused else None
-    return spec, unused, left, list(_fixed_sizes(spec)) if isinstance(spec, ModelSpec) else []
-
-
-def _fixed_sizes(spec: ModelSpec) -> Iterator[str]:
-    """Of each input the last size that the file fixes, and why."""
-    for source in spec.inputs:
-        limits = source.limits
-        axes = () if limits is None else [axis for axis in range(len(limits.least)) if not limits.is_open(axis)]
-        if limits is not None and axes:
-            name = {0: "batch", 1: "steps"}.get(axes[-1], f"axis {axes[-1]}")
-            yield f"{name} of {source.name!r}: {limits.wanted(axes[-1])}: {limits.why(axes[-1])}"
+    return spec, unused, left, []
 
 
 # By the list of layers and by the suggestion.

@@ -1,6 +1,6 @@
 """The nodes of a model as they are made, one call of a Keras layer after the other.
 
-Owns names that are unique, the number of nodes, and which mask comes with each value: what the layers in ``ops`` do
+Owns names that are unique, the number of nodes, and which mask comes with each value: what the layers do
 with masks is said here once more, so that it can be compared with what Keras does.
 """
 
@@ -178,7 +178,7 @@ class Scope:
         return all(part in self._carriers for part in parts) or mask in self.masks.compared
 
     def _mask_after(self, layer: Layer, inputs: Sequence[Wire]) -> int | None:
-        """The mask that the layer's output has in ``ops``."""
+        """The mask that the layer's output has where it runs."""
         first = inputs[0]
         if isinstance(layer, spec.Embedding):
             return self.masks.not_equal(first.edge, 0) if layer.mask_zero else None

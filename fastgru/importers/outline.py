@@ -13,13 +13,14 @@ import numpy as np
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import FastGRUError
-from . import chain, keras_outline, npz, suggestion, torchscript
+from . import chain, keras_outline, npz, suggestion
 from .folded import fold
 from .options import Options
 from .part import FilePart
 from .pytorch import OPEN, Known, Module, modules_of, without_counters
 from .pytorch_layers import BUILDERS, layers_of_kind
 from .pytorch_modules import known_of, own_classes
+from .torch.script_modules import as_weights
 
 __all__ = ["classes_of", "outlined"]
 
@@ -60,7 +61,7 @@ class _Modules:
         if checkpoint.format == "npz":
             checkpoint = self._renamed(checkpoint)
         if checkpoint.format == "torchscript":
-            checkpoint = torchscript.as_weights(checkpoint)
+            checkpoint = as_weights(checkpoint)
         tree = checkpoint.config
         self.where = checkpoint.path
         whole = tree if tree and "children" in tree else None  # a whole pickled module

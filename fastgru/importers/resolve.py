@@ -35,8 +35,8 @@ _IMPORTERS = {
     "rnnoise": "rnnoise",
     "rtneural": "rtneural",
     "safetensors": "pytorch_weights",
-    "torch-export": "torch_export",
-    "torchscript": "torchscript",
+    "torch-export": "torch.program_file",
+    "torchscript": "torch.script",
 }
 _WHOLE_MODELS = ("fastgru", "rnnoise", "rtneural")  # files that always say what their layers are
 
@@ -101,7 +101,7 @@ def examined(
     except (ShapeError, DTypeError) as error:
         if layers is not None and isinstance(error, DTypeError):
             raise
-        raise CheckpointError(f"{where}: {error}") from error
+        raise CheckpointError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from error
     except UnsupportedModelError as error:
         if str(error).startswith(where):
             raise

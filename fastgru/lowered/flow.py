@@ -26,9 +26,26 @@ class Scope:
         self.builder, self.name = builder, name
         self._made = made  # what was made of a layer, by its identity, so that one that stands twice is packed once
 
-    def add(self, operation: Operation, *inputs: Any) -> Any:
+    def add(self, operation: Operation, *inputs: Any, name: str = "") -> Any:
         values = (each if isinstance(each, Value) else self.builder.constant(each) for each in inputs)
-        return self.builder.add(operation, *values, name=self.name)
+        return self.builder.add(operation, *values, name=name or self.name)
+
+    def check_left(self, value: Value, axis: int) -> Value:
+        """The value, of which every call checks that it has places along an axis."""
+        size = value.shape[axis]
+        if isinstance(size, int) and size < 1:
+            raise self.error("it leaves nothing")
+        self.builder.guard(size, ">=", 1, f"layer {self.name!r} leaves nothing")
+        return value
+
+    def check_places(self, value: Value, axis: int, least: int) -> None:
+        """Let every call check that a value has so many places along an axis that is open."""
+        if not isinstance(value.shape[axis], int):
+            self.builder.guard(value.shape[axis], ">=", least, f"layer {self.name!r} takes {least} places from the end")
+
+    def check_steps(self, one: Value, other: Value) -> None:
+        """Let two values have as many steps."""
+        self.builder.same(one.shape[1], other.shape[1], f"layer {self.name!r} takes as many steps of both")
 
     def once(self, layer: object, key: str, operation: Operation) -> Operation:
         """The operation, or the equal one that was made of the same layer before."""

@@ -16,7 +16,7 @@ from ..graph.operations.normalization import BatchNorm, Normalize
 from ..graph.operations.product import Embedding, Linear
 from ..graph.operations.recurrent import GRU
 from .flow import Flow, Scope
-from .plain import Build, activated
+from .without_weights import Build, activated
 
 __all__ = ["BUILDERS"]
 
@@ -36,7 +36,8 @@ def dense(s: Scope, layer: spec.Dense, inputs: Sequence[Flow]) -> list[Flow]:
 def conv1d(s: Scope, layer: spec.Conv1D, inputs: Sequence[Flow]) -> list[Flow]:
     padding: Any = (0, 0) if layer.padding == "valid" else layer.padding
     operation = Convolution(layer.weight, layer.bias, (layer.strides,), (padding,), (layer.dilation,), layer.groups)
-    return [Flow(activated(s, layer.activation, s.add(s.once(layer, "", operation), inputs[0].value)))]
+    made = s.check_left(s.add(s.once(layer, "", operation), inputs[0].value), 1)
+    return [Flow(activated(s, layer.activation, made))]
 
 
 def prelu(s: Scope, layer: spec.PReLU, inputs: Sequence[Flow]) -> list[Flow]:
@@ -69,6 +70,8 @@ def layer_normalization(s: Scope, layer: spec.LayerNormalization, inputs: Sequen
 
 def group_normalization(s: Scope, layer: spec.GroupNormalization, inputs: Sequence[Flow]) -> list[Flow]:
     x = inputs[0].value
+    if x.rank > 2 and inputs[0].mask is not None:
+        raise s.error("it normalises over all steps, and some of them are masked")
     size = len(layer.gamma) // layer.groups
     apart = s.add(shape.View((*x.shape[:-1], layer.groups, size)), x)
     axes = (*range(1, x.rank - 1), x.rank)
@@ -92,7 +95,7 @@ def gru_layer(s: Scope, layer: spec.GRULayer, inputs: Sequence[Flow]) -> list[Fl
         zeros = shows_zeros and place == len(stacks) - 1
         operation = s.once(layer, str(place), GRU(stack, mask is not None, zeros))
         operands = [x, *([mask] if mask is not None else []), *([_stacked(s, given)] if given else [])]
-        x, h = s.add(operation, *operands)
+        x, h = s.add(operation, *operands, name=s.name if place == 0 else f"{s.name}, cell {place}")
         states += [s.add(parts.Select(0, at), h) for at in range(count)]
         first += count
     final = states[-directions:]
@@ -106,8 +109,9 @@ def gru_layer(s: Scope, layer: spec.GRULayer, inputs: Sequence[Flow]) -> list[Fl
 
 
 def _stacked(s: Scope, states: Sequence[Value]) -> Value:
-    wide = [s.add(shape.View((1, *state.shape)), state) for state in states]
-    made: Value = wide[0] if len(wide) == 1 else s.add(shape.Concatenate(0), *wide)
+    name = f"{s.name}: states"
+    wide = [s.add(shape.View((1, *state.shape)), state, name=name) for state in states]
+    made: Value = wide[0] if len(wide) == 1 else s.add(shape.Concatenate(0), *wide, name=name)
     return made
 
 

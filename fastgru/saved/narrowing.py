@@ -41,7 +41,7 @@ class Written(Fields):
 def narrowed(
     data: dict[str, Any], tensors: Mapping[str, np.ndarray], precision: str | None = None
 ) -> dict[str, Written]:
-    """The tensors of a file by name; ``data`` and ``tensors`` are from ``topology.to_data``, None keeps all of them.
+    """The tensors of a file by name; ``data`` and ``tensors`` are from a ``to_data``, None keeps all of them.
 
     Raises
     ------
@@ -50,10 +50,17 @@ def narrowed(
     """
     if precision is None:
         return {name: Written.of(array) for name, array in tensors.items()}
-    matrices, normalisations = names_of_matrices(data), names_of_normalisations(data)
+    if "graph" in data:
+        from ..graph.saved import names_in_graph
+
+        matrices, normalisations = names_in_graph(data)
+    else:
+        matrices, normalisations = names_of_matrices(data), names_of_normalisations(data)
     made = {}
     for name, array in tensors.items():
-        if name in matrices and precision == "int8":
+        if array.dtype.kind != "f":
+            made[name] = Written.of(array)
+        elif name in matrices and precision == "int8":
             numbers, steps = int8(array, name)
             made[name], made[name + STEPS] = Written.of(numbers), Written.of(steps)
         elif name in matrices:

@@ -16,7 +16,7 @@ import numpy as np
 from .. import spec
 from ..checkpoint.text import shown
 from ..errors import CheckpointError, UnsupportedModelError
-from ..spec import Activation, GRUSpec, GRUWeights, Input, Layer, Limits, ModelSpec, Node, Record
+from ..spec import Activation, GRUSpec, GRUWeights, Input, Layer, ModelSpec, Node, Record
 
 if TYPE_CHECKING:
     from .topology import _Reader, _Writer
@@ -243,14 +243,6 @@ class Of(Kind):
         return self._record(**fields)
 
 
-class _Input(Of):
-    """An input; limits that it does not have are not written, so that earlier versions read the file."""
-
-    def write(self, value: Any, path: str, writer: _Writer) -> dict[str, Any]:
-        data = super().write(value, path, writer)
-        return data if value.limits is not None else {name: each for name, each in data.items() if name != "limits"}
-
-
 class _Activation(Kind):
     """The activation of a layer: a name, or an Activation with options."""
 
@@ -306,9 +298,8 @@ _KINDS: dict[str, Kind] = {
     "Edge": _Edge(),
     "GRUSpec": GRU,
     "GRUWeights": Of(GRUWeights, needs_tensors=True),
-    "Input": _Input(Input),
+    "Input": Of(Input),
     "Layer": _LayerKey(),
-    "Limits": Of(Limits),
     "ModelSpec": MODEL,
     "Node": _Node(Node),
     "Shape": _Tuple(_Optional(_WHOLE)),

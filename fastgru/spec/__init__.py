@@ -20,11 +20,9 @@ if TYPE_CHECKING:
         signals_of,
         stateful_layers,
         validate,
-        with_any_size,
     )
     from .gru import MERGES, GRULayer, GRUSpec, GRUWeights
     from .layer import ACTIVATIONS, GATE_ACTIVATIONS, Activation, Layer
-    from .limits import Limits
     from .plain import (
         Add,
         Average,
@@ -72,19 +70,17 @@ __all__ = [
     "ACTIVATIONS", "GATE_ACTIVATIONS", "MERGES", "Activation", "Add", "Average", "AveragePooling1D",
     "BatchNormalization", "Concatenate", "Conv1D", "Cropping1D", "Dense", "Dropout", "Edge", "Embedding", "FinalState",
     "Flatten", "GRULayer", "GRUSpec", "GRUWeights", "GroupNormalization", "Input", "Last", "Layer",
-    "LayerNormalization", "Limits", "MaskOf", "Masking", "Max", "MaxPooling1D", "Maximum", "Mean", "Minimum",
+    "LayerNormalization", "MaskOf", "Masking", "Max", "MaxPooling1D", "Maximum", "Mean", "Minimum",
     "ModelSpec", "Multiply", "Node", "NotEqual", "PReLU", "Permute", "Record", "RepeatVector", "Reshape", "Reverse",
     "Select", "Signal", "Slice", "Subtract", "Sum",
     "TimeDistributed", "Unmasked", "UpSampling1D", "ZeroPadding1D", "edge_of", "owned", "sequential", "signals_of",
-    "stateful_layers", "validate", "with_any_size",
+    "stateful_layers", "validate",
 ]  # fmt: skip
 
 _PLACES = {
-    ".graph": "Edge Input ModelSpec Node TimeDistributed edge_of sequential signals_of stateful_layers validate "
-    "with_any_size",
+    ".graph": "Edge Input ModelSpec Node TimeDistributed edge_of sequential signals_of stateful_layers validate",
     ".gru": "MERGES GRULayer GRUSpec GRUWeights",
     ".layer": "ACTIVATIONS GATE_ACTIVATIONS Activation Layer",
-    ".limits": "Limits",
     ".plain": "Add Average AveragePooling1D Concatenate Cropping1D Dropout FinalState Flatten Last MaskOf Masking Max "
     "Maximum MaxPooling1D Mean Minimum Multiply NotEqual Permute RepeatVector Reshape Reverse Select Slice Subtract "
     "Sum Unmasked UpSampling1D ZeroPadding1D",

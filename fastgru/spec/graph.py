@@ -8,14 +8,13 @@ from typing import Union
 from ..errors import ShapeError, UnsupportedModelError
 from .gru import GRULayer, GRUSpec, check_gru
 from .layer import Layer, only
-from .limits import Limits
 from .record import Record
 from .signal import MAX_RANK, Shape, Signal, check_count, same
 from .weighted import Embedding
 
 __all__ = [
     "Edge", "Input", "ModelSpec", "Node", "TimeDistributed", "edge_of", "sequential", "signals_of", "stateful_layers",
-    "validate", "with_any_size",
+    "validate",
 ]  # fmt: skip
 
 Edge = Union[str, tuple[str, int]]
@@ -25,37 +24,11 @@ LARGEST = 2**40  # of a size: no memory holds it
 
 
 class Input(Record):
-    """An input of a model: its shape without the batch axis, None where any size will do.
-
-    ``limits`` are the sizes that a file allows where it fixes them, the batch among them.
-    """
+    """An input of a model: its shape without the batch axis, None where any size will do."""
 
     name: str
     shape: Shape  # (None, features) for sequences, (None,) of integers for an Embedding
     integers: bool = False
-    limits: Limits | None = None
-
-    def check_sizes(self, sizes: Sequence[int], what: str, first: int = 0) -> None:
-        """Raise where sizes from the axis ``first`` on, 0 for the batch, are not those that the file allows."""
-        problem = None if self.limits is None else self.limits.problem(sizes, first)
-        if problem is not None:
-            raise ShapeError(f"{what}: {problem}")
-
-    def check_stream(self, batch: int) -> None:
-        """Raise where the input cannot be given a step at a time."""
-        self.check_sizes((batch,), "batch")
-        if self.limits is not None and not self.limits.is_open(1):
-            raise UnsupportedModelError(
-                f"a stream runs any number of steps, but input {self.name!r} has {self.limits.wanted(1)}: "
-                f"{self.limits.why(1)}"
-            )
-
-    def opened(self) -> Input:
-        """The same where the sizes that nothing knows may be any."""
-        if self.limits is None:
-            return self
-        shape = tuple(None if axis in self.limits.unseen else size for axis, size in enumerate(self.shape, 1))
-        return self.replace(shape=shape, limits=self.limits.opened())
 
     @property
     def has_steps(self) -> bool:
@@ -115,17 +88,6 @@ class TimeDistributed(Layer):
 def edge_of(edge: Edge) -> tuple[str, int]:
     """An edge as a name and the index of an output."""
     return (edge, 0) if isinstance(edge, str) else edge
-
-
-def with_any_size(spec: ModelSpec) -> ModelSpec:
-    """The same model with the sizes open that nothing in it knows; raises UnsupportedModelError where there is none."""
-    limits = next((source.limits for source in spec.inputs if source.limits is not None), None)
-    if not any(source.limits is not None and source.limits.unseen for source in spec.inputs):
-        why = "its sizes are open already"
-        if limits is not None:
-            why = limits.why(next(axis for axis in range(len(limits.least)) if not limits.is_open(axis)))
-        raise UnsupportedModelError(f"with_any_size() finds no size to open: {why}")
-    return spec.replace(inputs=tuple(source.opened() for source in spec.inputs))
 
 
 def sequential(layers: Iterable[tuple[str, Layer]], input_name: str = "input", shape: Shape | None = None) -> ModelSpec:
@@ -248,9 +210,6 @@ def _check_input(source: Input) -> None:
     for size in shape:
         if size is not None:
             check_count(size, f"input {source.name!r}: shape")
-    limits = source.limits
-    if limits is not None and not len(limits.least) == len(limits.most) == len(shape) + 1:
-        raise ShapeError(f"input {source.name!r}: its limits are not of {len(shape) + 1} axes, the batch among them")
 
 
 def _edges_text(edges: Sequence[tuple[str, int]]) -> str:

@@ -15,6 +15,7 @@ from mutations import mutated
 
 from fastgru.checkpoint import read
 from fastgru.errors import CheckpointError, FastGRUError
+from fastgru.graph.graph import Graph
 from fastgru.importers import spec_of
 from fastgru.spec import GRUSpec, ModelSpec
 
@@ -103,7 +104,7 @@ def damaged(loaded):
     """A function that damages a file that is sound: cut off at every so many bytes, and by seeded mutations."""
 
     def run(sound: bytes, mutations: int, every: int = 64) -> None:
-        assert isinstance(loaded(sound), (GRUSpec, ModelSpec))
+        assert isinstance(loaded(sound), (GRUSpec, ModelSpec, Graph))
         for length in range(0, len(sound) - 8, every):
             assert isinstance(loaded(sound[:length]), FastGRUError), length
         chance = np.random.default_rng(21)

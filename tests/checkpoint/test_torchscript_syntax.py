@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from fastgru.checkpoint.torchscript_syntax import (
+from fastgru.checkpoint.torchscript_syntax import parse_function
+from fastgru.checkpoint.torchscript_tree import (
     Assign,
     Attribute,
     Call,
     Constant,
+    DictItems,
     Evaluate,
+    For,
     If,
     Index,
     Items,
+    ListItems,
     Name,
     Return,
-    parse_function,
+    SetAttribute,
+    While,
+    With,
 )
 from fastgru.errors import UnsupportedModelError
 
@@ -45,7 +51,7 @@ def test_parameters_have_their_defaults():
         ("None", Constant(None)),
         ('"a, b"', Constant("a, b")),
         ("'x'", Constant("x")),
-        (r'"it\'s \"so\" \\ \n\t"', Constant("it's \"so\" \\ \n\t")),
+        (r'"it\'s \"so\" \\ \n\t"', Constant('it\'s "so" \\ \n\t')),
         (r'"\303\251\x41"', Constant("\u00e9A")),
         ("-inf", Constant(-float("inf"))),
         ("x", Name("x")),
@@ -82,20 +88,44 @@ def test_branches_nest():
     assert got == [outer, Return(Name("x"))]
 
 
+def test_loops_and_contexts_have_bodies():
+    assert body("for i in range(3):", "  x = i", "return x") == [
+        For("i", Call(Name("range"), (Constant(3),), ()), [Assign(("x",), Name("i"), False)]), Return(Name("x"))
+    ]  # fmt: skip
+    assert body("while a:", "  a = f(a)") == [
+        While(Name("a"), [Assign(("a",), Call(Name("f"), (Name("a"),), ()), False)])
+    ]
+    assert body("with a:", "  f(x)", "y = 1") == [
+        With(Name("a"), [Evaluate(Call(Name("f"), (Name("x"),), ()))]), Assign(("y",), Constant(1), False)
+    ]  # fmt: skip
+
+
+def test_dicts_lists_and_attributes():
+    assert body('y = {"a": x, "b": 1}') == [
+        Assign(("y",), DictItems(((Constant("a"), Name("x")), (Constant("b"), Constant(1)))), False)
+    ]
+    assert isinstance(body("y = [x]")[0].value, ListItems) and isinstance(body("y = (x,)")[0].value, Items)
+    assert body("a.b = 1") == [SetAttribute(Attribute(Name("a"), "b"), Constant(1))]
+    function = parse_function("def f(x: Optional[Tensor]) -> Tensor:\n  return x\n", "here")
+    assert function.types == (Index(Name("Optional"), (Name("Tensor"),)),)
+
+
 @pytest.mark.parametrize(
     "line",
     [
-        "for i in range(3):",
-        "while True:",
         "y = x + 1",
         "y = x @ w",
+        "for i range(3):",
+        "for i in range(3)",
+        "while True",
+        "with x as y:",
+        "y = {1: 2",
+        "y = {1}",
         "y = lambda: 1",
-        "y = {1: 2}",
         "y = (x",
         "y = x)",
         "= 1",
         "f(x) = 1",
-        "a.b = 1",
         "else:",
         "y = ",
         "y = [1 2]",
@@ -104,7 +134,6 @@ def test_branches_nest():
         "y = x; z = x",
         "y = \u00e9",
         "y = x.",
-        "with x:",
         "y = 1" + "0" * 50,
     ],
 )

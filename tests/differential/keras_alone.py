@@ -16,7 +16,7 @@ def both(layer: Any, ours: Any, batch: int, seed: int) -> tuple[list[Any], list[
     """What ``ours``, made of the layer, gives, and what Keras does.
 
     A GRU gives the outputs of every step and the final states, whatever the layer gives: it is compared with a copy
-    of the layer that does so.
+    of the layer that does so, and that begins anew: Keras cannot call a stateful Bidirectional that returns its states.
     """
     given = layer.input[0] if isinstance(layer.input, list) else layer.input
     shape = (batch, 5, given.shape[-1])
@@ -24,7 +24,7 @@ def both(layer: Any, ours: Any, batch: int, seed: int) -> tuple[list[Any], list[
     config = layer.get_config()
     if isinstance(ours, fastgru.GRU):
         for inner in [config[name]["config"] for name in ("layer", "backward_layer") if config.get(name)] or [config]:
-            inner.update(return_sequences=True, return_state=True)
+            inner.update(return_sequences=True, return_state=True, stateful=False)
     twin = type(layer).from_config(config)
     twin.build(shape)
     twin.set_weights(layer.get_weights())

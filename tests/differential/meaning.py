@@ -1,8 +1,8 @@
 """What a graph of fastgru's layers means, for one row alone, in slow float64 NumPy.
 
-Written from what the layers say of themselves and not from ``fastgru.ops``: there are no batches here, no lengths (a
-row is cut to its own), no streams and no kernels. Only the formulas of activations and the recurrence of one direction
-of a GRU are the package's own slow reference.
+Written from what the layers say of themselves and not from ``fastgru.lowered``: there are no batches here and no
+lengths (a row is cut to its own), no streams and no kernels. Only the formulas of activations and the recurrence of
+one direction of a GRU are the package's own slow reference.
 """
 
 from __future__ import annotations
@@ -55,7 +55,11 @@ def meaning(model: spec.ModelSpec, inputs: dict[str, Any], noise: Noise | None =
     TooShort, Undefined
     """
     values = {(name, 0): Row(np.asarray(array)) for name, array in inputs.items()}
-    for node in model.nodes:
+    wanted = {spec.edge_of(edge)[0] for edge in model.outputs}
+    for node in reversed(model.nodes):
+        if node.name in wanted:
+            wanted |= {spec.edge_of(edge)[0] for edge in (*node.inputs, *([node.mask] if node.mask else []))}
+    for node in (each for each in model.nodes if each.name in wanted):
         given = [values[spec.edge_of(edge)] for edge in node.inputs]
         if node.mask is not None:
             mask = values[spec.edge_of(node.mask)].array

@@ -18,6 +18,8 @@ import numpy as np
 from meaning import TooShort, Undefined, Unfitting, meaning
 
 from fastgru import FastGRUError, Model, load
+from fastgru.graph.graph import leaves
+from fastgru.model import as_tuple
 
 __all__ = ["RUNNING", "Arrays", "Wrong", "compare", "inputs", "meanings", "some_lengths"]
 
@@ -124,9 +126,9 @@ def _padded(row: Any, shape: tuple[int, ...]) -> Any:
     """A row with zeros behind its last step, or None where it is no row of that shape."""
     if row.shape == shape:
         return row
-    if row.ndim != len(shape) or row.shape[1:] != shape[1:] or len(row) > shape[0]:
+    if row.ndim != len(shape) or any(own > size for own, size in zip(row.shape, shape, strict=True)):
         return None
-    return np.concatenate([row, np.zeros((shape[0] - len(row), *shape[1:]), row.dtype)])
+    return np.pad(row, [(0, size - own) for own, size in zip(row.shape, shape, strict=True)])
 
 
 def _differ(got: Any, wanted: Any, tolerance: float) -> bool:
@@ -236,40 +238,70 @@ def some_lengths(case: Any, x: Arrays) -> tuple[list[str], list[int]]:
 def _stream(model: Model, case: Any, x: Arrays, got: list[Any]) -> None:
     """Each step beside the model on the steps so far; a copy on the way goes on alike, and a reset begins again."""
     stream = model.stream(case["batch"])
-    ((name, array),) = x.items()
+    stepped = {source.name for source in model.sources if source.steps is not None}
+    count = min(x[name].shape[1] for name in stepped)
+
+    def at(step: int) -> Arrays:
+        return {name: array[:, step] if name in stepped else array for name, array in x.items()}
+
+    def until(step: int) -> Arrays:
+        return {name: array[:, : step + 1] if name in stepped else array for name, array in x.items()}
+
     copy, made = stream, []
-    for step in range(array.shape[1]):
-        made.append(_step(stream, array[:, step]))
-        if step == array.shape[1] // 2:
+    for step in range(count):
+        made.append(_step(stream, at(step)))
+        if step == count // 2:
             copy = stream.copy()
             copied = step + 1
-    for step, one in enumerate(made):
-        try:
-            whole = _run(model, {name: array[:, : step + 1]})[0]
-        except FastGRUError:
-            whole = got[0][:, : step + 1] if got[0].ndim == one.ndim + 1 else None
-        if whole is not None:
-            wanted = whole[:, -1] if whole.ndim == one.ndim + 1 else whole
-            _same([one], [wanted], "stream", f"step {step}", _keeps_bits(case))
-    for step in range(copied, array.shape[1]):
-        _same([_step(copy, array[:, step])], [made[step]], "stream", f"step {step} of a copy", True)
+    for step, parts in enumerate(made):
+        wanted = _of_step(model, stream, until(step), parts, got, step)
+        if wanted is not None:
+            _same(parts, wanted, "stream", f"step {step}", _keeps_bits(case))
+    for step in range(copied, count):
+        _same(_step(copy, at(step)), made[step], "stream", f"step {step} of a copy", True)
+    chunked = model.stream(case["batch"])
+    chunked.run(until(copied - 1))
+    if copied < count:
+        _same(_step(chunked, at(copied)), made[copied], "stream", f"step {copied} after a run", _keeps_bits(case))
     again = pickle.loads(pickle.dumps(copy))
     again.state = stream.state
     row = case["seed"] % case["batch"]
-    begun, went_on = model.stream(case["batch"]), _step(stream.copy(), array[:, 0])
+    begun, went_on = model.stream(case["batch"]), _step(stream.copy(), at(0))
     again.reset(rows=row)
-    went_on[row] = _step(begun, array[:, 0])[row]
-    _same([_step(again, array[:, 0])], [went_on], "stream", f"a step after a reset of row {row}", _keeps_bits(case))
+    first, reset = _step(begun, at(0)), _step(again, at(0))
+    for place, one, other, third in zip(leaves(model.graph.outputs), reset, went_on, first, strict=True):
+        if model.batch_axis(place) == 0 and one.ndim and len(one) == case["batch"]:
+            other[row] = third[row]
+            _same([one], [other], "stream", f"a step after a reset of row {row}", _keeps_bits(case))
     stream.reset()
-    _same([_step(stream, array[:, 0])], [made[0]], "stream", "the first step after a reset", True)
+    _same(_step(stream, at(0)), made[0], "stream", "the first step after a reset", True)
 
 
-def _step(stream: Any, x: Any) -> Any:
+def _of_step(
+    model: Model, stream: Any, x: Arrays, parts: list[Any], got: list[Any], step: int
+) -> list[Any] | None:
+    """What the outputs are at a step: the last of what the model gives so far; None where it takes no such steps."""
+    try:
+        whole, last = _run(model, x), -1
+    except FastGRUError:
+        whole, last = got, step
+    wanted = []
+    for place, part, array in zip(leaves(model.graph.outputs), parts, whole, strict=True):
+        axis = stream._axes.get(place)
+        if axis is None and last >= 0:
+            return None
+        made = array if axis is None else np.take(array, last, axis=axis)
+        if made.ndim != part.ndim:
+            return None
+        wanted.append(made[tuple(slice(max(0, n - m), None) for n, m in zip(made.shape, part.shape, strict=True))])
+    return wanted
+
+
+def _step(stream: Any, x: Arrays) -> list[Any]:
     """One step; where it is refused, the states have to be as they were."""
     before = stream.state
     try:
-        made = stream.step(x)
-        return next(iter(made.values())) if isinstance(made, dict) else made
+        return list(as_tuple(stream.step(x)))
     except FastGRUError as error:
         for one, other in zip(stream.state, before, strict=True):
             if not np.array_equal(one, other, equal_nan=True):

@@ -48,6 +48,10 @@ class Live:
         with tempfile.TemporaryDirectory(dir=folder()) as place:
             try:
                 module = built(case)
+                if case["way"] == "live scripted":
+                    for part in module.modules():  # TorchScript looks rows up without cutting them
+                        if isinstance(part, torch.nn.Embedding):
+                            part.max_norm = None
                 given = torch.jit.script(module) if case["way"] == "live scripted" else module
                 path = os.path.join(place, "model.pt")
                 if case["way"] == "whole":

@@ -23,6 +23,7 @@ from torch_source import Arrays, arrays_of, flat, rows_of, tensors_of
 
 import fastgru
 from fastgru.errors import FastGRUError
+from fastgru.graph.graph import leaves
 
 __all__ = ["Comparison", "Wrong"]
 
@@ -138,7 +139,7 @@ class Comparison:
     def _call(self, model: Any, arrays: Arrays, lengths: Any = None) -> list[np.ndarray]:
         """The outputs; a FastGRUError goes through, anything else is wrong."""
         try:
-            if isinstance(model, fastgru.GraphModel):
+            if isinstance(model, fastgru.Model) and model.spec is None:
                 tensors = [each.numpy() for each in tensors_of(self.case, arrays)]
                 return [np.asarray(each) for each in flat(model(*tensors, lengths=lengths), np.ndarray)]
             given = self._given(model, arrays)
@@ -221,7 +222,7 @@ class Comparison:
 
     def _compare_outputs(self, model: Any, got: Sequence[np.ndarray], expected: Wanted, where: str, arrays: Arrays,
                          kind: str, row: int | None, choice: int) -> None:  # fmt: skip
-        bare, graph = isinstance(model, fastgru.GRU), isinstance(model, fastgru.GraphModel)
+        bare, graph = isinstance(model, fastgru.GRU), (isinstance(model, fastgru.Model) and model.spec is None)
         for number, (mine, theirs) in enumerate(zip(got, expected, strict=True)):
             if row is not None:
                 axis = self.batch_axes[number] if graph else 1 if bare and number else 0
@@ -257,7 +258,7 @@ class Comparison:
 
     def _as_outputs(self, wanted: Wanted, count: int, model: Any) -> list[Wanted]:
         """PyTorch's outputs as a model of that many outputs may have them: states apart, or the batch first."""
-        if isinstance(model, fastgru.GraphModel):
+        if isinstance(model, fastgru.Model) and model.spec is None:
             return [wanted] if len(wanted) == count else []
         bare = isinstance(model, fastgru.GRU)
         choices: list[list[Wanted]] = []
@@ -305,8 +306,6 @@ class Comparison:
     def _check_stream(self, model: Any) -> None:
         if [kind for _, kind, *_ in self.case["inputs"]] not in (["sequence"], ["ids"]):
             return
-        if isinstance(model, fastgru.GraphModel):
-            return  # it has no streams yet
         try:
             stream = model.stream(2)
         except FastGRUError:
@@ -315,7 +314,7 @@ class Comparison:
         ((name, *_),) = self.case["inputs"]
         for step in range(5):
             try:
-                got = [np.asarray(stream.step(arrays[name][:, step]))]
+                made = stream.step(arrays[name][:, step])
             except FastGRUError:
                 return
             so_far = rows_of(self.case, arrays, [0, 1], step + 1)
@@ -323,17 +322,38 @@ class Comparison:
                 wanted = self._torch(so_far)
             except Refused:
                 continue
-            count = 2 if isinstance(model, fastgru.GRU) else 1
-            expected = self._as_outputs([each.numpy() for each in wanted], count, model)
-            if not expected:
-                raise Wrong(f"step {step} of a stream: one output, wanted {len(wanted)}", "stream: outputs")
-            (theirs,) = expected[-1][:1]
+            outputs = [each.numpy() for each in wanted]
+            if isinstance(model, fastgru.Model):
+                count = len(flat(made, np.ndarray))
+                choices = self._as_outputs(outputs, count, model)
+                if not choices:
+                    raise Wrong(f"step {step} of a stream: {count} outputs, wanted {len(wanted)}", "stream: outputs")
+                self._compare_step(model, stream, made, choices[-1], so_far, step)
+                continue
+            got = [np.asarray(made)]
+            (theirs,) = self._as_outputs(outputs, 2, model)[-1][:1]
             theirs = theirs[:, -1] if self.has_steps[0] and theirs.ndim > got[0].ndim else theirs
             if got[0].shape != theirs.shape:
                 raise Wrong(f"step {step} of a stream: shape {got[0].shape}, wanted {theirs.shape}", "stream: shape")
             error = difference(got[0], theirs)
             if not error <= 5 * BOUND * max(1.0, largest(theirs)):
                 raise Wrong(f"step {step} of a stream: {error:.3g} off, of {largest(theirs):.3g}", "stream")
+
+    def _compare_step(self, model: Any, stream: Any, made: Any, wanted: Wanted, so_far: Arrays, step: int) -> None:
+        """What a graph gives for a step beside the last step, or the end, of what PyTorch gives so far."""
+        got = flat(made, np.ndarray)
+        if len(got) != len(wanted):
+            raise Wrong(f"step {step} of a stream: {len(got)} outputs, wanted {len(wanted)}", "stream: outputs")
+        for number, (mine, theirs, place) in enumerate(zip(got, wanted, leaves(model.graph.outputs), strict=True)):
+            axis = stream._axes.get(place)
+            last = theirs if axis is None else np.take(theirs, -1, axis=axis)
+            if mine.ndim != last.ndim or any(own > other for own, other in zip(mine.shape, last.shape, strict=True)):
+                raise Wrong(f"step {step} of a stream: shape {mine.shape}, wanted {last.shape}", "stream: shape")
+            last = last[tuple(slice(other - own, None) for own, other in zip(mine.shape, last.shape, strict=True))]
+            error = difference(mine, last)
+            near = error <= 5 * BOUND * max(1.0, largest(last))
+            if not near and not error <= 30 * self._sensitivity(so_far, number, len(got), model, 0):
+                raise Wrong(f"step {step} of a stream: {error:.3g} off, of {largest(last):.3g}", "stream")
 
     def _check_saved(self, model: Any) -> None:
         path = os.path.join(self.folder, "saved.safetensors")

@@ -41,7 +41,7 @@ print(model)
 
 
 def call(arrays, lengths=None):
-    if isinstance(model, fastgru.GraphModel):
+    if isinstance(model, fastgru.Model) and model.spec is None:
         return tuple(flat(model(*[each.numpy() for each in tensors_of(case, arrays)], lengths=lengths), np.ndarray))
     given = []
     for name, kind, *_ in case["inputs"]:

@@ -24,7 +24,7 @@ from fastgru.graph.operations.reduce import Reduce
 from fastgru.graph.operations.shape import Concatenate, Expand, Permute, Repeat, View
 from fastgru.graph.saved import from_data, to_data
 from fastgru.graph.size import symbol
-from fastgru.graph_model import GraphModel
+from fastgru.model import Model
 
 BATCH, STEPS = symbol("batch"), symbol("steps")
 SECONDS = 2.0
@@ -126,7 +126,7 @@ def test_sizes_that_contradict_each_other_are_named_at_the_call():
     row = builder.add(Reduce("sum", (0,), True), y)
     total = builder.add(Concatenate(1), x, builder.add(Expand((BATCH, 4)), row))
     builder.guard(symbol("other"), "<", 3, "there are two")
-    model = GraphModel(builder.finish(total.place))
+    model = Model(builder.finish(total.place))
     assert model(np.ones((5, 4)), np.ones((2, 4))).shape == (5, 8)
     with pytest.raises(ShapeError, match="there are two"):
         model(np.ones((5, 4)), np.ones((3, 4)))
@@ -175,7 +175,7 @@ def test_a_saved_graph_damaged_in_any_field_is_refused_or_harmless():
     for path, changed in damaged(data):
         start = time.perf_counter()
         try:
-            model = GraphModel(from_data(changed, take, "here"))
+            model = Model(from_data(changed, take, "here"))
             model(np.ones((2, 4, 6), np.float32))
         except FastGRUError:
             count += 1
@@ -224,7 +224,7 @@ def test_a_graph_is_the_same_when_it_is_read_again():
     data, tensors = to_data(sound())
     again = from_data(json.loads(json.dumps(data)), tensors.__getitem__, "here")
     x = np.random.default_rng(0).normal(size=(3, 5, 6)).astype(np.float32)
-    one, other = GraphModel(sound())(x), GraphModel(again)(x)
+    one, other = Model(sound())(x), Model(again)(x)
     assert one["flat"].tobytes() == other["flat"].tobytes() and one["all"][1][1] is None
     assert one["all"][0].tobytes() == other["all"][0].tobytes()
 

@@ -28,24 +28,24 @@ from fastgru.graph.operations.product import Embedding, Linear
 from fastgru.graph.operations.recurrent import GRU, GRUCell
 from fastgru.graph.operations.reduce import AlongAxis, Glu, Reduce
 from fastgru.graph.operations.shape import Concatenate, Expand, Permute, View
-from fastgru.graph_model import GraphModel
 from fastgru.gru import kernel_table
+from fastgru.model import Model
 
 HAS_VECTORS = kernel_table().vector_length > 1  # without, there are no kernels, and all runs in NumPy
 SHAPES = [(3, 5), (1, 1), (2, 7)]
 numbers = np.random.default_rng(8)
 
 
-def model_of(graph: Graph, **options: Any) -> GraphModel:
-    return GraphModel(graph, **{"n_threads": 1, **options})
+def model_of(graph: Graph, **options: Any) -> Model:
+    return Model(graph, **{"n_threads": 1, **options})
 
 
-def in_numpy(model: GraphModel, arrays: dict[str, np.ndarray], lengths: Any = None) -> Any:
+def in_numpy(model: Model, arrays: dict[str, np.ndarray], lengths: Any = None) -> Any:
     """What the operations give one by one in NumPy."""
-    runner = model._runner
-    given = {source.value: arrays[source.name] for source in runner.graph.inputs}
-    ends = None if lengths is None else model._lengths(arrays, lengths)
-    return runner.by_numpy({**runner._constants, **given}, ends)
+    runner, other = (object.__new__(type(each)) for each in (model._runner, model))
+    runner.__dict__.update(model._runner.__dict__, _compiles=False)
+    other.__dict__.update(model.__dict__, _runner=runner)
+    return other(arrays, lengths=lengths)
 
 
 def outcome(run: Any) -> Any:
@@ -89,7 +89,7 @@ def test_many_random_graphs_give_what_their_operations_give_in_numpy(first: int)
         compare(seed)
 
 
-def batched(model: GraphModel) -> bool:
+def batched(model: Model) -> bool:
     """Whether rows are kept apart, and are the first axis of every input and output."""
     analysis = model._analysis
     if analysis.mixes:
@@ -145,7 +145,7 @@ def test_two_threads_may_call_one_model() -> None:
         fresh = model_of(model.graph)
         failures: list[BaseException] = []
 
-        def call(place: int, model: GraphModel = fresh, calls: Any = calls, wanted: Any = wanted) -> None:
+        def call(place: int, model: Model = fresh, calls: Any = calls, wanted: Any = wanted) -> None:
             try:
                 for turn in range(6):
                     at = (place + turn) % 2

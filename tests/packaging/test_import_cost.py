@@ -60,7 +60,7 @@ DEMO = "import fastgru, os; print(os.path.join(os.path.dirname(fastgru.__file__)
 OTHER_KINDS = (
     "fastgru.checkpoint.hdf5", "fastgru.checkpoint.keras", "fastgru.checkpoint.npz", "fastgru.checkpoint.torchscript",
     "fastgru.checkpoint.torch_export", "fastgru.importers.keras", "fastgru.importers.description",
-    "fastgru.importers.torchscript", "fastgru.importers.aten",
+    "fastgru.importers.torch",
 )  # fmt: skip
 
 

@@ -73,6 +73,7 @@ class _Convolving(Operation):
 class Convolution(_Convolving):
     """``sum over k, i of weight[o, i, k] x[t * stride + k * dilation - before, i] + bias[o]``."""
 
+    fresh = True
     weight: np.ndarray  # (outputs, inputs / groups, kernel ...)
 
     def _windows(self) -> list[Window]:

@@ -31,6 +31,7 @@ class _Pointwise(Operation):
 class Activation(_Pointwise):
     """An activation by Keras's or PyTorch's name in lower case, on every element, and its options."""
 
+    fresh = True
     name: str
     options: tuple[tuple[str, Any], ...] = ()
 

@@ -30,6 +30,7 @@ def _check_epsilon(epsilon: object) -> None:
 class BatchNorm(Operation):
     """``(x - mean) / sqrt(variance + epsilon) * gamma + beta`` along one axis, by the statistics of the training."""
 
+    fresh = True
     mean: np.ndarray  # (features,)
     variance: np.ndarray
     gamma: np.ndarray | None = None
@@ -93,6 +94,7 @@ class Normalize(Operation):
     Weights are broadcast against x. Mean and variance are made in float64.
     """
 
+    fresh = True
     axes: tuple[int, ...]
     gamma: np.ndarray | None = None
     beta: np.ndarray | None = None

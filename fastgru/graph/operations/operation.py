@@ -85,6 +85,8 @@ Compute = Callable[[Sequence[Array], Call], Sequence[Array]]
 class Operation(Record):
     """What a node does."""
 
+    fresh = False  # whether its outputs are always arrays with memory of their own
+
     def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """What each output is.
 

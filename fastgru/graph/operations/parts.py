@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import ShapeError, UnsupportedModelError
 from ..graph import Tensor
-from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_steps, steps_axis
+from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_steps, is_steps_size, steps_axis
 from ..size import Size, Sizes, extreme, size_text
 from ..windows import Window
 from .operation import Array, Call, Operation, axis_of, one_input
@@ -48,12 +48,13 @@ class Select(Operation):
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         x = arrays[0]
-        axis = axis_of(self.axis, x.ndim)
-        ends, least = call.ends(x, axis), call.least(x, axis)
+        axis = self.axis if self.axis >= 0 else self.axis + x.ndim
+        ends = None if call.rows is None else call.ends(x, axis)
+        least = x.shape[axis] if ends is None else call.least(x, axis)
         if not -least <= self.index < least:
             raise ShapeError(f"index {self.index} of a row with {least} places")
         if ends is None or self.index >= 0:
-            return [np.take(x, self.index, axis=axis)]
+            return [x[(slice(None),) * axis + (self.index,)]]
         return [np.take_along_axis(x, np.maximum(ends + self.index, 0), axis=axis).squeeze(axis)]
 
     def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
@@ -131,11 +132,13 @@ class Slice(Operation):
         if ends is None or not self._from_the_end():
             return [x[(slice(None),) * axis + (slice(start, stop, self.stride),)]]
         assert start is not None
-        places = np.arange(start, 0, self.stride).reshape([-1 if at == axis else 1 for at in range(x.ndim)])
+        places = np.arange(start, stop or 0, self.stride).reshape([-1 if at == axis else 1 for at in range(x.ndim)])
         return [np.take_along_axis(x, np.maximum(ends + places, 0), axis=axis)]
 
     def _from_the_end(self) -> bool:
-        return isinstance(self.start, int) and self.start < 0 and self.stop is None
+        """Whether every row gives as many places, counted from its own end."""
+        stop = 0 if self.stop is None else self.stop
+        return isinstance(self.start, int) and isinstance(stop, int) and self.start < stop <= 0
 
     def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
         axis = axis_of(self.axis, len(inputs[0].shape))
@@ -150,6 +153,8 @@ class Slice(Operation):
             return [inputs[0]]
         check_not_batch(along, "takes some rows")
         if is_plain(along):
+            if any(each is not None and is_steps_size(each) for each in (self.start, self.stop)):
+                raise Mixed("takes places by the number of steps, which rows of their own lengths have not alike")
             count = self._count(shapes[0][axis])
             return [without(inputs[0], axis, () if count == 1 else (count,))]
         (steps,) = along
@@ -162,7 +167,8 @@ class Slice(Operation):
             if bound is not None and not isinstance(bound, int):
                 raise Mixed(f"takes steps up to {bound}, which is not counted from each row's own end")
         if self._from_the_end():
-            return (-int(self.start),) if self.stride == 1 else ((-int(self.start) + self.stride - 1) // self.stride,)  # type: ignore[arg-type]
+            places = len(range(int(self.start or 0), int(self.stop or 0), self.stride))  # type: ignore[arg-type]
+            return () if places == 1 else (places,)
         if isinstance(self.stop, int) and self.stop >= 0:
             if isinstance(self.start, int) and self.start < 0:
                 raise Mixed("takes steps counted from both ends")

@@ -56,7 +56,8 @@ class Pool(Operation):
             view = view_of(x, windows, -np.inf)
             return [np.asarray(view.max(axis=axes))]
         view = view_of(x.astype(np.float64), windows, 0.0)
-        view = view.reshape(*view.shape[: view.ndim - len(windows)], -1)
+        places = view.shape[view.ndim - len(windows) :]
+        view = view.reshape(*view.shape[: view.ndim - len(windows)], int(np.prod(places)))
         with np.errstate(all="ignore"):
             total = np.cumsum(view, axis=-1)[..., -1]
             return [(total / self._counts(x, windows)).astype(call.dtype)]

@@ -26,6 +26,7 @@ __all__ = ["Einsum", "Embedding", "Linear", "MatMul"]
 class Linear(Operation):
     """``x @ weight.T + bias`` over the last axis."""
 
+    fresh = True
     weight: np.ndarray  # (outputs, inputs)
     bias: np.ndarray | None = None  # (outputs,)
 
@@ -42,13 +43,15 @@ class Linear(Operation):
 
     def prepare(self, setup: Setup) -> Compute:
         if setup.dtype != np.float32 or setup.options.get("backend") == "blas":
-            return self.compute
+            return self._by_blas(setup)
         packed = setup.once(self, "weights", self.packed)
 
         def compute(arrays: Sequence[Array], call: Call) -> list[Array]:
             x = arrays[0]
+            if x.ndim == 2:
+                return [packed(np.ascontiguousarray(x, np.float32))]
             flat = np.ascontiguousarray(x, np.float32).reshape(-1, x.shape[-1])
-            return [np.asarray(packed(flat)).reshape(*x.shape[:-1], packed.outputs)]
+            return [packed(flat).reshape(*x.shape[:-1], packed.outputs)]
 
         return compute
 
@@ -60,6 +63,13 @@ class Linear(Operation):
         weight = np.ascontiguousarray(self.weight, np.float32)
         bias = np.zeros(len(weight), np.float32) if self.bias is None else np.ascontiguousarray(self.bias, np.float32)
         return Affine(kernel_table(), weight, bias)
+
+    def _by_blas(self, setup: Setup) -> Compute:
+        from ...engine.single_threaded_blas import product
+
+        weight = np.ascontiguousarray(self.weight, setup.dtype)
+        bias = np.zeros(len(weight), setup.dtype) if self.bias is None else self.bias.astype(setup.dtype)
+        return lambda arrays, call: [np.asarray(product(arrays[0], weight.T) + bias, setup.dtype)]
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         made = arrays[0] @ self.weight.T.astype(call.dtype)
@@ -82,6 +92,7 @@ class Linear(Operation):
 class Embedding(Operation):
     """Row ``weight[i]`` for every integer i."""
 
+    fresh = True
     weight: np.ndarray  # (vocabulary, features)
 
     def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ...engine.strided import Strided
     from ..writer import Writer
 
-__all__ = ["GRU", "GRUCell"]
+__all__ = ["GRU", "GRUCell", "PackedGRU"]
 
 
 class GRU(Operation):
@@ -32,6 +32,7 @@ class GRU(Operation):
     shows the output before it, or zeros with ``zero_masked``.
     """
 
+    fresh = True
     gru: GRUSpec
     masked: bool = False
     zero_masked: bool = False
@@ -57,51 +58,10 @@ class GRU(Operation):
         return [Tensor((batch, steps, self.gru.output_size)), Tensor(states)]
 
     def prepare(self, setup: Setup) -> Compute:
-        from ...gru import GRU as Stack
-
-        stack = setup.once(self, "stack", lambda: Stack(self.gru, **setup.options))
-
-        def compute(arrays: Sequence[Array], call: Call) -> list[Array]:
-            x = np.ascontiguousarray(arrays[0], call.dtype)
-            states = arrays[2:] if self.masked else arrays[1:]
-            h0 = np.ascontiguousarray(states[0], call.dtype) if states else None
-            lengths = self._lengths(x, call)
-            if self.masked:
-                real = np.broadcast_to(arrays[1], x.shape[:2])
-                if lengths is not None:
-                    real = real & (np.arange(x.shape[1]) < lengths[:, None])
-                return self._masked(stack, x, real, h0)
-            y, h = stack._run(x, h0, lengths, sequences=True)
-            assert y is not None
-            return [y, h]
-
-        return compute
-
-    def _masked(self, stack: Any, x: Array, real: Array, h0: Array | None) -> list[Array]:
-        """The real steps of each row moved together, run as a shorter row, and their outputs moved back."""
-        order = np.argsort(~real, axis=1, kind="stable")
-        counts = real.sum(axis=1)
-        together = np.take_along_axis(x, order[..., None], axis=1)
-        y, h = stack._run(together, h0, np.maximum(counts, 1), sequences=True)
-        empty = counts == 0
-        if empty.any():
-            h[:, empty] = 0 if h0 is None else h0[:, empty]
-        places = np.cumsum(real, axis=1) - 1
-        spread = np.take_along_axis(y, np.maximum(places, 0)[..., None], axis=1)
-        shown = real if self.zero_masked else places >= 0
-        return [np.where(shown[..., None], spread, np.zeros((), y.dtype)), h]
-
-    def _lengths(self, x: Array, call: Call) -> Array | None:
-        """How many steps each row has."""
-        if call.rows is None or not has_steps(call.rows[0].layout[1]):
-            return None
-        rows = call.rows[0]
-        real = type(rows)(rows.layout[:2], rows.lengths, rows.sizes).real(x.shape[:2])
-        return None if real is None else np.broadcast_to(real, x.shape[:2]).sum(axis=1)
+        return PackedGRU(self, setup)
 
     def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
-        options: dict[str, Any] = {"precision": str(call.dtype)}
-        return self.prepare(Setup(call.dtype, options))(arrays, call)
+        return self.prepare(Setup(call.dtype, {"precision": str(call.dtype)}))(arrays, call)
 
     def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
         if self.masked:
@@ -145,9 +105,60 @@ class GRU(Operation):
         return f"GRU({gru.input_size}, {gru.hidden_size}{options})"
 
 
+class PackedGRU:
+    """A GRU ready to run: ``stack`` has its packed weights."""
+
+    def __init__(self, operation: GRU, setup: Setup) -> None:
+        from ...gru import GRU as Stack
+
+        self.operation = operation
+        self.stack: Stack = setup.once(operation, "stack", lambda: Stack(operation.gru, **setup.options))
+        self.nbytes = self.stack.nbytes
+
+    def __call__(self, arrays: Sequence[Array], call: Call) -> list[Array]:
+        masked = self.operation.masked
+        x = np.ascontiguousarray(arrays[0], call.dtype)
+        states = arrays[2:] if masked else arrays[1:]
+        h0 = np.ascontiguousarray(states[0], call.dtype) if states else None
+        lengths = _lengths(x, call)
+        if masked:
+            real = np.broadcast_to(arrays[1], x.shape[:2])
+            if lengths is not None:
+                real = real & (np.arange(x.shape[1]) < lengths[:, None])
+            return self._masked(x, real, h0)
+        y, h = self.stack._run(x, h0, lengths, sequences=True)
+        assert y is not None
+        return [y, h]
+
+    def _masked(self, x: Array, real: Array, h0: Array | None) -> list[Array]:
+        """The real steps of each row moved together, run as a shorter row, and their outputs moved back."""
+        order = np.argsort(~real, axis=1, kind="stable")
+        counts = real.sum(axis=1)
+        together = np.take_along_axis(x, order[..., None], axis=1)
+        y, h = self.stack._run(together, h0, np.maximum(counts, 1), sequences=True)
+        assert y is not None
+        empty = counts == 0
+        if empty.any():
+            h[:, empty] = 0 if h0 is None else h0[:, empty]
+        places = np.cumsum(real, axis=1) - 1
+        spread = np.take_along_axis(y, np.maximum(places, 0)[..., None], axis=1)
+        shown = real if self.operation.zero_masked else places >= 0
+        return [np.where(shown[..., None], spread, np.zeros((), y.dtype)), h]
+
+
+def _lengths(x: Array, call: Call) -> Array | None:
+    """How many steps each row has."""
+    if call.rows is None or not has_steps(call.rows[0].layout[1]):
+        return None
+    rows = call.rows[0]
+    real = type(rows)(rows.layout[:2], rows.lengths, rows.sizes).real(x.shape[:2])
+    return None if real is None else np.broadcast_to(real, x.shape[:2]).sum(axis=1)
+
+
 class GRUCell(Operation):
     """One step of a GRU of one layer: (rows, features) and the states (rows, hidden) before it give those after it."""
 
+    fresh = True
     gru: GRUSpec
 
     def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:

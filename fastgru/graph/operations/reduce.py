@@ -246,25 +246,32 @@ class _Along(Operation):
         return "takes all steps together" if along else None
 
 
-class AlongAxis(_Along):
-    """softmax, log_softmax, softmin or sparsemax along an axis."""
+class AlongAxis(Operation):
+    """softmax, log_softmax, softmin or sparsemax along an axis, or along several taken as one."""
 
+    fresh = True
     name: str
-    axis: int = -1
+    axis: int | tuple[int, ...] = -1
+
+    def _axes(self, rank: int) -> tuple[int, ...]:
+        return _places(self.axis if isinstance(self.axis, tuple) else (self.axis,), rank)
 
     def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         given = one_input(inputs)
         if self.name not in ("softmax", "log_softmax", "softmin", "sparsemax", "sparsemax_keras315"):
             raise UnsupportedModelError(f"{self.name!r} does not work along an axis")
-        axis_of(self.axis, len(given.shape))
+        self._axes(len(given.shape))
         return [Tensor(given.shape)]
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
-        moved = np.moveaxis(arrays[0], self.axis, -1)
-        flat = np.ascontiguousarray(moved, np.float64).reshape(-1, moved.shape[-1])
+        axes = self._axes(arrays[0].ndim)
+        behind = range(-len(axes), 0)
+        moved = np.moveaxis(arrays[0], axes, behind)
+        places = int(np.prod(moved.shape[moved.ndim - len(axes) :]))
+        flat = np.ascontiguousarray(moved, np.float64).reshape(-1, places) if places else np.zeros((0, 1))
         with np.errstate(all="ignore"):
             made = activations.formula(self.name)(flat) if flat.size else flat
-        return [np.moveaxis(made.reshape(moved.shape), -1, self.axis).astype(call.dtype)]
+        return [np.moveaxis(made.reshape(moved.shape), behind, axes).astype(call.dtype)]
 
     def fills(self, inputs: Sequence[Layout]) -> Sequence[float | None]:
         return [np.inf if self.name == "softmin" else -np.inf]
@@ -273,11 +280,21 @@ class AlongAxis(_Along):
         x = writer.cast(inputs[0], "f")
         if x is None or self.name not in ("softmax", "log_softmax", "softmin"):
             return None
+        if isinstance(self.axis, tuple):
+            return None
         axis = axis_of(self.axis, len(x.shape))
         order = [at for at in range(len(x.shape)) if at != axis] + [axis]
         made = writer.new(x.shape)
         writer.write("along", [made], self.name, made.permuted(order), x.permuted(order))
         return [made]
+
+    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
+        _check_rows(inputs[0], self._axes(len(inputs[0])), "takes")
+        return [inputs[0]]
+
+    def looks(self, inputs: Sequence[Layout]) -> str | None:
+        along = any(has_steps(inputs[0][axis]) for axis in self._axes(len(inputs[0])))
+        return "takes all steps together" if along else None
 
 
 class Glu(Operation):
@@ -289,11 +306,13 @@ class Glu(Operation):
         given = one_input(inputs)
         place = axis_of(self.axis, len(given.shape))
         size = given.shape[place]
-        if not isinstance(size, int) or size % 2:
+        if isinstance(size, int) and size % 2:
             raise ShapeError(f"halves an axis of {size} places")
         return [Tensor((*given.shape[:place], size // 2, *given.shape[place + 1 :]))]
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
+        if arrays[0].shape[self.axis] % 2:
+            raise ShapeError(f"halves an axis of {arrays[0].shape[self.axis]} places")
         kept, gate = np.split(arrays[0].astype(np.float64), 2, axis=self.axis)
         with np.errstate(all="ignore"):
             made = kept * np.asarray(activations.formula("sigmoid")(np.atleast_1d(gate))).reshape(gate.shape)
@@ -303,8 +322,8 @@ class Glu(Operation):
         x = writer.cast(inputs[0], "f")
         axis = axis_of(self.axis, len(inputs[0].shape))
         half = inputs[0].shape[axis] // 2
-        if x is None:
-            return None
+        if x is None or inputs[0].shape[axis] % 2:
+            return None  # what cannot be halved is refused where NumPy computes it
         made = writer.elementwise("gated", [x.sliced(axis, 0, half), x.sliced(axis, half, half)])
         return None if made is None else [made]
 
@@ -312,9 +331,8 @@ class Glu(Operation):
         place = axis_of(self.axis, len(inputs[0]))
         if not is_plain(inputs[0][place]):
             raise Mixed("halves the batch or the steps")
-        size = shapes[0][place]
-        assert isinstance(size, int)
-        return [(*inputs[0][:place], () if size == 2 else (size // 2,), *inputs[0][place + 1 :])]
+        half = shapes[0][place] // 2
+        return [(*inputs[0][:place], () if half == 1 else (half,), *inputs[0][place + 1 :])]
 
 
 class CumulativeSum(_Along):

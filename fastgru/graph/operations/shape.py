@@ -24,7 +24,7 @@ from ..layout import (
     regrouped,
     steps_axis,
 )
-from ..size import Expression, Size, Sizes, Unequal, product, quotient, size_text
+from ..size import Expression, Size, Sizes, Unequal, product, quotient, size_text, solved
 from .operation import Array, Call, Operation, axis_of, one_input
 
 if TYPE_CHECKING:
@@ -51,9 +51,13 @@ class View(Operation):
             raise ShapeError(f"shape is {size_text(self.shape)}, wanted at most one -1")
         others = [size for size in self.shape if size != -1]
         if -1 not in self.shape:
-            total, wanted = product(given), product(others)
+            ours = list(given)
+            theirs = [size for size in others if size not in ours or ours.remove(size)]  # type: ignore[func-returns-value]
+            total, wanted = product(ours), product(theirs)
             if isinstance(total, int) and isinstance(wanted, int) and total != wanted:
                 raise ShapeError(f"{size_text(given)} cannot become {size_text(self.shape)}")
+            if total != wanted and solved(total, wanted) is not None:
+                raise Unequal(f"{size_text(given)} cannot become {size_text(self.shape)}", total, wanted)
             return self.shape  # what is not known to be equal is checked by every call
         rest = quotient(given, others) if product(others) != 0 else None
         if rest is None and isinstance(product(given), Expression):
@@ -64,6 +68,8 @@ class View(Operation):
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         sizes = [-1 if size == -1 else call.size(size) for size in self.shape]
+        if not arrays[0].size and -1 in sizes:
+            sizes[sizes.index(-1)] = _left_over(arrays[0].shape, sizes)
         return [np.reshape(arrays[0], sizes)]
 
     def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
@@ -78,6 +84,16 @@ class View(Operation):
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         return [regrouped(inputs[0], shapes[0], self.resolved(shapes[0]))]
+
+
+def _left_over(given: Sequence[int], sizes: Sequence[int]) -> int:
+    """What stands for -1 where there are no elements to count: sizes that stay the same do not matter."""
+    ours, others = list(given), [size for size in sizes if size != -1]
+    for size in [*others]:
+        if size in ours:
+            ours.remove(size)
+            others.remove(size)
+    return int(np.prod(ours)) // max(1, int(np.prod(others)))
 
 
 def _rounded(sizes: Sequence[Size], divisors: Sequence[Size]) -> Size | None:

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 
 from ...graph.graph import BOOLEAN
-from ...graph.operations.elementwise import Binary, Cast, Where
+from ...graph.operations.elementwise import Activation, Binary, Cast, Where
 from ...graph.operations.product import Linear, MatMul
 from ...graph.operations.reduce import AlongAxis, Reduce
 from ...graph.operations.shape import Expand, Permute, View
 from ...graph.size import Expression
 from ..calls import Context
-from .layers import linear
+from .layers import layer_norm, linear
 from .parts import triangle
 
-__all__ = ["attention", "multihead"]
+__all__ = ["attention", "encoder_layer", "multihead"]
 
 
 def attention(c: Context, query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: Any = 0.0,
@@ -81,3 +81,33 @@ def multihead(
     if not need_weights:
         return made, None
     return made, c.add(Reduce("mean", (1,)), chances) if average_attn_weights else chances
+
+
+def encoder_layer(
+    c: Context, src: Any, embed_dim: Any, num_heads: Any, qkv_weight: Any, qkv_bias: Any, proj_weight: Any,
+    proj_bias: Any, use_gelu: Any, norm_first: Any, eps: Any, norm_weight_1: Any, norm_bias_1: Any,
+    norm_weight_2: Any, norm_bias_2: Any, ffn_weight_1: Any, ffn_bias_1: Any, ffn_weight_2: Any, ffn_bias_2: Any,
+    mask: Any = None, mask_type: Any = None,
+) -> Any:  # fmt: skip
+    """What an ``nn.TransformerEncoderLayer`` computes at inference, batch first, in one operation."""
+    if mask is not None:
+        raise c.error("takes a mask, whose rows it leaves out by a way of its own")
+
+    def attended(x: Any) -> Any:
+        return multihead(
+            c, x, x, x, embed_dim, num_heads, qkv_weight, qkv_bias, proj_weight, proj_bias, None, need_weights=False
+        )[0]
+
+    def fed(x: Any) -> Any:
+        hidden = c.add(Activation("gelu" if use_gelu else "relu"), linear(c, x, ffn_weight_1, ffn_bias_1))
+        return linear(c, hidden, ffn_weight_2, ffn_bias_2)
+
+    def norm(x: Any, weight: Any, bias: Any) -> Any:
+        return layer_norm(c, x, [c.integer(embed_dim, "embed_dim")], weight, bias, eps)
+
+    x = c.value(src)
+    if norm_first:
+        x = c.add(Binary("add"), x, attended(norm(x, norm_weight_1, norm_bias_1)))
+        return c.add(Binary("add"), x, fed(norm(x, norm_weight_2, norm_bias_2)))
+    x = norm(c.add(Binary("add"), x, attended(x)), norm_weight_1, norm_bias_1)
+    return norm(c.add(Binary("add"), x, fed(x)), norm_weight_2, norm_bias_2)

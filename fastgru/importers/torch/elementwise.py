@@ -64,7 +64,10 @@ def prelu(c: Context, self: Any, weight: Any) -> Any:
     """One slope for all, or one for each place along axis 1."""
     x = c.value(self)
     slopes = c.weight(weight, None)
+    if len(slopes) > 1 and x.rank < 2:
+        raise c.error(f"has {len(slopes)} slopes for a value of {x.rank} axes")
     if len(slopes) > 1:
+        c.builder.guard(x.shape[1], "==", len(slopes), f"{c.name}{c.place} has a slope for each place of axis 1")
         slopes = slopes.reshape(-1, *(1,) * (x.rank - 2))
     negative = c.add(Binary("mul"), x, c.builder.constant(slopes))
     return c.add(Where(), c.add(Binary("gt"), x, 0.0), x, negative)

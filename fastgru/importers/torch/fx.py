@@ -14,26 +14,17 @@ import numpy as np
 from ...errors import UnsupportedModelError
 from ...graph.builder import Builder
 from ...graph.graph import BOOLEAN, FLOAT, INTEGER, Graph, Structure
-from ...graph.operations.elementwise import Cast
-from ...graph.size import Size, extreme, symbol
+from ...graph.size import Size, symbol
 from ..calls import Context
 from .guards import fixed_axes, read_guards
-from .table import IGNORED, call
+from .kinds import KINDS
+from .structures import structure
+from .symbolic import OPERATORS, called
+from .table import IGNORED
 
 __all__ = ["graph_of"]
 
-# torch.dtype by its text, which is all that is needed of it.
-_KINDS = {
-    "torch.float32": FLOAT, "torch.float64": FLOAT, "torch.float16": "half", "torch.bfloat16": "half",
-    **dict.fromkeys(("torch.int32", "torch.int64"), INTEGER),
-    **dict.fromkeys(("torch.int8", "torch.int16", "torch.uint8"), "narrow"),  # which begin anew beyond their largest
-    "torch.bool": BOOLEAN,
-}  # fmt: skip
-_CODES = {name: code for code, name in enumerate(_KINDS)}
-_OPERATORS = {
-    "add": "add", "sub": "sub", "mul": "mul", "floordiv": "floordiv", "truediv": "div", "pow": "pow", "neg": "neg",
-    "mod": "remainder",
-}  # fmt: skip
+_CODES = {name: code for code, name in enumerate(KINDS)}
 _SYMBOL = re.compile(r"[su]\d+")
 
 
@@ -45,10 +36,10 @@ class _Program:
         tensors = {**dict(program.state_dict), **dict(program.constants)}
         self.tensors = {name: _array(tensor) for name, tensor in tensors.items() if hasattr(tensor, "detach")}
         self.builder = Builder(where, sum(array.size for array in self.tensors.values()))
-        self.context = Context(self.builder, {code: _KINDS[name] for name, code in _CODES.items()})
+        self.context = Context(self.builder, {code: KINDS[name] for name, code in _CODES.items()})
         self.symbols: dict[str, Size] = {}
         self.known: dict[Any, Any] = {}
-        self.inputs: dict[str, Sequence[Size]] = {}
+        self.inputs: dict[Any, Sequence[Size]] = {}
         self.guarded = False
 
     def graph(self, dims: Mapping[str, str]) -> Graph:
@@ -84,7 +75,7 @@ class _Program:
             if not hasattr(found, "shape"):
                 return found
             shape = [self._size(size) for size in found.shape]
-            dtype = _KINDS.get(str(found.dtype))
+            dtype = KINDS.get(str(found.dtype))
             if dtype not in (FLOAT, INTEGER, BOOLEAN):
                 raise UnsupportedModelError(f"{self.where}: input {node.name!r} has the type {found.dtype}")
             self.inputs[node.name] = shape
@@ -134,17 +125,7 @@ class _Program:
             args = []
         if name == "getitem":
             return args[0][args[1]]
-        if name == "sym_float":
-            return self.context.add(Cast(FLOAT), args[0])
-        if name in ("sym_max", "sym_min"):
-            return extreme(name.removeprefix("sym_"), *map(self.context.size, args))
-        if name == "sym_sum":
-            return sum(map(self.context.size, args[0]))
-        if name in ("sym_int", "sym_not"):
-            raise UnsupportedModelError(f"{self.where}: {name}{self.context.place}: computes with a size that is open")
-        if name == "sym_sqrt":
-            name = "sqrt"
-        return call(self.context, name, args, named)
+        return called(self.context, name, args, named)
 
     def _name(self, target: Any) -> str:
         text = getattr(target, "_schema", None)
@@ -153,7 +134,7 @@ class _Program:
         name = str(getattr(target, "__name__", target))
         module = str(getattr(target, "__module__", ""))
         if module == "_operator":
-            return _OPERATORS.get(name, name)
+            return OPERATORS.get(name, name)
         return name
 
     def _operand(self, given: Any) -> Any:
@@ -193,16 +174,8 @@ class _Program:
             if part.is_leaf():
                 return next(flat)
             children = [made(child) for child in part.children()]
-            if part.type is dict or part.type.__name__ in ("OrderedDict", "defaultdict"):
-                keys = part.context[1] if part.type.__name__ == "defaultdict" else part.context
-                return dict(zip(keys, children, strict=True))
-            if part.type is list:
-                return children
-            if issubclass(part.type, tuple):
-                return tuple(children)
-            raise UnsupportedModelError(
-                f"{self.where}: the model gives a {part.type.__name__}; tuples and dicts are read"
-            )
+            kind = "tuple" if issubclass(part.type, tuple) else part.type.__name__
+            return structure(kind, part.context, children, self.where)
 
         return made(spec)
 

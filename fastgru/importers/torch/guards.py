@@ -8,27 +8,33 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any, Union
 
 from ...errors import FastGRUError, UnsupportedModelError
 from ...graph.builder import Builder
 from ...graph.parse import size_of_node
 from ...graph.size import Size
 
-__all__ = ["UnreadGuard", "fixed_axes", "read_guards"]
+__all__ = ["UnreadGuard", "axes_named", "fixed_axes", "read_guards"]
 
+Path = Union[str, tuple[Union[str, int], ...]]
 _RELATIONS = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 
 
 class UnreadGuard(UnsupportedModelError):
     """A condition that compares no sums, products and quotients of sizes. ``axes`` are the (input, axis) in it."""
 
-    def __init__(self, message: str, axes: Sequence[tuple[str, int]]) -> None:
+    def __init__(self, message: str, axes: Sequence[tuple[Any, int]]) -> None:
         super().__init__(message)
         self.axes = tuple(axes)
 
 
-def read_guards(texts: Sequence[str], inputs: Mapping[str, Sequence[Size]], builder: Builder) -> None:
-    """Note every condition in the builder; ``inputs`` are the shapes of the inputs by name.
+def read_guards(
+    texts: Sequence[str], inputs: Mapping[Path, Sequence[Size]], builder: Builder, why: str = "the model holds only"
+) -> None:
+    """Note every condition in the builder; ``inputs`` are the shapes of the inputs.
+
+    An input goes by its name, or by the way to it: ``L['x'][0]`` is ``("x", 0)``.
 
     Raises
     ------
@@ -39,12 +45,24 @@ def read_guards(texts: Sequence[str], inputs: Mapping[str, Sequence[Size]], buil
         reader = _Reader(inputs)
         try:
             conditions = reader.conditions(ast.parse(text, mode="eval").body)
-        except (SyntaxError, ValueError, FastGRUError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError, FastGRUError) as error:
             raise UnreadGuard(
-                f"{builder.where}: the model holds only where {text[:200]}, which is not followed: {error}", reader.axes
+                f"{builder.where}: {why} where {text[:200]}, which is not followed: {error}", reader.axes
             ) from None
         for one, relation, other in conditions:
-            builder.guard(one, relation, other, f"the model holds only where {text[:200]}")
+            builder.guard(one, relation, other, f"{why} where {text[:200]}")
+
+
+def axes_named(text: str, inputs: Mapping[Path, Sequence[Size]]) -> list[tuple[Path, int]]:
+    """The axes of inputs that a condition names; those of one that says what a size is, and nothing else, are none."""
+    if re.fullmatch(r"L(\[['\w]+\])+\.size\(\)\[\d+\] == \d+", text):
+        return []
+    reader = _Reader(inputs)
+    try:
+        reader.note_axes(ast.parse(text, mode="eval"))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return [(path, axis) for path, shape in inputs.items() for axis in range(len(shape))]
+    return reader.axes
 
 
 def fixed_axes(texts: Sequence[str]) -> dict[tuple[str, int], int]:
@@ -58,13 +76,13 @@ def fixed_axes(texts: Sequence[str]) -> dict[tuple[str, int], int]:
 
 
 class _Reader:
-    def __init__(self, inputs: Mapping[str, Sequence[Size]]) -> None:
+    def __init__(self, inputs: Mapping[Path, Sequence[Size]]) -> None:
         self.inputs = inputs
-        self.axes: list[tuple[str, int]] = []
+        self.axes: list[tuple[Path, int]] = []
 
     def conditions(self, node: ast.expr) -> list[tuple[Size, str, Size]]:
         """All comparisons that must hold together."""
-        self._note_axes(node)
+        self.note_axes(node)
         parts = node.values if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And) else [node]
         return [self._comparison(part) for part in parts]
 
@@ -73,7 +91,7 @@ class _Reader:
             raise ValueError("it is no comparison of two sizes")
         return self.size(node.left), _RELATIONS[type(node.ops[0])], self.size(node.comparators[0])
 
-    def _note_axes(self, node: ast.expr) -> None:
+    def note_axes(self, node: ast.AST) -> None:
         """All axes that are named anywhere in it."""
         for each in ast.walk(node):
             if isinstance(each, ast.Subscript):
@@ -88,15 +106,26 @@ class _Reader:
         axis = self._axis(node) if isinstance(node, ast.Subscript) else None
         return None if axis is None else self.inputs[axis[0]][axis[1]]
 
-    def _axis(self, node: ast.Subscript) -> tuple[str, int] | None:
+    def _axis(self, node: ast.Subscript) -> tuple[Path, int] | None:
         """The input and the axis of ``L['x'].size()[1]``."""
         call, index = node.value, node.slice
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "size"):
             return None
-        owner = call.func.value
-        if not (isinstance(owner, ast.Subscript) and isinstance(owner.slice, ast.Constant)):
-            return None
-        name, place = owner.slice.value, index.value if isinstance(index, ast.Constant) else None
-        if not isinstance(name, str) or name not in self.inputs or type(place) is not int:
+        owner, path = call.func.value, _path(call.func.value)
+        name = owner.slice.value if len(path) == 1 and isinstance(owner, ast.Subscript) else path  # type: ignore[attr-defined]
+        place = index.value if isinstance(index, ast.Constant) else None
+        if not path or name not in self.inputs or type(place) is not int:
             return None
         return (name, place) if place < len(self.inputs[name]) else None
+
+
+def _path(node: ast.expr) -> tuple[str | int, ...]:
+    """The way to an input that ``L['x'][0]`` says; empty where it is something else."""
+    path: list[str | int] = []
+    while isinstance(node, ast.Subscript):
+        key = node.slice.value if isinstance(node.slice, ast.Constant) else None
+        if type(key) not in (str, int):
+            return ()
+        path.append(key)  # type: ignore[arg-type]
+        node = node.value
+    return tuple(reversed(path))

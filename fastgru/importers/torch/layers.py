@@ -237,7 +237,10 @@ def rms_norm(c: Context, input: Any, normalized_shape: Any, weight: Any = None, 
 
 def _normalized(c: Context, input: Any, shape: Any, weight: Any, bias: Any, eps: float, rms: bool) -> Any:
     x, sizes = c.value(input), c.shape(shape)
-    if not 0 < len(sizes) <= x.rank or x.shape[x.rank - len(sizes) :] != sizes:
+    if 0 < len(sizes) <= x.rank:
+        for own, wanted in zip(x.shape[x.rank - len(sizes) :], sizes, strict=True):
+            c.builder.same(own, wanted, f"{c.name}{c.place} normalises {sizes}")
+    else:
         raise c.error(f"normalises {sizes}, the last axes of its input are {x.shape}")
     axes = tuple(range(-len(sizes), 0))
     if any(isinstance(each, Value) and each.array is None for each in (weight, bias)):
@@ -262,6 +265,8 @@ def group_norm(c: Context, input: Any, num_groups: Any, weight: Any = None, bias
                cudnn_enabled: Any = True) -> Any:  # fmt: skip
     """Over the channels of a group and all places behind them."""
     x, groups = c.value(input), c.integer(num_groups, "num_groups")
+    if x.rank > 1 and isinstance(weight, Value) and weight.rank == 1:
+        c.builder.same(x.shape[1], weight.shape[0], f"{c.name}{c.place} has as many channels as weights")
     if x.rank < 2 or not isinstance(x.shape[1], int) or groups < 1 or x.shape[1] % groups:
         raise c.error(f"has {groups} groups for an input of {x.rank} axes")
     rest = x.shape[2:]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...graph.builder import Value
+from ...graph.builder import MAX_FILLED, Value
 from ...graph.graph import BOOLEAN, FLOAT, INTEGER
 from ...graph.operations.create import Arange, Full, OneHot
 from ...graph.operations.elementwise import Binary, Cast, Where
@@ -18,8 +18,8 @@ from ...graph.size import Expression, Size, smallest
 from ..calls import Context
 
 __all__ = [
-    "arange", "flip", "full", "full_like", "gather", "index", "index_select", "narrow", "one_hot", "pad", "roll",
-    "select", "select_scatter", "slice_", "slice_scatter", "triangle", "unfold",
+    "arange", "counted", "flip", "full", "full_like", "gather", "index", "index_select", "narrow", "one_hot", "pad",
+    "roll", "select", "select_scatter", "slice_", "slice_scatter", "triangle", "unfold",
 ]  # fmt: skip
 
 END = 1 << 62  # at and beyond it a slice goes to the end
@@ -53,10 +53,22 @@ def slice_(c: Context, self: Any, dim: Any = 0, start: Any = None, end: Any = No
     return c.add(Slice(axis, first, last, stride, within), x)
 
 
+def _counted_from_end(c: Context, size: Size, bound: Size | None) -> Size | None:
+    """A bound that is below zero for every size, counted from the start."""
+    open_sizes = isinstance(bound, Expression) and isinstance(size, Expression)
+    if not open_sizes or any(count > 0 for _, count in bound.terms):  # type: ignore[union-attr]
+        return bound
+    assert bound is not None
+    c.builder.guard(-bound, ">=", 1, f"{c.name}{c.place} counts places from the end")
+    c.builder.guard(-bound, "<=", size, f"{c.name}{c.place} counts places from the end")
+    return size + bound
+
+
 def _bounds(c: Context, size: Size, start: Any, end: Any) -> tuple[Size | None, Size | None]:
     """The bounds of a slice, those that follow from the size counted from the end."""
     first = None if start is None else c.size(start)
     last = None if end is None else c.size(end)
+    first, last = (_counted_from_end(c, size, each) for each in (first, last))
     if last is not None and ((isinstance(last, int) and last >= END) or last == size):
         last = None
     if isinstance(last, Expression) and isinstance(size - last, int):
@@ -87,8 +99,10 @@ def slice_scatter(
     axis = c.axis(dim, x.rank)
     first, last = _bounds(c, x.shape[axis], start, end)
     operation = Put(axis, first, last, c.integer(step, "step"))
-    part = Slice(axis, first, last, operation.stride).infer([x.tensor])[0]
     y = c.value(src)
+    if first in (None, 0) and last is None and operation.stride == 1:  # all of it
+        return y if y.shape == x.shape else c.add(Expand(x.shape), y)
+    part = Slice(axis, first, last, operation.stride).infer([x.tensor])[0]
     return c.add(operation, x, y if y.shape == part.shape else c.add(Expand(part.shape), y))
 
 
@@ -148,9 +162,9 @@ def unfold(c: Context, self: Any, dimension: Any, size: Any, step: Any) -> Any:
 def index_select(c: Context, self: Any, dim: Any, index: Any) -> Any:
     x = c.value(self)
     size = x.shape[c.axis(dim, x.rank)]
-    counted = _counted(c, c.value(index))
-    if isinstance(counted, Expression) and isinstance(size, Expression):  # every row, in its order
-        c.builder.guard(counted, "==", size, f"{c.name}{c.place} takes as many rows as there are")
+    count = counted(c, c.value(index))
+    if isinstance(count, Expression) and isinstance(size, Expression):  # every row, in its order
+        c.builder.guard(count, "==", size, f"{c.name}{c.place} takes as many rows as there are")
         return x
     return c.add(Take(c.axis(dim, x.rank)), x, index)
 
@@ -182,6 +196,8 @@ def index(c: Context, self: Any, indices: Any) -> Any:
         return x
     if axes == [0, 1] and _counts_rows(c, values[0], x.shape[0]) and values[1].rank == 1:
         rest = x.shape[2:]
+        if isinstance(x.shape[0], Expression) and isinstance(values[1].shape[0], Expression):
+            c.builder.same(values[1].shape[0], x.shape[0], f"{c.name}{c.place} takes a place of each row")
         places = _from_start(c, values[1], x.shape[1])
         places = c.add(View((x.shape[0], 1, *(1,) * len(rest))), places)
         taken = c.add(Gather(1), x, c.add(Expand((x.shape[0], 1, *rest)), places))
@@ -193,7 +209,7 @@ def index(c: Context, self: Any, indices: Any) -> Any:
     return c.add(Index(tuple(axes)), x, *values)
 
 
-def _counted(c: Context, value: Value) -> Size | None:
+def counted(c: Context, value: Value) -> Size | None:
     """How far a value counts from 0 on: of 0, 1, 2 ... n - 1 it is n."""
     node = next((node for node in reversed(c.builder.nodes) if value.place in node.outputs), None)
     if node is None or not isinstance(node.operation, Arange) or node.operation != Arange(0, node.operation.stop):
@@ -206,7 +222,7 @@ def _counts_rows(c: Context, value: Value, size: Size) -> bool:
     """Whether a value is 0, 1, 2 ... for each row of an axis of that size."""
     if value.array is not None:
         return value.shape == (size,) and bool(np.array_equal(value.array, np.arange(len(value.array))))
-    return _counted(c, value) == size
+    return counted(c, value) == size
 
 
 def _from_start(c: Context, places: Value, size: Size) -> Value:
@@ -255,8 +271,10 @@ def arange(c: Context, start: Any = None, end: Any = None, step: Any = 1, dtype:
 
 
 def linspace(c: Context, start: Any, end: Any, steps: Any, dtype: Any = None) -> Any:
-    array = np.linspace(c.number(start, "start"), c.number(end, "end"), c.integer(steps, "steps"))
-    return c.builder.constant(array)
+    count = c.integer(steps, "steps")
+    if not 0 <= count <= MAX_FILLED:
+        raise c.error(f"makes {count} numbers, wanted at most {MAX_FILLED}")
+    return c.builder.constant(np.linspace(c.number(start, "start"), c.number(end, "end"), count))
 
 
 def _kind(c: Context, dtype: Any, value: Any, like: Value | None = None) -> str:
@@ -333,7 +351,10 @@ def copied(c: Context, self: Any, src: Any, non_blocking: Any = False) -> Any:
 
 def eye(c: Context, n: Any, m: Any = None, dtype: Any = None) -> Any:
     rows = c.integer(n, "n")
-    return c.builder.constant(np.eye(rows, rows if m is None else c.integer(m, "m"), dtype=np.float32))
+    columns = rows if m is None else c.integer(m, "m")
+    if min(rows, columns) < 0 or rows * columns > MAX_FILLED:
+        raise c.error(f"makes {rows} times {columns} numbers, wanted at most {MAX_FILLED}")
+    return c.builder.constant(np.eye(rows, columns, dtype=np.float32))
 
 
 def triangle(upper: bool) -> Callable[..., Any]:

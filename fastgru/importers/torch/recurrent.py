@@ -11,10 +11,11 @@ from ...graph.operations.create import Arange, Full, Longest
 from ...graph.operations.elementwise import Binary
 from ...graph.operations.recurrent import GRU, GRUCell
 from ...graph.operations.shape import Permute, View
+from ...graph.size import Sizes, size_text
 from ...spec.gru import GRUSpec, GRUWeights
 from ..calls import Context
 
-__all__ = ["gru", "gru_cell", "gru_packed", "longest"]
+__all__ = ["gru", "gru_cell", "gru_packed", "is_zeros", "longest"]
 
 MAX_LAYERS = 1000
 
@@ -33,7 +34,9 @@ def gru(
     options = [bool(has_biases), num_layers, bool(bidirectional)]
     operation = c.shared("gru", weights, options, lambda: GRU(_gru_spec(c, weights, *options)))
     inputs = [x if batch_first else c.add(Permute((1, 0, 2)), x)]
-    if hx is not None and not _is_zeros(c, hx):
+    if hx is not None and is_zeros(c, hx):
+        _check_zeros(c, hx, (operation.state_count, inputs[0].shape[0], operation.gru.hidden_size))
+    elif hx is not None:
         inputs.append(c.value(hx))
     y, h = c.builder.add(operation, *inputs, name=c.owner(weights[0]))
     return (y if batch_first else c.add(Permute((1, 0, 2)), y)), h
@@ -50,7 +53,7 @@ def gru_packed(
     )
     counts = c.add(View((x.shape[0], 1)), c.add(Longest(x.shape[1], False), lengths))
     real = c.add(Binary("lt"), c.add(Arange(0, x.shape[1])), counts)
-    states = [] if _is_zeros(c, hx) else [c.value(hx)]
+    states = [] if is_zeros(c, hx) else [c.value(hx)]
     y, h = c.builder.add(operation, x, real, *states, name=c.owner(weights[0]))
     return y, h
 
@@ -59,12 +62,24 @@ def longest(c: Context, lengths: Any, steps: Any, reached: Any) -> Any:
     return c.add(Longest(c.size(steps), bool(reached)), lengths)
 
 
-def _is_zeros(c: Context, given: Any) -> bool:
+def is_zeros(c: Context, given: Any) -> bool:
+    """Whether a value is known to be nothing but zeros."""
     value = c.value(given)
     if value.array is not None:
         return not value.array.any()
     node = next((node for node in reversed(c.builder.nodes) if value.place in node.outputs), None)
     return node is not None and isinstance(node.operation, Full) and node.operation.value == 0
+
+
+def _check_zeros(c: Context, zeros: Any, wanted: Sizes) -> None:
+    """Zeros are a state only in its sizes: PyTorch takes no others."""
+    if c.sizes_of_example:
+        return
+    got = c.value(zeros).shape
+    if len(got) != len(wanted):
+        raise c.error(f"takes initial states {size_text(wanted)}, got zeros {size_text(got)}")
+    for one, other in zip(got, wanted, strict=True):
+        c.builder.same(other, one, f"{c.name}{c.place} takes initial states of its own sizes")
 
 
 def gru_cell(c: Context, input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None) -> Value:
@@ -73,7 +88,9 @@ def gru_cell(c: Context, input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = 
     operation = c.shared(
         "gru_cell", weights, [], lambda: GRUCell(GRUSpec(((_direction(c, weights, None),),), bias=b_ih is not None))
     )
-    inputs = [x] if hx is None or _is_zeros(c, hx) else [x, c.value(hx)]
+    inputs = [x] if hx is None or is_zeros(c, hx) else [x, c.value(hx)]
+    if hx is not None and len(inputs) == 1 and x.rank == 2:
+        _check_zeros(c, hx, (x.shape[0], operation.gru.hidden_size))
     made: Value = c.builder.add(operation, *inputs, name=c.owner(w_hh))
     return made
 

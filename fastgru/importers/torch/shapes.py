@@ -31,7 +31,7 @@ __all__ = [
     "view",
 ]
 
-MAX_PARTS = 100_000
+MAX_PARTS = 5000
 
 
 def view(c: Context, self: Any, size: Any) -> Any:
@@ -240,8 +240,8 @@ def chunk(c: Context, self: Any, chunks: Any, dim: Any = 0) -> list[Value]:
     whole = x.shape[at]
     if count == 1:
         return [x]
-    if count < 1:
-        raise c.error(f"splits an axis into {count} parts")
+    if not 1 <= count <= MAX_PARTS:
+        raise c.error(f"splits an axis into {count} parts, wanted 1 to {MAX_PARTS}")
     if isinstance(whole, Expression):
         each = (whole + (count - 1)) // count
         last = whole - each * (count - 1)
@@ -262,6 +262,8 @@ def tensor_split(c: Context, self: Any, indices_or_sections: Any, dim: Any = 0) 
         ends = [*ends, whole]
     else:
         count = c.integer(indices_or_sections, "the number of parts")
+        if not 1 <= count <= MAX_PARTS // 100:
+            raise c.error(f"splits an axis into {count} parts, wanted 1 to {MAX_PARTS // 100}")
         ends = [sum(whole // count + (part < whole % count) for part in range(last + 1)) for last in range(count)]
     return _parts(c, x, at, [end - first for first, end in zip([0, *ends], ends, strict=False)])
 

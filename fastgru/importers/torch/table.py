@@ -89,6 +89,11 @@ TABLE: dict[str, Row] = {
         "query key value embed_dim num_head qkv_weight qkv_bias proj_weight proj_bias mask need_weights "
         "average_attn_weights mask_type",
     ),
+    "_transformer_encoder_layer_fwd": row(
+        attention.encoder_layer,
+        "src embed_dim num_heads qkv_weight qkv_bias proj_weight proj_bias use_gelu norm_first eps norm_weight_1 "
+        "norm_bias_1 norm_weight_2 norm_bias_2 ffn_weight_1 ffn_bias_1 ffn_weight_2 ffn_bias_2 mask mask_type",
+    ),
     # on every element
     **{name: row(unary(name), _ONE) for name in _UNARY},
     **{name: row(activation(ours), _ONE) for name, ours in _ACTIVATIONS.items()},
@@ -273,6 +278,7 @@ TABLE: dict[str, Row] = {
     "scalar_tensor": row(parts.scalar, "s dtype"),
     "eye": row(parts.eye, "n m dtype"),
     "fill": row(parts.fill, "self value"),
+    "zero": row(lambda c, self: parts.fill(c, self, 0.0), _ONE),
     "copy": row(parts.copied, "self src non_blocking"),
 }
 _SAME_AS = {
@@ -330,7 +336,10 @@ def call(c: Context, name: str, args: Sequence[Any], named: Mapping[str, Any]) -
     if own in _DROPOUT and (args or named):
         operands = {**dict(zip(("input", "p", "train"), args, strict=False)), **named}
         if operands.get("train", operands.get("training")) and operands.get("p") != 0:
-            raise c.error("drops out at random even in eval mode (F.dropout without training=self.training)")
+            raise c.error(
+                "drops out at random also when it is used, as in training; call model.eval() before, and in its code "
+                "write F.dropout(x, training=self.training)"
+            )
         value = operands.get("input", operands.get("self"))
         return (value, None) if own == "native_dropout" else value
     return apply(c, TABLE, own, args, named, _PLACEMENT)
