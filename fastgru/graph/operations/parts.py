@@ -133,6 +133,8 @@ class Slice(Operation):
             return [inputs[0]]
         check_not_batch(along, "takes some rows")
         if is_plain(along):
+            if self._begins_with_steps() and all(map(is_plain, inputs[0])):  # of a table, a place for each step
+                return [without(inputs[0], axis, steps_axis(self.stop))]  # type: ignore[arg-type]
             if any(each is not None and is_steps_size(each) for each in (self.start, self.stop)):
                 raise Mixed("takes places by the number of steps, which rows of their own lengths have not alike")
             count = self._count(shapes[0][axis])
@@ -140,6 +142,10 @@ class Slice(Operation):
         (steps,) = along
         assert isinstance(steps, Steps)
         return [without(inputs[0], axis, self._of_steps(steps))]
+
+    def _begins_with_steps(self) -> bool:
+        """Whether the first places are taken, as many as there are steps."""
+        return self.start in (None, 0) and self.stride == 1 and self.stop is not None and is_steps_size(self.stop)
 
     def _of_steps(self, steps: Steps) -> Axis:
         """The axis that a part of the steps is: steps where every row gives what is left of it."""
