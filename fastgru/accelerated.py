@@ -29,6 +29,9 @@ PROBES = 8  # numbers along each axis of a weight that are looked at in every ca
 
 def replaced(module: Any, precision: Precision, n_threads: int | None) -> tuple[list[str], list[tuple[str, str]]]:
     """``accelerate``: the names of the modules that compute here now, and of those that do not, with why."""
+    from .importers.torch.operators import gru_operator
+
+    gru_operator()  # compiled code calls it, and cannot make it
     if isinstance(module, torch.jit.ScriptModule):
         raise UnsupportedModelError(
             "accelerate: the module is TorchScript, whose GRUs are part of its code; accelerate the module it was "
@@ -240,8 +243,6 @@ class AcceleratedGRU(_Computing, nn.GRU):
         weights = _weights_of(self)
         if torch.is_grad_enabled() and (input.requires_grad or weights[0].requires_grad):
             return nn.GRU.forward(self, input, hx)
-        from .importers.torch.operators import gru_operator
-
         single = input.dim() == 2
         x = input.unsqueeze(0 if self.batch_first else 1) if single else input
         rows = x.size(0 if self.batch_first else 1)
@@ -250,7 +251,7 @@ class AcceleratedGRU(_Computing, nn.GRU):
             state = x.new_zeros(count, rows, self.hidden_size)
         else:
             state = hx.unsqueeze(1) if single else hx
-        y, h = gru_operator()(
+        y, h = torch.ops.fastgru.gru(
             x, state, weights, self.bias, self.num_layers, 0.0, False, self.bidirectional, self.batch_first
         )
         return (y.squeeze(0 if self.batch_first else 1), h.squeeze(1)) if single else (y, h)

@@ -26,6 +26,7 @@ def accelerate(module: nn.Module, *, precision: Precision = "float32", n_threads
     The module is changed in place. Its parameters, ``state_dict``, hooks and inputs stay what they were; weights that
     are loaded or changed later are taken over at the next call, but for those that are changed through ``.data``, which
     PyTorch does not count: most of such changes are seen, and ``accelerate`` called again takes all of them.
+    ``torch.compile`` takes a GRU of any class into its graph only where ``torch._dynamo.config.allow_rnn`` is set.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -239,6 +240,11 @@ around(
 )
 
 
+def _alike(made):
+    """``seen`` has a truth for every integer of x."""
+    made["seen"] = np.resize(made["seen"], made["x"].shape)
+
+
 @register(numbers(2, 4, 8, 10))
 class Images(nn.Module):
     def __init__(self):
@@ -327,7 +333,7 @@ class Cell(nn.Module):
         return self.f(h), h
 
 
-@register(integers(9, 3, 6), numbers(3, 6) > 0)
+@register(integers(9, 3, 6), numbers(3, 6) > 0, fit=_alike)
 class Scattered(nn.Module):
     def __init__(self):
         super().__init__()
