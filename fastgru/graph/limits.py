@@ -45,7 +45,7 @@ def check_lengths(source: Input, lengths: NDArray[Any], layout: Layout) -> None:
 
 
 def check_stream(source: Input, batch: int, layout: Layout) -> None:
-    """Raise where an input cannot be given a step at a time, or not to so many streams."""
+    """Raise if an input cannot be given one step at a time, or not to a batch of this size."""
     for fixed in source.fixed:
         axis = layout[fixed.axis]
         if is_steps(axis):

@@ -25,7 +25,7 @@ __all__ = ["Streaming", "check_streams", "keeps_state"]
 FIXED, ONCE, EACH = range(3)
 
 Compute = Callable[[Sequence[Array], Call], Sequence[Any]]
-# The states of so many rows through a packed GRU.
+# Makes the zero states of a packed GRU for a number of rows.
 NewState = Callable[[Any, int], Any]
 
 

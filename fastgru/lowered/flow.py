@@ -39,9 +39,9 @@ class Scope:
         return value
 
     def check_places(self, value: Value, axis: int, least: int) -> None:
-        """Let every call check that a value has so many places along an axis that is open."""
+        """Let every call check that an open axis of a value has at least ``least`` places."""
         if not isinstance(value.shape[axis], int):
-            self.builder.guard(value.shape[axis], ">=", least, f"layer {self.name!r} takes {least} places from the end")
+            self.builder.guard(value.shape[axis], ">=", least, f"layer {self.name!r} counts {least} places from the end")
 
     def check_steps(self, one: Value, other: Value) -> None:
         """Let two values have as many steps."""
