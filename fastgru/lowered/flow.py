@@ -41,7 +41,7 @@ class Scope:
     def check_places(self, value: Value, axis: int, least: int) -> None:
         """Let every call check that an open axis of a value has at least ``least`` places."""
         if not isinstance(value.shape[axis], int):
-            self.builder.guard(value.shape[axis], ">=", least, f"layer {self.name!r} counts {least} places from the end")
+            self.builder.guard(value.shape[axis], ">=", least, f"layer {self.name!r} counts {least} from the end")
 
     def check_steps(self, one: Value, other: Value) -> None:
         """Let two values have as many steps."""
