@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["raised_in"]
+import os
+import stat
+
+__all__ = ["is_file", "is_folder", "is_there", "raised_in"]
 
 
 def raised_in(error: BaseException, *packages: str) -> bool:
@@ -16,3 +19,29 @@ def raised_in(error: BaseException, *packages: str) -> bool:
         trace = trace.tb_next
     module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
     return module.partition(".")[0] in packages
+
+
+def is_there(path: str | bytes | os.PathLike[str]) -> bool:
+    """``os.path.exists``, which takes what a signal handler raises, a TimeoutError say, for a path that is none."""
+    return _mode(path) is not None
+
+
+def is_file(path: str | bytes | os.PathLike[str]) -> bool:
+    """``os.path.isfile``, through which a signal handler can raise."""
+    mode = _mode(path)
+    return mode is not None and stat.S_ISREG(mode)
+
+
+def is_folder(path: str | bytes | os.PathLike[str]) -> bool:
+    """``os.path.isdir``, through which a signal handler can raise."""
+    mode = _mode(path)
+    return mode is not None and stat.S_ISDIR(mode)
+
+
+def _mode(path: str | bytes | os.PathLike[str]) -> int | None:
+    try:
+        return os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        if not raised_in(error, "fastgru"):
+            raise
+        return None

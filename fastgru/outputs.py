@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from .origin import is_file, is_there
+
 __all__ = ["check_writable", "replacing"]
 
 
@@ -25,16 +27,36 @@ def check_writable(path: str) -> Path:
     OSError
         The path is a folder or a pipe, its folder is not there, or it may not be written.
     """
-    if os.path.exists(path) and not os.path.isfile(path):  # asked of the path: a pipe's /dev/stdout resolves to nothing
+    if is_there(path) and not is_file(path):  # asked of the path: a pipe's /dev/stdout resolves to nothing
         raise OSError(errno.EINVAL, "what is written must be a regular file, or the name of a new one", path)
-    target = Path(os.path.realpath(path))  # what is written through a symbolic link is the file that it leads to
-    if target.is_symlink():
-        raise OSError(errno.ELOOP, "its symbolic links lead in a circle", path)
-    if not target.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "its folder does not exist", path)
-    if target.exists() and not os.access(target, os.W_OK):  # it could be replaced, but is not meant to be
+    target = _followed(path)
+    if is_there(target) and not os.access(target, os.W_OK):  # it could be replaced, but is not meant to be
         raise PermissionError(errno.EACCES, "Permission denied", path)
     return target
+
+
+def _followed(path: str) -> Path:
+    """What is written through symbolic links is the file that they lead to; it need not be there, its folder must."""
+    followed = path
+    for _ in range(40):  # as many as Linux follows
+        folder, name = os.path.split(followed)
+        try:
+            folder = os.path.realpath(folder, strict=True)
+        except (FileNotFoundError, NotADirectoryError):
+            break
+        followed = os.path.join(folder, name)
+        try:
+            link = os.readlink(followed)
+        except OSError as error:
+            if error.errno == errno.ENOTDIR:
+                break
+            if error.errno not in (errno.EINVAL, errno.ENOENT):  # it is no link, or not there
+                raise
+            return Path(followed)
+        followed = os.path.join(folder, link)
+    else:
+        raise OSError(errno.ELOOP, "its symbolic links lead in a circle", path)
+    raise FileNotFoundError(errno.ENOENT, "its folder does not exist", path)
 
 
 @contextmanager
@@ -51,7 +73,7 @@ def replacing(path: str) -> Iterator[BinaryIO]:
     """
     target = check_writable(path)
     temporary = target.with_name(f".{target.name[:60]}.{secrets.token_hex(4)}.part")
-    exists = target.exists()
+    exists = is_there(target)
     try:
         with open(temporary, "x+b", opener=_private if exists else None) as file:
             replaces = not exists or _takes_after(temporary, target)
@@ -85,6 +107,8 @@ def _takes_after(new: Path, old: Path) -> bool:
         if (is_now.st_uid, is_now.st_gid) != (was.st_uid, was.st_gid):
             os.chown(new, was.st_uid, was.st_gid)
         shutil.copystat(old, new)
-    except OSError:
+    except OSError as error:
+        if error.errno is None:  # not the system's: a signal handler's TimeoutError
+            raise
         return False
     return True

@@ -185,3 +185,32 @@ for _ in range(50):
 print(caught, np.array_equal(gru(x)[0], wanted))
 """
     assert run_python(code).stdout.split() == ["50", "True"]
+
+
+def test_a_time_limit_that_ends_while_a_path_is_looked_at_reaches_the_caller(tmp_path, monkeypatch):
+    """os.path.exists, isfile, isdir and realpath take an OSError for their own, and a TimeoutError is one."""
+    path = tmp_path / "gru.safetensors"
+    gru = GRU(network(3, 5))
+    gru.save(path)
+    calls, stop = [], [0]
+
+    def interrupted(function):
+        def call(*arguments, **keywords):
+            calls.append(function)
+            if len(calls) == stop[0]:
+                raise TimeoutError("the time is over")
+            return function(*arguments, **keywords)
+
+        return call
+
+    for name in ("stat", "lstat", "readlink"):
+        monkeypatch.setattr(os, name, interrupted(getattr(os, name)))
+    for use in (lambda: fastgru.load(path), lambda: gru.save(path)):
+        calls.clear()
+        stop[0] = 0
+        use()
+        for stop[0] in range(1, len(calls) + 1):
+            calls.clear()
+            with pytest.raises(TimeoutError, match="the time is over"):
+                use()
+    assert sorted(os.listdir(tmp_path)) == ["gru.safetensors"]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+from ..origin import is_there
+
 __all__ = [
     "NAME_SOURCE",
     "ONE_ARRAY",
@@ -39,7 +41,7 @@ ONE_ARRAY = "one array has no name; save all of them by name: np.savez(path, **a
 
 def saved_model(folder: str) -> str:
     """For a folder of TensorFlow's; its layers are there where Keras wrote their metadata."""
-    if not os.path.exists(os.path.join(folder, "keras_metadata.pb")):
+    if not is_there(os.path.join(folder, "keras_metadata.pb")):
         return f"it has operations and no layers; {SAVE_KERAS}"
     return (
         "open its folder with tf_keras (pip install tensorflow tf_keras) and save it as one file: "

@@ -9,6 +9,7 @@ import os
 import re
 
 from ..errors import CheckpointError, FastGRUError, UnsupportedModelError
+from ..origin import is_folder, is_there
 from . import advice
 from .opened import open_checkpoint
 from .signatures import KERAS_CONFIG, KERAS_METADATA, KERAS_WEIGHTS
@@ -44,9 +45,7 @@ def _known(path: str, names: list[str], models: list[str]) -> tuple[str, str] | 
     """What a folder is by the names in it, and what to do with it; ``models`` are the files that are read."""
     for folder in (path, os.path.dirname(os.path.abspath(path))):
         inside = folder == path or os.path.basename(os.path.abspath(path)) == "variables"
-        if inside and any(
-            os.path.exists(os.path.join(folder, name)) for name in ("saved_model.pb", "saved_model.pbtxt")
-        ):
+        if inside and any(is_there(os.path.join(folder, name)) for name in ("saved_model.pb", "saved_model.pbtxt")):
             return "a TensorFlow SavedModel", advice.saved_model(folder)
     if any(name.endswith(".distcp") for name in names):
         return "a distributed checkpoint of PyTorch", advice.distributed(path)
@@ -73,7 +72,7 @@ def _folders_in(path: str, names: list[str]) -> list[str]:
     return [
         name
         for name in names[:MAX_FILES]
-        if os.path.isdir(inner := os.path.join(path, name)) and not os.path.islink(inner) and os.access(inner, os.R_OK)
+        if is_folder(inner := os.path.join(path, name)) and not os.path.islink(inner) and os.access(inner, os.R_OK)
     ]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from ..fields import Fields
+from ..origin import is_folder
 from .contents import Checkpoint
 from .opened import OpenedFile, open_checkpoint
 from .parts import check_part, selected
@@ -76,7 +77,7 @@ def read(path: str | os.PathLike[str], part: str | None = None) -> Checkpoint:
     >>> checkpoint.format, checkpoint["weight"].shape
     ('npz', (3, 2))
     """
-    if isinstance(path, (str, bytes, os.PathLike)) and os.path.isdir(path):
+    if isinstance(path, (str, bytes, os.PathLike)) and is_folder(path):
         from .folders import refusal_of_folder
 
         raise refusal_of_folder(os.fsdecode(path))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from ..errors import CheckpointError, FastGRUError, UnsupportedModelError
 from ..fields import Fields
+from ..origin import is_folder, is_there
 from . import advice
 from .opened import OpenedFile
 from .signatures import KERAS_CONFIG, KERAS_METADATA, KERAS_WEIGHTS, NPY, PARTS
@@ -137,14 +138,14 @@ def _is_distributed(opened: OpenedFile) -> bool:
 
 def _is_unpacked_torch(opened: OpenedFile) -> bool:
     folder, name = os.path.split(os.path.abspath(opened.path))
-    return name == "data.pkl" and os.path.isdir(os.path.join(folder, "data"))
+    return name == "data.pkl" and is_folder(os.path.join(folder, "data"))
 
 
 def _is_saved_model(opened: OpenedFile) -> bool:
     """The graph by its content; what else belongs to it by its name, in a folder that has one."""
     name = os.path.basename(opened.path)
     belongs = name in SAVED_MODEL_PARTS or name.startswith("variables.")
-    found = belongs and os.path.exists(os.path.join(_folder_of_saved_model(opened.path), "saved_model.pb"))
+    found = belongs and is_there(os.path.join(_folder_of_saved_model(opened.path), "saved_model.pb"))
     return found or _SAVED_MODEL.match(opened.head) is not None
 
 
@@ -159,7 +160,7 @@ def _is_tensorflow_checkpoint(opened: OpenedFile) -> bool:
         return True
     if _LISTED.match(opened.head) or _META_GRAPH.match(opened.head):
         return True
-    return bool(_DATA_SUFFIX.search(opened.path)) and os.path.exists(_DATA_SUFFIX.sub(".index", opened.path))
+    return bool(_DATA_SUFFIX.search(opened.path)) and is_there(_DATA_SUFFIX.sub(".index", opened.path))
 
 
 def _of_checkpoint(opened: OpenedFile) -> str:

@@ -20,6 +20,7 @@ from io import TextIOWrapper
 
 from ..errors import FastGRUError
 from ..gru import PRECISIONS
+from ..origin import is_file
 from ..stored import CHOICES
 from ..terminal import printable, progress
 from .argument_types import at_least_one, layer_chain, not_negative, one_word, precision_names
@@ -313,7 +314,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     from .description_text import print_conversion
 
     _check_outputs([arguments.output], [arguments.model])
-    if os.path.isfile(arguments.output) and not arguments.force:
+    if is_file(arguments.output) and not arguments.force:
         raise FastGRUError(f"{arguments.output}: is there already; name another file, or add --force to replace it")
     with progress(PARTS, "parts") as advance:
         found = convert(

@@ -6,7 +6,6 @@ Nothing in a file is unpickled. Which inputs and outputs there are is for the ca
 from __future__ import annotations
 
 import errno
-import os
 import struct
 import tokenize
 import zipfile
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError, FastGRUError
+from ..origin import is_there
 
 __all__ = ["paths_in", "read_array", "read_expected", "read_inputs", "read_lengths"]
 
@@ -140,7 +140,7 @@ def _reason(head: bytes, error: str) -> str:
 def _pair(text: str) -> tuple[str | None, str]:
     """``name=path`` in its parts; a path alone, or a file that is called so, without a name."""
     name, equals, path = text.partition("=")
-    return (name, path) if equals and not os.path.exists(text) else (None, text)
+    return (name, path) if equals and not is_there(text) else (None, text)
 
 
 def _of_names(found: Mapping[str, Array], names: Sequence[str], path: str, some: bool) -> dict[str, Array]:
