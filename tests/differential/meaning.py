@@ -68,8 +68,13 @@ def meaning(model: spec.ModelSpec, inputs: dict[str, Any], noise: Noise | None =
             given[0] = replace(given[0], mask=mask)
         try:
             with np.errstate(all="ignore"):
-                made = _LAYERS[type(node.layer).__name__](node.layer, given)
+                if isinstance(node.layer, spec.TimeDistributed):
+                    made: Any = _time_distributed(node.layer, given, noise)
+                else:
+                    made = _LAYERS[type(node.layer).__name__](node.layer, given)
         except (ValueError, IndexError) as error:
+            if _only_masks(model, node.name):
+                raise Undefined("a value that nobody computes fits nothing") from error
             raise Unfitting(str(error)) from error
         for index, value in enumerate(made if isinstance(made, list) else [made]):
             if noise is not None and value.array.dtype == np.float64:
@@ -78,6 +83,13 @@ def meaning(model: spec.ModelSpec, inputs: dict[str, Any], noise: Noise | None =
                 raise Undefined("float32 has no such numbers")
             values[node.name, index] = value
     return [values[spec.edge_of(edge)].array for edge in model.outputs]
+
+
+def _only_masks(model: spec.ModelSpec, name: str) -> bool:
+    """Whether of this layer's value only the mask is asked for."""
+    users = [node.layer for node in model.nodes if name in {spec.edge_of(edge)[0] for edge in node.inputs}]
+    outputs = {spec.edge_of(edge)[0] for edge in model.outputs}
+    return name not in outputs and all(isinstance(layer, spec.MaskOf) for layer in users)
 
 
 def _activated(activation: Any, x: Any) -> Any:
@@ -336,9 +348,9 @@ def _merged(parts: list[Any], merge: str) -> list[Any]:
     return [joins[merge]()]
 
 
-def _time_distributed(layer: Any, given: list[Row]) -> Row:
+def _time_distributed(layer: Any, given: list[Row], noise: Noise | None) -> Row:
     name = layer.model.inputs[0].name
-    return Row(np.stack([meaning(layer.model, {name: step})[0] for step in given[0].array]), given[0].mask)
+    return Row(np.stack([meaning(layer.model, {name: step}, noise)[0] for step in given[0].array]), given[0].mask)
 
 
 def _reverse(layer: Any, given: list[Row]) -> Row:
@@ -386,7 +398,6 @@ _LAYERS: dict[str, Callable[[Any, list[Row]], Any]] = {
     "Slice": _slice,
     "Subtract": _merging(np.subtract),
     "Sum": _mean,
-    "TimeDistributed": _time_distributed,
     "Unmasked": lambda layer, given: Row(given[0].array, None, given[0].final),
     "UpSampling1D": _all_steps(lambda layer, x: np.repeat(x, layer.size, axis=0)),
     "ZeroPadding1D": _all_steps(lambda layer, x: np.pad(x, ((layer.before, layer.after), (0, 0)))),

@@ -132,6 +132,8 @@ def _padded(row: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _differ(got: Any, wanted: Any, tolerance: float) -> bool:
+    if tolerance == np.inf:
+        return False
     if got.dtype == bool or wanted.dtype == bool or got.dtype.kind == "i":
         return not np.array_equal(got, wanted)
     finite = np.isfinite(wanted)
@@ -147,7 +149,8 @@ def _bound(model: Model, x: Arrays, place: int, row: int, tolerance: float) -> f
     one = {name: array[row : row + 1] for name, array in x.items()}
 
     def noise(array: Any) -> Any:
-        return array * (1 + size * rng.uniform(-1, 1, array.shape))
+        moved = array * (1 + size * rng.uniform(-1, 1, array.shape))
+        return np.where(np.abs(array) < np.finfo(np.float32).tiny, 0.0, moved)
 
     plain = meanings(model, one, 1)
     largest = 0.0
