@@ -32,6 +32,7 @@ LEVELS = {  # kernel level: (the compiler's name of the processor, flags)
 # copies them by a slow `rep movs` where it takes the copy for a memcpy.
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fvisibility=hidden", "-g0",
          "--param=max-completely-peeled-insns=2000", "-fno-tree-loop-distribute-patterns"]
+SEPARATE = ["-ffp-contract=off"]  # of what has NumPy's bits: products and sums are rounded one by one
 INLINE = ("CYTHON_INLINE", "__inline__ __attribute__((always_inline))")
 THREADS = {  # flags of the compiler, the first that work: what they must compile
     ("-pthread", "-DFASTGRU_THREADS=1"):
@@ -54,6 +55,7 @@ class BuildEngine(build_ext):
     def build_extensions(self):
         added = os.environ.get("FASTGRU_BUILD_FLAGS", "").split()
         flags = [*(flag for flag in FLAGS if self.compiles("int main(void) { return 0; }", [flag])), *added]
+        separate = [flag for flag in SEPARATE if self.compiles("int main(void) { return 0; }", [flag])]
         threads = [] if os.environ.get("FASTGRU_BUILD_THREADS") == "0" else next(
             ([*wanted] for wanted, probe in THREADS.items() if self.compiles(probe, wanted, link=True)), [])
         vectors = os.environ.get("FASTGRU_BUILD_SCALAR") != "1" and self.compiles(
@@ -67,7 +69,8 @@ class BuildEngine(build_ext):
                     self.extensions.remove(extension)
                 extension.define_macros = [INLINE] if vectors else [("FASTGRU_SCALAR", "1")]
             threaded = threads if extension.name.endswith((".plan", ".state", ".blas")) else []
-            extension.extra_compile_args = [*flags, *extra, *threaded]
+            exact = separate if extension.name.endswith(".program") else []
+            extension.extra_compile_args = [*flags, *exact, *extra, *threaded]
             extension.extra_link_args = [*added, *(flag for flag in threaded if flag == "-pthread")]
         self.cython_include_dirs.append(self.write_blas_int())
         super().build_extensions()
@@ -96,7 +99,8 @@ class BuildEngine(build_ext):
         return str(folder)
 
 
-MODULES = ["cpu", "pack", "plan", "affine", "state", "blas", "single_threaded_blas", *map("kernels_{}".format, LEVELS)]
+MODULES = ["cpu", "pack", "plan", "affine", "program", "state", "blas", "single_threaded_blas",
+           *map("kernels_{}".format, LEVELS)]
 setup(
     cmdclass={"build_ext": BuildEngine},
     ext_modules=[Extension(f"fastgru.engine.{name}", [f"{ENGINE}/{name}.pyx"], depends=HEADERS,

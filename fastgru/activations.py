@@ -31,7 +31,9 @@ __all__ = [
     "check_options",
     "defaults",
     "formula",
+    "loop_of",
     "resolved",
+    "rounded",
     "shape_after",
 ]
 
@@ -229,15 +231,19 @@ def activation(
         return lambda x: np.asarray(x, to)
     if kernels is not None and to == np.float32 and not options and name in GATE_ACTIVATIONS:
         return _by_kernels(GATE_ACTIVATIONS.index(name), kernels)
-    with np.errstate(all="ignore"):
-        rounded = {key: _rounded(value, to) for key, value in options.items()}
+    given_options = rounded(options, to)
+    loop = loop_of(name, options) if to == np.float32 and name in ELEMENTWISE else None
 
     def formula(x: Array) -> Array:
-        return FORMULAS[name](x, **rounded)
+        return FORMULAS[name](x, **given_options)
 
     def run(x: Array) -> Array:
         given = np.ascontiguousarray(x)
-        result = np.empty((*x.shape[:1], *shape_after(name, rounded, x.shape[1:], "activation")), to)
+        if loop is not None and given.dtype == np.float32:
+            from .engine.program import elementwise
+
+            return elementwise(loop[0], [given], *loop[1:])
+        result = np.empty((*x.shape[:1], *shape_after(name, given_options, x.shape[1:], "activation")), to)
         rows, out = (given.ravel(), result.ravel()) if name in ELEMENTWISE else (given, result)
         at_a_time = max(1, BLOCK // max(1, rows[:1].size))
         with np.errstate(all="ignore"):  # an underflow of exp is zero, as it should be
@@ -247,6 +253,12 @@ def activation(
         return result
 
     return run
+
+
+def rounded(options: Mapping[str, Any], to: DTypeLike) -> dict[str, Any]:
+    """Options that were checked, as functions of a dtype take them."""
+    with np.errstate(all="ignore"):
+        return {key: _rounded(value, np.dtype(to)) for key, value in options.items()}
 
 
 def _rounded(value: Any, to: np.dtype[Any]) -> Any:
@@ -262,3 +274,26 @@ def _by_kernels(code: int, kernels: KernelTable) -> Callable[[Array], Array]:
         return kernels.activate(code, flat).reshape(x.shape)
 
     return run
+
+
+def loop_of(name: str, options: Mapping[str, Any]) -> tuple[str, float, float] | None:
+    """The engine's function for an activation with all its options, and these as it takes them; None without one."""
+    options = {**defaults(name), **rounded(options, np.float32)}
+    given = {key: float(value) for key, value in options.items() if isinstance(value, (int, float))}
+    if name in ("elu", "celu"):
+        return name, given["alpha"], 0
+    if name in ("hard_shrink", "leaky_relu"):
+        return name, given["threshold" if name == "hard_shrink" else "negative_slope"], 0
+    if name == "gelu":
+        return "gelu_by_tanh" if options["approximate"] else "gelu", 0, 0
+    if name == "hard_tanh":
+        return "clipped", given["min_value"], given["max_value"]
+    if name == "relu6":
+        return "clipped", 0, 6
+    if name == "relu" and given["threshold"] == 0 and given["negative_slope"] == 0:
+        return "clipped", 0, np.inf if options["max_value"] is None else given["max_value"]
+    if name == "softplus":
+        return name, given["beta"], np.inf if options["threshold"] is None else given["threshold"]
+    if name in ("exponential", "hard_silu", "log_sigmoid", "mish", "selu", "silu", "softsign"):
+        return name, 0, 0
+    return None

@@ -156,7 +156,7 @@ class GRU:
         self, x: ArrayLike, h0: ArrayLike | None, lengths: ArrayLike | None, sequences: bool
     ) -> tuple[NDArray[Any] | None, NDArray[Any]]:
         """``__call__``, where ``sequences=False`` leaves out y."""
-        input_size, state_count, directions = self._sizes
+        input_size, state_count, _ = self._sizes
         array, single = as_sequences(x, input_size, self._dtype)
         batch, steps, _ = array.shape
         states = None if h0 is None else self._states(h0, batch, single)
@@ -164,23 +164,34 @@ class GRU:
         if batch == 0:
             y = np.empty((0, steps, self._spec.output_size), self._dtype) if sequences else None
             return y, np.empty((state_count, 0, self.hidden_size), self._dtype)
-        work = batch * steps * self._work_per_step
-        n_threads = threads.threads_for(self._n_threads, batch, work)
-        if ends is None:
-            rows = threads.few_equal_rows if batch <= 1024 else threads.equal_rows
-            order, ends, shares = rows(batch, steps, n_threads)
-        else:
-            order = np.argsort(-ends, kind="stable")
-            ends = ends[order]
-            shares = threads.shares_of(ends, n_threads)
+        n_threads, team = self.threads_of(batch, steps)
+        order, ends, shares = self.order_of(batch, steps, ends, n_threads)
         if isinstance(self._plan, Plan):
-            team = threads.team_for(self._n_threads, n_threads, work, directions, self._team_work)
             y, h = self._plan.run(array, states, order, ends, shares, sequences, team)
         else:
             y, h = self._plan.run(array, states, order, ends, shares, sequences)
         if single:
             return (None if y is None else y[0]), h[:, 0]
         return y, h
+
+    @property
+    def plan(self) -> Plan | None:
+        """The packed layers; None where another backend, or NumPy, computes."""
+        return self._plan if isinstance(self._plan, Plan) else None
+
+    def threads_of(self, batch: int, steps: int) -> tuple[int, int]:
+        """Into how many shares a call divides its rows, and how many threads compute each."""
+        work = batch * steps * self._work_per_step
+        shares = threads.threads_for(self._n_threads, batch, work)
+        return shares, threads.team_for(self._n_threads, shares, work, self._sizes[2], self._team_work)
+
+    def order_of(self, batch: int, steps: int, ends: NDArray[np.intp] | None, shares: int) -> threads.Rows:
+        """The rows, longest first, their lengths, and where the shares begin."""
+        if ends is None:
+            return (threads.few_equal_rows if batch <= 1024 else threads.equal_rows)(batch, steps, shares)
+        order = np.argsort(-ends, kind="stable")
+        ends = ends[order]
+        return order, ends, threads.shares_of(ends, shares)
 
     def _states(self, h0: ArrayLike, batch: int, single: bool) -> NDArray[Any]:
         states = as_numbers(h0, "h0", self._dtype)

@@ -4,7 +4,6 @@ import numpy as np
 
 from libc.string cimport memcpy
 
-from fastgru.engine.kernels cimport Layer
 from fastgru.engine.plan cimport KernelTable
 
 from fastgru.errors import ShapeError
@@ -29,11 +28,6 @@ cdef class Affine:
     weight : (outputs, inputs) float32
     bias : (outputs,) float32
     """
-
-    cdef KernelTable owner
-    cdef Layer layer
-    cdef list memory
-    cdef readonly Py_ssize_t inputs, outputs
 
     def __cinit__(self, KernelTable kernels not None, weight, bias):
         cdef int length = kernels.table.vector_length

@@ -23,6 +23,20 @@ cdef struct Stack:              # packed layers
     Py_ssize_t width            # blocks * VL: units rounded up to whole blocks
 
 
+cdef struct Call:               # one run over whole sequences
+    const float *x              # (batch, steps, I)
+    const float *h0             # (num_layers * directions, batch, H), or NULL for zeros
+    float *y                    # (batch, steps, directions * H), or NULL where only h is wanted
+    float *between              # two arrays like y, in turn the outputs of all layers but the last; NULL for one layer
+    float *h                    # (num_layers * directions, batch, H)
+    Py_ssize_t batch
+    Py_ssize_t steps
+    const Py_ssize_t *rows      # (batch,): the rows, longest first
+    const Py_ssize_t *lengths   # (batch,): the length of rows[i]
+    Py_ssize_t block_rows       # rows of projected inputs at a time, at least the rows of the largest share
+    Py_ssize_t first, last      # the share: the rows from `first` to `last` in the order of `rows`
+
+
 cdef class KernelTable:
     cdef const Kernels *table
     cdef object capsule
@@ -41,3 +55,6 @@ cdef int check_came(int came, int wanted) except -1
 cdef bint enter_team() noexcept nogil
 cdef void leave_team(bint stalled) noexcept nogil
 cdef Layer slice_of(const Layer *layer, int vector_length, int slice, int slices) noexcept nogil
+cdef Py_ssize_t workspace_of(const Stack *stack, Call *call, Py_ssize_t largest, int count, int team) noexcept nogil
+cdef int compute_in(const Stack *stack, Call *call, const Py_ssize_t *shares, int count, int team, char *memory,
+                    int *wanted) noexcept nogil

@@ -13,19 +13,6 @@ cdef enum:
                                 # 1 to 2 % faster than 262144, and than all of 256 rows of 256 units (Zen 4, 1 MB of L2)
 
 
-cdef struct Call:               # one run over whole sequences
-    const float *x              # (batch, steps, I)
-    const float *h0             # (num_layers * directions, batch, H), or NULL for zeros
-    float *y                    # (batch, steps, directions * H), or NULL where only h is wanted
-    float *between              # two arrays like y, in turn the outputs of all layers but the last; NULL for one layer
-    float *h                    # (num_layers * directions, batch, H)
-    Py_ssize_t batch
-    Py_ssize_t steps
-    const Py_ssize_t *rows      # (batch,): the rows, longest first
-    const Py_ssize_t *lengths   # (batch,): the length of rows[i]
-    Py_ssize_t block_rows       # rows of projected inputs at a time, at least the rows of the largest share
-    Py_ssize_t first, last      # the share: the rows from `first` to `last` in the order of `rows`
-
 cdef struct Member:             # what one thread of the team that computes a share does of it
     int first_direction         # its directions: all of them where it is alone, or one
     int last_direction
@@ -60,57 +47,83 @@ cdef struct Run:                # one call of `compute`, as every thread sees it
     const Py_ssize_t *shares    # (count + 1,)
     int count
     int team                    # threads a share
+    int slices                  # of the units, each of which a thread of a team has
+    Py_ssize_t size_of_meetings # bytes
     Py_ssize_t group            # rows of a share that are computed together
     Sizes sizes
     float *memory               # (count * team,) workspaces
     Meetings meetings
 
 
-cdef int compute(const Stack *stack, Call *call, const Py_ssize_t *shares, int count, int team) except -1:
-    """Lay out a workspace for every thread, then let each do its part."""
-    cdef Py_ssize_t largest = 0, size_of_meetings
-    cdef int share, came, slices = team // stack.directions
-    cdef bint stalled
-    cdef char *memory = NULL
-    cdef Run run
+cdef Py_ssize_t lay_out_run(const Stack *stack, Call *call, Py_ssize_t largest, int count, int team,
+                            Run *run) noexcept nogil:
+    """The bytes that a run of ``count`` shares of at most ``largest`` rows takes, and how it goes; any memory will do."""
+    cdef int slices = team // stack.directions
     if not stack.reset_after:
         slices = min(slices, 1)                 # every unit's candidate needs the reset gates of all
     slices = min(slices, (stack.layers[0].blocks + 1) // 2)
-    team = max(slices * stack.directions, 1)
-    for share in range(count):
-        largest = max(largest, shares[share + 1] - shares[share])
+    run.slices = slices
+    run.team = max(slices * stack.directions, 1)
     run.group = largest
-    if team == 1:
+    if run.team == 1:
         run.group = min(largest, max(ROWS_BYTES // (7 * stack.width * <Py_ssize_t>sizeof(float)) // 8 * 8, 16))
         largest = run.group
     call.block_rows = PROJECTION_BYTES // (3 * stack.width * sizeof(float))
     call.block_rows = min(max(call.block_rows, largest, 8), largest * call.steps)
     call.block_rows = max(call.block_rows, 3 * stack.kernels.ahead_rows)
-    run.meetings.teams = NULL
     run.stack = stack
     run.call = call
-    run.shares = shares
     run.count = count
-    run.team = team if team > 1 and enter_team() else 1
     run.sizes = sizes_of(stack, call.block_rows, largest)
-    try:
-        size_of_meetings = (count * (1 + stack.directions) + 2) * sizeof(Barrier) + round_up(sizeof(Claims), 64)
-        memory = <char *>malloc(size_of_meetings + count * run.team * run.sizes.all * sizeof(float) + 64)
-        if memory == NULL:
-            raise MemoryError(f"a workspace for {largest} rows of {stack.width} units and {count * run.team} threads")
-        memset(memory, 0, size_of_meetings + 64)
-        run.meetings = arranged(memory + (64 - <size_t>memory % 64), count * run.team, count, stack.directions, slices)
-        run.memory = <float *>(<char *>run.meetings.teams + size_of_meetings)
-        with nogil:
-            came = in_parallel(count * run.team, thread_of_run, &run)
-    finally:
-        if run.team > 1:
-            stalled = False
-            for share in range(count * (1 + stack.directions)):
-                stalled = stalled or (run.meetings.teams != NULL and run.meetings.teams[share].stalled)
-            leave_team(stalled)
-        free(memory)
-    return check_came(came, count * run.team)
+    run.size_of_meetings = (count * (1 + stack.directions) + 2) * sizeof(Barrier) + round_up(sizeof(Claims), 64)
+    return run.size_of_meetings + count * run.team * run.sizes.all * <Py_ssize_t>sizeof(float) + 64
+
+
+cdef Py_ssize_t workspace_of(const Stack *stack, Call *call, Py_ssize_t largest, int count, int team) noexcept nogil:
+    """The bytes that ``compute_in`` takes for any ``count`` shares, none of more than ``largest`` rows."""
+    cdef Run run
+    return lay_out_run(stack, call, largest, count, team, &run)
+
+
+cdef int compute_in(const Stack *stack, Call *call, const Py_ssize_t *shares, int count, int team, char *memory,
+                    int *wanted) noexcept nogil:
+    """Lay out a workspace for every thread, then let each do its part; gives how many came of those wanted."""
+    cdef Py_ssize_t largest = 0
+    cdef int share, came
+    cdef bint stalled = False
+    cdef Run run
+    for share in range(count):
+        largest = max(largest, shares[share + 1] - shares[share])
+    lay_out_run(stack, call, largest, count, team, &run)
+    run.shares = shares
+    if run.team > 1 and not enter_team():
+        run.team = 1
+    wanted[0] = count * run.team
+    memset(memory, 0, run.size_of_meetings + 64)
+    run.meetings = arranged(memory + (64 - <size_t>memory % 64), wanted[0], count, stack.directions, run.slices)
+    run.memory = <float *>(<char *>run.meetings.teams + run.size_of_meetings)
+    came = in_parallel(wanted[0], thread_of_run, &run)
+    if run.team > 1:
+        for share in range(count * (1 + stack.directions)):
+            stalled = stalled or run.meetings.teams[share].stalled
+        leave_team(stalled)
+    return came
+
+
+cdef int compute(const Stack *stack, Call *call, const Py_ssize_t *shares, int count, int team) except -1:
+    """``compute_in`` memory of its own."""
+    cdef Py_ssize_t largest = 0
+    cdef int share, came, wanted = 0
+    cdef char *memory
+    for share in range(count):
+        largest = max(largest, shares[share + 1] - shares[share])
+    memory = <char *>malloc(workspace_of(stack, call, largest, count, team))
+    if memory == NULL:
+        raise MemoryError(f"a workspace for {largest} rows of {stack.width} units and {count * team} threads")
+    with nogil:
+        came = compute_in(stack, call, shares, count, team, memory, &wanted)
+    free(memory)
+    return check_came(came, wanted)
 
 
 cdef Meetings arranged(void *zeros, int threads, int count, int directions, int slices) noexcept nogil:

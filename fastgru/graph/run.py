@@ -1,14 +1,21 @@
-"""A graph as it runs in NumPy: each node when its inputs are there, each value for as long as it is needed."""
+"""A graph as it runs: node by node in NumPy, or compiled for the shapes of a call where operations have instructions.
+
+In NumPy each node runs when its inputs are there; each value is kept for as long as it is needed. Both ways give the
+same bits. To compile takes as long as some calls in NumPy, so it is done for shapes that come a second time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engine.program import Pool
 from ..errors import FastGRUError, ShapeError
+from .compile import Compiled, compiles
 from .graph import RELATIONS, Graph, Guard, Node, leaves
 from .layout import Rows, Steps
 from .limits import check_fixed
@@ -18,6 +25,8 @@ from .steps import Analysis
 
 __all__ = ["Runner"]
 
+MAX_COMPILED = 256  # shapes of inputs for which a graph is kept compiled
+MAX_SEEN = 4096  # shapes that are remembered as having come once
 _NO_LENGTHS = np.zeros(0, np.intp)
 
 
@@ -50,6 +59,11 @@ class Runner:
         for place, index in last.items():
             if place not in kept:
                 self._done[index].append(place)
+        self._compiles = compiles(setup)
+        self._seen: dict[Any, None] = {}  # shapes of inputs that came once, the latest last
+        self._compiled: dict[Any, Compiled] = {}  # by the shapes of the inputs, the latest last
+        self._compiling = Lock()
+        self._pool = Pool()
 
     def __call__(
         self, inputs: Mapping[str, Array], lengths: Mapping[str, NDArray[np.intp]] | None = None
@@ -58,15 +72,49 @@ class Runner:
         values: dict[int, Array] = dict(self.constants)
         for source in self.graph.inputs:
             values[source.value] = inputs[source.name]
-        sizes = self.sizes(values)
+        sizes, steps = self._steps_of(values, lengths)
         if lengths is not None:
-            self.analysis.check_lengths()
             self._check_rows(sizes, lengths)
-        for node, compute, done in zip(self.graph.nodes, self.computes, self._done, strict=True):
-            for place, made in zip(node.outputs, self._computed(node, compute, values, sizes, lengths), strict=True):
-                values[place] = made
+        for step, done in steps:
+            if isinstance(step, int):
+                self._run_node(step, values, sizes, lengths)
+            else:
+                step.run(values, lengths, self._pool)
             for place in done:
                 values.pop(place, None)
+        return self._results(values, sizes, lengths)
+
+    def _steps_of(self, values: dict[int, Array], lengths: Mapping[str, Any] | None) -> tuple[Mapping[str, int], Any]:
+        """The sizes of a call, and what runs in turn: nodes in NumPy and programs, each with the values then done."""
+        key = (*(values[source.value].shape for source in self.graph.inputs), lengths and tuple(lengths))
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            sizes = self.sizes(values)
+            if lengths is not None:
+                self.analysis.check_lengths()
+            if not self._compiles or self._is_new(key):
+                return sizes, enumerate(self._done)
+            compiled = Compiled(self.graph, self.analysis, self.setup, sizes, lengths is not None)
+            with self._compiling:
+                _keep(self._compiled, key, compiled, MAX_COMPILED)
+        return compiled.sizes, zip(compiled.steps, compiled.done, strict=True)
+
+    def _is_new(self, key: Any) -> bool:
+        """Whether shapes come for the first time, or the first after many others."""
+        with self._compiling:
+            if key in self._seen:
+                return False
+            _keep(self._seen, key, None, MAX_SEEN)
+            return True
+
+    def _run_node(self, index: int, values: dict[int, Array], sizes: Mapping[str, int], lengths: Any) -> None:
+        node = self.graph.nodes[index]
+        made = self._computed(node, self.computes[index], values, sizes, lengths)
+        values.update(zip(node.outputs, made, strict=True))
+
+    def _results(
+        self, values: dict[int, Array], sizes: Mapping[str, int], lengths: Any
+    ) -> tuple[dict[int, Array], dict[int, NDArray[np.bool_] | None]]:
         outputs = {place: values[place] for place in self.outputs}
         real: dict[int, NDArray[np.bool_] | None] = dict.fromkeys(outputs)
         for place, array in outputs.items() if lengths is not None else ():
@@ -145,6 +193,13 @@ class Runner:
                     f"makes {array.shape}, but the model was made for {size_text(self.graph.tensors[place].shape)}, "
                     f"here {wanted}"
                 )
+
+
+def _keep(kept: dict[Any, Any], key: Any, value: Any, limit: int) -> None:
+    """Add an item to the last ones that are kept."""
+    while len(kept) >= limit:
+        del kept[next(iter(kept))]
+    kept[key] = value
 
 
 def _leaves_out_one(guard: Guard) -> bool:

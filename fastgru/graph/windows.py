@@ -13,7 +13,7 @@ from ..errors import ShapeError, UnsupportedModelError
 from .layout import BATCH, Axis, Mixed, Steps, has_steps, is_steps, steps_axis
 from .size import Size
 
-__all__ = ["Padding", "Window", "view_of"]
+__all__ = ["Padding", "Window", "one_axis", "view_of"]
 
 Array = NDArray[Any]
 Padding = Union[str, tuple[int, int]]  # "same" or "causal" as Keras pads, or places before and after
@@ -94,6 +94,12 @@ class Window:
         (steps,) = axis
         assert isinstance(steps, Steps)
         return steps_axis(self.count(steps.size))
+
+
+def one_axis(windows: Sequence[Window]) -> tuple[int, Window] | None:
+    """The one axis, counted with the rows before it, along which windows take anything together; None of several."""
+    taking = [(axis, window) for axis, window in enumerate(windows, 1) if not window.changes_nothing]
+    return taking[0] if len(taking) == 1 else (1, windows[0]) if not taking else None
 
 
 def view_of(x: Array, windows: Sequence[Window], fill: float) -> Array:

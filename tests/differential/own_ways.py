@@ -64,6 +64,7 @@ def compare(model: Model, case: Any, x: Arrays, done: list[str]) -> None:
     exact = case["options"].get("precision") is None
     if wanted is not None and exact:
         _near(model, ends, [each[[0, -1]] for each in got], wanted, "meaning", FLOAT32)
+    _same(_run(model, x), got, "again", "the same again", _keeps_bits(case))  # compiled, which it was not before
     if "batch" not in done:
         done.append("batch")
     for way in case["ways"]:

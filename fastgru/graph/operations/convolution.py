@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,8 +12,13 @@ from ...spec.signal import check_array
 from ..graph import FLOAT, Tensor
 from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_steps, steps_axis
 from ..size import Size, Sizes
-from ..windows import Padding, Window, view_of
+from ..windows import Padding, Window, one_axis, view_of
 from .operation import Array, Call, Compute, Operation, Setup, check_rank, check_size, one_input
+from .product import Linear
+
+if TYPE_CHECKING:
+    from ...engine.strided import Strided
+    from ..writer import Writer
 
 __all__ = ["Convolution", "TransposedConvolution"]
 
@@ -21,11 +27,9 @@ WINDOWS_BYTES = 8 << 20  # of windows copied at a time
 Product = Callable[[Array], Array]
 
 
-def _product(weight: Array, bias: Array | None, setup: Setup) -> Product:
+def _product(linear: Linear, setup: Setup) -> Product:
     """``x @ weight.T + bias`` of rows, by the kernels where they are chosen."""
-    from .product import Linear
-
-    compute = Linear(weight, bias).prepare(setup)
+    compute = linear.prepare(setup)
     call = Call(setup.dtype, {})
     return lambda rows: np.asarray(compute([rows], call)[0])
 
@@ -84,18 +88,23 @@ class Convolution(_Convolving):
         counts = [window.count(size) for window, size in zip(self._windows(), given.shape[1:-1], strict=True)]
         return [Tensor((given.shape[0], *counts, outputs))]
 
-    def prepare(self, setup: Setup) -> Compute:
-        outputs, inputs = self.weight.shape[:2]
+    def _products(self) -> list[Linear]:
+        """A product for each group, of the places of a window one after the other, channels last."""
+        outputs = len(self.weight)
         group = outputs // self.groups
         order = (0, *range(2, self.weight.ndim), 1)
-        products = [
-            _product(
+        return [
+            Linear(
                 np.ascontiguousarray(self.weight[first : first + group].transpose(order)).reshape(group, -1),
                 None if self.bias is None else self.bias[first : first + group],
-                setup,
             )
             for first in range(0, outputs, group)
         ]
+
+    def prepare(self, setup: Setup) -> Compute:
+        outputs, inputs = self.weight.shape[:2]
+        group = outputs // self.groups
+        products = [_product(linear, setup) for linear in setup.once(self, "products", self._products)]
         windows = self._windows()
 
         def compute(arrays: Sequence[Array], call: Call) -> list[Array]:
@@ -118,6 +127,26 @@ class Convolution(_Convolving):
 
     def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
         return self.prepare(Setup(call.dtype, {"backend": "blas"}))(arrays, call)
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        x, along = writer.cast(inputs[0], "f"), one_axis(self._windows())
+        if x is None or along is None:
+            return None
+        axis, window = along
+        last = len(x.shape) - 1
+        before, _ = window.widths(x.shape[axis])
+        count, group, channels = window.count(x.shape[axis]), len(self.weight) // self.groups, self.weight.shape[1]
+        if not isinstance(count, int) or count < 1:
+            return None
+        made = writer.new((*x.shape[:axis], count, *x.shape[axis + 1 : last], len(self.weight)))
+        order = [at for at in range(last) if at != axis] + [axis, last]
+        x, result = writer.rows(x).permuted(order), made.permuted(order)
+        for place, linear in enumerate(writer.setup.once(self, "products", self._products)):
+            affine = writer.setup.once(linear, "weights", linear.packed)
+            part = x.sliced(last, place * channels, channels)
+            out = result.sliced(last, place * group, group)
+            writer.write("convolve", [out], affine, out, part, window.size, window.stride, window.dilation, before)
+        return [made]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         rows, *places, channels = inputs[0]

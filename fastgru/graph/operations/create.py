@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,10 @@ from ..graph import BOOLEAN, FLOAT, INTEGER, Tensor
 from ..layout import BATCH, Axis, Layout, Mixed, is_steps_size, steps_axis
 from ..size import Size, Sizes
 from .operation import Array, Call, Operation, one_input
+
+if TYPE_CHECKING:
+    from ...engine.strided import Strided
+    from ..writer import Writer
 
 __all__ = ["Arange", "Full", "Longest", "OneHot", "SizeOf"]
 
@@ -63,6 +67,9 @@ class Arange(Operation):
         whole = all(isinstance(each, int) for each in bounds)
         return [np.arange(*bounds, dtype=np.int64 if whole else call.dtype)]
 
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        return _constant(self, writer)
+
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         count = self.infer([])[0].shape[0]
         if isinstance(count, int):
@@ -87,6 +94,9 @@ class Full(Operation):
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         dtype = {FLOAT: call.dtype, INTEGER: np.dtype(np.int64), BOOLEAN: np.dtype(bool)}[self.kind]
         return [np.broadcast_to(np.asarray(self.value, dtype), [call.size(size) for size in self.shape])]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        return _constant(self, writer)
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         axes: list[Axis] = []
@@ -114,6 +124,9 @@ class SizeOf(Operation):
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         return [np.asarray(call.size(self.size), np.int64)]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        return _constant(self, writer)
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         if isinstance(self.size, int):
@@ -151,3 +164,12 @@ class Longest(Operation):
 
     def looks(self, inputs: Sequence[Layout]) -> str | None:
         return "takes the lengths of the rows"
+
+
+def _constant(operation: Operation, writer: Writer) -> list[Strided] | None:
+    """What an operation without inputs gives in this call."""
+    made = np.asarray(operation.compute([], Call(writer.setup.dtype, writer.sizes))[0])
+    inner = made[tuple(slice(None) if stride else slice(1) for stride in made.strides)] if made.ndim else made
+    kind = {"f": "f", "i": "i", "b": "b"}[made.dtype.kind]
+    part = writer.constant(inner, kind).expanded(made.shape)
+    return None if part is None else [part]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,11 @@ from ..layout import Layout, broadcast
 from ..size import Size, Sizes, Unequal, size_text
 from .operation import Array, Call, Compute, Operation, Setup, one_input
 
-__all__ = ["Activation", "Binary", "Cast", "Clamp", "Unary", "Where", "broadcast_shapes"]
+if TYPE_CHECKING:
+    from ...engine.strided import Strided
+    from ..writer import Writer
+
+__all__ = ["Activation", "Binary", "Cast", "Clamp", "Unary", "Where", "broadcast_shapes", "by_program"]
 
 
 class _Pointwise(Operation):
@@ -44,12 +48,27 @@ class Activation(_Pointwise):
         name, options = activations.resolved(self)
         kernels = kernel_table() if setup.options.get("backend") != "blas" else None
         function = activations.activation(name, options, setup.dtype, kernels)
-        return lambda arrays, call: [function(np.ascontiguousarray(arrays[0], call.dtype))]
+        return lambda arrays, call: [
+            function(np.ascontiguousarray(arrays[0], call.dtype)).reshape(arrays[0].shape)  # it makes one axis of none
+        ]
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         with np.errstate(all="ignore"):
             made = activations.formula(self)(np.atleast_1d(arrays[0]).astype(np.float64))
         return [np.asarray(made, call.dtype).reshape(arrays[0].shape)]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        from ...gru import kernel_table
+
+        x = writer.cast(inputs[0], "f")
+        name, options = activations.resolved(self)
+        if x is None or name == "linear":
+            return None if x is None else [x]
+        if name in activations.GATE_ACTIVATIONS and not options:
+            return [writer.activate(kernel_table(), activations.GATE_ACTIVATIONS.index(name), x)]
+        found = activations.loop_of(name, options)
+        made = None if found is None else writer.elementwise(found[0], [x], "f", *found[1:])
+        return None if made is None else [made]
 
 
 def _erf(x: Array) -> Array:
@@ -97,9 +116,17 @@ class Unary(_Pointwise):
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         function, made = UNARY[self.name]
         x = arrays[0].astype(call.dtype) if made == FLOAT and arrays[0].dtype.kind != "f" else arrays[0]
+        if made == FLOAT and x.dtype == np.float32:
+            return [by_program(self.name, [x])]
         with np.errstate(all="ignore"):
             result = np.asarray(function(x))
         return [result if result.dtype.kind != "f" else result.astype(call.dtype, copy=False)]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        kind = UNARY[self.name][1]
+        x = writer.cast(inputs[0], "f") if kind == FLOAT else inputs[0]
+        made = None if x is None else writer.elementwise(self.name, [x], "b" if kind == BOOLEAN else x.kind)
+        return None if made is None else [made]
 
 
 BINARY: dict[str, tuple[Callable[..., Any], str | None]] = {
@@ -129,11 +156,21 @@ class Binary(_Pointwise):
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         function, made = BINARY[self.name]
         one, other = _alike(arrays, call, floats=made == FLOAT, numbers=made is None)
+        if self.name == "pow" and one.dtype == np.float32:
+            return [by_program("pow", [one, other])]
         with np.errstate(all="ignore"):
             result = np.asarray(function(one, other))
         if made is None and all(array.dtype.kind == "b" for array in arrays):
             return [result.astype(bool)]
         return [result.astype(call.dtype, copy=False) if result.dtype.kind == "f" else result]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        kind = BINARY[self.name][1]
+        parts = _cast_alike(inputs, writer, floats=kind == FLOAT, numbers=kind is None)
+        if parts is None or (kind is None and all(each.kind == "b" for each in inputs)):
+            return None
+        made = writer.elementwise(self.name, parts, "b" if kind == BOOLEAN else parts[0].kind)
+        return None if made is None else [made]
 
 
 class Where(_Pointwise):
@@ -148,6 +185,11 @@ class Where(_Pointwise):
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         one, other = _alike(arrays[1:], call)
         return [np.where(arrays[0], one, other)]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        parts = _cast_alike(inputs[1:], writer)
+        made = None if parts is None else writer.elementwise("where", [inputs[0], *parts], parts[0].kind)
+        return None if made is None else [made]
 
 
 class Clamp(_Pointwise):
@@ -174,6 +216,14 @@ class Clamp(_Pointwise):
             x = np.minimum(x, np.asarray(self.high, x.dtype))
         return [x]
 
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        low = -np.inf if self.low is None else float(np.float32(self.low))
+        high = np.inf if self.high is None else float(np.float32(self.high))
+        if inputs[0].kind != "f" or low != low or high != high:
+            return None
+        made = writer.elementwise("clipped", inputs, "f", low, high)
+        return None if made is None else [made]
+
 
 class Cast(_Pointwise):
     """The same values as another kind: towards zero for integers, whether they are not zero for booleans."""
@@ -190,6 +240,11 @@ class Cast(_Pointwise):
         dtype = {FLOAT: call.dtype, INTEGER: np.dtype(np.int64), BOOLEAN: np.dtype(bool)}[self.kind]
         with np.errstate(all="ignore"):
             return [arrays[0].astype(dtype, copy=False)]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        kind = {FLOAT: "f", INTEGER: "i", BOOLEAN: "b"}[self.kind]
+        made = writer.cast(inputs[0], kind)
+        return None if made is None else [made]
 
 
 def broadcast_shapes(shapes: Sequence[Sizes]) -> Sizes:
@@ -220,6 +275,13 @@ def _joined_kind(kinds: Sequence[str]) -> str:
     return FLOAT if FLOAT in kinds else INTEGER if INTEGER in kinds else BOOLEAN
 
 
+def by_program(name: str, arrays: Sequence[Array], first: float = 0, second: float = 0) -> Array:
+    """A function of float32 numbers as programs compute it, where libraries differ in the last digit."""
+    from ...engine.program import elementwise
+
+    return elementwise(name, [np.asarray(each, order="C") for each in np.broadcast_arrays(*arrays)], first, second)
+
+
 def _alike(arrays: Sequence[Array], call: Call, floats: bool = False, numbers: bool = False) -> list[Array]:
     """Arrays as one kind: numbers of the model's dtype where one of them has such."""
     if floats or any(array.dtype.kind == "f" for array in arrays):
@@ -227,3 +289,16 @@ def _alike(arrays: Sequence[Array], call: Call, floats: bool = False, numbers: b
     if numbers or len({array.dtype for array in arrays}) > 1:
         return [array.astype(np.int64, copy=False) for array in arrays]
     return list(arrays)
+
+
+def _cast_alike(
+    inputs: Sequence[Strided], writer: Writer, floats: bool = False, numbers: bool = False
+) -> list[Strided] | None:
+    """``_alike`` by instructions."""
+    kind = None
+    if floats or any(each.kind == "f" for each in inputs):
+        kind = "f"
+    elif numbers or len({each.kind for each in inputs}) > 1:
+        kind = "i"
+    parts = [each if kind is None else writer.cast(each, kind) for each in inputs]
+    return None if any(each is None for each in parts) else [each for each in parts if each is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,10 @@ from ..layout import Layout, Mixed, has_steps, is_plain
 from ..size import Sizes
 from .operation import Array, Call, Compute, Operation, Setup, axis_of, check_size, one_input
 from .reduce import Reduce
+
+if TYPE_CHECKING:
+    from ...engine.strided import Strided
+    from ..writer import Writer
 
 __all__ = ["BatchNorm", "Normalize"]
 
@@ -44,13 +49,16 @@ class BatchNorm(Operation):
         _check_epsilon(self.epsilon)
         return [Tensor(given.shape)]
 
-    def prepare(self, setup: Setup) -> Compute:
-        """As ``(x - mean) scale + beta``, where scale is made once, in float64."""
+    def _weights(self, setup: Setup) -> tuple[Array, Array, Array]:
+        """The operation is ``(x - mean) scale + beta``, where scale is made once, in float64."""
         with np.errstate(all="ignore"):
             scale = 1 / np.sqrt(self.variance.astype(np.float64) + self.epsilon)
-        scale = (scale if self.gamma is None else scale * self.gamma).astype(setup.dtype)
+            scale = (scale if self.gamma is None else scale * self.gamma).astype(setup.dtype)
         mean = self.mean.astype(setup.dtype)
-        beta = np.zeros_like(mean) if self.beta is None else self.beta.astype(setup.dtype)
+        return mean, scale, np.zeros_like(mean) if self.beta is None else self.beta.astype(setup.dtype)
+
+    def prepare(self, setup: Setup) -> Compute:
+        mean, scale, beta = setup.once(self, "weights", lambda: self._weights(setup))
 
         def compute(arrays: Sequence[Array], call: Call) -> list[Array]:
             x = arrays[0].astype(call.dtype, copy=False)
@@ -63,6 +71,16 @@ class BatchNorm(Operation):
 
     def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
         return self.prepare(Setup(call.dtype, {}))(arrays, call)
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        x = writer.cast(inputs[0], "f")
+        if x is None:
+            return None
+        weights = writer.setup.once(self, "weights", lambda: self._weights(writer.setup))
+        shape = [1] * len(x.shape)
+        shape[axis_of(self.axis, len(x.shape))] = -1
+        made = writer.elementwise("scaled", [x, *(writer.constant(each.reshape(shape)) for each in weights)])
+        return None if made is None else [made]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         if not is_plain(inputs[0][axis_of(self.axis, len(inputs[0]))]):
@@ -123,6 +141,18 @@ class Normalize(Operation):
         """With zeros beyond each row's end, which must not count in the variance."""
         real = None if call.rows is None else call.rows[0].real(wide.shape)
         return wide if real is None else np.where(real, wide, 0)
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        x = writer.cast(inputs[0], "f")
+        if x is None or [axis_of(axis, len(x.shape)) for axis in self.axes] != [len(x.shape) - 1]:
+            return None
+        weights = [
+            None if weight is None else writer.constant(weight.astype(np.float64), "d").expanded(x.shape)
+            for weight in (self.gamma, self.beta)
+        ]
+        made = writer.new(x.shape)
+        writer.write("normalize", [made], made, x, *weights, self.epsilon, self.rms)
+        return [made]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         Reduce("mean", self.axes, True).follow(inputs, shapes)

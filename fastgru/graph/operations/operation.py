@@ -1,8 +1,8 @@
 """The base of every operation: what it takes and gives, what it computes, and what it does to rows and steps.
 
 An operation is one class. Its fields are its options and weights; ``infer`` is its rule for shapes, ``compute`` its
-meaning in NumPy, ``follow`` its rule for the batch and the steps. Nothing else has to know it: what is not said in a
-class has the base's answer, which refuses.
+meaning in NumPy, ``emit`` how it becomes instructions, ``follow`` its rule for the batch and the steps. Nothing else
+has to know it: what is not said in a class has the base's answer, which refuses.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,10 @@ from ...spec.record import Record
 from ..graph import Tensor
 from ..layout import Layout, Mixed, Rows
 from ..size import Expression, Size, Sizes, Unequal, evaluate, size_text
+
+if TYPE_CHECKING:
+    from ...engine.strided import Strided
+    from ..writer import Writer
 
 __all__ = [
     "Array",
@@ -43,6 +47,14 @@ class Setup:
     def __init__(self, dtype: np.dtype[Any], options: Mapping[str, Any]) -> None:
         self.dtype = dtype
         self.options = options  # precision, n_threads, backend
+        self._made: dict[tuple[int, str], Any] = {}
+
+    def once(self, operation: Operation, what: str, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives for an operation, made once: packed weights, which every way of running it shares."""
+        key = id(operation), what
+        if key not in self._made:
+            self._made[key] = operation, make()
+        return self._made[key][1]
 
 
 class Call:
@@ -92,6 +104,18 @@ class Operation(Record):
     def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
         """The outputs, one array each."""
         raise NotImplementedError
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        """Write the operation's instructions; the outputs, of which one that nothing reads may be None.
+
+        None where it has no instructions for such inputs: then it runs in NumPy. What it writes computes what
+        ``compute`` does, and keeps every row's bits apart from the batch that it is in.
+        """
+        return None
+
+    def needs_lengths(self, inputs: Sequence[Layout]) -> bool:
+        """Whether what it computes depends on where rows end, in a way that its instructions do not know."""
+        return self.looks(inputs) is not None
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         """Where the batch and the steps of the inputs, which have these shapes, are in each output.

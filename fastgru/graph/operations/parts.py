@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_
 from ..size import Size, Sizes, extreme, size_text
 from ..windows import Window
 from .operation import Array, Call, Operation, axis_of, one_input
+
+if TYPE_CHECKING:
+    from ...engine.strided import Strided
+    from ..writer import Writer
 
 __all__ = ["Flip", "Pad", "Roll", "Select", "Slice", "Windows", "check_not_batch", "without"]
 
@@ -51,6 +56,15 @@ class Select(Operation):
         if ends is None or self.index >= 0:
             return [x[(slice(None),) * axis + (self.index,)]]
         return [np.take_along_axis(x, np.maximum(ends + self.index, 0), axis=axis).squeeze(axis)]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        axis = axis_of(self.axis, len(inputs[0].shape))
+        size = inputs[0].shape[axis]
+        return [inputs[0].taken(axis, self.index % size)] if -size <= self.index < size else None
+
+    def needs_lengths(self, inputs: Sequence[Layout]) -> bool:
+        from_the_end = self.index < 0 and has_steps(inputs[0][axis_of(self.axis, len(inputs[0]))])
+        return from_the_end or super().needs_lengths(inputs)
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         axis = axis_of(self.axis, len(inputs[0]))
@@ -126,6 +140,12 @@ class Slice(Operation):
         stop = 0 if self.stop is None else self.stop
         return isinstance(self.start, int) and isinstance(stop, int) and self.start < stop <= 0
 
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        axis = axis_of(self.axis, len(inputs[0].shape))
+        start, stop = (None if bound is None else writer.size(bound) for bound in (self.start, self.stop))
+        places = range(*slice(start, stop, self.stride).indices(inputs[0].shape[axis]))
+        return [inputs[0].sliced(axis, places.start, len(places), self.stride)] if places else None
+
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         axis = axis_of(self.axis, len(inputs[0]))
         along = inputs[0][axis]
@@ -193,6 +213,12 @@ class Flip(Operation):
             x = np.take_along_axis(x, np.where(index < 0, places, index), axis=axis)
         return [x]
 
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        x = inputs[0]
+        for axis in {axis_of(each, len(x.shape)) for each in self.axes if self.axes.count(each) == 1}:
+            x = x.sliced(axis, x.shape[axis] - 1, x.shape[axis], -1)
+        return [x] if len({axis_of(each, len(x.shape)) for each in self.axes}) == len(self.axes) else None
+
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         for axis in self.axes:
             check_not_batch(inputs[0][axis_of(axis, len(inputs[0]))], "turns round the rows")
@@ -258,6 +284,20 @@ class Pad(Operation):
             if max(pair) > size + most or (max(pair) and not size):
                 raise ShapeError(f"pads {max(pair)} places by {self.mode}, more than an axis of {size} has")
         return [np.pad(x, widths, mode=self.mode)]  # type: ignore[call-overload]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        x = inputs[0]
+        if self.mode != "constant" or x.kind != "f" or any(min(pair) < 0 for pair in self.widths):
+            return None
+        made = writer.new([size + sum(pair) for size, pair in zip(x.shape, self.widths, strict=True)])
+        around = writer.constant(np.float32(self.value)).expanded(made.shape)
+        assert around is not None
+        writer.copy(made, around)
+        inner = made
+        for axis, (before, _) in enumerate(self.widths):
+            inner = inner.sliced(axis, before, x.shape[axis])
+        writer.copy(inner, x)
+        return [made]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         axes: list[Axis] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,8 +11,12 @@ from ...errors import ShapeError, UnsupportedModelError
 from ..graph import Tensor
 from ..layout import BATCH, Layout, Mixed, Steps, has_steps, is_plain, is_steps, steps_axis
 from ..size import Sizes
-from ..windows import Padding, Window, view_of
-from .operation import Array, Call, Operation, check_rank, one_input
+from ..windows import Padding, Window, one_axis, view_of
+from .operation import Array, Call, Operation, axis_of, check_rank, one_input
+
+if TYPE_CHECKING:
+    from ...engine.strided import Strided
+    from ..writer import Writer
 
 __all__ = ["AdaptivePool", "Pool", "Upsample"]
 
@@ -55,7 +60,7 @@ class Pool(Operation):
         view = view.reshape(*view.shape[: view.ndim - len(windows)], int(np.prod(places)))
         with np.errstate(all="ignore"):
             total = np.cumsum(view, axis=-1)[..., -1]
-        return [(total / self._counts(x, windows)).astype(call.dtype)]
+            return [(total / self._counts(x, windows)).astype(call.dtype)]
 
     def _counts(self, x: Array, windows: Sequence[Window]) -> Array:
         """How many places each window's mean is over: those inside, or inside the padding that was asked for."""
@@ -70,6 +75,22 @@ class Pool(Operation):
             inside = np.minimum(first + window.reach, size + own[1]) - np.maximum(first, -own[0])
             counts = counts * inside.reshape([-1 if at == axis else 1 for at in range(x.ndim)])
         return counts
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        x, along = inputs[0], one_axis(self._windows())
+        if x.kind != "f" or along is None:
+            return None
+        axis, window = along
+        before, _ = window.widths(x.shape[axis])
+        counted = window.padding if self.counts_padding and isinstance(window.padding, tuple) else (0, 0)
+        count = window.count(x.shape[axis])
+        if not isinstance(count, int) or count < 1:
+            return None
+        made = writer.new((*x.shape[:axis], count, *x.shape[axis + 1 :]))
+        order = [at for at in range(len(x.shape) - 1) if at != axis] + [axis, len(x.shape) - 1]
+        options = window.size, window.stride, window.dilation, before, counted
+        writer.write("pool", [made], self.name == "max", made.permuted(order), x.permuted(order), *options)
+        return [made]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         rows, *places, channels = inputs[0]
@@ -142,6 +163,16 @@ class Upsample(Operation):
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         return [np.repeat(arrays[0], self.times, axis=self.axis)]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        shape = inputs[0].shape
+        after = axis_of(self.axis, len(shape)) + 1
+        apart = inputs[0].reshaped((*shape[:after], 1, *shape[after:]))
+        repeated = None if apart is None else apart.expanded((*shape[:after], self.times, *shape[after:]))
+        if repeated is None:
+            return None
+        made = writer.together(repeated).reshaped((*shape[: after - 1], shape[after - 1] * self.times, *shape[after:]))
+        return None if made is None else [made]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         axes = list(inputs[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,11 @@ from ..layout import BATCH, Layout, Mixed, broadcast, has_steps, is_plain
 from ..size import Size, Sizes, size_text
 from .elementwise import broadcast_shapes
 from .operation import Array, Call, Compute, Operation, Setup, check_size, one_input
+
+if TYPE_CHECKING:
+    from ...engine.affine import Affine
+    from ...engine.strided import Strided
+    from ..writer import Writer
 
 __all__ = ["Einsum", "Embedding", "Linear", "MatMul"]
 
@@ -37,23 +42,27 @@ class Linear(Operation):
         return [Tensor((*given.shape[:-1], outputs))]
 
     def prepare(self, setup: Setup) -> Compute:
-        from ...engine.affine import Affine
-        from ...gru import kernel_table
-
         if setup.dtype != np.float32 or setup.options.get("backend") == "blas":
             return self._by_blas(setup)
-        weight = np.ascontiguousarray(self.weight, np.float32)
-        bias = np.zeros(len(weight), np.float32) if self.bias is None else np.ascontiguousarray(self.bias, np.float32)
-        packed = Affine(kernel_table(), weight, bias)
+        packed = setup.once(self, "weights", self.packed)
 
         def compute(arrays: Sequence[Array], call: Call) -> list[Array]:
             x = arrays[0]
             if x.ndim == 2:
                 return [packed(np.ascontiguousarray(x, np.float32))]
             flat = np.ascontiguousarray(x, np.float32).reshape(-1, x.shape[-1])
-            return [packed(flat).reshape(*x.shape[:-1], len(weight))]
+            return [packed(flat).reshape(*x.shape[:-1], packed.outputs)]
 
         return compute
+
+    def packed(self) -> Affine:
+        """The weights as the kernels take them."""
+        from ...engine.affine import Affine
+        from ...gru import kernel_table
+
+        weight = np.ascontiguousarray(self.weight, np.float32)
+        bias = np.zeros(len(weight), np.float32) if self.bias is None else np.ascontiguousarray(self.bias, np.float32)
+        return Affine(kernel_table(), weight, bias)
 
     def _by_blas(self, setup: Setup) -> Compute:
         from ...engine.single_threaded_blas import product
@@ -65,6 +74,13 @@ class Linear(Operation):
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         made = arrays[0] @ self.weight.T.astype(call.dtype)
         return [made if self.bias is None else np.asarray(made + self.bias.astype(call.dtype))]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        affine = writer.setup.once(self, "weights", self.packed)
+        x = writer.rows(inputs[0])
+        made = writer.new((*x.shape[:-1], affine.outputs))
+        writer.write("linear", [made], affine, made, x)
+        return [made]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         if not is_plain(inputs[0][-1]):
@@ -87,7 +103,7 @@ class Embedding(Operation):
         return [Tensor((*given.shape, self.weight.shape[1]))]
 
     def prepare(self, setup: Setup) -> Compute:
-        table = np.ascontiguousarray(self.weight, setup.dtype)
+        table = setup.once(self, "table", lambda: np.ascontiguousarray(self.weight, setup.dtype))
 
         def compute(arrays: Sequence[Array], call: Call) -> list[Array]:
             index = arrays[0]
@@ -100,6 +116,12 @@ class Embedding(Operation):
 
     def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
         return self.prepare(Setup(call.dtype, {}))(arrays, call)
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        table = writer.constant(writer.setup.once(self, "table", lambda: np.ascontiguousarray(self.weight, np.float32)))
+        made = writer.new((*inputs[0].shape, self.weight.shape[1]))
+        writer.write("embed", [made], made, table, inputs[0])
+        return [made]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         features = self.weight.shape[1]

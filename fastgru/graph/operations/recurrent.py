@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import ShapeError
 from ...spec.gru import GRUSpec, check_gru
 from ..graph import BOOLEAN, FLOAT, Tensor
-from ..layout import BATCH, Layout, Mixed, broadcast, has_steps, is_plain, is_steps
+from ..layout import BATCH, Layout, Mixed, Rows, broadcast, has_steps, is_plain, is_steps
 from ..size import Sizes, size_text
 from .operation import Array, Call, Compute, Operation, Setup, check_rank, check_size
+
+if TYPE_CHECKING:
+    from ...engine.strided import Strided
+    from ..writer import Writer
 
 __all__ = ["GRU", "GRUCell", "PackedGRU"]
 
@@ -58,6 +63,19 @@ class GRU(Operation):
     def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
         return self.prepare(Setup(call.dtype, {"precision": str(call.dtype)}))(arrays, call)
 
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        if self.masked:
+            return None
+        x = writer.together(inputs[0])
+        h0 = writer.together(inputs[1]) if len(inputs) > 1 else None
+        ends = None
+        if writer.layouts is not None and has_steps(writer.layouts[0][1]):
+            ends = _ends_by(writer.layouts[0], x.shape, writer.sizes)
+        return _emit_stack(_stack_of(self, writer), x, h0, ends, writer)
+
+    def needs_lengths(self, inputs: Sequence[Layout]) -> bool:
+        return self.masked
+
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         rows, steps, features = inputs[0]
         if BATCH in steps:
@@ -94,7 +112,7 @@ class PackedGRU:
         from ...gru import GRU as Stack
 
         self.operation = operation
-        self.stack = Stack(operation.gru, **setup.options)
+        self.stack: Stack = setup.once(operation, "stack", lambda: Stack(operation.gru, **setup.options))
         self.nbytes = self.stack.nbytes
 
     def __call__(self, arrays: Sequence[Array], call: Call) -> list[Array]:
@@ -157,7 +175,7 @@ class GRUCell(Operation):
     def prepare(self, setup: Setup) -> Compute:
         from ...gru import GRU as Stack
 
-        stack = Stack(self.gru, **setup.options)
+        stack = setup.once(self, "stack", lambda: Stack(self.gru, **setup.options))
 
         def compute(arrays: Sequence[Array], call: Call) -> list[Array]:
             x = np.ascontiguousarray(arrays[0], call.dtype)[:, None]
@@ -169,6 +187,17 @@ class GRUCell(Operation):
 
     def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
         return self.prepare(Setup(call.dtype, {"precision": str(call.dtype)}))(arrays, call)
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        x = writer.together(inputs[0])
+        h0 = writer.together(inputs[1])._replace(shape=(1, *inputs[1].shape)) if len(inputs) > 1 else None
+        if h0 is not None:
+            h0 = h0._replace(strides=h0.of(h0.shape))
+        rows, features = x.shape
+        x = x._replace(shape=(rows, 1, features), strides=x.of((rows, 1, features)))
+        writer.needs = [False, True]
+        made = _emit_stack(_stack_of(self, writer), x, h0, None, writer)
+        return None if made is None or made[1] is None else [made[1].taken(0, 0)]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         if any(not is_plain(layout[1]) for layout in inputs):
@@ -191,3 +220,44 @@ def _fits(got: Sizes, wanted: Sizes) -> bool:
 
 def _plain(size: int) -> Any:
     return () if size == 1 else (size,)
+
+
+def _stack_of(operation: GRU | GRUCell, writer: Writer) -> Any:
+    from ...gru import GRU as Stack
+
+    return writer.setup.once(operation, "stack", lambda: Stack(operation.gru, **writer.setup.options))
+
+
+def _ends_by(layout: Layout, shape: Sequence[int], sizes: Mapping[str, int]) -> Any:
+    """A function of the lengths of a call that gives how many steps each row has."""
+
+    def ends(lengths: Mapping[str, NDArray[np.intp]]) -> NDArray[np.intp]:
+        real = Rows(layout[:2], lengths, sizes).real(shape[:2])
+        if real is None:
+            return np.full(shape[0], shape[1], np.intp)
+        return np.asarray(np.broadcast_to(real, shape[:2]).sum(axis=1), np.intp)
+
+    return ends
+
+
+def _emit_stack(
+    stack: Any, x: Strided, h0: Strided | None, ends: Any, writer: Writer
+) -> Sequence[Strided | None] | None:
+    """The instruction of a stack over (batch, steps, features): its outputs, if they are needed, and final states."""
+    if stack.plan is None:
+        return None
+    batch, steps, _ = x.shape
+    spec = stack.spec
+    made = writer.new((batch, steps, spec.output_size)) if writer.needs[0] else None
+    states = writer.new((spec.num_layers * spec.directions, batch, spec.hidden_size))
+    between = None
+    if spec.num_layers > 1:
+        between = writer.new((min(spec.num_layers - 1, 2), batch, steps, spec.output_size))
+    shares, team = stack.threads_of(batch, steps)
+    if ends is None:
+        schedule = [writer.constant(each, "i") for each in stack.order_of(batch, steps, None, shares)]
+    else:
+        schedule = writer.schedule(batch, shares + 1, lambda given: stack.order_of(batch, steps, ends(given), shares))
+    written = [part for part in (made, states, between) if part is not None]
+    writer.write("recur", written, stack.plan, made, states, x, h0, between, *schedule, team)
+    return [made, states]

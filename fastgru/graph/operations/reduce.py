@@ -6,15 +6,22 @@ Sums are made one place after the other in float64, so that a row's bits do not 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ... import activations
+from ...engine.program import ALONG, along
 from ...errors import ShapeError, UnsupportedModelError
 from ..graph import BOOLEAN, FLOAT, INTEGER, Tensor
 from ..layout import BATCH, Layout, Mixed, has_steps, is_plain, is_steps
 from ..size import Size, Sizes
+from .elementwise import by_program
 from .operation import Array, Call, Operation, axis_of, one_input
+
+if TYPE_CHECKING:
+    from ...engine.strided import Strided
+    from ..writer import Writer
 
 __all__ = ["AlongAxis", "ArgExtreme", "CumulativeProduct", "CumulativeSum", "Glu", "Norm", "Reduce", "TopK"]
 
@@ -125,6 +132,19 @@ class Reduce(Operation):
             count = count * (x.shape[axis] if ends is None else ends)
         return count
 
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        x = inputs[0]
+        axes = _places(self.axes, len(x.shape))
+        if len(inputs) > 1 or x.kind != "f" or len(axes) != 1 or self.name not in ("sum", "mean", "max", "min"):
+            return None
+        order = [at for at in range(len(x.shape)) if at not in axes]
+        made = writer.new([x.shape[at] for at in order])
+        writer.write("reduce", [made], self.name, made, x.permuted([*order, *axes]))
+        if self.keepdims:
+            kept = made.reshaped([1 if at in axes else size for at, size in enumerate(x.shape)])
+            return None if kept is None else [kept]
+        return [made]
+
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         places = _places(self.axes, len(inputs[0]))
         _check_rows(inputs[0], places, "takes")
@@ -178,6 +198,9 @@ class Norm(Reduce):
                 made = _total(wide**self.p, axes) ** (1 / self.p)
         shape = made.shape if self.keepdims else [size for at, size in enumerate(wide.shape) if at not in axes]
         return [made.reshape(shape).astype(call.dtype)]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> None:
+        return None
 
 
 class ArgExtreme(Operation):
@@ -247,13 +270,28 @@ class AlongAxis(Operation):
         behind = range(-len(axes), 0)
         moved = np.moveaxis(arrays[0], axes, behind)
         places = int(np.prod(moved.shape[moved.ndim - len(axes) :]))
-        flat = np.ascontiguousarray(moved, np.float64).reshape(-1, places) if places else np.zeros((0, 1))
-        with np.errstate(all="ignore"):
-            made = activations.formula(self.name)(flat) if flat.size else flat
+        flat = np.ascontiguousarray(moved).reshape(-1, places) if places else np.zeros((0, 1))
+        if call.dtype == np.float32 and flat.dtype == np.float32 and self.name in ALONG:
+            made = along(self.name, flat)
+        else:
+            with np.errstate(all="ignore"):
+                made = activations.formula(self.name)(flat.astype(np.float64)) if flat.size else flat
         return [np.moveaxis(made.reshape(moved.shape), behind, axes).astype(call.dtype)]
 
     def fills(self, inputs: Sequence[Layout]) -> Sequence[float | None]:
         return [np.inf if self.name == "softmin" else -np.inf]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        x = writer.cast(inputs[0], "f")
+        if x is None or self.name not in ALONG:
+            return None
+        if isinstance(self.axis, tuple):
+            return None
+        axis = axis_of(self.axis, len(x.shape))
+        order = [at for at in range(len(x.shape)) if at != axis] + [axis]
+        made = writer.new(x.shape)
+        writer.write("along", [made], self.name, made.permuted(order), x.permuted(order))
+        return [made]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         _check_rows(inputs[0], self._axes(len(inputs[0])), "takes")
@@ -280,10 +318,22 @@ class Glu(Operation):
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         if arrays[0].shape[self.axis] % 2:
             raise ShapeError(f"halves an axis of {arrays[0].shape[self.axis]} places")
-        kept, gate = np.split(arrays[0].astype(np.float64), 2, axis=self.axis)
+        kept, gate = np.split(arrays[0], 2, axis=self.axis)
+        if arrays[0].dtype == np.float32:
+            return [by_program("gated", [kept, gate])]
+        kept, gate = kept.astype(np.float64), gate.astype(np.float64)
         with np.errstate(all="ignore"):
             made = kept * np.asarray(activations.formula("sigmoid")(np.atleast_1d(gate))).reshape(gate.shape)
         return [made.astype(call.dtype)]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        x = writer.cast(inputs[0], "f")
+        axis = axis_of(self.axis, len(inputs[0].shape))
+        half = inputs[0].shape[axis] // 2
+        if x is None or inputs[0].shape[axis] % 2:
+            return None  # what cannot be halved is refused where NumPy computes it
+        made = writer.elementwise("gated", [x.sliced(axis, 0, half), x.sliced(axis, half, half)])
+        return None if made is None else [made]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         place = axis_of(self.axis, len(inputs[0]))
@@ -306,7 +356,8 @@ class CumulativeSum(_Along):
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         if arrays[0].dtype.kind != "f":
             return [np.cumsum(arrays[0], axis=self.axis, dtype=np.int64)]
-        return [np.cumsum(arrays[0], axis=self.axis, dtype=np.float64).astype(call.dtype)]
+        with np.errstate(all="ignore"):
+            return [np.cumsum(arrays[0], axis=self.axis, dtype=np.float64).astype(call.dtype)]
 
 
 class CumulativeProduct(CumulativeSum):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +26,10 @@ from ..layout import (
 )
 from ..size import Expression, Size, Sizes, Unequal, product, quotient, size_text, solved
 from .operation import Array, Call, Operation, axis_of, one_input
+
+if TYPE_CHECKING:
+    from ...engine.strided import Strided
+    from ..writer import Writer
 
 __all__ = ["Concatenate", "Expand", "Permute", "Repeat", "View"]
 
@@ -65,6 +71,16 @@ class View(Operation):
         if not arrays[0].size and -1 in sizes:
             sizes[sizes.index(-1)] = _left_over(arrays[0].shape, sizes)
         return [np.reshape(arrays[0], sizes)]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        sizes = [-1 if size == -1 else writer.size(size) for size in self.shape]
+        others = math.prod(size for size in sizes if size != -1)
+        if others < 1 or inputs[0].size % others or (-1 not in sizes and inputs[0].size != others):
+            return None
+        sizes = [inputs[0].size // others if size == -1 else size for size in sizes]
+        made = inputs[0].reshaped(sizes)
+        made = writer.together(inputs[0]).reshaped(sizes) if made is None else made
+        return None if made is None else [made]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         return [regrouped(inputs[0], shapes[0], self.resolved(shapes[0]))]
@@ -113,6 +129,9 @@ class Permute(Operation):
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         return [arrays[0].transpose(self.order)]
 
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        return [inputs[0].permuted(self.order)]
+
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         return [tuple(inputs[0][axis] for axis in self.order)]
 
@@ -138,6 +157,12 @@ class Expand(Operation):
         own = (1,) * (len(self.shape) - arrays[0].ndim) + arrays[0].shape
         sizes = [size if wanted == -1 else call.size(wanted) for size, wanted in zip(own, self.shape, strict=True)]
         return [np.broadcast_to(arrays[0], sizes)]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        own = (1,) * (len(self.shape) - len(inputs[0].shape)) + inputs[0].shape
+        sizes = [size if wanted == -1 else writer.size(wanted) for size, wanted in zip(own, self.shape, strict=True)]
+        made = inputs[0].expanded(sizes)
+        return None if made is None else [made]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         own: Layout = ((),) * (len(self.shape) - len(inputs[0])) + inputs[0]
@@ -223,6 +248,23 @@ class Concatenate(Operation):
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         floats = any(array.dtype.kind == "f" for array in arrays)
         return [np.concatenate([each.astype(call.dtype, copy=False) if floats else each for each in arrays], self.axis)]
+
+    def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        kinds = {each.kind for each in inputs}
+        kind = next(kind for kind in "fib" if kind in kinds)
+        parts = [writer.cast(each, kind) for each in inputs]
+        axis = axis_of(self.axis, len(inputs[0].shape))
+        shape = list(inputs[0].shape)
+        if any((*each.shape[:axis], *each.shape[axis + 1 :]) != (*shape[:axis], *shape[axis + 1 :]) for each in inputs):
+            return None
+        shape[axis] = sum(each.shape[axis] for each in inputs)
+        made, start = writer.new(shape, kind), 0
+        for part in parts:
+            if part is None:
+                return None
+            writer.copy(made.sliced(axis, start, part.shape[axis]), part)
+            start += part.shape[axis]
+        return [made]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         place = axis_of(self.axis, len(inputs[0]))

@@ -1,0 +1,84 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .affine import Affine
+from .plan import KernelTable, Plan
+from .strided import Strided
+
+REDUCTIONS: tuple[str, ...]
+ALONG: tuple[str, ...]
+
+def has_loop(name: str, kinds: str) -> bool: ...
+
+def elementwise(
+    function: str, arrays: list[NDArray[np.float32]], first: float = 0, second: float = 0
+) -> NDArray[np.float32]: ...
+def along(function: str, x: NDArray[np.float32]) -> NDArray[np.float32]: ...
+
+class Pool: ...
+
+class Program:
+    nbytes: int
+    def __init__(self, buffers: list[tuple[str, str, Any]], arena_bytes: int) -> None: ...
+    def __len__(self) -> int: ...
+    def elementwise(
+        self, name: str, function: str, parts: list[Strided], first: float = 0, second: float = 0
+    ) -> None: ...
+    def activate(self, name: str, kernels: KernelTable, code: int, out: Strided, x: Strided) -> None: ...
+    def reduce(self, name: str, function: str, out: Strided, x: Strided) -> None: ...
+    def along(self, name: str, function: str, out: Strided, x: Strided) -> None: ...
+    def normalize(
+        self,
+        name: str,
+        out: Strided,
+        x: Strided,
+        gamma: Strided | None,
+        beta: Strided | None,
+        epsilon: float,
+        rms: bool,
+    ) -> None: ...
+    def pool(
+        self,
+        name: str,
+        largest: bool,
+        out: Strided,
+        x: Strided,
+        size: int,
+        stride: int,
+        dilation: int,
+        before: int,
+        counted: tuple[int, int],
+    ) -> None: ...
+    def embed(self, name: str, out: Strided, table: Strided, index: Strided) -> None: ...
+    def linear(self, name: str, affine: Affine, out: Strided, x: Strided, activation: int = 0) -> None: ...
+    def convolve(
+        self,
+        name: str,
+        affine: Affine,
+        out: Strided,
+        x: Strided,
+        size: int,
+        stride: int,
+        dilation: int,
+        before: int,
+        activation: int = 0,
+    ) -> None: ...
+    def recur(
+        self,
+        name: str,
+        plan: Plan,
+        out: Strided | None,
+        h: Strided,
+        x: Strided,
+        h0: Strided | None,
+        between: Strided | None,
+        rows: Strided,
+        lengths: Strided,
+        shares: Strided,
+        team: int,
+    ) -> None: ...
+    def run(
+        self, arrays: list[NDArray[Any]], pool: Pool, seconds: list[tuple[str, float]] | None = None
+    ) -> list[NDArray[Any]]: ...

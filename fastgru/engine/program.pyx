@@ -1,0 +1,380 @@
+"""Programs: lists of instructions that run one after the other without Python, in memory that is laid out before.
+
+A program is made for the sizes of one call and runs in an arena, which belongs to a call and comes from a pool, so that
+any number of threads may run one program. The instructions lie in ``elementwise.pxi``, ``along.pxi`` and ``rows.pxi``.
+
+Memory is safe by construction: what a file says can only choose instructions and shapes.
+
+* Buffers are declared first. Those of the arena are checked to lie within it, inputs and outputs are arrays of a declared
+  kind and size, and constants are arrays that the program owns.
+* Every operand of every instruction passes ``check``: the first and the last element that its offset, shape and strides
+  can reach lie within its buffer, by the arithmetic of Python's integers, which cannot overflow. Only what is checked
+  becomes an address, and an instruction only goes over the shapes that were checked. Results may not be constants or
+  inputs.
+* Each instruction checks that the shapes of its operands fit each other and its weights.
+* What a call brings is checked by the call: kinds and sizes of inputs, orders and lengths of rows; and the one kind of
+  number that is used as an address, the integers of an embedding, by its instruction.
+"""
+
+import numpy as np
+
+cimport cython
+cimport numpy as cnp
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memset
+
+from fastgru.engine.affine cimport Affine
+from fastgru.engine.kernels cimport Kernels, Layer
+from fastgru.engine.plan cimport Call, KernelTable, Plan, Stack, check_came, compute_in, workspace_of
+
+from fastgru.errors import ShapeError
+
+from .checks import check_activation
+from .plan import check_rows
+from .strided import ITEMSIZES, merged
+
+cnp.import_array()
+
+cdef extern from "loops.h" nogil:
+    ctypedef void (*Inner)(Py_ssize_t n, char *const *p, const Py_ssize_t *strides, const double *options) noexcept nogil
+    ctypedef struct Loop:
+        const char *name
+        const char *kinds
+        Inner inner
+    const Loop *LOOPS
+    enum:
+        LOOP_COUNT
+
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        long long tv_sec
+        long tv_nsec
+    enum:
+        TIME_UTC
+    int timespec_get(timespec *now, int base)
+
+include "instructions.pxi"
+include "elementwise.pxi"
+include "along.pxi"
+include "rows.pxi"
+
+cdef dict INNER = {(LOOPS[i].name.decode(), LOOPS[i].kinds.decode()): i for i in range(LOOP_COUNT)}
+
+REDUCTIONS = ("sum", "mean", "max", "min")
+ALONG = ("softmax", "log_softmax", "softmin")
+_DTYPES = {"f": np.dtype(np.float32), "d": np.dtype(np.float64), "i": np.dtype(np.int64), "b": np.dtype(np.bool_)}
+
+
+def has_loop(str name, str kinds):
+    """Whether there is an elementwise function of a name for a result and operands of these kinds."""
+    return (name, kinds) in INNER
+
+
+def elementwise(str function, list arrays not None, double first=0, double second=0):
+    """``function(*arrays)``, element by element, of float32 arrays of one shape in C order: the numbers of a program."""
+    cdef char *p[MAX_OPERANDS]
+    cdef Py_ssize_t strides[MAX_OPERANDS]
+    cdef double options[2]
+    cdef Py_ssize_t n
+    cdef int place
+    cdef Inner inner
+    kinds = "f" * (len(arrays) + 1)
+    if (function, kinds) not in INNER:
+        raise ShapeError(f"program: there is no {function} of {kinds}")
+    inner = LOOPS[<int>INNER[function, kinds]].inner
+    options[0], options[1] = first, second
+    made = np.empty(arrays[0].shape, np.float32)
+    for place, array in enumerate([made, *arrays]):
+        p[place], strides[place] = floats_of(array, made.shape), sizeof(float)
+    n = made.size
+    with nogil:
+        inner(n, p, strides, options)
+    return made
+
+
+def along(str function, x):
+    """Softmax, or one of its kind, over the last axis of a float32 array in C order: the numbers of a program."""
+    cdef Py_ssize_t n = x.shape[x.ndim - 1], row, rows = x.size // n if n else 0
+    cdef int code = ALONG.index(function)
+    cdef char *given = floats_of(x, x.shape)
+    made = np.empty(x.shape, np.float32)
+    powers = np.empty(n)
+    cdef char *out = floats_of(made, x.shape)
+    cdef double *scratch = <double *>cnp.PyArray_DATA(powers)
+    with nogil:
+        for row in range(rows):
+            softmax_row(code, n, out + row * n * 4, 4, given + row * n * 4, 4, scratch)
+    return made
+
+
+cdef char *floats_of(object array, tuple shape) except NULL:
+    if (not cnp.PyArray_Check(array) or array.dtype is not _DTYPES["f"] or not cnp.PyArray_ISCARRAY_RO(array)
+            or array.shape != shape):
+        raise ShapeError(f"program: wanted float32 numbers of shape {shape} in C order")
+    return <char *>cnp.PyArray_DATA(array)
+
+
+include "buffers.pxi"
+
+
+@cython.boundscheck(True)
+@cython.wraparound(True)
+cdef class Program(Buffers):
+    """Instructions for the sizes of one call; for its parameters see ``Buffers``."""
+
+    def elementwise(self, str name, str function, list parts, double first=0, double second=0):
+        """``parts[0] = function(*parts[1:])``, element by element; all have one shape."""
+        cdef Instruction *it = self.new(run_elementwise, name)
+        kinds = "".join([part.kind for part in parts])
+        if (function, kinds) not in INNER:
+            raise ShapeError(f"program: there is no {function} of {kinds}")
+        self.loop(it, parts, kinds)
+        it.inner = LOOPS[<int>INNER[function, kinds]].inner
+        it.options[0], it.options[1] = first, second
+        self.done(name)
+
+    def activate(self, str name, KernelTable kernels not None, int code, out, x):
+        """``out = activation(x)`` by the kernels; both in C order."""
+        cdef Instruction *it = self.new(run_activation, name)
+        check_activation(code)
+        self.loop(it, [out, x], "ff")
+        if not (out.contiguous and x.contiguous):
+            raise ShapeError("program: an activation of elements that do not lie together")
+        it.kernels, it.code, it.length = kernels.table, code, out.size
+        self.owned.append(kernels)
+        self.done(name)
+
+    def reduce(self, str name, str function, out, x):
+        """``out[...] = function(x[..., :])``, one place after the other, of sums and means in float64."""
+        cdef Instruction *it = self.new(run_reduction, name)
+        if x.shape[:-1] != out.shape:
+            raise ShapeError(f"program: {function} of {x.shape} to {out.shape}")
+        self.check(x, "f", &it.operands[1], False)
+        self.loop(it, [out, x.taken(len(x.shape) - 1, 0)], "ff")
+        it.operands[1].along = x.strides[-1] * 4
+        it.code, it.length = REDUCTIONS.index(function), x.shape[-1]
+        self.done(name)
+
+    def along(self, str name, str function, out, x):
+        """Softmax, or one of its kind, over the last axis."""
+        cdef Instruction *it = self.new(run_softmax, name)
+        if x.shape != out.shape:
+            raise ShapeError(f"program: {function} of {x.shape} to {out.shape}")
+        self.rows_of(it, [out, x], "ff")
+        it.code, it.length = ALONG.index(function), x.shape[-1]
+        self.scratch_bytes = max(self.scratch_bytes, it.length * <Py_ssize_t>sizeof(double))
+        self.done(name)
+
+    def normalize(self, str name, out, x, gamma, beta, double epsilon, bint rms):
+        """``(x - mean) / sqrt(variance + epsilon) * gamma + beta`` over the last axis, in float64."""
+        cdef Instruction *it = self.new(run_normalization, name)
+        cdef list parts = [out, x]
+        cdef str kinds = "ff"
+        it.numbers[0] = it.numbers[1] = -1
+        for place, weight in enumerate((gamma, beta)):
+            if weight is not None:
+                it.numbers[place] = len(parts)
+                parts.append(weight)
+                kinds += "d"
+        if any(part.shape != out.shape for part in parts):
+            raise ShapeError(f"program: a normalization of {[part.shape for part in parts]}")
+        self.rows_of(it, parts, kinds)
+        it.length, it.options[0], it.code = x.shape[-1], epsilon, rms
+        self.scratch_bytes = max(self.scratch_bytes, 2 * it.length * <Py_ssize_t>sizeof(double))
+        self.done(name)
+
+    def pool(self, str name, bint largest, out, x, int size, int stride, int dilation, before, counted):
+        """The maximum or the mean of windows: (..., places, channels) to (..., windows, channels).
+
+        Window w takes the places ``w * stride - before + k * dilation`` that there are; a mean is over those within
+        ``counted``, the padding on both sides that counts too.
+        """
+        cdef Instruction *it = self.new(run_pool, name)
+        if len(x.shape) < 2 or (*out.shape[:-2], *out.shape[-1:]) != (*x.shape[:-2], x.shape[-1]):
+            raise ShapeError(f"program: windows of {x.shape} to {out.shape}")
+        if size < 1 or stride < 1 or dilation < 1 or len(out.shape) != len(x.shape):
+            raise ShapeError(f"program: windows of {size} places, {stride} and {dilation} apart")
+        self.check(x, "f", &it.operands[1], False)
+        self.check(out, "f", &it.operands[0], True)
+        self.loop(it, [out.taken(len(out.shape) - 2, 0), x.taken(len(x.shape) - 2, 0)], "ff")
+        it.operands[0].along, it.operands[1].along = out.strides[-2] * 4, x.strides[-2] * 4
+        it.code = largest
+        it.numbers[0], it.numbers[1], it.numbers[2], it.numbers[3] = size, stride, dilation, before
+        it.numbers[4], it.numbers[5], it.numbers[6], it.numbers[7] = x.shape[-2], out.shape[-2], counted[0], counted[1]
+        self.done(name)
+
+    def embed(self, str name, out, table, index):
+        """``out[..., :] = table[index[...]]``; an integer that is no row's is an error of the call."""
+        cdef Instruction *it = self.new(run_embedding, name)
+        if len(table.shape) != 2 or out.shape != (*index.shape, table.shape[1]) or (
+                out.strides[-1] != 1 and out.shape[-1] != 1):
+            raise ShapeError(f"program: rows of {table.shape} by {index.shape} to {out.shape}")
+        if not table.contiguous:
+            raise ShapeError("program: a table whose rows do not lie together")
+        self.check(out, "f", &it.operands[0], True)
+        self.check(table, "f", &it.operands[2], False)
+        self.loop(it, [out.taken(len(out.shape) - 1, 0), index], "fi")
+        it.numbers[0], it.numbers[1] = table.shape
+        self.done(name)
+
+    def linear(self, str name, Affine affine not None, out, x, int activation=0):
+        """``out = activation(x @ weight.T + bias)`` over the last axis; an activation of the kernels."""
+        cdef Instruction *it = self.new(run_linear, name)
+        check_activation(activation)
+        if x.shape[-1] != affine.inputs or out.shape != (*x.shape[:-1], affine.outputs):
+            raise ShapeError(f"program: a product of {x.shape} to {out.shape}")
+        if (x.strides[-1] != 1 and x.shape[-1] != 1) or (out.strides[-1] != 1 and out.shape[-1] != 1):
+            raise ShapeError("program: a product of features that do not lie together")
+        self.rows_of(it, [out, x], "ff")
+        self.weights_of(it, affine, activation)
+        self.done(name)
+
+    cdef int weights_of(self, Instruction *it, Affine affine, int activation) except -1:
+        self.owned.append(affine)
+        it.kernels, it.layer, it.code = affine.owner.table, &affine.layer, activation
+        it.length = affine.outputs
+        self.scratch_bytes = max(self.scratch_bytes,
+                                 ROWS * affine.layer.blocks * 3 * it.kernels.vector_length * <Py_ssize_t>sizeof(float))
+        return 0
+
+    def convolve(self, str name, Affine affine not None, out, x, int size, int stride, int dilation, before,
+                 int activation=0):
+        """A product of windows: (..., places, inputs) to (..., windows, outputs); places that are not are zeros."""
+        cdef Instruction *it = self.new(run_convolution, name)
+        cdef Py_ssize_t inputs
+        check_activation(activation)
+        if len(x.shape) < 2 or len(out.shape) != len(x.shape) or x.shape[:-2] != out.shape[:-2]:
+            raise ShapeError(f"program: windows of {x.shape} to {out.shape}")
+        inputs = x.shape[-1]
+        if size < 1 or stride < 1 or dilation < 1 or size * x.shape[-1] != affine.inputs or out.shape[-1] != affine.outputs:
+            raise ShapeError(f"program: windows of {size} places of {inputs} channels for {affine.inputs} inputs")
+        if (x.strides[-1] != 1 and x.shape[-1] != 1) or (out.strides[-1] != 1 and out.shape[-1] != 1):
+            raise ShapeError("program: a convolution of channels that do not lie together")
+        self.check(x, "f", &it.operands[1], False)
+        self.check(out, "f", &it.operands[0], True)
+        axis = len(x.shape) - 2
+        self.loop(it, [out.taken(axis, 0).taken(axis, 0), x.taken(axis, 0).taken(axis, 0)], "ff")
+        it.operands[0].along, it.operands[1].along = out.strides[-2] * 4, x.strides[-2] * 4
+        it.numbers[0], it.numbers[1], it.numbers[2], it.numbers[3] = size, stride, dilation, before
+        it.numbers[4], it.numbers[5], it.numbers[6] = x.shape[-2], out.shape[-2], inputs
+        self.weights_of(it, affine, activation)
+        it.numbers[7] = ROWS * affine.layer.blocks * 3 * it.kernels.vector_length
+        self.scratch_bytes = max(self.scratch_bytes, (it.numbers[7] + ROWS * affine.inputs) * <Py_ssize_t>sizeof(float))
+        self.done(name)
+
+    def recur(self, str name, Plan plan not None, out, h, x, h0, between, rows, lengths, shares, int team):
+        """A stack of GRU layers over (batch, steps, features), as ``Plan.run``; ``out`` and ``h0`` may be None.
+
+        ``rows``, ``lengths`` and ``shares`` are parts of constants or of inputs, which every call then checks.
+        """
+        cdef Instruction *it = self.new(run_gru, name)
+        cdef const Stack *stack = &plan.stack
+        cdef Call call
+        cdef object batch = x.shape[0], steps = x.shape[1]
+        cdef tuple width, states
+        width = (batch, steps, stack.directions * stack.hidden_size)
+        states = (stack.num_layers * stack.directions, batch, stack.hidden_size)
+        if x.shape[2] != stack.input_size or h.shape != states or (h0 is not None and h0.shape != states):
+            raise ShapeError(f"program: a GRU of {x.shape} and {states}")
+        if out is not None and out.shape != width:
+            raise ShapeError(f"program: a GRU of {x.shape} to {out.shape}")
+        if (between is None) != (stack.num_layers == 1):
+            raise ShapeError("program: a GRU of several layers has something between them")
+        if between is not None and between.shape != (min(stack.num_layers - 1, 2), *width):
+            raise ShapeError(f"program: {between.shape} between the layers")
+        if sizeof(Py_ssize_t) != 8 or rows.shape != (batch,) or lengths.shape != (batch,) or len(shares.shape) != 1:
+            raise ShapeError("program: the order of the rows of a GRU")
+        for place, part in enumerate((h, x, rows, lengths, shares, out, between, h0)):
+            if part is None:
+                continue
+            if not part.contiguous:
+                raise ShapeError("program: a GRU of elements that do not lie together")
+            self.check(part, "i" if 2 <= place <= 4 else "f", &it.operands[place], place in (0, 5, 6))
+            it.numbers[2 + place] = 1
+        self.schedule(rows, lengths, shares, batch, steps)
+        it.numbers[0], it.numbers[1] = batch, steps
+        it.length, it.code, it.stack = shares.shape[0] - 1, team, stack
+        memset(&call, 0, sizeof(call))
+        call.batch, call.steps = batch, steps
+        if not 1 <= team <= 1024:
+            raise ShapeError(f"team: got {team}, wanted 1 to 1024")
+        self.scratch_bytes = max(self.scratch_bytes, workspace_of(stack, &call, batch, <int>it.length, team))
+        self.owned.append(plan)
+        self.done(name)
+
+    def __len__(self):
+        return self.count
+
+    @property
+    def nbytes(self):
+        """Of the arena that a call takes."""
+        return (self.bases * <Py_ssize_t>sizeof(char *) + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT + (
+            self.arena_bytes + self.scratch_bytes)
+
+    def run(self, list arrays not None, Pool pool not None, list seconds=None):
+        """The outputs for inputs in C order, each of the declared kind and size.
+
+        ``seconds``, if given, gets how long each instruction took.
+
+        Raises
+        ------
+        ShapeError
+            An input does not fit, or holds an integer beyond its range.
+        """
+        cdef Frame frame
+        cdef Arena arena
+        cdef Py_ssize_t i, head
+        cdef int failed = 0
+        cdef double *clock = NULL
+        cdef cnp.ndarray array
+        if len(arrays) != len(self.inputs):
+            raise ShapeError(f"program: got {len(arrays)} inputs, wanted {len(self.inputs)}")
+        for i in range(len(self.inputs)):
+            kind, count, base = self.inputs[i]
+            given = arrays[i]
+            if (not cnp.PyArray_Check(given) or not cnp.PyArray_ISCARRAY_RO(given) or given.dtype is not _DTYPES[kind]
+                    or cnp.PyArray_SIZE(given) != count):
+                raise ShapeError(f"program: got an input of {given.dtype} {given.shape}, wanted {count} of {kind!r}")
+        for rows, lengths, shares, batch, steps in self.schedules:
+            check_rows(arrays[rows], arrays[lengths], arrays[shares], batch, steps)
+        arena = pool.take(self.nbytes)
+        head = self.nbytes - self.arena_bytes - self.scratch_bytes
+        frame.bases = <char **>arena.start()
+        frame.bases[0] = <char *>frame.bases + head
+        frame.scratch = frame.bases[0] + self.arena_bytes
+        frame.wrong = frame.missing = frame.wanted = 0
+        for i in range(len(self.inputs)):
+            array = arrays[i]
+            frame.bases[<int>self.inputs[i][2]] = cnp.PyArray_BYTES(array)
+        for array, base in self.constants:
+            frame.bases[<int>base] = cnp.PyArray_BYTES(array)
+        made = []
+        for dtype, shape, base in self.outputs:
+            array = np.empty(shape, dtype)
+            frame.bases[<int>base] = cnp.PyArray_BYTES(array)
+            made.append(array)
+        if seconds is not None:
+            clock = <double *>malloc((self.count + 1) * sizeof(double))
+            if clock == NULL:
+                raise MemoryError("the times of instructions")
+        with nogil:
+            for i in range(self.count):
+                if clock != NULL:
+                    clock[i] = seconds_now()
+                failed = self.instructions[i].execute(&self.instructions[i], &frame)
+                if failed:
+                    break
+            if clock != NULL:
+                clock[self.count] = seconds_now()
+        if clock != NULL:
+            if not failed:
+                seconds += [(self.names[k], clock[k + 1] - clock[k]) for k in range(self.count)]
+            free(clock)
+        if failed:
+            name, rows = self.names[i], self.instructions[i].numbers[0]
+            pool.give(arena)
+            raise ShapeError(f"layer {name!r}: got the integer {frame.wrong}, wanted 0 to {rows - 1}")
+        pool.give(arena)
+        if frame.missing:
+            check_came(frame.wanted - frame.missing, frame.wanted)
+        return made

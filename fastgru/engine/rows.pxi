@@ -1,0 +1,135 @@
+# Instructions that take rows of features by their addresses: products, convolutions, embeddings, GRUs. Part of program.pyx.
+
+
+cdef inline void finish_rows(const Instruction *it, Py_ssize_t n, const float *wide, float *const *y) noexcept nogil:
+    """Products of n rows to where they go, through the activation."""
+    cdef Py_ssize_t i, width = it.layer.blocks * 3 * it.kernels.vector_length
+    cdef bint together = y[n - 1] == y[0] + (n - 1) * it.length
+    for i in range(n):
+        memcpy(y[i], wide + i * width, it.length * sizeof(float))
+        if it.code and not together:
+            it.kernels.activate(it.code, it.length, y[i], y[i])
+    if it.code and together:
+        it.kernels.activate(it.code, n * it.length, y[0], y[0])
+
+
+cdef int run_linear(const Instruction *it, Frame *frame) noexcept nogil:
+    """out[row] = activation(x[row] W + b)"""
+    cdef char *p[MAX_OPERANDS]
+    cdef Py_ssize_t index[MAX_RANK]
+    cdef const float *x[ROWS]
+    cdef float *y[ROWS]
+    cdef float *wide = <float *>frame.scratch
+    cdef Py_ssize_t n
+    cdef bint more = True
+    cdef unsigned int mode = it.kernels.begin_work(False)
+    memset(index, 0, sizeof(index))
+    p[0], p[1] = address(it, frame, 0), address(it, frame, 1)
+    while more:
+        n = 0
+        while more and n < ROWS:
+            y[n], x[n] = <float *>p[0], <const float *>p[1]
+            n += 1
+            more = advance(it, it.rank, index, p)
+        it.kernels.project(it.layer, n, x, wide, NULL)
+        finish_rows(it, n, wide, y)
+    it.kernels.end_work(False, mode)
+    return 0
+
+
+cdef inline const float *window_of(const Instruction *it, const char *x, Py_ssize_t window, float *room) noexcept nogil:
+    """The places of a window one after the other: as they lie in the sequence if they do, otherwise in ``room``."""
+    cdef Py_ssize_t size = it.numbers[0], dilation = it.numbers[2], places = it.numbers[4], inputs = it.numbers[6]
+    cdef Py_ssize_t begin = window * it.numbers[1] - it.numbers[3], along = it.operands[1].along, k, place
+    cdef bint inside = begin >= 0 and begin + (size - 1) * dilation < places
+    if inside and (size == 1 or (dilation == 1 and along == inputs * <Py_ssize_t>sizeof(float))):
+        return <const float *>(x + begin * along)
+    for k in range(size):
+        place = begin + k * dilation
+        if 0 <= place < places:
+            memcpy(room + k * inputs, x + place * along, inputs * sizeof(float))
+        else:
+            memset(room + k * inputs, 0, inputs * sizeof(float))
+    return room
+
+
+cdef int run_convolution(const Instruction *it, Frame *frame) noexcept nogil:
+    """out[w] = activation(sum over k of x[w stride - before + k dilation] W_k + b), ROWS windows at a time"""
+    cdef char *p[MAX_OPERANDS]
+    cdef Py_ssize_t index[MAX_RANK]
+    cdef const float *x[ROWS]
+    cdef float *y[ROWS]
+    cdef float *wide = <float *>frame.scratch
+    cdef float *room = wide + it.numbers[7]
+    cdef Py_ssize_t n = 0, window, taken = it.numbers[0] * it.numbers[6]
+    cdef bint more = True
+    cdef unsigned int mode = it.kernels.begin_work(False)
+    memset(index, 0, sizeof(index))
+    p[0], p[1] = address(it, frame, 0), address(it, frame, 1)
+    while more:
+        for window in range(it.numbers[5]):
+            x[n] = window_of(it, p[1], window, room + n * taken)
+            y[n] = <float *>(p[0] + window * it.operands[0].along)
+            n += 1
+            if n == ROWS:
+                it.kernels.project(it.layer, n, x, wide, NULL)
+                finish_rows(it, n, wide, y)
+                n = 0
+        more = advance(it, it.rank, index, p)
+    if n:
+        it.kernels.project(it.layer, n, x, wide, NULL)
+        finish_rows(it, n, wide, y)
+    it.kernels.end_work(False, mode)
+    return 0
+
+
+cdef int run_embedding(const Instruction *it, Frame *frame) noexcept nogil:
+    """out[i] = table[index[i]]; integers are looked at before the first is used, and again as they are: the caller's
+    array may change meanwhile"""
+    cdef char *p[MAX_OPERANDS]
+    cdef Py_ssize_t index[MAX_RANK]
+    cdef const char *table = address(it, frame, 2)
+    cdef Py_ssize_t row = it.numbers[1] * <Py_ssize_t>sizeof(float)
+    cdef long long least = 0, most = 0, number
+    memset(index, 0, sizeof(index))
+    p[0], p[1] = address(it, frame, 0), address(it, frame, 1)
+    while True:
+        number = (<const long long *>p[1])[0]
+        least, most = min(least, number), max(most, number)
+        if not advance(it, it.rank, index, p):
+            break
+    if least < 0 or most >= it.numbers[0]:
+        frame.wrong = least if least < 0 else most
+        return 1
+    p[0], p[1] = address(it, frame, 0), address(it, frame, 1)
+    while True:
+        number = (<const volatile long long *>p[1])[0]
+        if number < 0 or number >= it.numbers[0]:
+            frame.wrong = number
+            return 1
+        memcpy(p[0], table + number * row, row)
+        if not advance(it, it.rank, index, p):
+            return 0
+
+
+cdef int run_gru(const Instruction *it, Frame *frame) noexcept nogil:
+    """What ``Plan.run`` does, in memory of the arena."""
+    cdef Call call
+    cdef int came, wanted = 0
+    memset(&call, 0, sizeof(call))
+    call.batch, call.steps = it.numbers[0], it.numbers[1]
+    call.h = <float *>address(it, frame, 0)
+    call.x = <const float *>address(it, frame, 1)
+    call.rows = <const Py_ssize_t *>address(it, frame, 2)
+    call.lengths = <const Py_ssize_t *>address(it, frame, 3)
+    if it.numbers[7]:
+        call.y = <float *>address(it, frame, 5)
+    if it.numbers[8]:
+        call.between = <float *>address(it, frame, 6)
+    if it.numbers[9]:
+        call.h0 = <const float *>address(it, frame, 7)
+    came = compute_in(it.stack, &call, <const Py_ssize_t *>address(it, frame, 4), <int>it.length, it.code,
+                      frame.scratch, &wanted)
+    if came < wanted:
+        frame.missing, frame.wanted = wanted - came, wanted
+    return 0

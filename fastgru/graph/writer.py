@@ -1,0 +1,245 @@
+"""What operations write their instructions with, and where the buffers of a stretch of instructions lie.
+
+A writer serves one stretch, for the sizes of one call. It collects instructions and buffers; ``program`` lays the
+buffers out by the first and the last instruction that uses them, and hands all to the engine, which checks every one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engine.program import Program, has_loop
+from ..engine.strided import ITEMSIZES, Strided
+from .graph import BOOLEAN, FLOAT, INTEGER
+from .layout import Layout
+from .operations.operation import Setup
+from .size import Size, evaluate
+
+__all__ = ["KINDS", "Schedule", "Writer"]
+
+KINDS = {FLOAT: "f", INTEGER: "i", BOOLEAN: "b"}  # as the engine calls them
+BOUNDARY = 64  # bytes, on which buffers begin
+
+Lengths = Mapping[str, NDArray[np.intp]]
+Schedule = Callable[[Lengths], Sequence[NDArray[np.intp]]]
+
+
+class Writer:
+    """Instructions for one stretch of nodes.
+
+    Attributes
+    ----------
+    setup : Setup
+    sizes : mapping of str to int
+        What the symbols are in this call.
+    name : str
+        Of the node whose instructions are being written.
+    alone : callable
+        Whether nothing but the node reads its first input.
+    needs : list of bool
+        Which of the node's outputs anything reads; of the others none has to be made.
+    layouts : list of Layout, optional
+        Of the node's inputs, where rows have lengths of their own.
+    """
+
+    def __init__(self, setup: Setup, sizes: Mapping[str, int]) -> None:
+        self.setup, self.sizes = setup, sizes
+        self.name = ""
+        self.alone: Callable[[], bool] = lambda: False
+        self.needs: Sequence[bool] = ()
+        self.layouts: Sequence[Layout] | None = None
+        self.schedules: list[tuple[str, Schedule]] = []  # by node: what makes three more inputs of a call's lengths
+        self._buffers: list[tuple[str, str, Any]] = []  # (where, kind, count, array or shape), as Program takes them
+        self._instructions: list[_Instruction] = []
+
+    def __len__(self) -> int:
+        return len(self._instructions)
+
+    def mark(self) -> tuple[int, int, int]:
+        """Where the writer is, for ``back``."""
+        return len(self._instructions), len(self._buffers), len(self.schedules)
+
+    def back(self, mark: tuple[int, int, int]) -> None:
+        """Forget all that was written since."""
+        del self._instructions[mark[0] :], self._buffers[mark[1] :], self.schedules[mark[2] :]
+
+    def size(self, size: Size) -> int:
+        """The number that a size is in this call."""
+        return evaluate(size, self.sizes)
+
+    def new(self, shape: Sequence[int], kind: str = "f") -> Strided:
+        """A buffer for a result."""
+        count = math.prod(shape)
+        return self._declared("arena", kind, count, shape)
+
+    def input(self, shape: Sequence[int], kind: str) -> Strided:
+        """An array that the call brings."""
+        return self._declared("input", kind, math.prod(shape), shape)
+
+    def constant(self, array: Any, kind: str = "f") -> Strided:
+        """An array that the program keeps."""
+        array = np.asarray(array)
+        return self._declared("constant", kind, array, array.shape)
+
+    def _declared(self, where: str, kind: str, what: Any, shape: Sequence[int]) -> Strided:
+        self._buffers.append((where, kind, what))
+        return Strided(len(self._buffers) - 1, kind, 0, tuple(shape), Strided.of(shape))
+
+    def write(self, method: str, results: Sequence[Strided], *arguments: Any) -> None:
+        """An instruction: a method of ``Program`` and its arguments behind the name; it writes ``results``."""
+        self._instructions.append(_Instruction(method, self.name, list(arguments), [part.buffer for part in results]))
+
+    def like(self, x: Strided, kind: str = "f") -> Strided:
+        """A buffer for a result of the shape of x, laid out as x is if its elements lie beside each other."""
+        made = self.new(x.shape, kind)
+        return made._replace(strides=x.strides) if x.dense else made
+
+    def copy(self, to: Strided, x: Strided) -> None:
+        """``to[...] = x``"""
+        self.write("elementwise", [to], "copy", [to, x])
+
+    def together(self, x: Strided) -> Strided:
+        """The same elements in C order."""
+        if x.contiguous:
+            return x
+        made = self.new(x.shape, x.kind)
+        self.copy(made, x)
+        return made
+
+    def rows(self, x: Strided) -> Strided:
+        """The same elements, with those of the last axis one after the other."""
+        return x if x.strides[-1] == 1 or x.shape[-1] == 1 else self.together(x)
+
+    def cast(self, x: Strided, kind: str) -> Strided | None:
+        """The same values as another kind; None where that has no instruction."""
+        return x if x.kind == kind else self.elementwise("cast", [x], kind)
+
+    def elementwise(
+        self, function: str, inputs: Sequence[Strided], kind: str = "f", first: float = 0, second: float = 0
+    ) -> Strided | None:
+        """A function of inputs that are broadcast; None where there is none of such kinds."""
+        if not has_loop(function, kind + "".join(each.kind for each in inputs)):
+            return None
+        shape = inputs[0].shape
+        if any(each.shape != shape for each in inputs):
+            shape = np.broadcast_shapes(*(each.shape for each in inputs))
+        parts = [each.expanded(shape) for each in inputs]
+        dense = [part for part in inputs if part.shape == shape and part.dense]
+        made = self.like(dense[0], kind) if dense else self.new(shape, kind)
+        self.write("elementwise", [made], function, [made, *parts], first, second)
+        return made
+
+    def activate(self, kernels: Any, code: int, x: Strided) -> Strided:
+        """An activation of the kernels; with the product before it, if only it reads that one's result."""
+        last = self._instructions[-1] if self._instructions else None
+        if last is not None and last.takes_activation(x) and self.alone():
+            last.arguments.append(code)
+            return x
+        x = x if x.dense else self.together(x)
+        made = self.like(x)
+        flat = [part._replace(shape=(x.size,), strides=Strided.of((x.size,))) for part in (made, x)]
+        self.write("activate", [made], kernels, code, *flat)
+        return made
+
+    def schedule(self, batch: int, shares: int, make: Schedule) -> list[Strided]:
+        """Orders, lengths and shares of rows, which ``make`` gives for the lengths of a call."""
+        self.schedules.append((self.name, make))
+        return [self._declared("schedule", "i", count, (count,)) for count in (batch, batch, shares)]
+
+    def results(self, wanted: Sequence[Strided]) -> list[tuple[int, tuple[int, ...]]]:
+        """Let the program give these parts: which of its outputs each is, and its shape without repeated axes."""
+        given: set[int] = set()
+        made = []
+        for part in wanted:
+            shape = [1 if stride == 0 else size for size, stride in zip(part.shape, part.strides, strict=True)]
+            for axis, size in enumerate(shape):
+                part = part.sliced(axis, 0, size)
+            where, kind, count = self._buffers[part.buffer]
+            whole = where == "arena" and part.contiguous and part.size == count
+            if not whole or part.buffer in given:
+                copied = self.new(part.shape, kind)
+                self.copy(copied, part)
+                part = copied
+            given.add(part.buffer)
+            self._buffers[part.buffer] = "output", kind, tuple(shape)
+            made.append((part.buffer, tuple(shape)))
+        order = {buffer: place for place, buffer in enumerate(sorted(given))}
+        return [(order[buffer], shape) for buffer, shape in made]
+
+    def program(self) -> Program:
+        """The instructions as a program, which takes its inputs and gives its outputs in the order of their buffers."""
+        offsets, total = self._laid_out()
+        buffers: list[tuple[str, str, Any]] = []
+        for place, (where, kind, what) in enumerate(self._buffers):
+            if where == "arena":
+                buffers.append((where, kind, (offsets.get(place, 0), what)))
+            else:
+                buffers.append(("input" if where == "schedule" else where, kind, what))
+        program = Program(buffers, total)
+        for each in self._instructions:
+            getattr(program, each.method)(each.name, *each.arguments)
+        return program
+
+    def arrangement(self) -> list[int]:
+        """Which of the inputs, and of the arrays of schedules behind them, each input of the program is."""
+        taken = [where for where, _, _ in self._buffers if where in ("input", "schedule")]
+        places = {"input": 0, "schedule": taken.count("input")}
+        found = []
+        for where in taken:
+            found.append(places[where])
+            places[where] += 1
+        return found
+
+    def _laid_out(self) -> tuple[dict[int, int], int]:
+        """Where each buffer begins, in bytes, none in the place of another while that is used; where the last ends."""
+        last: dict[int, int] = {}
+        for at, each in enumerate(self._instructions):
+            for buffer in each.buffers():
+                last[buffer] = at
+        offsets: dict[int, int] = {}
+        live: list[tuple[int, int, int]] = []  # (start, end, last instruction), in order of start
+        total = BOUNDARY
+        for at, each in enumerate(self._instructions):
+            live = [(start, end, until) for start, end, until in live if until >= at]
+            for buffer in each.results:
+                where, kind, count = self._buffers[buffer]
+                if where != "arena" or buffer in offsets:
+                    continue
+                size = -(-count * ITEMSIZES[kind] // BOUNDARY) * BOUNDARY
+                start, place = 0, len(live)
+                for index, (begin, end, _) in enumerate(live):
+                    if begin - start >= size:
+                        place = index
+                        break
+                    start = end
+                offsets[buffer] = start
+                live.insert(place, (start, start + size, last[buffer]))
+                total = max(total, start + size)
+        return offsets, total
+
+
+class _Instruction:
+    """A method of ``Program``, its arguments, and the buffers that it writes."""
+
+    def __init__(self, method: str, name: str, arguments: list[Any], results: list[int]) -> None:
+        self.method, self.name, self.arguments, self.results = method, name, arguments, results
+
+    def takes_activation(self, x: Strided) -> bool:
+        """Whether this is a product without an activation, and x all of its result, in any order."""
+        if len(self.arguments) != {"linear": 3, "convolve": 7}.get(self.method):
+            return False
+        made = self.arguments[1]
+        return bool(x.buffer == made.buffer and x.size == made.size and x.dense and made.dense)
+
+    def buffers(self) -> list[int]:
+        """All that it reads and writes."""
+        found = list(self.results)
+        for each in self.arguments:
+            parts = each if isinstance(each, list) else [each]
+            found += [part.buffer for part in parts if isinstance(part, Strided)]
+        return found
