@@ -270,9 +270,9 @@ class AlongAxis(Operation):
         behind = range(-len(axes), 0)
         moved = np.moveaxis(arrays[0], axes, behind)
         places = int(np.prod(moved.shape[moved.ndim - len(axes) :]))
-        flat = np.ascontiguousarray(moved).reshape(-1, places) if places else np.zeros((0, 1))
+        flat: Array = np.ascontiguousarray(moved).reshape(-1, places) if places else np.zeros((0, 1))
         if call.dtype == np.float32 and flat.dtype == np.float32 and self.name in ALONG:
-            made = along(self.name, flat)
+            made: Array = along(self.name, flat)
         else:
             with np.errstate(all="ignore"):
                 made = activations.formula(self.name)(flat.astype(np.float64)) if flat.size else flat
