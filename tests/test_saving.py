@@ -17,9 +17,20 @@ from networks import network, numbers, same_bits
 
 import fastgru
 from fastgru import GRU, FastGRUError, Model, UnsupportedModelError, lowered, outputs
+from fastgru.layers import (
+    Activation,
+    Add,
+    Concatenate,
+    Dense,
+    GRULayer,
+    GRUSpec,
+    Input,
+    ModelSpec,
+    Node,
+    TimeDistributed,
+)
 from fastgru.saved import topology
 from fastgru.saved.topology_kinds import layer_classes
-from fastgru.spec import Activation, Add, Concatenate, Dense, GRULayer, GRUSpec, Input, ModelSpec, Node, TimeDistributed
 
 ALL = [(kind.__name__, place) for kind, specs in EXAMPLES.items() for place in range(len(specs))]
 

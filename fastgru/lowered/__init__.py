@@ -10,7 +10,7 @@ from ..graph.builder import Builder
 from ..graph.graph import FLOAT, INTEGER, Graph
 from ..graph.layout import BATCH, STEPS, Layout, Steps, plain
 from ..graph.size import Size, symbol
-from ..spec import Input, ModelSpec, edge_of
+from ..layers import Input, ModelSpec, edge_of
 from . import weighted, without_weights
 from .flow import Flow, Scope
 

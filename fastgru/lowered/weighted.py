@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import spec
+from .. import layers
 from ..graph.builder import Value
 from ..graph.operations import elementwise as each
 from ..graph.operations import parts, shape
@@ -21,38 +21,38 @@ from .without_weights import Build, activated
 __all__ = ["BUILDERS"]
 
 
-def embedding(s: Scope, layer: spec.Embedding, inputs: Sequence[Flow]) -> list[Flow]:
+def embedding(s: Scope, layer: layers.Embedding, inputs: Sequence[Flow]) -> list[Flow]:
     ids = inputs[0].value
     made = s.add(s.once(layer, "", Embedding(layer.weight)), ids)
     masks = layer.mask_zero and ids.rank == 2
     return [Flow(made, s.add(each.Binary("ne"), ids, 0) if masks else inputs[0].mask)]
 
 
-def dense(s: Scope, layer: spec.Dense, inputs: Sequence[Flow]) -> list[Flow]:
+def dense(s: Scope, layer: layers.Dense, inputs: Sequence[Flow]) -> list[Flow]:
     made = s.add(s.once(layer, "", Linear(layer.weight, layer.bias)), inputs[0].value)
     return [Flow(activated(s, layer.activation, made), inputs[0].mask)]
 
 
-def conv1d(s: Scope, layer: spec.Conv1D, inputs: Sequence[Flow]) -> list[Flow]:
+def conv1d(s: Scope, layer: layers.Conv1D, inputs: Sequence[Flow]) -> list[Flow]:
     padding: Any = (0, 0) if layer.padding == "valid" else layer.padding
     operation = Convolution(layer.weight, layer.bias, (layer.strides,), (padding,), (layer.dilation,), layer.groups)
     made = s.check_left(s.add(s.once(layer, "", operation), inputs[0].value), 1)
     return [Flow(activated(s, layer.activation, made))]
 
 
-def prelu(s: Scope, layer: spec.PReLU, inputs: Sequence[Flow]) -> list[Flow]:
+def prelu(s: Scope, layer: layers.PReLU, inputs: Sequence[Flow]) -> list[Flow]:
     x = inputs[0].value
     positive = s.add(each.Binary("gt"), x, 0.0)
     made = s.add(each.Where(), positive, x, s.add(each.Binary("mul"), x, layer.weight))
     return [inputs[0]._replace(value=made, final=None)]
 
 
-def batch_normalization(s: Scope, layer: spec.BatchNormalization, inputs: Sequence[Flow]) -> list[Flow]:
+def batch_normalization(s: Scope, layer: layers.BatchNormalization, inputs: Sequence[Flow]) -> list[Flow]:
     operation = BatchNorm(layer.mean, layer.variance, layer.gamma, layer.beta, float(layer.epsilon), layer.axis)
     return [inputs[0]._replace(value=s.add(s.once(layer, "", operation), inputs[0].value), final=None)]
 
 
-def layer_normalization(s: Scope, layer: spec.LayerNormalization, inputs: Sequence[Flow]) -> list[Flow]:
+def layer_normalization(s: Scope, layer: layers.LayerNormalization, inputs: Sequence[Flow]) -> list[Flow]:
     rank = inputs[0].value.rank
     places = [axis % rank for axis in layer.axes]
 
@@ -68,7 +68,7 @@ def layer_normalization(s: Scope, layer: spec.LayerNormalization, inputs: Sequen
     return [Flow(s.add(s.once(layer, str(rank), operation), inputs[0].value), mask)]
 
 
-def group_normalization(s: Scope, layer: spec.GroupNormalization, inputs: Sequence[Flow]) -> list[Flow]:
+def group_normalization(s: Scope, layer: layers.GroupNormalization, inputs: Sequence[Flow]) -> list[Flow]:
     x = inputs[0].value
     if x.rank > 2 and inputs[0].mask is not None:
         raise s.error("it normalises over all steps, and some of them are masked")
@@ -79,7 +79,7 @@ def group_normalization(s: Scope, layer: spec.GroupNormalization, inputs: Sequen
     return [Flow(s.add(each.Binary("add"), s.add(each.Binary("mul"), made, layer.gamma), layer.beta))]
 
 
-def gru_layer(s: Scope, layer: spec.GRULayer, inputs: Sequence[Flow]) -> list[Flow]:
+def gru_layer(s: Scope, layer: layers.GRULayer, inputs: Sequence[Flow]) -> list[Flow]:
     """The stack, or several one on top of the other; directions, masks and states around them."""
     x, mask = inputs[0].value, inputs[0].mask
     if layer.go_backwards:
@@ -133,7 +133,7 @@ def _joined(s: Scope, merge: str, pair: list[Value]) -> list[Value]:
 
 
 def _merged_states(
-    s: Scope, layer: spec.GRULayer, final: list[Value], given: Flow, mask: Value | None
+    s: Scope, layer: layers.GRULayer, final: list[Value], given: Flow, mask: Value | None
 ) -> list[Value]:
     """The last outputs: the final states, but zeros for a row that shows zeros at its last step."""
     if mask is None:
@@ -148,7 +148,7 @@ def _merged_states(
     return _joined(s, layer.merge, [s.add(each.Where(), wide, state, 0.0) for state in final])
 
 
-def time_distributed(s: Scope, layer: spec.TimeDistributed, inputs: Sequence[Flow]) -> list[Flow]:
+def time_distributed(s: Scope, layer: layers.TimeDistributed, inputs: Sequence[Flow]) -> list[Flow]:
     """Steps become rows of a larger batch, and rows steps again."""
     from . import nodes_of
 
@@ -160,8 +160,14 @@ def time_distributed(s: Scope, layer: spec.TimeDistributed, inputs: Sequence[Flo
     return [inputs[0]._replace(value=value, final=None)]
 
 
-BUILDERS: dict[type[spec.Layer], Build] = {
-    spec.BatchNormalization: batch_normalization, spec.Conv1D: conv1d, spec.Dense: dense, spec.Embedding: embedding,
-    spec.GRULayer: gru_layer, spec.GroupNormalization: group_normalization,
-    spec.LayerNormalization: layer_normalization, spec.PReLU: prelu, spec.TimeDistributed: time_distributed,
-}  # fmt: skip
+BUILDERS: dict[type[layers.Layer], Build] = {
+    layers.BatchNormalization: batch_normalization,
+    layers.Conv1D: conv1d,
+    layers.Dense: dense,
+    layers.Embedding: embedding,
+    layers.GRULayer: gru_layer,
+    layers.GroupNormalization: group_normalization,
+    layers.LayerNormalization: layer_normalization,
+    layers.PReLU: prelu,
+    layers.TimeDistributed: time_distributed,
+}

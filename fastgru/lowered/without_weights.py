@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .. import activations, spec
+from .. import activations, layers
 from ..graph.builder import Value
 from ..graph.graph import BOOLEAN, INTEGER
 from ..graph.operations import elementwise as each
@@ -34,28 +34,28 @@ def activated(s: Scope, activation: Any, value: Value) -> Value:
     return made
 
 
-def activation(s: Scope, layer: spec.Activation, inputs: Sequence[Flow]) -> list[Flow]:
+def activation(s: Scope, layer: layers.Activation, inputs: Sequence[Flow]) -> list[Flow]:
     return [inputs[0]._replace(value=activated(s, layer, inputs[0].value), final=None)]
 
 
-def same(s: Scope, layer: spec.Layer, inputs: Sequence[Flow]) -> list[Flow]:
+def same(s: Scope, layer: layers.Layer, inputs: Sequence[Flow]) -> list[Flow]:
     return [inputs[0]]
 
 
-def masking(s: Scope, layer: spec.Masking, inputs: Sequence[Flow]) -> list[Flow]:
+def masking(s: Scope, layer: layers.Masking, inputs: Sequence[Flow]) -> list[Flow]:
     value = inputs[0].value
     real = s.add(Reduce("any", (-1,)), s.add(each.Binary("ne"), value, float(layer.value)))
     wide = s.add(shape.View((*real.shape, 1)), real)
     return [Flow(s.add(each.Where(), wide, value, 0.0), real)]
 
 
-def not_equal(s: Scope, layer: spec.NotEqual, inputs: Sequence[Flow]) -> list[Flow]:
+def not_equal(s: Scope, layer: layers.NotEqual, inputs: Sequence[Flow]) -> list[Flow]:
     value = inputs[0].value
     number: Any = int(layer.value) if value.dtype == INTEGER and float(layer.value).is_integer() else float(layer.value)
     return [inputs[0]._replace(value=s.add(each.Binary("ne"), value, number), final=None)]
 
 
-def mask_of(s: Scope, layer: spec.MaskOf, inputs: Sequence[Flow]) -> list[Flow]:
+def mask_of(s: Scope, layer: layers.MaskOf, inputs: Sequence[Flow]) -> list[Flow]:
     for flow in inputs[1:]:
         s.check_steps(inputs[0].value, flow.value)
     masks = [flow.mask for flow in inputs if flow.mask is not None]
@@ -72,18 +72,18 @@ def _all_real(s: Scope, value: Value) -> Value:
     return made
 
 
-def unmasked(s: Scope, layer: spec.Unmasked, inputs: Sequence[Flow]) -> list[Flow]:
+def unmasked(s: Scope, layer: layers.Unmasked, inputs: Sequence[Flow]) -> list[Flow]:
     return [inputs[0]._replace(mask=None)]
 
 
 # Over the steps.
 
 
-def last(s: Scope, layer: spec.Last, inputs: Sequence[Flow]) -> list[Flow]:
+def last(s: Scope, layer: layers.Last, inputs: Sequence[Flow]) -> list[Flow]:
     return [Flow(s.add(parts.Select(1, -1), inputs[0].value))]
 
 
-def final_state(s: Scope, layer: spec.FinalState, inputs: Sequence[Flow]) -> list[Flow]:
+def final_state(s: Scope, layer: layers.FinalState, inputs: Sequence[Flow]) -> list[Flow]:
     if inputs[0].final is None:
         raise s.error("FinalState must come directly after a GRU")
     return [Flow(inputs[0].final)]
@@ -111,20 +111,20 @@ def pool(name: str) -> Build:
     return build
 
 
-def zero_padding(s: Scope, layer: spec.ZeroPadding1D, inputs: Sequence[Flow]) -> list[Flow]:
+def zero_padding(s: Scope, layer: layers.ZeroPadding1D, inputs: Sequence[Flow]) -> list[Flow]:
     return [Flow(s.add(parts.Pad(((0, 0), (layer.before, layer.after), (0, 0))), inputs[0].value))]
 
 
-def cropping(s: Scope, layer: spec.Cropping1D, inputs: Sequence[Flow]) -> list[Flow]:
+def cropping(s: Scope, layer: layers.Cropping1D, inputs: Sequence[Flow]) -> list[Flow]:
     after = None if layer.after == 0 else -layer.after
     return [Flow(s.check_left(s.add(parts.Slice(1, layer.before, after), inputs[0].value), 1))]
 
 
-def up_sampling(s: Scope, layer: spec.UpSampling1D, inputs: Sequence[Flow]) -> list[Flow]:
+def up_sampling(s: Scope, layer: layers.UpSampling1D, inputs: Sequence[Flow]) -> list[Flow]:
     return [Flow(s.add(pooling.Upsample(1, layer.size), inputs[0].value))]
 
 
-def reverse(s: Scope, layer: spec.Reverse, inputs: Sequence[Flow]) -> list[Flow]:
+def reverse(s: Scope, layer: layers.Reverse, inputs: Sequence[Flow]) -> list[Flow]:
     mask = None if inputs[0].mask is None else s.add(parts.Flip((1,)), inputs[0].mask)
     return [Flow(s.add(parts.Flip((1,)), inputs[0].value), mask)]
 
@@ -132,28 +132,28 @@ def reverse(s: Scope, layer: spec.Reverse, inputs: Sequence[Flow]) -> list[Flow]
 # On the shape.
 
 
-def repeat_vector(s: Scope, layer: spec.RepeatVector, inputs: Sequence[Flow]) -> list[Flow]:
+def repeat_vector(s: Scope, layer: layers.RepeatVector, inputs: Sequence[Flow]) -> list[Flow]:
     batch, *rest = inputs[0].value.shape
     value = s.add(shape.View((batch, 1, *rest)), inputs[0].value)
     return [Flow(s.add(shape.Expand((batch, layer.n, *rest)), value))]
 
 
 def reshape(s: Scope, layer: Any, inputs: Sequence[Flow]) -> list[Flow]:
-    wanted = layer.shape if isinstance(layer, spec.Reshape) else (-1,)
+    wanted = layer.shape if isinstance(layer, layers.Reshape) else (-1,)
     return [Flow(s.add(shape.View((inputs[0].value.shape[0], *wanted)), inputs[0].value))]
 
 
-def permute(s: Scope, layer: spec.Permute, inputs: Sequence[Flow]) -> list[Flow]:
+def permute(s: Scope, layer: layers.Permute, inputs: Sequence[Flow]) -> list[Flow]:
     return [Flow(s.add(shape.Permute((0, *layer.order)), inputs[0].value))]
 
 
-def select(s: Scope, layer: spec.Select, inputs: Sequence[Flow]) -> list[Flow]:
+def select(s: Scope, layer: layers.Select, inputs: Sequence[Flow]) -> list[Flow]:
     flow = inputs[0]
     mask = flow.mask if layer.axis % flow.value.rank != 1 else None
     return [Flow(s.add(parts.Select(layer.axis, layer.index), flow.value), mask)]
 
 
-def slice_of(s: Scope, layer: spec.Slice, inputs: Sequence[Flow]) -> list[Flow]:
+def slice_of(s: Scope, layer: layers.Slice, inputs: Sequence[Flow]) -> list[Flow]:
     flow = inputs[0]
     mask = flow.mask if layer.axis % flow.value.rank != 1 else None
     for bound in (layer.start, layer.stop):
@@ -206,7 +206,7 @@ def merged(name: str, masked: str = "") -> Build:
             made = values[0]
             for value in values[1:]:
                 made = s.add(each.Binary(name), made, value)
-        if isinstance(layer, spec.Average):
+        if isinstance(layer, layers.Average):
             made = s.add(each.Binary("div"), made, float(len(values)))
         return [Flow(made, _any_mask(s, masks))]
 
@@ -247,7 +247,7 @@ def _ones(s: Scope, name: str, values: Sequence[Value], masks: Sequence[Value | 
     return made
 
 
-def concatenate(s: Scope, layer: spec.Concatenate, inputs: Sequence[Flow]) -> list[Flow]:
+def concatenate(s: Scope, layer: layers.Concatenate, inputs: Sequence[Flow]) -> list[Flow]:
     values = [flow.value for flow in inputs]
     made = s.add(shape.Concatenate(layer.axis), *values)
     masks = [flow.mask for flow in inputs]
@@ -259,15 +259,35 @@ def concatenate(s: Scope, layer: spec.Concatenate, inputs: Sequence[Flow]) -> li
     return [Flow(made, _any_mask(s, masks))]
 
 
-BUILDERS: dict[type[spec.Layer], Build] = {
-    spec.Activation: activation, spec.Add: merged("add"), spec.Average: merged("add"),
-    spec.AveragePooling1D: pool("mean"), spec.Concatenate: concatenate, spec.Cropping1D: cropping, spec.Dropout: same,
-    spec.FinalState: final_state, spec.Flatten: reshape, spec.Last: last, spec.MaskOf: mask_of, spec.Masking: masking,
-    spec.Max: over_steps("max"), spec.MaxPooling1D: pool("max"), spec.Maximum: merged("maximum", "others"),
-    spec.Mean: over_steps("mean"), spec.Minimum: merged("minimum", "others"), spec.Multiply: merged("mul", "ones"),
-    spec.NotEqual: not_equal, spec.Permute: permute, spec.RepeatVector: repeat_vector, spec.Reshape: reshape,
-    spec.Reverse: reverse, spec.Select: select, spec.Slice: slice_of, spec.Subtract: merged("sub"),
-    spec.Sum: over_steps("sum"), spec.Unmasked: unmasked, spec.UpSampling1D: up_sampling,
-    spec.ZeroPadding1D: zero_padding,
-}  # fmt: skip
-
+BUILDERS: dict[type[layers.Layer], Build] = {
+    layers.Activation: activation,
+    layers.Add: merged("add"),
+    layers.Average: merged("add"),
+    layers.AveragePooling1D: pool("mean"),
+    layers.Concatenate: concatenate,
+    layers.Cropping1D: cropping,
+    layers.Dropout: same,
+    layers.FinalState: final_state,
+    layers.Flatten: reshape,
+    layers.Last: last,
+    layers.MaskOf: mask_of,
+    layers.Masking: masking,
+    layers.Max: over_steps("max"),
+    layers.MaxPooling1D: pool("max"),
+    layers.Maximum: merged("maximum", "others"),
+    layers.Mean: over_steps("mean"),
+    layers.Minimum: merged("minimum", "others"),
+    layers.Multiply: merged("mul", "ones"),
+    layers.NotEqual: not_equal,
+    layers.Permute: permute,
+    layers.RepeatVector: repeat_vector,
+    layers.Reshape: reshape,
+    layers.Reverse: reverse,
+    layers.Select: select,
+    layers.Slice: slice_of,
+    layers.Subtract: merged("sub"),
+    layers.Sum: over_steps("sum"),
+    layers.Unmasked: unmasked,
+    layers.UpSampling1D: up_sampling,
+    layers.ZeroPadding1D: zero_padding,
+}

@@ -1,4 +1,4 @@
-"""What a model is, said once and neutrally: immutable records of NumPy arrays, and one ``validate``.
+"""Layers as Keras and PyTorch name them, and models of them: immutable records of NumPy arrays, and one ``validate``.
 
 Importers build these, ``GRU`` and ``Model`` run them. Nothing here knows a file format or a kernel. A program that
 only runs a GRU does not import the layers around it: every name is imported when it is first asked for.
@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 from ..lazy import attach
 
 if TYPE_CHECKING:
-    from .graph import (
+    from ..gru_weights import GRUSpec, GRUWeights
+    from ..record import Record, owned
+    from .layer import ACTIVATIONS, GATE_ACTIVATIONS, Activation, Layer
+    from .model import (
         Edge,
         Input,
         ModelSpec,
@@ -21,8 +24,6 @@ if TYPE_CHECKING:
         stateful_layers,
         validate,
     )
-    from .gru import MERGES, GRULayer, GRUSpec, GRUWeights
-    from .layer import ACTIVATIONS, GATE_ACTIVATIONS, Activation, Layer
     from .plain import (
         Add,
         Average,
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
         UpSampling1D,
         ZeroPadding1D,
     )
-    from .record import Record, owned
+    from .recurrent import MERGES, GRULayer
     from .signal import Signal
     from .weighted import (
         BatchNormalization,
@@ -78,13 +79,14 @@ __all__ = [
 ]  # fmt: skip
 
 _PLACES = {
-    ".graph": "Edge Input ModelSpec Node TimeDistributed edge_of sequential signals_of stateful_layers validate",
-    ".gru": "MERGES GRULayer GRUSpec GRUWeights",
+    ".model": "Edge Input ModelSpec Node TimeDistributed edge_of sequential signals_of stateful_layers validate",
+    ".recurrent": "MERGES GRULayer",
+    "..gru_weights": "GRUSpec GRUWeights",
     ".layer": "ACTIVATIONS GATE_ACTIVATIONS Activation Layer",
     ".plain": "Add Average AveragePooling1D Concatenate Cropping1D Dropout FinalState Flatten Last MaskOf Masking Max "
     "Maximum MaxPooling1D Mean Minimum Multiply NotEqual Permute RepeatVector Reshape Reverse Select Slice Subtract "
     "Sum Unmasked UpSampling1D ZeroPadding1D",
-    ".record": "Record owned",
+    "..record": "Record owned",
     ".signal": "Signal",
     ".weighted": "BatchNormalization Conv1D Dense Embedding GroupNormalization LayerNormalization PReLU",
 }

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import check_array
 from ..errors import ShapeError, UnsupportedModelError
 from .layer import Layer, activated, only
-from .signal import Signal, check_array, check_choice, check_count, numbers, same, shape_text
+from .signal import Signal, check_choice, check_count, numbers, same, shape_text
 from .windows import PADDINGS, windows
 
 __all__ = [

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Union
 
 from ..errors import ShapeError, UnsupportedModelError
-from .gru import GRULayer, GRUSpec, check_gru
+from ..gru_weights import GRUSpec, check_gru
+from ..record import Record
 from .layer import Layer, only
-from .record import Record
+from .recurrent import GRULayer
 from .signal import MAX_RANK, Shape, Signal, check_count, same
 from .weighted import Embedding
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ..activations import GATE_ACTIVATIONS, check_in_gru, check_options, resolved, shape_after
+from ..activations import GATE_ACTIVATIONS, NamedActivation, check_activation, resolved, shape_after
 from ..activations import KNOWN as ACTIVATIONS
 from ..errors import ShapeError, UnsupportedModelError
-from .record import Record
+from ..record import Record
 from .signal import Signal, numbers
 
-__all__ = ["ACTIVATIONS", "GATE_ACTIVATIONS", "Activation", "Layer", "activated", "check_activation", "only"]
+__all__ = ["ACTIVATIONS", "GATE_ACTIVATIONS", "Activation", "Layer", "activated", "only"]
+
 
 class Layer(Record):
     """A layer: what it is made of, and what it makes of what flows in."""
@@ -44,11 +45,8 @@ def only(inputs: Sequence[Signal], where: str) -> Signal:
     return inputs[0]
 
 
-class Activation(Layer):
+class Activation(NamedActivation, Layer):
     """An activation by Keras's or PyTorch's name in lower case, and its options: ``Activation("softmax", axis=1)``."""
-
-    name: str
-    options: tuple[tuple[str, Any], ...] = ()
 
     def __init__(self, name: str, options: tuple[tuple[str, Any], ...] = (), **named: Any) -> None:
         super().__init__(name, tuple(sorted({**dict(options), **named}.items())))
@@ -60,15 +58,6 @@ class Activation(Layer):
         return f"Activation({', '.join([repr(self.name), *(f'{name}={value!r}' for name, value in self.options)])})"
 
     __repr__ = described
-
-
-def check_activation(activation: object, where: str, *, in_gru: bool = False) -> None:
-    """Raise unless it is a known name, or an Activation of a known name with known options."""
-    known = check_in_gru if in_gru else check_options
-    if isinstance(activation, Activation):
-        known(activation.name, dict(activation.options), where)
-    else:
-        known(activation, {}, where)
 
 
 def activated(activation: Any, given: Signal, where: str, *, within: bool = False) -> Signal:
