@@ -8,7 +8,7 @@ import pytest
 
 
 def test_the_old_name_of_the_layers_says_the_new_one() -> None:
-    with pytest.raises(ImportError, match="write `from fastgru.layers import"):
+    with pytest.raises(ImportError, match="now called fastgru"):
         importlib.import_module("fastgru.spec")
-    with pytest.raises(ImportError, match="write `from fastgru.layers import"):
+    with pytest.raises(ImportError, match="now called fastgru"):
         exec("from fastgru.spec import Dense")
