@@ -21,7 +21,7 @@ from .graph.run import Runner
 from .graph.steps import analyse
 from .gru import Backend, Precision, check_options, dtype_of
 from .layers import ModelSpec, validate
-from .lowered import graph_of
+from .layers.lowering import graph_of
 from .model_inputs import by_name, lengths_by_symbol, prepared, sources_of
 from .model_stream import ModelStream
 from .record import owned

@@ -15,7 +15,7 @@ import numpy as np
 from ..checkpoint.text import shown
 from ..errors import CheckpointError, FastGRUError, UnsupportedModelError
 from ..gru_weights import GRUSpec, GRUWeights
-from ..layers.layer import Activation
+from ..layers import Activation
 from ..record import Record
 from .builder import MAX_NODES, Builder, Value
 from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, FixedAxis, Graph, Structure

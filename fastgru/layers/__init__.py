@@ -9,63 +9,23 @@ from typing import TYPE_CHECKING
 from ..lazy import attach
 
 if TYPE_CHECKING:
+    from ..activations import GATE_ACTIVATIONS
     from ..gru_weights import GRUSpec, GRUWeights
     from ..record import Record, owned
-    from .layer import ACTIVATIONS, GATE_ACTIVATIONS, Activation, Layer
-    from .model import (
-        Edge,
-        Input,
-        ModelSpec,
-        Node,
-        TimeDistributed,
-        edge_of,
-        sequential,
-        signals_of,
-        stateful_layers,
-        validate,
-    )
-    from .plain import (
-        Add,
-        Average,
-        AveragePooling1D,
-        Concatenate,
-        Cropping1D,
-        Dropout,
-        FinalState,
-        Flatten,
-        Last,
-        Masking,
-        MaskOf,
-        Max,
-        Maximum,
-        MaxPooling1D,
-        Mean,
-        Minimum,
-        Multiply,
-        NotEqual,
-        Permute,
-        RepeatVector,
-        Reshape,
-        Reverse,
-        Select,
-        Slice,
-        Subtract,
-        Sum,
-        Unmasked,
-        UpSampling1D,
-        ZeroPadding1D,
-    )
+    from .elementwise import ACTIVATIONS, Activation, Dropout, PReLU
+    from .layer import Layer
+    from .masks import Masking, MaskOf, NotEqual, Unmasked
+    from .merging import Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract
+    from .model import Edge, Input, ModelSpec, Node, edge_of, signals_of, validate
+    from .nested import TimeDistributed, stateful_layers
+    from .normalization import BatchNormalization, GroupNormalization, LayerNormalization
+    from .over_steps import FinalState, Last, Max, Mean, Reverse, Sum
+    from .pooling import AveragePooling1D, Cropping1D, MaxPooling1D, UpSampling1D, ZeroPadding1D
     from .recurrent import MERGES, GRULayer
+    from .sequential import sequential
+    from .shapes import Flatten, Permute, RepeatVector, Reshape, Select, Slice
     from .signal import Signal
-    from .weighted import (
-        BatchNormalization,
-        Conv1D,
-        Dense,
-        Embedding,
-        GroupNormalization,
-        LayerNormalization,
-        PReLU,
-    )
+    from .weighted import Conv1D, Dense, Embedding
 
 __all__ = [
     "ACTIVATIONS", "GATE_ACTIVATIONS", "MERGES", "Activation", "Add", "Average", "AveragePooling1D",
@@ -79,16 +39,23 @@ __all__ = [
 ]  # fmt: skip
 
 _PLACES = {
-    ".model": "Edge Input ModelSpec Node TimeDistributed edge_of sequential signals_of stateful_layers validate",
-    ".recurrent": "MERGES GRULayer",
+    "..activations": "GATE_ACTIVATIONS",
     "..gru_weights": "GRUSpec GRUWeights",
-    ".layer": "ACTIVATIONS GATE_ACTIVATIONS Activation Layer",
-    ".plain": "Add Average AveragePooling1D Concatenate Cropping1D Dropout FinalState Flatten Last MaskOf Masking Max "
-    "Maximum MaxPooling1D Mean Minimum Multiply NotEqual Permute RepeatVector Reshape Reverse Select Slice Subtract "
-    "Sum Unmasked UpSampling1D ZeroPadding1D",
     "..record": "Record owned",
+    ".elementwise": "ACTIVATIONS Activation Dropout PReLU",
+    ".layer": "Layer",
+    ".masks": "MaskOf Masking NotEqual Unmasked",
+    ".merging": "Add Average Concatenate Maximum Minimum Multiply Subtract",
+    ".model": "Edge Input ModelSpec Node edge_of signals_of validate",
+    ".nested": "TimeDistributed stateful_layers",
+    ".normalization": "BatchNormalization GroupNormalization LayerNormalization",
+    ".over_steps": "FinalState Last Max Mean Reverse Sum",
+    ".pooling": "AveragePooling1D Cropping1D MaxPooling1D UpSampling1D ZeroPadding1D",
+    ".recurrent": "MERGES GRULayer",
+    ".sequential": "sequential",
+    ".shapes": "Flatten Permute RepeatVector Reshape Select Slice",
     ".signal": "Signal",
-    ".weighted": "BatchNormalization Conv1D Dense Embedding GroupNormalization LayerNormalization PReLU",
+    ".weighted": "Conv1D Dense Embedding",
 }
 
 if not TYPE_CHECKING:

@@ -1,19 +1,25 @@
-"""The base of every layer of a model, and the activations that layers name."""
+"""The base of every layer of a model.
+
+A layer is one class. Its fields are its options and weights; ``outputs`` checks them and is its rule for shapes,
+``lower`` is what it becomes on the graph. Nothing else has to know it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..activations import GATE_ACTIVATIONS, NamedActivation, check_activation, resolved, shape_after
-from ..activations import KNOWN as ACTIVATIONS
-from ..errors import ShapeError, UnsupportedModelError
+from ..errors import ShapeError
 from ..record import Record
-from .signal import Signal, numbers
+from .flow import Flow
+from .signal import Signal
 
-__all__ = ["ACTIVATIONS", "GATE_ACTIVATIONS", "Activation", "Layer", "activated", "only"]
+if TYPE_CHECKING:
+    from .scope import Scope
+
+__all__ = ["Layer", "only"]
 
 
 class Layer(Record):
@@ -26,6 +32,10 @@ class Layer(Record):
 
     def outputs(self, inputs: Sequence[Signal], where: str) -> list[Signal]:
         """What each output is, or an error that begins with ``where``. Own weights and options are checked here."""
+        raise NotImplementedError
+
+    def lower(self, s: Scope, inputs: Sequence[Flow]) -> list[Flow]:
+        """The outputs as values of a graph, for inputs that ``outputs`` took."""
         raise NotImplementedError
 
     def described(self) -> str:
@@ -43,31 +53,3 @@ def only(inputs: Sequence[Signal], where: str) -> Signal:
     if len(inputs) != 1:
         raise ShapeError(f"{where} takes one input, got {len(inputs)}")
     return inputs[0]
-
-
-class Activation(NamedActivation, Layer):
-    """An activation by Keras's or PyTorch's name in lower case, and its options: ``Activation("softmax", axis=1)``."""
-
-    def __init__(self, name: str, options: tuple[tuple[str, Any], ...] = (), **named: Any) -> None:
-        super().__init__(name, tuple(sorted({**dict(options), **named}.items())))
-
-    def outputs(self, inputs: Sequence[Signal], where: str) -> list[Signal]:
-        return [activated(self, numbers(only(inputs, where), where), where)]
-
-    def described(self) -> str:
-        return f"Activation({', '.join([repr(self.name), *(f'{name}={value!r}' for name, value in self.options)])})"
-
-    __repr__ = described
-
-
-def activated(activation: Any, given: Signal, where: str, *, within: bool = False) -> Signal:
-    """What an activation makes of a value: the same shape, but for glu, which halves an axis.
-
-    ``within`` another layer it works on every element, or on the features.
-    """
-    check_activation(activation, where)
-    name, options = resolved(activation)
-    if within and options.get("axis", -1) != -1:
-        advice = "within a layer it is -1; name the activation as a layer of its own"
-        raise UnsupportedModelError(f"{where}: axis is {options['axis']!r}, but {advice}")
-    return Signal(shape_after(name, options, given.shape, where))

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import ShapeError, UnsupportedModelError
 
-__all__ = ["Shape", "Signal", "check_choice", "check_count", "same", "shape_text"]
+__all__ = ["Shape", "Signal", "axis_of", "check_choice", "check_count", "same", "shape_text"]
 
 Shape = tuple["int | None", ...]
 MAX_RANK = 6
@@ -75,3 +75,12 @@ def check_count(value: object, where: str, least: int = 1) -> None:
     """Raise unless ``value`` is a whole number from ``least`` to 2^31."""
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not least <= value < 2**31:
         raise ShapeError(f"{where}: got {value!r}, wanted a whole number from {least} to {2**31 - 1}")
+
+
+def axis_of(axis: object, given: Signal, where: str) -> int:
+    """The place in ``given.shape`` of an axis that counts the batch as 0."""
+    rank = len(given.shape) + 1
+    whole = isinstance(axis, (int, np.integer)) and not isinstance(axis, bool)
+    if not whole or not -rank < axis < rank or axis == 0:  # type: ignore[operator]
+        raise ShapeError(f"{where}: axis is {axis!r}, wanted 1 to {rank - 1} or -1 to {1 - rank}")
+    return int(axis) % rank - 1  # type: ignore[call-overload, no-any-return]

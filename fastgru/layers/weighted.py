@@ -1,27 +1,25 @@
-"""Layers with weights around the GRUs. Matrices are in the orientation of PyTorch: one row an output."""
+"""Layers of products: tables, matrices and kernels. Matrices are in the orientation of PyTorch: one row an output."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..arrays import check_array
 from ..errors import ShapeError, UnsupportedModelError
-from .layer import Layer, activated, only
-from .signal import Signal, check_choice, check_count, numbers, same, shape_text
+from . import operations as op
+from .elementwise import activated, signal_after
+from .flow import Flow
+from .layer import Layer, only
+from .signal import Signal, check_choice, check_count, numbers, same
 from .windows import PADDINGS, windows
 
-__all__ = [
-    "BatchNormalization",
-    "Conv1D",
-    "Dense",
-    "Embedding",
-    "GroupNormalization",
-    "LayerNormalization",
-    "PReLU",
-]
+if TYPE_CHECKING:
+    from .scope import Scope
+
+__all__ = ["Conv1D", "Dense", "Embedding"]
 
 
 class Embedding(Layer):
@@ -38,6 +36,12 @@ class Embedding(Layer):
         if self.mask_zero and len(given.shape) > 1:
             raise UnsupportedModelError(f"{where}: mask_zero=True with {given}: masks are supported for (steps,) a row")
         return [Signal((*given.shape, self.weight.shape[1]))]
+
+    def lower(self, s: Scope, inputs: Sequence[Flow]) -> list[Flow]:
+        ids = inputs[0].value
+        made = s.add(s.once(self, "", op.Embedding(self.weight)), ids)
+        masks = self.mask_zero and ids.rank == 2
+        return [Flow(made, s.add(op.Binary("ne"), ids, 0) if masks else inputs[0].mask)]
 
     def described(self) -> str:
         vocabulary, features = self.weight.shape
@@ -61,7 +65,11 @@ class Dense(Layer):
         if self.bias is not None:
             check_array(self.bias, (self.weight.shape[0],), f"{where}: bias")
         made = given.with_features(self.weight.shape[0])
-        return [activated(self.activation, made, f"{where}: activation", within=True)]
+        return [signal_after(self.activation, made, f"{where}: activation", within=True)]
+
+    def lower(self, s: Scope, inputs: Sequence[Flow]) -> list[Flow]:
+        made = s.add(s.once(self, "", op.Linear(self.weight, self.bias)), inputs[0].value)
+        return [Flow(activated(s, self.activation, made), inputs[0].mask)]
 
     def described(self) -> str:
         named = "" if self.activation == "linear" else f", activation={self.activation!r}"
@@ -100,7 +108,13 @@ class Conv1D(Layer):
         if self.bias is not None:
             check_array(self.bias, (outputs,), f"{where}: bias")
         steps = windows(given.shape[0], kernel, self.strides, self.padding, self.dilation, where)
-        return [activated(self.activation, Signal((steps, outputs)), f"{where}: activation", within=True)]
+        return [signal_after(self.activation, Signal((steps, outputs)), f"{where}: activation", within=True)]
+
+    def lower(self, s: Scope, inputs: Sequence[Flow]) -> list[Flow]:
+        padding: Any = (0, 0) if self.padding == "valid" else self.padding
+        operation = op.Convolution(self.weight, self.bias, (self.strides,), (padding,), (self.dilation,), self.groups)
+        made = s.check_left(s.add(s.once(self, "", operation), inputs[0].value), 1)
+        return [Flow(activated(s, self.activation, made))]
 
     def described(self) -> str:
         outputs, inputs, kernel = self.weight.shape
@@ -110,126 +124,3 @@ class Conv1D(Layer):
             if getattr(self, name) != getattr(Conv1D, name)
         ]
         return f"Conv1D({inputs * self.groups}, {outputs}, {kernel}{''.join(named)})"
-
-
-class PReLU(Layer):
-    """``x`` where it is positive, ``weight * x`` elsewhere; the weight is broadcast against (..., features)."""
-
-    weight: np.ndarray
-
-    def outputs(self, inputs: Sequence[Signal], where: str) -> list[Signal]:
-        given = numbers(only(inputs, where), where)
-        rank = self.weight.ndim if isinstance(self.weight, np.ndarray) else 1
-        check_array(self.weight, (None,) * rank, f"{where}: weight")
-        fits = rank <= len(given.shape) and all(
-            size == 1 or same(size, wanted)
-            for size, wanted in zip(self.weight.shape[::-1], given.shape[::-1], strict=False)
-        )
-        if not fits:
-            raise ShapeError(f"{where}: weight {self.weight.shape} does not fit {shape_text(given.shape)}")
-        return [Signal(given.shape)]
-
-
-class BatchNormalization(Layer):
-    """``(x - mean) / sqrt(variance + epsilon) * gamma + beta`` with the statistics of the training, along one axis."""
-
-    mean: np.ndarray  # (features,)
-    variance: np.ndarray
-    gamma: np.ndarray | None = None
-    beta: np.ndarray | None = None
-    epsilon: float = 1e-3
-    axis: int = -1  # with the batch axis counted
-
-    @property
-    def input_features(self) -> int | None:
-        return int(self.mean.shape[0]) if self.axis == -1 else None
-
-    def outputs(self, inputs: Sequence[Signal], where: str) -> list[Signal]:
-        given = numbers(only(inputs, where), where)
-        check_array(self.mean, (given.shape[axis_of(self.axis, given, where)],), f"{where}: mean")
-        for name in ("variance", "gamma", "beta"):
-            if name == "variance" or getattr(self, name) is not None:
-                check_array(getattr(self, name), self.mean.shape, f"{where}: {name}")
-        check_epsilon(self.epsilon, where)
-        return [Signal(given.shape)]
-
-    def described(self) -> str:
-        return f"BatchNormalization({len(self.mean)}, epsilon={self.epsilon:g})"
-
-
-class LayerNormalization(Layer):
-    """``(x - mean) / sqrt(variance + epsilon) * gamma + beta``, both of x over ``axes``; ``rms`` drops the mean."""
-
-    gamma: np.ndarray | None = None  # of the sizes of ``axes``, in their order
-    beta: np.ndarray | None = None
-    epsilon: float = 1e-3
-    axes: tuple[int, ...] = (-1,)  # with the batch axis counted
-    rms: bool = False
-
-    @property
-    def input_features(self) -> int | None:
-        weights = [weight for weight in (self.gamma, self.beta) if weight is not None]
-        return int(weights[0].shape[-1]) if weights and self.axes[-1] == -1 else None
-
-    def outputs(self, inputs: Sequence[Signal], where: str) -> list[Signal]:
-        given = numbers(only(inputs, where), where)
-        if not isinstance(self.axes, tuple) or not self.axes:
-            raise ShapeError(f"{where}: axes is {self.axes!r}, wanted a tuple of at least one axis")
-        places = [axis_of(axis, given, where) for axis in self.axes]
-        if sorted(set(places)) != places:
-            raise ShapeError(f"{where}: axes is {self.axes}, wanted each once and in order")
-        for name in ("gamma", "beta"):
-            if getattr(self, name) is not None:
-                check_array(getattr(self, name), tuple(given.shape[place] for place in places), f"{where}: {name}")
-        check_epsilon(self.epsilon, where)
-        return [Signal(given.shape)]
-
-    def described(self) -> str:
-        return f"{'RMSNormalization' if self.rms else 'LayerNormalization'}(epsilon={self.epsilon:g})"
-
-
-class GroupNormalization(Layer):
-    """``(x - mean) / sqrt(variance + epsilon) * gamma + beta``, both of x over all steps and a group's features.
-
-    The features are cut into ``groups`` of neighbours. With as many groups as features it is instance normalisation.
-    """
-
-    gamma: np.ndarray  # (features,)
-    beta: np.ndarray
-    groups: int
-    epsilon: float = 1e-5
-
-    @property
-    def input_features(self) -> int:
-        return int(self.gamma.shape[0])
-
-    def outputs(self, inputs: Sequence[Signal], where: str) -> list[Signal]:
-        given = numbers(only(inputs, where), where)
-        if len(given.shape) > 2:
-            raise ShapeError(f"{where}: got {shape_text(given.shape)} a row, wanted (steps, features) or (features,)")
-        check_array(self.gamma, (given.features,), f"{where}: gamma")
-        check_array(self.beta, self.gamma.shape, f"{where}: beta")
-        check_count(self.groups, f"{where}: groups")
-        if len(self.gamma) % self.groups:
-            raise ShapeError(f"{where}: {len(self.gamma)} features cannot be cut into {self.groups} groups")
-        if len(given.shape) == 1 and self.groups == len(self.gamma):
-            raise ShapeError(f"{where}: each feature is normalised over the steps, and these are gone before it")
-        check_epsilon(self.epsilon, where)
-        return [Signal(given.shape)]
-
-    def described(self) -> str:
-        return f"GroupNormalization({self.groups} groups, epsilon={self.epsilon:g})"
-
-
-def axis_of(axis: object, given: Signal, where: str) -> int:
-    """The place in ``given.shape`` of an axis that counts the batch as 0."""
-    rank = len(given.shape) + 1
-    whole = isinstance(axis, (int, np.integer)) and not isinstance(axis, bool)
-    if not whole or not -rank < axis < rank or axis == 0:  # type: ignore[operator]
-        raise ShapeError(f"{where}: axis is {axis!r}, wanted 1 to {rank - 1} or -1 to {1 - rank}")
-    return int(axis) % rank - 1  # type: ignore[call-overload, no-any-return]
-
-
-def check_epsilon(epsilon: object, where: str) -> None:
-    if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)) or not 0 <= epsilon < float("inf"):
-        raise ShapeError(f"{where}: epsilon is {epsilon!r}, wanted a number from 0")

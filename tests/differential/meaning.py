@@ -1,6 +1,6 @@
 """What a graph of fastgru's layers means, for one row alone, in slow float64 NumPy.
 
-Written from what the layers say of themselves and not from ``fastgru.lowered``: there are no batches here and no
+Written from what the layers say of themselves and not from how they become a graph: there are no batches here and no
 lengths (a row is cut to its own), no streams and no kernels. Only the formulas of activations and the recurrence of
 one direction of a GRU are the package's own slow reference.
 """
