@@ -79,7 +79,7 @@ _NOT_ZERO = (("celu", "alpha"), ("softplus", "beta"))
 
 
 class NamedActivation(Record):
-    """An activation by its name, with options; the base of the layer that a GRU can have as its activation too."""
+    """An activation by its name and its options, for whoever needs more than the name."""
 
     name: str
     options: tuple[tuple[str, Any], ...] = ()

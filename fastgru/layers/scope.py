@@ -13,6 +13,9 @@ from .model import ModelSpec, edge_of
 
 __all__ = ["Scope"]
 
+# Operations by the id of the layer they were made of, and a word; the layer is held with them, so that its id stays its.
+_Made = dict[tuple[int, str], tuple[Operation, object]]
+
 
 class Scope:
     """A place in a graph that is being built: the builder, and the name of the node whose layer stands there.
@@ -20,15 +23,13 @@ class Scope:
     Scopes of one graph share what was made of a layer, so that one that stands in several places is packed once.
     """
 
-    def __init__(self, builder: Builder) -> None:
-        self.builder, self.name = builder, ""
-        self._made: dict[tuple[int, str], tuple[Operation, object]] = {}  # by the layer's id; holding it keeps that so
+    def __init__(self, builder: Builder, name: str = "", made: _Made | None = None) -> None:
+        self.builder, self.name = builder, name
+        self._made: _Made = {} if made is None else made
 
     def at(self, name: str) -> Scope:
         """The place of another node of the same graph."""
-        place = Scope(self.builder)
-        place.name, place._made = name, self._made
-        return place
+        return Scope(self.builder, name, self._made)
 
     def outputs_of(self, model: ModelSpec, inputs: Mapping[str, Flow], prefix: str = "") -> list[Flow]:
         """The outputs of a model within the graph, for inputs that are there; ``prefix`` begins its nodes' names."""
