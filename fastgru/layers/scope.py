@@ -13,7 +13,7 @@ from .model import ModelSpec, edge_of
 
 __all__ = ["Scope"]
 
-# Operations by the id of the layer they were made of, and a word; the layer is held with them, so that its id stays its.
+# Operations by the id of their layer and a key. The layer is held with them, so that no other gets its id.
 _Made = dict[tuple[int, str], tuple[Operation, object]]
 
 
