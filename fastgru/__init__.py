@@ -40,17 +40,15 @@ if TYPE_CHECKING:
     from .acceleration import accelerate, restore
     from .checkpoint import Checkpoint, read
     from .config import show_config
+    from .gru_weights import GRUSpec, GRUWeights
     from .importers.named import Named
-    from .model import Model, ModelStream
-    from .spec import (
+    from .layers import (
         Activation,
         AveragePooling1D,
         Cropping1D,
         Dropout,
         FinalState,
         Flatten,
-        GRUSpec,
-        GRUWeights,
         Last,
         LayerNormalization,
         Masking,
@@ -67,6 +65,7 @@ if TYPE_CHECKING:
         UpSampling1D,
         ZeroPadding1D,
     )
+    from .model import Model, ModelStream
     from .stream import Stream
 
 __version__ = "0.1.0"
@@ -123,8 +122,9 @@ _PLACES = {
     ".acceleration": "accelerate restore",
     ".config": "show_config",
     ".importers.named": "Named",
+    ".gru_weights": "GRUSpec GRUWeights",
     ".model": "Model ModelStream",
-    ".spec": "Activation AveragePooling1D Cropping1D Dropout FinalState Flatten GRUSpec GRUWeights Last "
+    ".layers": "Activation AveragePooling1D Cropping1D Dropout FinalState Flatten Last "
     "LayerNormalization Masking Max MaxPooling1D Mean ModelSpec Permute RepeatVector Reshape Reverse Select "
     "Sum UpSampling1D ZeroPadding1D",
     ".stream": "Stream",

@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from .errors import DTypeError, UnsupportedModelError
 from .gru import GRU, Precision, check_precision
-from .spec.gru import GRUSpec, GRUWeights
+from .gru_weights import GRUSpec, GRUWeights
 from .threads import check_threads
 
 __all__ = ["AcceleratedGRU", "AcceleratedGRUCell", "replaced", "restored", "run_operator"]

@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from .activation_formulas import FORMULAS
 from .errors import ShapeError, UnsupportedModelError
+from .record import Record
 
 if TYPE_CHECKING:
     from .engine.plan import KernelTable
@@ -26,7 +27,9 @@ __all__ = [
     "GATE_ACTIVATIONS",
     "IN_GRU",
     "KNOWN",
+    "NamedActivation",
     "activation",
+    "check_activation",
     "check_in_gru",
     "check_options",
     "defaults",
@@ -75,6 +78,13 @@ _AT_LEAST_ZERO = (
     ("squareplus", "b"),
 )
 _NOT_ZERO = (("celu", "alpha"), ("softplus", "beta"))
+
+
+class NamedActivation(Record):
+    """An activation by its name and its options, for whoever needs more than the name."""
+
+    name: str
+    options: tuple[tuple[str, Any], ...] = ()
 
 
 def defaults(name: str) -> dict[str, Any]:
@@ -165,6 +175,15 @@ def check_in_gru(name: object, options: Mapping[str, Any], where: str) -> None:
         raise UnsupportedModelError(f"{where}: a GRU cannot use {name}, which gives fewer units than it takes")
     if options.get("axis", -1) != -1:
         raise UnsupportedModelError(f"{where}: {name}: axis is {short(options['axis'])}, in a GRU only -1, its units")
+
+
+def check_activation(activation: object, where: str, *, in_gru: bool = False) -> None:
+    """Raise unless it is a known name, or a ``NamedActivation`` of a known name with known options."""
+    known = check_in_gru if in_gru else check_options
+    if isinstance(activation, NamedActivation):
+        known(activation.name, dict(activation.options), where)
+    else:
+        known(activation, {}, where)
 
 
 def shape_after(name: str, options: Mapping[str, Any], shape: Shape, where: str) -> Shape:

@@ -1,11 +1,12 @@
 """What a caller passes, as arrays that can be computed with, or an error that says what was wrong with it.
 
-Owns every check of an argument; knows no layer and no file.
+Owns every check of an argument, and of an array of weights; knows no layer and no file.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from .errors import DTypeError, ShapeError
 from .origin import raised_in
 
-__all__ = ["as_integers", "as_lengths", "as_numbers", "as_rows", "as_sequences"]
+__all__ = ["as_integers", "as_lengths", "as_numbers", "as_rows", "as_sequences", "check_array"]
 
 
 def as_numbers(array: Any, name: str, dtype: DTypeLike) -> NDArray[Any]:
@@ -111,3 +112,17 @@ def as_rows(rows: Any, batch: int) -> NDArray[np.intp]:
         wrong = int(array[np.argmax((array < 0) | (array >= batch))])
         raise ShapeError(f"rows: got {wrong}, wanted 0 to {batch - 1}")
     return array
+
+
+def check_array(array: Any, shape: Sequence[int | None], where: str) -> None:
+    """Raise unless ``array`` is a float array of that shape, where None is any size from 1."""
+    if not isinstance(array, np.ndarray):
+        raise DTypeError(f"{where}: got {type(array).__name__}, wanted a NumPy array")
+    if array.dtype not in (np.float32, np.float64):
+        raise DTypeError(f"{where}: got dtype {array.dtype}, wanted float32 or float64")
+    fits = array.ndim == len(shape) and all(
+        got == wanted if wanted is not None else got > 0 for got, wanted in zip(array.shape, shape, strict=False)
+    )
+    if not fits:
+        wanted = "(" + ", ".join("at least 1" if size is None else str(size) for size in shape) + ")"
+        raise ShapeError(f"{where}: got shape {array.shape}, wanted {wanted}")

@@ -17,8 +17,8 @@ from .engine import dispatch
 from .engine.plan import KernelTable, Plan
 from .engine.reduced import REDUCED, widened
 from .errors import ShapeError, UnsupportedModelError
-from .spec.gru import GRUSpec, check_gru
-from .spec.record import owned
+from .gru_weights import GRUSpec, check_gru
+from .record import owned
 
 if TYPE_CHECKING:
     from .engine.blas import BlasPlan

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 
 from .errors import ShapeError
 from .gru import GRU, Backend, Precision, check_precision
-from .spec.gru import GRUSpec
+from .gru_weights import GRUSpec
 from .stored import CHOICES, FilePrecision, precision_of
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from .graph.graph import Graph
     from .importers.chain import LayerItem, Layers
     from .importers.named import Named
+    from .layers import ModelSpec
     from .model import Model
-    from .spec import ModelSpec
 
 __all__ = ["from_keras", "from_torch", "load"]
 
@@ -352,7 +352,7 @@ def _warn_of_state(where: str, spec: GRUSpec | ModelSpec | Graph) -> None:
     """Say, at the caller of ``load``, that calls begin anew where Keras's go on."""
     if isinstance(spec, GRUSpec):
         return
-    from .spec import ModelSpec, stateful_layers
+    from .layers import ModelSpec, stateful_layers
 
     if not isinstance(spec, ModelSpec):
         return

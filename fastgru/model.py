@@ -20,10 +20,11 @@ from .graph.operations.operation import Setup
 from .graph.run import Runner
 from .graph.steps import analyse
 from .gru import Backend, Precision, check_options, dtype_of
-from .lowered import graph_of
+from .layers import ModelSpec, validate
+from .layers.lowering import graph_of
 from .model_inputs import by_name, lengths_by_symbol, prepared, sources_of
 from .model_stream import ModelStream
-from .spec import ModelSpec, owned, validate
+from .record import owned
 
 __all__ = ["Model", "ModelStream", "as_tuple"]
 
@@ -249,7 +250,7 @@ class Model:
         Examples
         --------
         >>> import os, tempfile, numpy as np, fastgru
-        >>> from fastgru.spec import Dense, GRULayer, GRUWeights, sequential
+        >>> from fastgru.layers import Dense, GRULayer, GRUWeights, sequential
         >>> w_ih, w_hh, bias = np.ones((6, 3), np.float32), np.ones((6, 2), np.float32), np.zeros(6, np.float32)
         >>> gru = GRULayer(fastgru.GRUSpec(((GRUWeights(w_ih, w_hh, bias, bias),),)))
         >>> model = fastgru.Model(sequential([("gru", gru), ("out", Dense(np.ones((4, 2), np.float32)))]))

@@ -15,7 +15,7 @@ from .graph.layout import BATCH, is_steps
 from .graph.limits import check_lengths
 from .graph.size import Size, size_text, symbol
 from .graph.steps import Analysis
-from .spec import Input, ModelSpec
+from .layers import Input, ModelSpec
 
 __all__ = ["Source", "as_kind", "by_name", "lengths_by_symbol", "prepared", "sources_of"]
 

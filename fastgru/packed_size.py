@@ -15,7 +15,8 @@ from .activations import GATE_ACTIVATIONS, resolved
 from .engine.reduced import widened
 from .errors import UnsupportedModelError
 from .gru import PRECISIONS, check_options, kernel_table
-from .spec import GRUSpec, ModelSpec
+from .gru_weights import GRUSpec
+from .layers import ModelSpec
 from .stacks import grus_of
 
 if TYPE_CHECKING:

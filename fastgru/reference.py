@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from .activation_formulas import FORMULAS as ACTIVATIONS
 from .activation_formulas import sigmoid, softmax
 from .activations import formula
-from .spec import GRUSpec, GRUWeights
+from .gru_weights import GRUSpec, GRUWeights
 
 __all__ = ["ACTIVATIONS", "gru", "gru_direction", "sigmoid", "softmax"]
 

@@ -21,10 +21,10 @@ from .errors import DTypeError, FastGRUError, ShapeError, UnsupportedModelError
 from .graph.graph import FLOAT, leaves
 from .graph.size import evaluate, symbol
 from .gru import GRU
+from .layers import edge_of
 from .model import Model, as_tuple
 from .model_inputs import Source
 from .outputs import replacing
-from .spec import edge_of
 
 __all__ = ["Rows", "inputs_of", "outputs_of", "rows_at_once", "run_file"]
 

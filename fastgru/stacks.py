@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .spec.gru import GRULayer, GRUSpec
+from .gru_weights import GRUSpec
 
 if TYPE_CHECKING:
     from .graph.graph import Graph
-    from .spec import ModelSpec
+    from .layers import ModelSpec
 
 __all__ = ["grus_of"]
 
@@ -22,7 +22,7 @@ def grus_of(model: GRUSpec | ModelSpec | Graph) -> Iterator[tuple[str, GRUSpec]]
     if isinstance(model, GRUSpec):
         yield "", model
         return
-    from .spec import ModelSpec
+    from .layers import ModelSpec
 
     if isinstance(model, ModelSpec):
         yield from _of_layers(model, "", set())
@@ -36,7 +36,7 @@ def grus_of(model: GRUSpec | ModelSpec | Graph) -> Iterator[tuple[str, GRUSpec]]
 
 
 def _of_layers(spec: ModelSpec, inside: str, seen: set[int]) -> Iterator[tuple[str, GRUSpec]]:
-    from .spec import TimeDistributed
+    from .layers import GRULayer, TimeDistributed
 
     for node in spec.nodes:
         if id(node.layer) in seen:

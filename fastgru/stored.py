@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from .engine.reduced import is_kept
 from .gru import PRECISIONS, Precision
-from .spec.gru import GRUSpec
+from .gru_weights import GRUSpec
 from .stacks import grus_of
 
 if TYPE_CHECKING:
     from .checkpoint.contents import Checkpoint
     from .graph.graph import Graph
-    from .spec import ModelSpec
+    from .layers import ModelSpec
 
 __all__ = ["CHOICES", "FilePrecision", "precision_of"]
 

@@ -17,17 +17,20 @@ collect_ignore = ["differential"]  # a program of its own; `interop/test_differe
 collect_ignore_glob = ["torch_zoo*"]  # modules that tests take: imported under a second name, each would be there twice
 
 
-class _WithoutTorch:
-    """Leaves out the examples of the one module that imports torch; any other that cannot be imported is an error."""
+class _WithoutModules:
+    """Leaves out the examples of the modules that cannot be imported, and no others: such a one is an error."""
 
-    @staticmethod
-    def pytest_ignore_collect(collection_path: Path) -> bool | None:
-        return True if collection_path.parts[-2:] == ("fastgru", "accelerated.py") else None
+    def __init__(self, names: set[str]) -> None:
+        self.names = names
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        package, name = collection_path.parts[-2:]
+        return True if package == "fastgru" and name in self.names else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if find_spec("torch") is None:
-        config.pluginmanager.register(_WithoutTorch())
+    without_torch = {"accelerated.py"} if find_spec("torch") is None else set()
+    config.pluginmanager.register(_WithoutModules({"spec.py", *without_torch}))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from networks import network, numbers
 
-from fastgru.spec import (
+from fastgru.layers import (
     Activation,
     Add,
     Average,

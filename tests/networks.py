@@ -19,7 +19,7 @@ from fastgru.activations import formula
 from fastgru.engine import dispatch
 from fastgru.engine.plan import KernelTable, Plan
 from fastgru.engine.reduced import widened
-from fastgru.spec import GATE_ACTIVATIONS, GRUSpec, GRUWeights
+from fastgru.layers import GATE_ACTIVATIONS, GRUSpec, GRUWeights
 
 Array = NDArray[Any]
 

@@ -1,4 +1,4 @@
-"""Random graphs over every layer of ``spec``, each of which fits what it is given: for what must hold for all.
+"""Random graphs over every layer of fastgru, each of which fits what it is given: for what must hold for all.
 
 Nothing here asserts a promise of the package. A graph follows from its seed alone.
 """
@@ -13,7 +13,7 @@ from networks import network
 
 from fastgru.activations import KNOWN
 from fastgru.errors import FastGRUError
-from fastgru.spec import (
+from fastgru.layers import (
     Activation,
     Add,
     Average,

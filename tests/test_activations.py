@@ -41,7 +41,7 @@ OVER_UNITS = tuple(name for name in KNOWN if name not in ELEMENTWISE)
 
 
 class Options:
-    """What spec.Activation is, as far as activations need it."""
+    """What fastgru.Activation is, as far as activations need it."""
 
     def __init__(self, name, **options):
         self.name, self.options = name, options

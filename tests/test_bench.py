@@ -24,7 +24,7 @@ from fastgru.bench.peers import BEST_OF, OWN, PEERS
 from fastgru.bench.results import FIGURES, ratio, result, row
 from fastgru.bench.scenarios import SCENARIOS
 from fastgru.bench.statistics import summary
-from fastgru.spec import Flatten, GRUSpec, Input, ModelSpec, Node
+from fastgru.layers import Flatten, GRUSpec, Input, ModelSpec, Node
 
 KEYS = (
     *("scenario", "case", "steps", "batch", "inputs", "hidden", "layers", "directions", "lengths", "threads", "system"),

@@ -15,7 +15,7 @@ from fastgru.bench import command, peers
 from fastgru.bench.peers import IN_FLOAT32, OWN
 from fastgru.bench.scenarios import SCENARIOS
 from fastgru.command.cli import main
-from fastgru.spec import Dense, GRULayer, GRUSpec, sequential
+from fastgru.layers import Dense, GRULayer, GRUSpec, sequential
 
 SUNSPOTS = str(resources.files("fastgru.demo") / "sunspots.keras")
 QUICK = ["--seconds", "0.01", "--steps", "6", "--batch", "3"]

@@ -15,7 +15,7 @@ import fastgru
 from fastgru import GRU, CheckpointError, DTypeError, Model, ShapeError, checking, verification
 from fastgru.checking import compare
 from fastgru.command.cli import main
-from fastgru.spec import Activation, Dense, Embedding, FinalState, GRULayer, Input, Last, ModelSpec, Node, sequential
+from fastgru.layers import Activation, Dense, Embedding, FinalState, GRULayer, Input, Last, ModelSpec, Node, sequential
 
 TWO = ModelSpec(
     (Input("a", (None, 3)), Input("b", (None, 2))),

@@ -26,7 +26,7 @@ from fastgru.checkpoint import Checkpoint
 from fastgru.command import cli, input_files
 from fastgru.command.argument_types import layer_chain
 from fastgru.command.cli import main
-from fastgru.spec import (
+from fastgru.layers import (
     Activation,
     Concatenate,
     Dense,
@@ -832,7 +832,7 @@ def test_convert_does_not_write_over_a_file_unless_it_is_told_to(
 
 @pytest.mark.parametrize("name", [kind.__name__ for kind in EXAMPLES])
 def test_convert_finds_inputs_for_every_layer(name: str, tmp_path: Path) -> None:
-    for spec in EXAMPLES[getattr(fastgru.spec, name)]:
+    for spec in EXAMPLES[getattr(fastgru.layers, name)]:
         path = save_model(tmp_path / "in", spec)
         found = conversion.convert(path, str(tmp_path / "out"))
         assert found["largest_difference"] == 0, found

@@ -15,8 +15,8 @@ import pytest
 from beside import beside
 
 from fastgru import GRU
+from fastgru.layers import GRUSpec, GRUWeights
 from fastgru.reference import sigmoid
-from fastgru.spec import GRUSpec, GRUWeights
 
 KINDS = [("float32", "packed", 2e-6), ("float32", "blas", 2e-6), ("float64", "blas", 2e-6)]  # published to float32
 

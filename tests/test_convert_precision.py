@@ -14,7 +14,7 @@ from networks import network, numbers, same_bits
 import fastgru
 from fastgru import GRU, Last, Model, conversion
 from fastgru.command.cli import main
-from fastgru.spec import Dense, GRULayer
+from fastgru.layers import Dense, GRULayer
 
 GOLDEN = Path(__file__).parent / "golden"
 DIGITS = str(Path(fastgru.__file__).parent / "demo" / "digits.pt")

@@ -11,7 +11,7 @@ from networks import largest_difference, network, numbers, same_bits, states_of
 
 import fastgru
 from fastgru import GRU, DTypeError, FastGRUError, ShapeError, UnsupportedModelError
-from fastgru.spec import GRUSpec, GRUWeights
+from fastgru.layers import GRUSpec, GRUWeights
 
 KINDS = [("float32", "packed"), ("float32", "blas"), ("float64", "blas")]
 

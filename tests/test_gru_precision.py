@@ -16,7 +16,7 @@ from fastgru import GRU, Model, UnsupportedModelError
 from fastgru.activations import IN_GRU
 from fastgru.engine.reduced import REDUCED
 from fastgru.gru import PRECISIONS
-from fastgru.spec import Dense, GRULayer, GRUSpec, Last
+from fastgru.layers import Dense, GRULayer, GRUSpec, Last
 
 SPEC = network(5, 19, 2, 2)
 MODEL = chain(GRULayer(SPEC), shape=(None, 5))

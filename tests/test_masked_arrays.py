@@ -10,7 +10,7 @@ import pytest
 from networks import network
 
 import fastgru
-from fastgru.spec import Dense, Embedding, GRULayer, sequential
+from fastgru.layers import Dense, Embedding, GRULayer, sequential
 
 GRU = fastgru.GRU(network(3, 4))
 MODEL = fastgru.Model(sequential([("gru", GRULayer(network(3, 4))), ("fc", Dense(np.ones((2, 4), np.float32)))]))

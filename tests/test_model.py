@@ -10,8 +10,7 @@ import pytest
 from networks import batched_reference, network, numbers, same_bits
 
 from fastgru import DTypeError, FastGRUError, Model, ModelStream, ShapeError, UnsupportedModelError
-from fastgru.reference import sigmoid, softmax
-from fastgru.spec import (
+from fastgru.layers import (
     Activation,
     Dense,
     Dropout,
@@ -28,6 +27,7 @@ from fastgru.spec import (
     Slice,
     sequential,
 )
+from fastgru.reference import sigmoid, softmax
 
 WORDS, FEATURES, HIDDEN = 11, 4, 21
 

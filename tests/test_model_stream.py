@@ -12,8 +12,7 @@ from layer_examples import chain
 from networks import network, numbers, same_bits
 
 from fastgru import FastGRUError, Model, ModelStream, ShapeError, UnsupportedModelError
-from fastgru.model import as_tuple
-from fastgru.spec import (
+from fastgru.layers import (
     Activation,
     Add,
     BatchNormalization,
@@ -44,6 +43,7 @@ from fastgru.spec import (
     UpSampling1D,
     ZeroPadding1D,
 )
+from fastgru.model import as_tuple
 
 GRUS = chain(*(GRULayer(network(4, 4, seed=seed)) for seed in range(4)))
 OPTIONS = [{}, {"backend": "blas"}, {"precision": "float64"}]

@@ -15,7 +15,7 @@ from safetensors import safe_open
 import fastgru
 from fastgru import GRU, Model, UnsupportedModelError
 from fastgru.engine.reduced import int8, widened
-from fastgru.spec import (
+from fastgru.layers import (
     BatchNormalization,
     Dense,
     Embedding,

@@ -9,7 +9,7 @@ from networks import network, numbers, same_bits
 
 import fastgru
 from fastgru import GRU, Model
-from fastgru.spec import Dense, Embedding, GRULayer, GRUSpec, GRUWeights, Last, sequential
+from fastgru.layers import Dense, Embedding, GRULayer, GRUSpec, GRUWeights, Last, sequential
 
 
 def view(array):

@@ -20,7 +20,7 @@ from fastgru.checkpoint.contents import Checkpoint
 from fastgru.command.cli import main
 from fastgru.engine.reduced import int8, widened
 from fastgru.importers import spec_of
-from fastgru.spec import Dense, GRULayer, GRUSpec, GRUWeights, TimeDistributed
+from fastgru.layers import Dense, GRULayer, GRUSpec, GRUWeights, TimeDistributed
 from fastgru.stored import precision_of
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -23,7 +23,7 @@ from fastgru import (
     StreamInUseError,
     UnsupportedModelError,
 )
-from fastgru.spec import GRULayer, Last, sequential
+from fastgru.layers import GRULayer, Last, sequential
 
 KINDS = [("float32", "packed"), ("float32", "blas"), ("float64", "blas")]
 

@@ -18,7 +18,7 @@ from networks import network, numbers
 import fastgru
 from fastgru import GRU, Model, ShapeError, UnsupportedModelError, terminal, verification
 from fastgru.command.cli import main
-from fastgru.spec import (
+from fastgru.layers import (
     Activation,
     Dense,
     Embedding,

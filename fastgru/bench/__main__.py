@@ -18,8 +18,8 @@ import numpy as np
 
 from ..errors import FastGRUError
 from ..gru import GRU
+from ..gru_weights import GRUSpec
 from ..load import load
-from ..spec import GRUSpec
 from .cases import Case
 from .measure import expected, measure, measure_model
 from .others import NOTEWORTHY, others

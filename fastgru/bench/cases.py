@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..graph.graph import Graph
-from ..spec import GRUSpec, GRUWeights, ModelSpec
+from ..gru_weights import GRUSpec, GRUWeights
+from ..layers import ModelSpec
 
 __all__ = ["Case", "Measured", "Whole", "Work", "random_gru", "random_lengths", "work_of"]
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import MissingDependencyError, UnsupportedModelError
 from ..gru import GRU, Precision
+from ..gru_weights import GRUSpec
 from ..load import load
 from ..model import Model
 from ..outputs import check_writable
-from ..spec import GRUSpec
 from ..stacks import grus_of
 from ..terminal import print_table, printable, progress
 from .cases import Case, Measured

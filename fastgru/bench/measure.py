@@ -14,8 +14,8 @@ from .. import reference
 from ..conversion import random_inputs
 from ..engine.reduced import widened
 from ..gru import Precision
+from ..gru_weights import GRUSpec
 from ..model import Model, as_tuple
-from ..spec import GRUSpec
 from ..threads import available
 from .cases import Case, Whole, Work, work_of
 from .peers import IN_FLOAT32, PEERS, adapter, engine

@@ -12,7 +12,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..spec import GRUSpec
+from ..gru_weights import GRUSpec
 from .cases import Case, Measured
 from .machine import machine
 from .peers import PEERS, version

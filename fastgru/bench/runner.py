@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FastGRUError, ShapeError
+from ..gru_weights import GRUSpec
 from ..saved.saving import save
-from ..spec import GRUSpec
 from ..threads import available
 from .cases import Case, Measured
 from .machine import on_cores

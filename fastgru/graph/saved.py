@@ -14,9 +14,9 @@ import numpy as np
 
 from ..checkpoint.text import shown
 from ..errors import CheckpointError, FastGRUError, UnsupportedModelError
-from ..spec.gru import GRUSpec, GRUWeights
-from ..spec.layer import Activation
-from ..spec.record import Record
+from ..gru_weights import GRUSpec, GRUWeights
+from ..layers import Activation
+from ..record import Record
 from .builder import MAX_NODES, Builder, Value
 from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, FixedAxis, Graph, Structure
 from .operations import by_name

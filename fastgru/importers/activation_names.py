@@ -13,7 +13,7 @@ from typing import Any
 
 from ..activations import ALIASES, KNOWN, defaults
 from ..errors import CheckpointError, UnsupportedModelError
-from ..spec import Activation
+from ..layers import Activation
 
 __all__ = ["keras_activation", "keras_activation_layer", "torch_activation"]
 

@@ -14,7 +14,7 @@ from typing import Union
 import numpy as np
 
 from ..errors import CheckpointError, DTypeError, UnsupportedModelError
-from ..spec import ACTIVATIONS, Embedding, Layer, ModelSpec, edge_of, sequential, signals_of
+from ..layers import ACTIVATIONS, Embedding, Layer, ModelSpec, edge_of, sequential, signals_of
 from .named import KINDS, Named
 from .options import Options
 from .pytorch import OPEN, Known, Module, modules_of

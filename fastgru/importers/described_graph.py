@@ -10,8 +10,8 @@ import numpy as np
 from ..graph.graph import INTEGER, Graph, Input, Structure
 from ..graph.layout import BATCH, Layout
 from ..graph.size import Sizes
-from ..spec.gru import GRUSpec, GRUWeights
-from ..spec.record import Record
+from ..gru_weights import GRUSpec, GRUWeights
+from ..record import Record
 
 __all__ = ["flow_of", "grus_of", "layers_of"]
 

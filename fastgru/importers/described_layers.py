@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..spec import (
+from ..gru_weights import GRUSpec
+from ..layers import (
     Activation,
     BatchNormalization,
     Conv1D,
@@ -20,7 +21,6 @@ from ..spec import (
     Edge,
     Embedding,
     GRULayer,
-    GRUSpec,
     Layer,
     LayerNormalization,
     ModelSpec,

@@ -16,8 +16,8 @@ from ..graph.graph import Graph
 from ..graph.layout import Layout
 from ..graph.limits import fixed_text
 from ..graph.steps import analyse
-from ..spec import GRULayer, GRUSpec, ModelSpec
-from ..spec.gru import check_gru
+from ..gru_weights import GRUSpec, check_gru
+from ..layers import GRULayer, ModelSpec
 from ..stored import precision_of
 from . import described_graph, keras
 from .described_layers import facts_of, flow_of, layers_of, plain

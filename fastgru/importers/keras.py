@@ -11,7 +11,8 @@ from typing import Any
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import UnsupportedModelError
-from ..spec import GRUSpec, ModelSpec
+from ..gru_weights import GRUSpec
+from ..layers import ModelSpec
 from . import keras_chain, keras_named
 from .chain import LayerItem
 from .keras_build import Builder

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..spec import GRUWeights
+from ..gru_weights import GRUWeights
 
 __all__ = ["gru_weights", "rows_of_outputs"]
 

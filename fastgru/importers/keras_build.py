@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import CheckpointError, UnsupportedModelError
-from ..spec import (
+from ..layers import (
     Conv1D,
     Embedding,
     Flatten,
@@ -22,7 +22,7 @@ from ..spec import (
     sequential,
     stateful_layers,
 )
-from ..spec.signal import Shape
+from ..layers.signal import Shape
 from .keras_config import Entry, number_of, short
 from .keras_dtypes import given_as_cast
 from .keras_graph import Call, Ref, references

@@ -16,7 +16,8 @@ import numpy as np
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
-from ..spec import GRUSpec, Layer, ModelSpec, sequential, validate
+from ..gru_weights import GRUSpec
+from ..layers import Layer, ModelSpec, sequential, validate
 from .chain import CHOICE, LayerItem, question, refuse_blank
 from .keras_config import LATEST, Entry, number_of, snake_case
 from .keras_layers import make

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import UnsupportedModelError
-from ..spec import (
+from ..layers import (
     Activation,
     Add,
     Average,

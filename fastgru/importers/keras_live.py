@@ -16,8 +16,9 @@ import numpy as np
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import DTypeError, UnsupportedModelError
+from ..gru_weights import GRUSpec
+from ..layers import ModelSpec
 from ..origin import raised_in
-from ..spec import GRUSpec, ModelSpec
 from .keras_config import LATEST
 from .keras_tree import lists_layers
 from .lone_gru import lone_gru

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Union
 
-from ..spec import Edge
+from ..layers import Edge
 
 __all__ = [
     "MASK_FUNCTIONS", "TRUTHS", "Elements", "Masks", "Nowhere", "Several", "Steps", "Truth", "Wire", "mask_operation",

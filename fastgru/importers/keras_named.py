@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
 from ..errors import CheckpointError, DTypeError
-from ..spec import Layer, ModelSpec, sequential
+from ..layers import Layer, ModelSpec, sequential
 from .chain import LayerItem
 from .keras_build import Builder
 from .keras_config import number_of, snake_case

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..spec import (
+from ..layers import (
     Activation,
     Add,
     Concatenate,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import FastGRUError
-from ..spec import Layer
+from ..layers import Layer
 from . import keras_chain
 from .keras import builder_of, is_beside, lists_of, version_of
 from .keras_build import Builder

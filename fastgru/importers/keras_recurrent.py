@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import CheckpointError
-from ..spec import Add, Average, Concatenate, GRULayer, GRUSpec, GRUWeights, Layer, Multiply, Reverse
-from ..spec.gru import MERGES
+from ..gru_weights import GRUSpec, GRUWeights
+from ..layers import Add, Average, Concatenate, GRULayer, Layer, Multiply, Reverse
+from ..layers.recurrent import MERGES
 from .activation_names import keras_activation
 from .keras_arrays import gru_weights
 from .keras_config import Entry

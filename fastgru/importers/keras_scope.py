@@ -11,10 +11,10 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from .. import spec
+from .. import layers
 from ..errors import CheckpointError
-from ..spec import Edge, Input, Layer, ModelSpec, Node
-from ..spec.signal import Shape
+from ..layers import Edge, Input, Layer, ModelSpec, Node
+from ..layers.signal import Shape
 from .keras_masks import Masks, Wire
 from .keras_tensors import Weights
 from .keras_tree import Part
@@ -24,8 +24,10 @@ __all__ = ["Context", "Inputs", "LayerCall", "Scope"]
 MAX_NODES = 10_000
 _LONGEST = 255  # characters of a name
 
-_HANDING_ON = (spec.Activation, spec.BatchNormalization, spec.Dense, spec.Dropout, spec.PReLU, spec.TimeDistributed)
-_JOINING = (spec.Add, spec.Average, spec.Maximum, spec.Minimum, spec.Multiply, spec.Subtract)
+_HANDING_ON = (
+    layers.Activation, layers.BatchNormalization, layers.Dense, layers.Dropout, layers.PReLU, layers.TimeDistributed,
+)  # fmt: skip
+_JOINING = (layers.Add, layers.Average, layers.Maximum, layers.Minimum, layers.Multiply, layers.Subtract)
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,9 @@ class Scope:
         if mask == wire.mask:
             return wire
         if mask is None:
-            return self.add(spec.Unmasked(), [wire], "unmasked")[0]
+            return self.add(layers.Unmasked(), [wire], "unmasked")[0]
         edge = self._mask_edge(mask)
-        name = self._append(spec.Dropout(), [wire.edge], f"{self.name}/masked", edge)
+        name = self._append(layers.Dropout(), [wire.edge], f"{self.name}/masked", edge)
         return Wire(name, mask)
 
     def model(self, inputs: Sequence[tuple[Wire, Shape]], outputs: Sequence[Wire]) -> ModelSpec:
@@ -117,11 +119,11 @@ class Scope:
         integers: set[Edge] = set()
         numbers: set[Edge] = set()
         for node in reversed(self._nodes):
-            if _takes_integers(node.layer) or (isinstance(node.layer, spec.Dropout) and node.name in integers):
+            if _takes_integers(node.layer) or (isinstance(node.layer, layers.Dropout) and node.name in integers):
                 integers.update(node.inputs)
-            elif not isinstance(node.layer, spec.NotEqual):
+            elif not isinstance(node.layer, layers.NotEqual):
                 numbers.update(node.inputs)
-        compared = {edge for node in self._nodes if isinstance(node.layer, spec.NotEqual) for edge in node.inputs}
+        compared = {edge for node in self._nodes if isinstance(node.layer, layers.NotEqual) for edge in node.inputs}
         integers |= compared - numbers - {wire.edge for wire in outputs}
         made = [Input(str(wire.edge), shape, wire.edge in integers) for wire, shape in inputs]
         return ModelSpec(tuple(made), tuple(self._nodes), tuple(wire.edge for wire in outputs))
@@ -145,7 +147,7 @@ class Scope:
 
     def _cost(self, layer: Layer) -> int:
         """How many nodes a layer stands for, with those of models in it, however deep."""
-        if not isinstance(layer, spec.TimeDistributed):
+        if not isinstance(layer, layers.TimeDistributed):
             return 1
         if id(layer) not in self._costs:
             self._costs[id(layer)] = 1 + sum(self._cost(node.layer) for node in layer.model.nodes)
@@ -165,10 +167,10 @@ class Scope:
         """The booleans of a mask."""
         if mask not in self._mask_edges:
             carriers = [self._carriers[part] for part in self.masks.joined.get(mask, (mask,)) if part in self._carriers]
-            layer: Layer = spec.MaskOf()
+            layer: Layer = layers.MaskOf()
             if mask in self.masks.compared and not carriers:
                 edge, value = self.masks.compared[mask]
-                carriers, layer = [edge], spec.NotEqual(value)
+                carriers, layer = [edge], layers.NotEqual(value)
             self._mask_edges[mask] = self._append(layer, carriers, "mask")
         return self._mask_edges[mask]
 
@@ -180,34 +182,34 @@ class Scope:
     def _mask_after(self, layer: Layer, inputs: Sequence[Wire]) -> int | None:
         """The mask that the layer's output has where it runs."""
         first = inputs[0]
-        if isinstance(layer, spec.Embedding):
+        if isinstance(layer, layers.Embedding):
             return self.masks.not_equal(first.edge, 0) if layer.mask_zero else None
-        if isinstance(layer, spec.Masking):
+        if isinstance(layer, layers.Masking):
             return self.masks.any_not_equal(first.edge, layer.value)
-        if isinstance(layer, spec.GRULayer):
+        if isinstance(layer, layers.GRULayer):
             return first.mask if layer.return_sequences else None
-        if isinstance(layer, spec.LayerNormalization):
+        if isinstance(layer, layers.LayerNormalization):
             return None if layer.rms else first.mask
-        if isinstance(layer, spec.Select):
+        if isinstance(layer, layers.Select):
             return None
-        if isinstance(layer, spec.Slice):
+        if isinstance(layer, layers.Slice):
             return None if layer.axis == 1 else first.mask
-        if isinstance(layer, spec.Concatenate) and layer.axis in (1, -2):
+        if isinstance(layer, layers.Concatenate) and layer.axis in (1, -2):
             return self.masks.in_turn([wire.mask for wire in inputs], [wire.edge for wire in inputs])
-        if isinstance(layer, (*_JOINING, spec.Concatenate)):
+        if isinstance(layer, (*_JOINING, layers.Concatenate)):
             return self.masks.either([wire.mask for wire in inputs])
         return first.mask if isinstance(layer, _HANDING_ON) else None
 
 
 def _takes_integers(layer: Layer) -> bool:
-    if isinstance(layer, spec.TimeDistributed):
+    if isinstance(layer, layers.TimeDistributed):
         return bool(layer.model.inputs[0].integers)
-    return isinstance(layer, spec.Embedding)
+    return isinstance(layer, layers.Embedding)
 
 
 def _outputs_of(layer: Layer) -> tuple[int, int]:
     """How many outputs a layer has, and how many states after them."""
-    if not isinstance(layer, spec.GRULayer):
+    if not isinstance(layer, layers.GRULayer):
         return 1, 0
     both = layer.merge == "none" and layer.gru.directions == 2
     return 2 if both else 1, len(layer.state_sizes) if layer.return_state else 0

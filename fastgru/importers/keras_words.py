@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..activations import ALIASES
 from ..errors import CheckpointError
-from ..spec import Activation
+from ..layers import Activation
 from .named import Named
 
 __all__ = ["refuse_doubtful"]

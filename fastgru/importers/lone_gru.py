@@ -7,7 +7,8 @@ layer gives.
 from __future__ import annotations
 
 from ..errors import CheckpointError
-from ..spec import GRULayer, GRUSpec, ModelSpec
+from ..gru_weights import GRUSpec
+from ..layers import GRULayer, ModelSpec
 from .named import Named
 
 __all__ = ["gru_of", "lone_gru"]

@@ -14,8 +14,9 @@ from ..checkpoint.contents import Checkpoint
 from ..checkpoint.safetensors_file import FORMAT, FORMAT_KEY, VERSION_KEY
 from ..checkpoint.text import shown
 from ..errors import CheckpointError, UnsupportedModelError
+from ..gru_weights import GRUSpec
+from ..layers import ModelSpec
 from ..saved.topology import from_data
-from ..spec import GRUSpec, ModelSpec
 from .tensors import UsedTensors, take
 
 if TYPE_CHECKING:

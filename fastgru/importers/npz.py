@@ -12,7 +12,8 @@ import numpy as np
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import CheckpointError
-from ..spec import GRUSpec, ModelSpec
+from ..gru_weights import GRUSpec
+from ..layers import ModelSpec
 from . import chain, pytorch_weights
 
 __all__ = ["spec_from", "torch_names"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..spec import Layer
+from ..layers import Layer
 
 __all__ = ["FilePart"]
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from ..errors import CheckpointError, UnsupportedModelError
 from ..fields import Fields
-from ..spec import Dense, Embedding, GRUSpec, GRUWeights
+from ..gru_weights import GRUSpec, GRUWeights
+from ..layers import Dense, Embedding
 from .tensors import indexed, listed, take
 
 __all__ = [

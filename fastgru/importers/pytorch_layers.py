@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from ..errors import CheckpointError, UnsupportedModelError
-from ..spec import (
+from ..gru_weights import GRUSpec
+from ..layers import (
     BatchNormalization,
     Conv1D,
     Dense,
     Embedding,
     GroupNormalization,
     GRULayer,
-    GRUSpec,
     Layer,
     LayerNormalization,
     PReLU,

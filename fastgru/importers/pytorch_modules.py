@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedModelError
-from ..spec import GRUSpec, ModelSpec
+from ..gru_weights import GRUSpec
+from ..layers import ModelSpec
 from .options import Options, short
 from .pytorch import Known
 from .pytorch_layers import checked_gru

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedModelError
-from ..spec import (
+from ..layers import (
     AveragePooling1D,
     Dropout,
     Edge,

@@ -14,7 +14,8 @@ import numpy as np
 from ..checkpoint.contents import Checkpoint
 from ..checkpoint.text import shown
 from ..errors import CheckpointError, UnsupportedModelError
-from ..spec import GRUSpec, ModelSpec
+from ..gru_weights import GRUSpec
+from ..layers import ModelSpec
 from . import chain, suggestion
 from .folded import fold
 from .options import Options

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, cast
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import CheckpointError, DTypeError, ShapeError, UnsupportedModelError
-from ..spec import GRUSpec, ModelSpec, validate
+from ..gru_weights import GRUSpec
+from ..layers import ModelSpec, validate
 from . import chain
 from .lone_gru import gru_of
 from .named import Named

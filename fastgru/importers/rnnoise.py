@@ -12,7 +12,8 @@ import numpy as np
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import CheckpointError
-from ..spec import Concatenate, Dense, GRULayer, GRUSpec, Input, ModelSpec, Node
+from ..gru_weights import GRUSpec
+from ..layers import Concatenate, Dense, GRULayer, Input, ModelSpec, Node
 from .keras_arrays import gru_weights, rows_of_outputs
 from .tensors import take
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..checkpoint.contents import Checkpoint
 from ..errors import CheckpointError, UnsupportedModelError
-from ..spec import Activation, BatchNormalization, Conv1D, Dense, GRULayer, GRUSpec, Layer, ModelSpec, PReLU, sequential
+from ..gru_weights import GRUSpec
+from ..layers import Activation, BatchNormalization, Conv1D, Dense, GRULayer, Layer, ModelSpec, PReLU, sequential
 from .keras_arrays import gru_weights, rows_of_outputs
 from .tensors import take
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..checkpoint.text import shown
 from ..errors import FastGRUError
-from ..spec import validate
+from ..layers import validate
 from .chain import ORDER, Modules, Tensors, is_embedding, model_of
 from .pytorch import OPEN, Module
 from .pytorch_layers import OPTION_NAMES

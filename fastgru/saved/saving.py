@@ -17,9 +17,10 @@ from ..checkpoint.safetensors_file import FORMAT_KEY, MODEL_KEY, VERSION_KEY
 from ..checkpoint.text import parse_json
 from ..errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
 from ..gru import Precision, check_precision
+from ..gru_weights import GRUSpec
+from ..layers import ModelSpec
 from ..origin import raised_in
 from ..outputs import replacing
-from ..spec import GRUSpec, ModelSpec
 from .narrowing import Written, narrowed
 from .topology import from_data, to_data
 

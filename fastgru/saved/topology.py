@@ -16,16 +16,8 @@ import numpy as np
 
 from ..checkpoint.text import shown
 from ..errors import CheckpointError, ShapeError, UnsupportedModelError
-from ..spec import (
-    Activation,
-    BatchNormalization,
-    GroupNormalization,
-    GRULayer,
-    GRUSpec,
-    Layer,
-    LayerNormalization,
-    ModelSpec,
-)
+from ..gru_weights import GRUSpec
+from ..layers import Activation, BatchNormalization, GroupNormalization, GRULayer, Layer, LayerNormalization, ModelSpec
 from .topology_kinds import GRU, MODEL, Of, layer_classes, needs_tensors
 
 __all__ = ["from_data", "layer_of", "names_of_matrices", "names_of_normalisations", "to_data"]
@@ -51,7 +43,7 @@ def to_data(given: GRUSpec | ModelSpec) -> tuple[dict[str, Any], dict[str, np.nd
 def from_data(data: dict[str, Any], take: Callable[[str], np.ndarray], where: str) -> GRUSpec | ModelSpec:
     """What ``to_data`` was given; ``take`` gives the tensor of a name, and errors begin with ``where``.
 
-    The sizes of the arrays are not looked at: that is for ``spec.validate``.
+    The sizes of the arrays are not looked at: that is for ``layers.validate``.
 
     Raises
     ------

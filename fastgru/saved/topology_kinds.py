@@ -1,6 +1,6 @@
 """How each kind of field of a description is written as plain data, and how it is read and checked.
 
-The table at the end is by the annotation of a field, so that a new layer of ``spec`` is saved without a word here
+The table at the end is by the annotation of a field, so that a new layer of ``layers`` is saved without a word here
 unless it has a field of a kind that no other has.
 """
 
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import spec
+from .. import layers
 from ..checkpoint.text import shown
 from ..errors import CheckpointError, UnsupportedModelError
-from ..spec import Activation, GRUSpec, GRUWeights, Input, Layer, ModelSpec, Node, Record
+from ..gru_weights import GRUSpec, GRUWeights
+from ..layers import Activation, Input, Layer, ModelSpec, Node
+from ..record import Record
 
 if TYPE_CHECKING:
     from .topology import _Reader, _Writer
@@ -31,8 +33,8 @@ NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 @cache
 def layer_classes() -> dict[str, type[Layer]]:
-    """Every layer of ``spec`` by its name: all that the name of a layer in a file can mean."""
-    found = [getattr(spec, name) for name in spec.__all__]
+    """Every layer of ``layers`` by its name: all that the name of a layer in a file can mean."""
+    found = [getattr(layers, name) for name in layers.__all__]
     classes = [each for each in found if isinstance(each, type) and issubclass(each, Layer)]
     return {each.__name__: each for each in classes if each is not Layer}
 

@@ -17,7 +17,7 @@ from fastgru.checkpoint import read
 from fastgru.errors import CheckpointError, FastGRUError
 from fastgru.graph.graph import Graph
 from fastgru.importers import spec_of
-from fastgru.spec import GRUSpec, ModelSpec
+from fastgru.layers import GRUSpec, ModelSpec
 
 
 @pytest.fixture

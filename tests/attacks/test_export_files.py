@@ -16,7 +16,7 @@ from fastgru.errors import CheckpointError, FastGRUError, UnsupportedModelError
 from fastgru.graph.graph import Graph
 from fastgru.graph.operations.product import Linear
 from fastgru.importers.torch.table import TABLE
-from fastgru.spec import GRUSpec
+from fastgru.layers import GRUSpec
 
 MUTATIONS = 200
 X = np.zeros((2, 5, 3), "f4")

@@ -32,7 +32,7 @@ from fastgru import load
 from fastgru.checkpoint.contents import Checkpoint
 from fastgru.errors import CheckpointError, FastGRUError, UnsupportedModelError
 from fastgru.importers import describe, spec_of
-from fastgru.spec import ModelSpec
+from fastgru.layers import ModelSpec
 
 
 def ended(given: Checkpoint, layers=None, traced=False):

@@ -20,8 +20,8 @@ import fastgru
 from fastgru import CheckpointError, FastGRUError, UnsupportedModelError
 from fastgru.checkpoint.int8_rows import STEPS
 from fastgru.engine.reduced import int8
+from fastgru.layers import Activation, Dense, GRULayer, TimeDistributed
 from fastgru.saved.topology import to_data
-from fastgru.spec import Activation, Dense, GRULayer, TimeDistributed
 
 
 def sound() -> tuple[dict, dict]:

@@ -9,7 +9,7 @@ import pytest
 from archive_writers import rnnoise_bytes, rtneural_bytes
 
 from fastgru.errors import CheckpointError, FastGRUError
-from fastgru.spec import ModelSpec
+from fastgru.layers import ModelSpec
 
 MUTATIONS = 200
 

@@ -1,6 +1,6 @@
 """What a graph of fastgru's layers means, for one row alone, in slow float64 NumPy.
 
-Written from what the layers say of themselves and not from ``fastgru.lowered``: there are no batches here and no
+Written from what the layers say of themselves and not from how they become a graph: there are no batches here and no
 lengths (a row is cut to its own), no streams and no kernels. Only the formulas of activations and the recurrence of
 one direction of a GRU are the package's own slow reference.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgru import spec
+from fastgru import layers
 from fastgru.activations import defaults, resolved
 from fastgru.reference import ACTIVATIONS, gru_direction
 
@@ -47,7 +47,7 @@ class Row:
 Noise = Callable[[Any], Any]
 
 
-def meaning(model: spec.ModelSpec, inputs: dict[str, Any], noise: Noise | None = None) -> list[Any]:
+def meaning(model: layers.ModelSpec, inputs: dict[str, Any], noise: Noise | None = None) -> list[Any]:
     """The outputs of a model for one row; ``noise`` is added to what every layer gives.
 
     Raises
@@ -55,20 +55,20 @@ def meaning(model: spec.ModelSpec, inputs: dict[str, Any], noise: Noise | None =
     TooShort, Undefined
     """
     values = {(name, 0): Row(np.asarray(array)) for name, array in inputs.items()}
-    wanted = {spec.edge_of(edge)[0] for edge in model.outputs}
+    wanted = {layers.edge_of(edge)[0] for edge in model.outputs}
     for node in reversed(model.nodes):
         if node.name in wanted:
-            wanted |= {spec.edge_of(edge)[0] for edge in (*node.inputs, *([node.mask] if node.mask else []))}
+            wanted |= {layers.edge_of(edge)[0] for edge in (*node.inputs, *([node.mask] if node.mask else []))}
     for node in (each for each in model.nodes if each.name in wanted):
-        given = [values[spec.edge_of(edge)] for edge in node.inputs]
+        given = [values[layers.edge_of(edge)] for edge in node.inputs]
         if node.mask is not None:
-            mask = values[spec.edge_of(node.mask)].array
+            mask = values[layers.edge_of(node.mask)].array
             if mask.shape != given[0].array.shape[:1]:
                 raise Unfitting("a mask of other steps")
             given[0] = replace(given[0], mask=mask)
         try:
             with np.errstate(all="ignore"):
-                if isinstance(node.layer, spec.TimeDistributed):
+                if isinstance(node.layer, layers.TimeDistributed):
                     made: Any = _time_distributed(node.layer, given, noise)
                 else:
                     made = _LAYERS[type(node.layer).__name__](node.layer, given)
@@ -82,14 +82,14 @@ def meaning(model: spec.ModelSpec, inputs: dict[str, Any], noise: Noise | None =
             if value.array.dtype == np.float64 and (np.abs(value.array) > LARGEST).any():
                 raise Undefined("float32 has no such numbers")
             values[node.name, index] = value
-    return [values[spec.edge_of(edge)].array for edge in model.outputs]
+    return [values[layers.edge_of(edge)].array for edge in model.outputs]
 
 
-def _only_masks(model: spec.ModelSpec, name: str) -> bool:
+def _only_masks(model: layers.ModelSpec, name: str) -> bool:
     """Whether of this layer's value only the mask is asked for."""
-    users = [node.layer for node in model.nodes if name in {spec.edge_of(edge)[0] for edge in node.inputs}]
-    outputs = {spec.edge_of(edge)[0] for edge in model.outputs}
-    return name not in outputs and all(isinstance(layer, spec.MaskOf) for layer in users)
+    users = [node.layer for node in model.nodes if name in {layers.edge_of(edge)[0] for edge in node.inputs}]
+    outputs = {layers.edge_of(edge)[0] for edge in model.outputs}
+    return name not in outputs and all(isinstance(layer, layers.MaskOf) for layer in users)
 
 
 def _activated(activation: Any, x: Any) -> Any:
@@ -211,7 +211,7 @@ def _mean(layer: Any, given: list[Row]) -> Row:
     x = given[0].array
     x = x if given[0].mask is None else x[given[0].mask]
     total = x.sum(axis=0, keepdims=layer.keepdims)
-    return Row(total / len(x) if isinstance(layer, spec.Mean) else total)
+    return Row(total / len(x) if isinstance(layer, layers.Mean) else total)
 
 
 def _max(layer: Any, given: list[Row]) -> Row:
@@ -262,14 +262,14 @@ def _merging(join: Callable[[Any, Any], Any], average: bool = False) -> Callable
     return function
 
 
-_PLAIN = (spec.Add, spec.Average, spec.Subtract)
+_PLAIN = (layers.Add, layers.Average, layers.Subtract)
 
 
 def _skipping(layer: Any, join: Callable[[Any, Any], Any], given: list[Row]) -> Any:
     """A product for which what is masked counts as 1; a maximum or minimum of what is not masked."""
     spread = [None if v.mask is None else np.broadcast_to(v.mask[(..., *[None] * (v.array.ndim - 1))], v.array.shape)
               for v in given]  # fmt: skip
-    if isinstance(layer, spec.Multiply):
+    if isinstance(layer, layers.Multiply):
         result = 1.0
         for value, real in zip(given, spread, strict=True):
             result = result * (value.array if real is None else np.where(real, value.array, 1.0))

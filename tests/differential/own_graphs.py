@@ -17,7 +17,7 @@ from own_smaller import smaller
 from own_ways import Wrong, compare, inputs, meanings, some_lengths
 
 from fastgru import FastGRUError, Model
-from fastgru.spec import Signal, validate
+from fastgru.layers import Signal, validate
 
 __all__ = ["FAMILIES", "OwnGraphs"]
 

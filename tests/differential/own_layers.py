@@ -1,4 +1,4 @@
-"""Random layers of ``fastgru.spec`` for the values that a graph has so far.
+"""Random layers of ``fastgru.layers`` for the values that a graph has so far.
 
 A layer is plain data: its class and its fields, where an array is ``{"w": [seed, sizes...]}``. ``expression`` writes it
 as Python, which is both what the fuzzer builds and what a script shows.
@@ -11,14 +11,14 @@ from collections.abc import Callable
 from typing import Any, Union
 
 from fastgru.activations import IN_GRU, KNOWN
-from fastgru.spec import GATE_ACTIVATIONS, MERGES, Signal
+from fastgru.layers import GATE_ACTIVATIONS, MERGES, Signal
 
 __all__ = ["JOINING", "NAMES", "ONE_INPUT", "PREAMBLE", "arguments", "expression", "node_text"]
 
 PREAMBLE = '''\
 import numpy as np
 from fastgru import GRUSpec, GRUWeights, Model
-from fastgru.spec import *
+from fastgru.layers import *
 
 nan, inf = np.nan, np.inf
 

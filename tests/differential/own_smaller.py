@@ -7,7 +7,7 @@ from typing import Any
 
 from shrink import lower, replaced, shortened
 
-from fastgru.spec import edge_of
+from fastgru.layers import edge_of
 
 __all__ = ["smaller"]
 

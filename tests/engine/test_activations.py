@@ -12,7 +12,7 @@ from networks import LEVELS, same_bits
 from fastgru import reference
 from fastgru.engine import dispatch
 from fastgru.engine.plan import KernelTable
-from fastgru.spec import GATE_ACTIVATIONS
+from fastgru.layers import GATE_ACTIVATIONS
 
 TINY = np.finfo(np.float32).tiny
 ULPS = 2.5

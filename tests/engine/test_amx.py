@@ -16,7 +16,7 @@ from fastgru.engine import dispatch
 from fastgru.engine.plan import KernelTable, Plan
 from fastgru.engine.reduced import bfloat16_bits
 from fastgru.engine.state import State
-from fastgru.spec import GATE_ACTIVATIONS, GRUSpec
+from fastgru.layers import GATE_ACTIVATIONS, GRUSpec
 
 pytestmark = pytest.mark.skipif("amx" not in LEVELS, reason="no AMX, and not built with its emulation")
 

@@ -10,7 +10,7 @@ import pytest
 from networks import LEVELS, STACKS, network, numbers, plan_at, run_plan, same_bits, states_of
 
 from fastgru import GRU, threads
-from fastgru.spec import GATE_ACTIVATIONS
+from fastgru.layers import GATE_ACTIVATIONS
 
 # Of the reduced precisions stacks with whole and part vectors, pairs and fours of weights, one way and both.
 PRECISE = [(shape, "float32") for shape in STACKS]

@@ -15,7 +15,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 from fastgru import GRU
 from fastgru.engine import single_threaded_blas as holding
 from fastgru.engine.blas import BlasPlan
-from fastgru.spec import GATE_ACTIVATIONS
+from fastgru.layers import GATE_ACTIVATIONS
 
 BOUNDS = {"float32": 1e-6, "float64": 1e-12}
 PRECISIONS = sorted(BOUNDS)

@@ -11,7 +11,7 @@ from networks import LEVELS, keeps_subnormals, network, numbers, plan_at, run_pl
 
 from fastgru import GRU, FastGRUError
 from fastgru.engine.plan import KEPT_IN
-from fastgru.spec import GATE_ACTIVATIONS
+from fastgru.layers import GATE_ACTIVATIONS
 
 BACKENDS = [("float32", "packed"), ("float32", "blas"), ("float64", "blas")]
 ALL = BACKENDS + [(precision, "packed") for precision in KEPT_IN[1:]]

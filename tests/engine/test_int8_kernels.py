@@ -24,7 +24,7 @@ from threadpoolctl import ThreadpoolController
 
 from fastgru.activations import formula
 from fastgru.engine.reduced import int8, widened
-from fastgru.spec import GATE_ACTIVATIONS, GRUSpec, GRUWeights
+from fastgru.layers import GATE_ACTIVATIONS, GRUSpec, GRUWeights
 
 BYTE = 127
 MOST = 65536  # products of bytes whose sum 32 bits hold

@@ -22,7 +22,7 @@ from fastgru.engine.affine import Affine
 from fastgru.engine.pack import aligned_empty, pack_matrix, pack_vector, spread_columns
 from fastgru.engine.plan import KernelTable
 from fastgru.engine.state import State
-from fastgru.spec import GATE_ACTIVATIONS
+from fastgru.layers import GATE_ACTIVATIONS
 
 pytestmark = pytest.mark.parametrize("level", LEVELS)
 BATCHES = (*range(1, 18), 63, 64, 65, 129)

@@ -28,7 +28,7 @@ from networks import (
 from fastgru.engine.plan import Plan
 from fastgru.engine.reduced import REDUCED
 from fastgru.errors import UnsupportedModelError
-from fastgru.spec import GATE_ACTIVATIONS, GRUSpec
+from fastgru.layers import GATE_ACTIVATIONS, GRUSpec
 
 HALVES = ("float16", "bfloat16")
 NEIGHBOURS = dict(zip(SMALL, (17, 2, 65, 8, 7, 33, 1, 64, 15, 31, 3, 16, 63, 32), strict=True))  # inputs by units

@@ -12,7 +12,7 @@ from networks import batched_reference, largest_difference, network, numbers, ro
 from fastgru import GRU, threads
 from fastgru.engine.dispatch import chosen
 from fastgru.engine.plan import KEPT_IN
-from fastgru.spec import GATE_ACTIVATIONS
+from fastgru.layers import GATE_ACTIVATIONS
 
 BOUNDED = [name for name in GATE_ACTIVATIONS if name not in ("linear", "relu")]  # the others may grow without end
 EXACT = ["float16"] if chosen() == "amx" else ["float16", "bfloat16"]  # what rounds nothing but weights

@@ -11,7 +11,7 @@ from fastgru.importers.chain import model_spec
 from fastgru.importers.named import Named
 from fastgru.importers.pytorch import modules_of
 from fastgru.importers.suggestion import embeddings, no_line, suggest, unsupported
-from fastgru.spec import Activation, Dense, Dropout, Embedding, FinalState, GRULayer, Last, Max, Mean, validate
+from fastgru.layers import Activation, Dense, Dropout, Embedding, FinalState, GRULayer, Last, Max, Mean, validate
 
 
 def array(*shape):

@@ -13,8 +13,7 @@ from fastgru.checkpoint.contents import Checkpoint
 from fastgru.command.description_text import print_description
 from fastgru.importers import describe
 from fastgru.importers.described_layers import facts_of
-from fastgru.saved.topology import to_data
-from fastgru.spec import (
+from fastgru.layers import (
     Activation,
     BatchNormalization,
     Conv1D,
@@ -28,6 +27,7 @@ from fastgru.spec import (
     Node,
     TimeDistributed,
 )
+from fastgru.saved.topology import to_data
 
 KEYS = {
     "schema", "path", "format", "writer", "version", "metadata", "loads_as", "problem", "suggested_layers", "advice",

@@ -10,7 +10,7 @@ import fastgru
 from fastgru import Model, reference
 from fastgru.errors import CheckpointError, FastGRUError, UnsupportedModelError
 from fastgru.importers import describe, spec_of
-from fastgru.spec import (
+from fastgru.layers import (
     Activation,
     Conv1D,
     Dense,

@@ -23,7 +23,7 @@ from keras_configs import (
 from fastgru import GRU, Model
 from fastgru.errors import CheckpointError, FastGRUError, UnsupportedModelError
 from fastgru.importers import spec_of
-from fastgru.spec import Dropout, Embedding, GRULayer, MaskOf, NotEqual, Reverse, Select, Slice, Unmasked, validate
+from fastgru.layers import Dropout, Embedding, GRULayer, MaskOf, NotEqual, Reverse, Select, Slice, Unmasked, validate
 
 
 def given(name, *shape, **config):

@@ -9,7 +9,7 @@ from keras_configs import array
 from fastgru.checkpoint.contents import Checkpoint
 from fastgru.errors import CheckpointError
 from fastgru.importers import spec_of
-from fastgru.spec import GRULayer
+from fastgru.layers import GRULayer
 
 SLOTS = ("kernel", "recurrent_kernel", "bias")
 

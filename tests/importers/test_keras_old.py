@@ -11,7 +11,7 @@ import fastgru
 from fastgru import Model, reference
 from fastgru.errors import CheckpointError, UnsupportedModelError
 from fastgru.importers import spec_of
-from fastgru.spec import Add, Average, Concatenate, Conv1D, Dense, GRULayer, Maximum, Multiply
+from fastgru.layers import Add, Average, Concatenate, Conv1D, Dense, GRULayer, Maximum, Multiply
 
 X = array(6, 4)
 

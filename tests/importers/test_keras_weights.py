@@ -13,7 +13,7 @@ from fastgru.errors import CheckpointError, DTypeError, FastGRUError, Unsupporte
 from fastgru.importers import describe, spec_of
 from fastgru.importers.keras_modules import modules_of
 from fastgru.importers.named import Named
-from fastgru.spec import BatchNormalization, Conv1D, Dense, Embedding, GRULayer, GRUSpec, LayerNormalization, PReLU
+from fastgru.layers import BatchNormalization, Conv1D, Dense, Embedding, GRULayer, GRUSpec, LayerNormalization, PReLU
 
 GRU = [array(4, 9), array(3, 9), array(2, 9)]
 BEFORE = [array(4, 9), array(3, 9), array(9)]

@@ -12,7 +12,7 @@ from fastgru.importers.chain import model_spec
 from fastgru.importers.named import Named
 from fastgru.importers.pytorch import Known, modules_of
 from fastgru.importers.suggestion import assumptions, suggest
-from fastgru.spec import (
+from fastgru.layers import (
     Activation,
     BatchNormalization,
     Conv1D,

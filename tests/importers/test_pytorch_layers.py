@@ -9,7 +9,7 @@ from fastgru.errors import CheckpointError, UnsupportedModelError
 from fastgru.importers.options import Options
 from fastgru.importers.pytorch_layers import layers_of_kind
 from fastgru.importers.tensors import UsedTensors
-from fastgru.spec import BatchNormalization, Conv1D, Embedding, LayerNormalization, PReLU, ZeroPadding1D
+from fastgru.layers import BatchNormalization, Conv1D, Embedding, LayerNormalization, PReLU, ZeroPadding1D
 
 
 def array(*shape):

@@ -10,7 +10,7 @@ from fastgru.errors import CheckpointError, UnsupportedModelError
 from fastgru.importers import spec_of
 from fastgru.importers.named import Named
 from fastgru.importers.pytorch_modules import known_of, model_of
-from fastgru.spec import GRULayer, GRUSpec, Last, ModelSpec, validate
+from fastgru.layers import GRULayer, GRUSpec, Last, ModelSpec, validate
 
 NN = "torch.nn.modules."
 

@@ -7,7 +7,7 @@ import pytest
 
 from fastgru.errors import CheckpointError, UnsupportedModelError
 from fastgru.importers.pytorch import Known, dense_from_tensors, gru_from_tensors, modules_of, without_counters
-from fastgru.spec import validate
+from fastgru.layers import validate
 
 
 def array(*shape, seed=0):

@@ -12,7 +12,7 @@ from fastgru.errors import CheckpointError, DTypeError, UnsupportedModelError
 from fastgru.importers import spec_of
 from fastgru.importers.pytorch import modules_of
 from fastgru.importers.suggestion import contents
-from fastgru.spec import Activation, GRUSpec, Last, ModelSpec
+from fastgru.layers import Activation, GRUSpec, Last, ModelSpec
 
 
 def array(*shape):

@@ -16,7 +16,7 @@ from fastgru.bench.cases import Case, work_of
 from fastgru.bench.measure import tolerance
 from fastgru.bench.peers import IN_FLOAT32, PEERS, adapter, engine, installed, pip_line, version
 from fastgru.command.cli import main
-from fastgru.spec import GRUSpec
+from fastgru.layers import GRUSpec
 
 SHAPES = {
     "one step": Case("SingleStream", "", "", 1),

@@ -11,7 +11,7 @@ from networks import network
 
 from fastgru import GRU, Model, ShapeError, UnsupportedModelError
 from fastgru.graph.operations.product import Linear
-from fastgru.spec import (
+from fastgru.layers import (
     Activation,
     Add,
     Concatenate,

@@ -8,7 +8,7 @@ from networks import network
 
 from fastgru import Model
 from fastgru.errors import ShapeError, UnsupportedModelError
-from fastgru.spec import (
+from fastgru.layers import (
     Add,
     Dense,
     Dropout,

@@ -7,7 +7,7 @@ import pytest
 
 import fastgru
 from fastgru import Model
-from fastgru.spec import (
+from fastgru.layers import (
     Activation,
     Add,
     Average,

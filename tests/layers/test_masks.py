@@ -7,7 +7,7 @@ import pytest
 from networks import network
 
 from fastgru import GRU, Model
-from fastgru.spec import (
+from fastgru.layers import (
     Dense,
     Embedding,
     GRULayer,

@@ -13,7 +13,7 @@ import pytest
 from random_graphs import Maker, random_graph, random_inputs
 
 from fastgru import FastGRUError, Model
-from fastgru.spec import ModelSpec, Reshape, validate
+from fastgru.layers import ModelSpec, Reshape, validate
 
 BLOCKS = range(4)  # of seeds, so that processes can share them
 OF_A_BLOCK = 150

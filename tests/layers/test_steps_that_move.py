@@ -8,7 +8,7 @@ from layer_examples import chain, joined
 from networks import network, numbers
 
 from fastgru import FastGRUError, Model, ShapeError, UnsupportedModelError
-from fastgru.spec import (
+from fastgru.layers import (
     Activation,
     Add,
     BatchNormalization,

@@ -42,6 +42,11 @@ def test_the_standard_librarys_heavy_modules_stay_out() -> None:
     assert loaded.isdisjoint({"importlib.metadata", "email", "zipfile", "pathlib", "inspect", "json"})
 
 
+def test_neither_layers_nor_operations_are_imported_for_a_gru() -> None:
+    loaded = python("import sys, fastgru; print(*sys.modules)").split()
+    assert [name for name in loaded if name.startswith(("fastgru.layers", "fastgru.graph"))] == []
+
+
 def loading(path: object, layers: str = "None") -> str:
     """A program that loads a file of 8 features and calls what it holds."""
     call = "np.zeros((1, 8, 8), np.float32)"
@@ -69,7 +74,7 @@ def test_loading_imports_only_what_that_kind_of_file_needs(gru_file) -> None:
     pickled = loading(python(DEMO).strip(), "['gru', fastgru.Last(), 'fc']")
     for code, more in (
         (pickled, ("json", "safetensors", "fastgru.checkpoint.safetensors")),
-        (loading(gru_file), ("zipfile", "fastgru.checkpoint.torch")),
+        (loading(gru_file), ("zipfile", "fastgru.checkpoint.torch", "fastgru.graph")),
     ):
         loaded = set(python(f"{code}\nimport sys; print(*sys.modules)").split()) - already
         assert [name for name in loaded if name.startswith((*OTHER_KINDS, *more))] == []

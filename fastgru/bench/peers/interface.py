@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...spec import GRUSpec, GRUWeights
+from ...gru_weights import GRUSpec, GRUWeights
 from ..cases import Work
 
 __all__ = ["Array", "Prepared", "gates_zrn", "own_activations", "per_direction"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...spec import GRUWeights
+from ...gru_weights import GRUWeights
 from ..cases import Work
 from .interface import Array, gates_zrn
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...spec import GRUWeights
+from ...gru_weights import GRUWeights
 from ..cases import Work
 from .interface import Array, Prepared, gates_zrn, own_activations
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...arrays import check_array
 from ...errors import ShapeError
-from ...spec.signal import check_array
 from ..graph import FLOAT, Tensor
 from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_steps, steps_axis
 from ..size import Size, Sizes

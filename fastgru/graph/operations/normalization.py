@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...arrays import check_array
 from ...errors import ShapeError
-from ...spec.signal import check_array
 from ..graph import Tensor
 from ..layout import Layout, Mixed, has_steps, is_plain
 from ..size import Sizes

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...arrays import check_array
 from ...errors import ShapeError, UnsupportedModelError
-from ...spec.signal import check_array
 from ..graph import FLOAT, INTEGER, Tensor
 from ..layout import BATCH, Layout, Mixed, broadcast, has_steps, is_plain
 from ..size import Size, Sizes, size_text

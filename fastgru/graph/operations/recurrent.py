@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ShapeError
-from ...spec.gru import GRUSpec, check_gru
+from ...gru_weights import GRUSpec, check_gru
 from ..graph import BOOLEAN, FLOAT, Tensor
 from ..layout import BATCH, Layout, Mixed, Rows, broadcast, has_steps, is_plain, is_steps
 from ..size import Sizes, size_text

@@ -17,7 +17,7 @@ from ...graph.graph import FLOAT, RELATIONS, FixedAxis, Graph
 from ...graph.operations.recurrent import GRU
 from ...graph.operations.shape import Permute
 from ...graph.size import Expression, Size, evaluate, symbol
-from ...spec.gru import GRUSpec
+from ...gru_weights import GRUSpec
 from .. import pytorch_weights
 from ..chain import LayerItem
 from .evidence import Evidence

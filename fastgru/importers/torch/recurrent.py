@@ -12,7 +12,7 @@ from ...graph.operations.elementwise import Binary
 from ...graph.operations.recurrent import GRU, GRUCell
 from ...graph.operations.shape import Permute, View
 from ...graph.size import Sizes, size_text
-from ...spec.gru import GRUSpec, GRUWeights
+from ...gru_weights import GRUSpec, GRUWeights
 from ..calls import Context
 
 __all__ = ["gru", "gru_cell", "gru_packed", "is_zeros", "longest"]

@@ -17,7 +17,8 @@ from ...graph.builder import Builder, TooMuchError
 from ...graph.graph import Graph, Structure
 from ...graph.operations.recurrent import GRU
 from ...graph.operations.shape import Permute
-from ...spec import GRUSpec, ModelSpec
+from ...gru_weights import GRUSpec
+from ...layers import ModelSpec
 from .. import chain, pytorch_weights
 from ..calls import Context
 from .script_code import Code

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..fields import Fields
-from ..sealed import is_sealed, sealed
+from .fields import Fields
+from .sealed import is_sealed, sealed
 
 __all__ = ["Record", "equal", "owned"]
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from ..errors import DTypeError, ShapeError, UnsupportedModelError
+from ..errors import ShapeError, UnsupportedModelError
 
-__all__ = ["Shape", "Signal", "check_array", "check_choice", "check_count", "same", "shape_text"]
+__all__ = ["Shape", "Signal", "axis_of", "check_choice", "check_count", "same", "shape_text"]
 
 Shape = tuple["int | None", ...]
 MAX_RANK = 6
@@ -78,15 +77,10 @@ def check_count(value: object, where: str, least: int = 1) -> None:
         raise ShapeError(f"{where}: got {value!r}, wanted a whole number from {least} to {2**31 - 1}")
 
 
-def check_array(array: Any, shape: Shape, where: str) -> None:
-    """Raise unless ``array`` is a float array of that shape, where None is any size from 1."""
-    if not isinstance(array, np.ndarray):
-        raise DTypeError(f"{where}: got {type(array).__name__}, wanted a NumPy array")
-    if array.dtype not in (np.float32, np.float64):
-        raise DTypeError(f"{where}: got dtype {array.dtype}, wanted float32 or float64")
-    fits = array.ndim == len(shape) and all(
-        got == wanted if wanted is not None else got > 0 for got, wanted in zip(array.shape, shape, strict=False)
-    )
-    if not fits:
-        wanted = "(" + ", ".join("at least 1" if size is None else str(size) for size in shape) + ")"
-        raise ShapeError(f"{where}: got shape {array.shape}, wanted {wanted}")
+def axis_of(axis: object, given: Signal, where: str) -> int:
+    """The place in ``given.shape`` of an axis that counts the batch as 0."""
+    rank = len(given.shape) + 1
+    whole = isinstance(axis, (int, np.integer)) and not isinstance(axis, bool)
+    if not whole or not -rank < axis < rank or axis == 0:  # type: ignore[operator]
+        raise ShapeError(f"{where}: axis is {axis!r}, wanted 1 to {rank - 1} or -1 to {1 - rank}")
+    return int(axis) % rank - 1  # type: ignore[call-overload, no-any-return]

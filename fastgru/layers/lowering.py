@@ -1,22 +1,17 @@
-"""Descriptions of layers as graphs of operations: chains of named layers, Keras's models, fastgru's own older files."""
+"""Models of layers as graphs of operations."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 from ..errors import FastGRUError
 from ..graph.builder import Builder
 from ..graph.graph import FLOAT, INTEGER, Graph
 from ..graph.layout import BATCH, STEPS, Layout, Steps, plain
 from ..graph.size import Size, symbol
-from ..spec import Input, ModelSpec, edge_of
-from . import weighted, without_weights
-from .flow import Flow, Scope
+from .flow import Flow
+from .model import Input, ModelSpec
+from .scope import Scope
 
-__all__ = ["graph_of", "nodes_of"]
-
-BUILDERS = {**without_weights.BUILDERS, **weighted.BUILDERS}
+__all__ = ["graph_of"]
 
 
 def graph_of(spec: ModelSpec) -> tuple[Graph, dict[str, Layout]]:
@@ -36,7 +31,7 @@ def _built(spec: ModelSpec, opened: bool) -> Graph:
     inputs = {
         source.name: Flow(builder.input(source.name, _shape(source, opened), _kind(source))) for source in spec.inputs
     }
-    places = tuple(flow.value.place for flow in nodes_of(builder, spec, inputs))
+    places = tuple(flow.value.place for flow in Scope(builder).outputs_of(spec, inputs))
     if spec.output_names is not None:
         return builder.finish(dict(zip(spec.output_names, places, strict=True)))
     return builder.finish(places[0] if len(places) == 1 else places)
@@ -62,18 +57,3 @@ def _layout(source: Input, graph: Graph) -> Layout:
 
 def _kind(source: Input) -> str:
     return INTEGER if source.integers else FLOAT
-
-
-def nodes_of(builder: Builder, spec: ModelSpec, inputs: Mapping[str, Flow], prefix: str = "") -> list[Flow]:
-    """The outputs of a model within a graph, for inputs that are there."""
-    flows: dict[tuple[str, int], Flow] = {(name, 0): flow for name, flow in inputs.items()}
-    made: dict[Any, Any] = builder.__dict__.setdefault("_layers", {})
-    for node in spec.nodes:
-        scope = Scope(builder, prefix + node.name, made)
-        given = [flows[edge_of(edge)] for edge in node.inputs]
-        if node.mask is not None:
-            given[0] = given[0]._replace(mask=flows[edge_of(node.mask)].value)
-            scope.check_steps(given[0].value, flows[edge_of(node.mask)].value)
-        for index, flow in enumerate(BUILDERS[type(node.layer)](scope, node.layer, given)):
-            flows[node.name, index] = flow
-    return [flows[edge_of(edge)] for edge in spec.outputs]

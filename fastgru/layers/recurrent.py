@@ -1,70 +1,24 @@
-"""GRU weights and layers. Arrays are in the orientation of PyTorch: one row an output, gates in the order r, z, n."""
+"""GRUs as layers of a model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
+from ..errors import ShapeError, UnsupportedModelError
+from ..gru_weights import GRUSpec, check_gru
+from . import operations as op
+from .flow import Flow
+from .layer import Layer
+from .signal import Signal, check_choice, numbers, same
 
-from ..errors import DTypeError, ShapeError, UnsupportedModelError
-from .layer import Layer, check_activation
-from .record import Record
-from .signal import Signal, check_array, check_choice, numbers, same
+if TYPE_CHECKING:
+    from ..graph.builder import Value
+    from .scope import Scope
 
-__all__ = ["MERGES", "GRULayer", "GRUSpec", "GRUWeights", "check_gru"]
+__all__ = ["MERGES", "GRULayer"]
 
 MERGES = ("concat", "sum", "mul", "ave", "none")
-
-
-class GRUWeights(Record):
-    """One direction of one layer. Gates r, z, n lie one after the other along the first axis.
-
-    Where the reset is applied before the product there is one bias, and ``b_hh`` is zero.
-    """
-
-    w_ih: np.ndarray  # (3 * hidden, inputs)
-    w_hh: np.ndarray  # (3 * hidden, hidden)
-    b_ih: np.ndarray  # (3 * hidden,)
-    b_hh: np.ndarray  # (3 * hidden,)
-
-    @property
-    def input_size(self) -> int:
-        return int(self.w_ih.shape[1])
-
-    @property
-    def hidden_size(self) -> int:
-        return int(self.w_hh.shape[1])
-
-
-class GRUSpec(Record):
-    """A stack of GRU layers: ``layers[layer][direction]``, forward first, reverse second where there is one."""
-
-    layers: tuple[tuple[GRUWeights, ...], ...]
-    reset_after: bool = True
-    activation: Any = "tanh"  # of the candidate n: a name, or an Activation with options
-    recurrent_activation: Any = "sigmoid"  # of the gates r and z
-    bias: bool = True  # False: the source has no biases, and the arrays here are zeros
-
-    @property
-    def input_size(self) -> int:
-        return self.layers[0][0].input_size
-
-    @property
-    def hidden_size(self) -> int:
-        return self.layers[0][0].hidden_size
-
-    @property
-    def num_layers(self) -> int:
-        return len(self.layers)
-
-    @property
-    def directions(self) -> int:
-        return len(self.layers[0])
-
-    @property
-    def output_size(self) -> int:
-        return self.hidden_size * self.directions
 
 
 class GRULayer(Layer):
@@ -125,6 +79,60 @@ class GRULayer(Layer):
         features = top.output_size if self.merge == "concat" else top.hidden_size
         return [Signal((*steps, features), states=top.output_size if self.return_sequences else 0), *states]
 
+    def lower(self, s: Scope, inputs: Sequence[Flow]) -> list[Flow]:
+        """The stack, or several one on top of the other; directions, masks and states around them."""
+        x, mask = inputs[0].value, inputs[0].mask
+        if self.go_backwards:
+            x = s.add(op.Flip((1,)), x)
+            mask = None if mask is None else s.add(op.Flip((1,)), mask)
+        directions, first = self.gru.directions, 0
+        states: list[Value] = []
+        shows_zeros = self.zero_masked or directions == 2
+        stacks = self.stacks(s.name)
+        for place, (_, stack) in enumerate(stacks):
+            count = stack.num_layers * stack.directions
+            given = [flow.value for flow in inputs[1 + first : 1 + first + count]]
+            zeros = shows_zeros and place == len(stacks) - 1
+            operation = s.once(self, str(place), op.GRU(stack, mask is not None, zeros))
+            operands = [x, *([mask] if mask is not None else []), *([_stacked(s, given)] if given else [])]
+            x, h = s.add(operation, *operands, name=s.name if place == 0 else f"{s.name}, cell {place}")
+            states += [s.add(op.Select(0, at), h) for at in range(count)]
+            first += count
+        final = states[-directions:]
+        if self.return_sequences:
+            outputs = self._merged(s, x)
+            joined = final[0] if directions == 1 else s.add(op.Concatenate(-1), *final)
+            flows = [Flow(value, inputs[0].mask, joined if at == 0 else None) for at, value in enumerate(outputs)]
+        else:
+            flows = [Flow(value) for value in self._merged_states(s, final, mask)]
+        return [*flows, *(Flow(state) for state in states)] if self.return_state else flows
+
+    def _merged(self, s: Scope, y: Value) -> list[Value]:
+        """Both directions of an output as the layer joins them."""
+        if self.gru.directions == 1 or self.merge == "concat":
+            return [y]
+        half = y.shape[-1] // 2
+        return self._joined(s, [s.add(op.Slice(-1, 0, half), y), s.add(op.Slice(-1, half), y)])
+
+    def _joined(self, s: Scope, pair: list[Value]) -> list[Value]:
+        if self.merge == "none" or len(pair) == 1:
+            return pair
+        if self.merge == "concat":
+            return [s.add(op.Concatenate(-1), *pair)]
+        made = s.add(op.Binary("mul" if self.merge == "mul" else "add"), *pair)
+        return [s.add(op.Binary("div"), made, 2.0) if self.merge == "ave" else made]
+
+    def _merged_states(self, s: Scope, final: list[Value], mask: Value | None) -> list[Value]:
+        """The last outputs: the final states, but zeros for a row that shows zeros at its last step."""
+        if mask is None:
+            return self._joined(s, final)
+        if self.zero_masked and self.gru.directions == 1:
+            seen = s.add(op.Select(1, -1), mask)
+        else:
+            seen = s.add(op.Reduce("any", (1,)), mask)
+        wide = s.add(op.View((*seen.shape, 1)), seen)
+        return self._joined(s, [s.add(op.Where(), wide, state, 0.0) for state in final])
+
     def described(self) -> str:
         gru = self.gru
         options = "" if gru.num_layers == 1 else f", num_layers={gru.num_layers}"
@@ -134,30 +142,9 @@ class GRULayer(Layer):
         return f"GRU({gru.input_size}, {gru.hidden_size}{options})"
 
 
-def check_gru(spec: GRUSpec, where: str) -> None:
-    """Raise unless the sizes of all layers and directions fit each other."""
-    layers = spec.layers
-    if not isinstance(layers, tuple) or not layers or not all(isinstance(layer, tuple) and layer for layer in layers):
-        raise ShapeError(f"{where}: layers must be a tuple of layers, each a tuple of one or two GRUWeights")
-    if not all(isinstance(weights, GRUWeights) for layer in layers for weights in layer):
-        raise DTypeError(f"{where}: every direction of a layer must be a GRUWeights")
-    check_array(layers[0][0].w_ih, (None, None), f"{where}: layer 0 forward: w_ih")
-    check_array(layers[0][0].w_hh, (None, None), f"{where}: layer 0 forward: w_hh")
-    check_activation(spec.activation, f"{where}: activation", in_gru=True)
-    check_activation(spec.recurrent_activation, f"{where}: recurrent_activation", in_gru=True)
-    directions = len(layers[0])
-    if directions not in (1, 2):
-        raise ShapeError(f"{where}: a layer has one or two directions, got {directions}")
-    hidden = spec.hidden_size
-    for index, layer in enumerate(layers):
-        if len(layer) != directions:
-            raise ShapeError(f"{where}: layer {index} has {len(layer)} directions, layer 0 has {directions}")
-        inputs = spec.input_size if index == 0 else hidden * directions
-        for direction, weights in zip(("forward", "reverse"), layer, strict=False):
-            place = f"{where}: layer {index} {direction}"
-            check_array(weights.w_ih, (3 * hidden, inputs), f"{place}: w_ih")
-            check_array(weights.w_hh, (3 * hidden, hidden), f"{place}: w_hh")
-            check_array(weights.b_ih, (3 * hidden,), f"{place}: b_ih")
-            check_array(weights.b_hh, (3 * hidden,), f"{place}: b_hh")
-            if not spec.reset_after and np.any(weights.b_hh):
-                raise ShapeError(f"{place}: a GRU with reset_after=False has one bias, and b_hh must be zero")
+def _stacked(s: Scope, states: Sequence[Value]) -> Value:
+    """States of (batch, hidden) as (states, batch, hidden)."""
+    name = f"{s.name}: states"
+    wide = [s.add(op.View((1, *state.shape)), state, name=name) for state in states]
+    made: Value = wide[0] if len(wide) == 1 else s.add(op.Concatenate(0), *wide, name=name)
+    return made

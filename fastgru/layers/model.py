@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Union
 
 from ..errors import ShapeError, UnsupportedModelError
-from .gru import GRULayer, GRUSpec, check_gru
-from .layer import Layer, only
-from .record import Record
+from ..gru_weights import GRUSpec, check_gru
+from ..record import Record
+from .layer import Layer
 from .signal import MAX_RANK, Shape, Signal, check_count, same
-from .weighted import Embedding
 
-__all__ = [
-    "Edge", "Input", "ModelSpec", "Node", "TimeDistributed", "edge_of", "sequential", "signals_of", "stateful_layers",
-    "validate",
-]  # fmt: skip
+__all__ = ["Edge", "Input", "ModelSpec", "Node", "edge_of", "signals_of", "validate"]
 
 Edge = Union[str, tuple[str, int]]
 
@@ -59,71 +55,9 @@ class ModelSpec(Record):
     output_names: tuple[str, ...] | None = None  # where the outputs come back as a dict
 
 
-class TimeDistributed(Layer):
-    """A model of one input and one output, for every step by itself."""
-
-    model: ModelSpec
-
-    @property
-    def input_features(self) -> int | None:
-        shape = self.model.inputs[0].shape
-        return shape[0] if len(shape) == 1 and not self.model.inputs[0].integers else None
-
-    def outputs(self, inputs: Sequence[Signal], where: str) -> list[Signal]:
-        given = only(inputs, where)
-        if not isinstance(self.model, ModelSpec) or len(self.model.inputs) != 1 or len(self.model.outputs) != 1:
-            raise ShapeError(f"{where}: takes a model of one input and one output")
-        if len(given.shape) < 1 or (given.kind == "numbers" and len(given.shape) < 2):
-            raise ShapeError(f"{where}: takes a sequence, got {given}")
-        inner = self.model.inputs[0]
-        step = Signal(given.shape[1:], given.kind)
-        signals = signals_of(self.model, where + ": ", {inner.name: step})
-        made = signals[edge_of(self.model.outputs[0])]
-        return [Signal((given.shape[0], *made.shape), made.kind)]
-
-    def described(self) -> str:
-        return f"TimeDistributed({', '.join(node.layer.described() for node in self.model.nodes)})"
-
-
 def edge_of(edge: Edge) -> tuple[str, int]:
     """An edge as a name and the index of an output."""
     return (edge, 0) if isinstance(edge, str) else edge
-
-
-def sequential(layers: Iterable[tuple[str, Layer]], input_name: str = "input", shape: Shape | None = None) -> ModelSpec:
-    """A chain of (name, layer) as a graph; the input's shape follows from the first layer that has weights."""
-    chain = list(layers)
-    if not chain:
-        raise ShapeError("a model needs at least one layer, got none")
-    nodes = []
-    previous = input_name
-    for name, layer in chain:
-        nodes.append(Node(name, layer, (previous,)))
-        previous = name
-    integers, wanted = _input_wanted([layer for _, layer in chain])
-    return ModelSpec((Input(input_name, wanted if shape is None else shape, integers),), tuple(nodes), (previous,))
-
-
-def _input_wanted(layers: Sequence[Layer]) -> tuple[bool, Shape]:
-    for layer in layers:
-        if isinstance(layer, Embedding):
-            return True, (None,)
-        if isinstance(layer, TimeDistributed) and layer.model.inputs[0].integers:
-            return True, (None, *layer.model.inputs[0].shape)
-        if layer.input_features is not None:
-            return False, (None, layer.input_features)
-    raise ShapeError("a model needs at least one layer with weights, got none")
-
-
-def stateful_layers(spec: ModelSpec) -> list[str]:
-    """The names of the GRUs that were stateful, also of those in models within."""
-    names: list[str] = []
-    for node in spec.nodes:
-        if isinstance(node.layer, GRULayer) and node.layer.stateful:
-            names.append(node.name)
-        elif isinstance(node.layer, TimeDistributed):
-            names += stateful_layers(node.layer.model)
-    return names
 
 
 def validate(spec: GRUSpec | ModelSpec) -> None:
