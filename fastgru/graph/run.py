@@ -6,8 +6,8 @@ same bits. To compile takes as long as some calls in NumPy, so it is done for sh
 
 from __future__ import annotations
 
+from _thread import allocate_lock
 from collections.abc import Mapping, Sequence
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,7 @@ class Runner:
         self._compiles = compiles(setup)
         self._seen: dict[Any, None] = {}  # shapes of inputs that came once, the latest last
         self._compiled: dict[Any, Compiled] = {}  # by the shapes of the inputs, the latest last
-        self._compiling = Lock()
+        self._compiling = allocate_lock()
         self._pool = Pool()
 
     def __call__(
