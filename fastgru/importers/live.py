@@ -15,7 +15,7 @@ import numpy as np
 
 from ..checkpoint.contents import Checkpoint
 from ..checkpoint.parts import check_part, listed_parts, part_of
-from ..checkpoint.torch_modules import COMPILED, HOOKS, MAX_DEPTH, MAX_MODULES, WRAPPERS, plain_options
+from ..checkpoint.torch.modules import COMPILED, HOOKS, MAX_DEPTH, MAX_MODULES, WRAPPERS, plain_options
 from ..errors import CheckpointError, DTypeError
 from ..origin import raised_in
 
@@ -159,7 +159,7 @@ def _own_tensors(module: Any) -> dict[str, Any]:
 
 
 def _packed(script_object: Any) -> dict[str, Any]:
-    """The tensors of a packed weight, by the names that ``checkpoint.torch_packed`` has for them."""
+    """The tensors of a packed weight, by the names that ``checkpoint.torch.packed`` has for them."""
     content = script_object.__getstate__()[0]  # and the name of its class
     if len(content) == 2:
         return {name: tensor for name, tensor in zip(("weight", "bias"), content, strict=True) if tensor is not None}

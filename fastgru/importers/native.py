@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..checkpoint.contents import Checkpoint
-from ..checkpoint.safetensors_file import FORMAT, FORMAT_KEY, VERSION_KEY
+from ..checkpoint.safetensors import FORMAT, FORMAT_KEY, VERSION_KEY
 from ..checkpoint.text import shown
 from ..errors import CheckpointError, UnsupportedModelError
 from ..saved.topology import from_data

@@ -21,7 +21,7 @@ from .pytorch_sequence import TorchSequence, handler_of
 
 __all__ = ["Tree", "known_of", "model_of", "own_classes", "owner_of", "without_weights"]
 
-Tree = Mapping[str, Any]  # class_name, options, hooks and children, as checkpoint.torch_modules makes it
+Tree = Mapping[str, Any]  # class_name, options, hooks and children, as checkpoint.torch.modules makes it
 
 SEQUENTIAL = "torch.nn.modules.container.Sequential"
 _WITHOUT_FORWARD = ("", "torch.nn.modules.container.ModuleList", "torch.nn.modules.container.ModuleDict")

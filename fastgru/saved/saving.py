@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from ..checkpoint.safetensors_file import FORMAT_KEY, MODEL_KEY, VERSION_KEY
+from ..checkpoint.safetensors import FORMAT_KEY, MODEL_KEY, VERSION_KEY
 from ..checkpoint.text import parse_json
 from ..errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
 from ..gru import Precision, check_precision
