@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .acceleration import accelerate, restore
     from .checkpoint import Checkpoint, read
     from .config import show_config
-    from .importers.named import Named
+    from .importers.weights.named import Named
     from .model import Model, ModelStream
     from .spec import (
         Activation,
@@ -122,7 +122,7 @@ _PLACES = {
     ".checkpoint": "Checkpoint read",
     ".acceleration": "accelerate restore",
     ".config": "show_config",
-    ".importers.named": "Named",
+    ".importers.weights.named": "Named",
     ".model": "Model ModelStream",
     ".spec": "Activation AveragePooling1D Cropping1D Dropout FinalState Flatten GRUSpec GRUWeights Last "
     "LayerNormalization Masking Max MaxPooling1D Mean ModelSpec Permute RepeatVector Reshape Reverse Select "

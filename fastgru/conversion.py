@@ -22,7 +22,7 @@ from .run_file import inputs_of
 from .stored import CHOICES
 
 if TYPE_CHECKING:
-    from .importers.chain import LayerItem
+    from .importers.weights.chain import LayerItem
     from .stored import FilePrecision
 
 __all__ = ["PARTS", "convert", "largest_difference", "random_inputs"]

@@ -2,7 +2,7 @@
 
 Weights are written under names that say whose they are, in the precision they have, or in one of fewer bits, of which
 ``narrowing`` knows what it does to each; the layers stand as JSON in the file's metadata. What that JSON says is for
-``topology``, and reading it again is for ``importers.native``.
+``topology``, and reading it again is for ``importers.whole.native``.
 """
 
 from __future__ import annotations
