@@ -386,7 +386,7 @@ def _build(
 
         made = Model(spec, precision=kept, n_threads=n_threads, backend=backend)
     if check is not None:
-        from .checking import check_model
+        from .evaluation.checking import check_model
 
         check_model(made, check, checkpoint.path, layers_named)
     return made

@@ -1,36 +1,29 @@
 """PyTorch's own GRU modules computed here, inside a module that stays PyTorch's.
 
-Imported only when ``fastgru.accelerate`` is called, by somebody who has torch: it is the one file that imports it. A
-module keeps its parameters, its hooks and its names; only its class is another, which computes forward here.
+A module keeps its parameters, its hooks and its names; only its class is another, which computes forward here.
 """
 
 from __future__ import annotations
 
 import threading
 import warnings
-from collections import OrderedDict
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from .errors import DTypeError, UnsupportedModelError
-from .gru import GRU, Precision, check_precision
-from .spec.gru import GRUSpec, GRUWeights
-from .threads import check_threads
+from ..errors import DTypeError, UnsupportedModelError
+from ..gru import GRU, Precision, check_precision
+from ..threads import check_threads
+from .operator import gru_operator
+from .weights import array_of, packed, probes_of, version_of
 
-__all__ = ["AcceleratedGRU", "AcceleratedGRUCell", "replaced", "restored", "run_operator"]
-
-KEPT = 64  # packed GRUs of operators in compiled code, the least recently used first to go
-PROBES = 8  # numbers along each axis of a weight that are looked at in every call
+__all__ = ["AcceleratedGRU", "AcceleratedGRUCell", "replaced", "restored"]
 
 
 def replaced(module: Any, precision: Precision, n_threads: int | None) -> tuple[list[str], list[tuple[str, str]]]:
     """``accelerate``: the names of the modules that compute here now, and of those that do not, with why."""
-    from .importers.torch.operators import gru_operator
-
     gru_operator()  # compiled code calls it, and cannot make it
     if isinstance(module, torch.jit.ScriptModule):
         raise UnsupportedModelError(
@@ -100,12 +93,12 @@ class _Engine:
         self._made: tuple[Any, GRU, list[tuple[Any, bytes]]] | None = None
 
     def gru(self, weights: list[torch.Tensor], layers: int, directions: int, bias: bool) -> GRU:
-        key = tuple((weight.data_ptr(), _version(weight)) for weight in weights)
+        key = tuple((weight.data_ptr(), version_of(weight)) for weight in weights)
         made = self._made
         if made is None or made[0] != key or any(view.tobytes() != was for view, was in made[2]):
             with self._lock:
                 gru = packed(weights, layers, directions, bias, self.precision, self.n_threads)
-                made = self._made = key, gru, _probes(weights)
+                made = self._made = key, gru, probes_of(weights)
         return made[1]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -113,40 +106,6 @@ class _Engine:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._begin(state["precision"], state["n_threads"])
-
-
-def _probes(weights: list[torch.Tensor]) -> list[tuple[Any, bytes]]:
-    """Some numbers of each weight, in place and as they are now."""
-    arrays = [weight.detach().numpy() for weight in weights]
-    views = [array[tuple(slice(None, None, max(1, size // PROBES)) for size in array.shape)] for array in arrays]
-    return [(view, view.tobytes()) for view in views]
-
-
-def _version(weight: torch.Tensor) -> int:
-    """How often a weight was changed, as PyTorch counts; what is made under inference_mode it does not count."""
-    return 0 if weight.is_inference() else weight._version
-
-
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    """The numbers of a tensor, without a copy where it is plain."""
-    return tensor.detach().resolve_neg().contiguous().numpy()  # type: ignore[no-any-return]
-
-
-def packed(
-    weights: list[torch.Tensor], layers: int, directions: int, bias: bool, precision: Precision, n_threads: int | None
-) -> GRU:
-    """The engine's GRU of PyTorch's flat list of weights."""
-    arrays = [np.array(weight.detach().numpy(), np.float32, order="C") for weight in weights]
-    each = 4 if bias else 2
-    stack = []
-    for layer in range(layers):
-        row = []
-        for direction in range(directions):
-            first = (layer * directions + direction) * each
-            w_ih, w_hh, *biases = arrays[first : first + each]
-            row.append(GRUWeights(w_ih, w_hh, *(biases or [np.zeros(len(w_hh), np.float32)] * 2)))
-        stack.append(tuple(row))
-    return GRU(GRUSpec(tuple(stack), bias=bias), precision=precision, n_threads=n_threads)
 
 
 def _reason_for_pytorch(module: nn.Module, tensors: tuple[Any, ...]) -> str | None:
@@ -218,8 +177,8 @@ class AcceleratedGRU(_Computing, nn.GRU):
             return nn.GRU.forward(self, input, hx)  # whose error says what is wrong
         x = input.detach()
         rows = x[None] if single else x if self.batch_first else x.transpose(0, 1)
-        states = None if hx is None else _array(hx[:, None] if single else hx)
-        y, h = gru(_array(rows), states)
+        states = None if hx is None else array_of(hx[:, None] if single else hx)
+        y, h = gru(array_of(rows), states)
         output, state = torch.from_numpy(y), torch.from_numpy(h)
         if single:
             return output[0], state[:, 0]
@@ -228,8 +187,8 @@ class AcceleratedGRU(_Computing, nn.GRU):
     def _packed(self, gru: GRU, input: Any, hx: Any) -> Any:
         """A packed batch, by its rows and their lengths; states and results in the caller's order."""
         padded, lengths = pad_packed_sequence(input, batch_first=True)
-        states = None if hx is None else _array(hx)
-        y, h = gru(_array(padded), states, lengths.numpy())
+        states = None if hx is None else array_of(hx)
+        y, h = gru(array_of(padded), states, lengths.numpy())
         output = torch.from_numpy(y)
         if input.sorted_indices is not None:
             output, lengths = output[input.sorted_indices], lengths[input.sorted_indices]
@@ -268,9 +227,9 @@ class AcceleratedGRUCell(_Computing, nn.GRUCell):
             return nn.GRUCell.forward(self, input, hx)
         weights = [self.weight_ih, self.weight_hh, *((self.bias_ih, self.bias_hh) if self.bias else ())]
         gru = self._fastgru.gru(weights, 1, 1, self.bias)
-        x = _array(input)
+        x = array_of(input)
         x = x[None, None] if single else x[:, None]
-        states = None if hx is None else _array(hx)
+        states = None if hx is None else array_of(hx)
         states = states if states is None else states[None, None] if single else states[None]
         _, h = gru._run(x, states, None, sequences=False)
         made = torch.from_numpy(h[0])
@@ -278,33 +237,3 @@ class AcceleratedGRUCell(_Computing, nn.GRUCell):
 
 
 _OWN = (AcceleratedGRU, AcceleratedGRUCell)
-
-# Compiled code hands over the weights with every call; what was packed of them is found by where they lie.
-
-_kept: OrderedDict[Any, tuple[GRU, list[torch.Tensor], list[tuple[Any, bytes]]]] = OrderedDict()
-_kept_lock = threading.Lock()
-
-
-def run_operator(
-    input: torch.Tensor, hx: torch.Tensor, params: list[torch.Tensor], has_biases: bool, num_layers: int,
-    bidirectional: bool, batch_first: bool,
-) -> tuple[torch.Tensor, torch.Tensor] | None:  # fmt: skip
-    """What the operator of compiled code computes; None where PyTorch must.
-
-    The weights that a packed GRU was made of are kept with it, so that no other tensor can take their place in memory.
-    """
-    if any(each.dtype != torch.float32 or each.device.type != "cpu" for each in (input, hx, *params)):
-        return None
-    key = tuple((each.data_ptr(), _version(each), tuple(each.shape)) for each in params)
-    with _kept_lock:
-        found = _kept.get(key)
-        if found is None or any(view.tobytes() != was for view, was in found[2]):
-            gru = packed(params, num_layers, 2 if bidirectional else 1, has_biases, "float32", None)
-            found = gru, [each.detach() for each in params], _probes(params)
-        _kept[key] = found
-        _kept.move_to_end(key)
-        while len(_kept) > KEPT:
-            _kept.popitem(last=False)
-    y, h = found[0](_array(input if batch_first else input.transpose(0, 1)), _array(hx))
-    output = torch.from_numpy(y)
-    return (output if batch_first else output.transpose(0, 1).contiguous()), torch.from_numpy(h)

@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import FastGRUError, ShapeError, UnsupportedModelError
+from ..graph.graph import leaves
+from ..graph.operations.product import Linear
+from ..graph.operations.reduce import AlongAxis
+from ..gru import GRU, Precision, check_options
+from ..model import Model
 from .checking import compare, outputs_with_steps
-from .conversion import SEED, STEPS, random_inputs
-from .errors import FastGRUError, ShapeError, UnsupportedModelError
-from .graph.graph import leaves
-from .graph.operations.product import Linear
-from .graph.operations.reduce import AlongAxis
-from .gru import GRU, Precision, check_options
-from .model import Model
-from .run_file import Lengths, Rows, inputs_of, rows_at_once
+from .random_inputs import SEED, STEPS, random_inputs
+from .rows import Lengths, Rows, inputs_of, rows_at_once
 
 __all__ = ["ORDER", "noise", "parts", "verify"]
 

@@ -1,6 +1,6 @@
 """The activations that layers name: which there are, what options they take, and each as a function of arrays.
 
-The formulas lie in ``activation_formulas``; the kernels compute the six of ``GATE_ACTIVATIONS`` themselves. Nothing
+The formulas lie in ``formulas``; the kernels compute the six of ``GATE_ACTIVATIONS`` themselves. Nothing
 here knows a layer, a file or a framework.
 """
 
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .activation_formulas import FORMULAS
-from .errors import ShapeError, UnsupportedModelError
+from ..errors import ShapeError, UnsupportedModelError
+from .formulas import FORMULAS
 
 if TYPE_CHECKING:
-    from .engine.plan import KernelTable
+    from ..engine.plan import KernelTable
 
 __all__ = [
     "ALIASES",

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import as_numbers
-from .errors import CheckpointError, DTypeError, ShapeError
-from .fields import Fields
-from .graph.graph import leaves
-from .gru import GRU
-from .model import Model
-from .model_inputs import as_kind
-from .run_file import Lengths, Rows, inputs_of, outputs_of, rows_at_once
+from ..arrays import as_numbers
+from ..errors import CheckpointError, DTypeError, ShapeError
+from ..fields import Fields
+from ..graph.graph import leaves
+from ..gru import GRU
+from ..model import Model
+from ..model_inputs import as_kind
+from .rows import Lengths, Rows, inputs_of, outputs_of, rows_at_once
 
 __all__ = ["Output", "advice_for", "check_model", "compare", "output_names", "outputs_with_steps", "problem_of"]
 

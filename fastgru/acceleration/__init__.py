@@ -1,11 +1,14 @@
-"""``fastgru.accelerate`` and ``restore``, for programs that keep PyTorch, which is imported when they are called."""
+"""``fastgru.accelerate`` and ``restore``, for programs that keep PyTorch, which is imported when they are called.
+
+``modules`` and ``weights`` are the two files of fastgru that import torch.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from .errors import MissingDependencyError
-from .gru import Precision
+from ..errors import MissingDependencyError
+from ..gru import Precision
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,7 +62,7 @@ def accelerate(module: nn.Module, *, precision: Precision = "float32", n_threads
     Accelerated(replaced=('0',), left=())
     """
     _check_torch("accelerate")
-    from .accelerated import replaced
+    from .modules import replaced
 
     names, left = replaced(module, precision, n_threads)
     return Accelerated(tuple(names), tuple(left))
@@ -68,7 +71,7 @@ def accelerate(module: nn.Module, *, precision: Precision = "float32", n_threads
 def restore(module: nn.Module) -> tuple[str, ...]:
     """Undo ``accelerate``; the names of the modules that PyTorch computes again."""
     _check_torch("restore")
-    from .accelerated import restored
+    from .modules import restored
 
     return tuple(restored(module))
 

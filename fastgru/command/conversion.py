@@ -1,6 +1,6 @@
 """Converting a model into a file of fastgru's own, and comparing what both files compute.
 
-Owns the random inputs on which they are compared. It reads and writes through ``load`` and ``save`` and prints nothing.
+It reads and writes through ``load`` and ``save`` and prints nothing.
 """
 
 from __future__ import annotations
@@ -12,26 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import FastGRUError, ShapeError
-from .graph.graph import FLOAT, INTEGER, Graph
-from .graph.operations.product import Embedding
-from .gru import GRU, Precision, check_precision
-from .load import load
-from .model import Model, as_tuple
-from .run_file import inputs_of
-from .stored import CHOICES
+from ..errors import FastGRUError
+from ..evaluation.random_inputs import ROWS, STEPS, random_inputs
+from ..gru import GRU, Precision, check_precision
+from ..load import load
+from ..model import Model, as_tuple
+from ..stored import CHOICES
 
 if TYPE_CHECKING:
-    from .importers.weights.chain import LayerItem
-    from .stored import FilePrecision
+    from ..importers.weights.chain import LayerItem
+    from ..stored import FilePrecision
 
-__all__ = ["PARTS", "convert", "largest_difference", "random_inputs"]
+__all__ = ["PARTS", "convert", "largest_difference"]
 
 PARTS = 4  # loading, saving, loading again, comparing
-ROWS = 3
-STEPS = (24, 20, 64, 7, 840, 1)  # tried in turn: a layer may need many, or a number that it can divide
-MAX_NUMBERS = 2**24  # of an input
-SEED = 20240607
 
 
 def convert(
@@ -105,28 +99,6 @@ def _compared(one: GRU | Model, other: GRU | Model) -> dict[str, Any]:
         else:
             return {"largest_difference": difference, "rows": ROWS, "steps": steps, "not_compared": None}
     return {"largest_difference": None, "rows": None, "steps": None, "not_compared": problem}
-
-
-def random_inputs(model: GRU | Model, steps: int, rows: int = ROWS) -> list[np.ndarray]:
-    """An array for every input: normal numbers, and integers that every Embedding knows."""
-    random = np.random.default_rng(SEED)
-    known = 2 if isinstance(model, GRU) else min(_vocabularies(model.graph), default=2)
-    arrays: list[np.ndarray] = []
-    for source in inputs_of(model):
-        shape = source.sizes(rows, steps)
-        if math.prod(shape) > MAX_NUMBERS:
-            raise ShapeError(f"its input {source.name!r} is too large to try: {math.prod(shape):,} numbers")
-        if source.kind == FLOAT:
-            arrays.append(random.standard_normal(shape, np.float32))
-        else:
-            integers = random.integers(0, known, shape)
-            arrays.append(integers if source.kind == INTEGER else integers > 0)
-    return arrays
-
-
-def _vocabularies(graph: Graph) -> list[int]:
-    """How many integers each Embedding knows."""
-    return [len(node.operation.weight) for node in graph.nodes if isinstance(node.operation, Embedding)]
 
 
 def largest_difference(one: GRU | Model, other: GRU | Model, inputs: Sequence[np.ndarray]) -> float:

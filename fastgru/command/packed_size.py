@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .activations import GATE_ACTIVATIONS, resolved
-from .engine.reduced import widened
-from .errors import UnsupportedModelError
-from .gru import PRECISIONS, check_options, kernel_table
-from .spec import GRUSpec, ModelSpec
-from .stacks import grus_of
+from ..activations import GATE_ACTIVATIONS, resolved
+from ..engine.reduced import widened
+from ..errors import UnsupportedModelError
+from ..gru import PRECISIONS, check_options, kernel_table
+from ..spec import GRUSpec, ModelSpec
+from ..stacks import grus_of
 
 if TYPE_CHECKING:
-    from .graph.graph import Graph
+    from ..graph.graph import Graph
 
 __all__ = ["packed_bytes", "packed_sizes"]
 
