@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .checkpoint import Checkpoint, read
     from .config import show_config
     from .gru_weights import GRUSpec, GRUWeights
-    from .importers.named import Named
+    from .importers.weights.named import Named
     from .layers import (
         Activation,
         AveragePooling1D,
@@ -121,8 +121,8 @@ _PLACES = {
     ".checkpoint": "Checkpoint read",
     ".acceleration": "accelerate restore",
     ".config": "show_config",
-    ".importers.named": "Named",
     ".gru_weights": "GRUSpec GRUWeights",
+    ".importers.weights.named": "Named",
     ".model": "Model ModelStream",
     ".layers": "Activation AveragePooling1D Cropping1D Dropout FinalState Flatten Last "
     "LayerNormalization Masking Max MaxPooling1D Mean ModelSpec Permute RepeatVector Reshape Reverse Select "

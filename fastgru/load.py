@@ -19,8 +19,8 @@ from .stored import CHOICES, FilePrecision, precision_of
 if TYPE_CHECKING:
     from .checkpoint.contents import Checkpoint
     from .graph.graph import Graph
-    from .importers.chain import LayerItem, Layers
-    from .importers.named import Named
+    from .importers.weights.chain import LayerItem, Layers
+    from .importers.weights.named import Named
     from .layers import ModelSpec
     from .model import Model
 
@@ -281,7 +281,7 @@ def from_torch(
     2
     """
     from .importers import spec_of
-    from .importers.live import checkpoint_of
+    from .importers.weights.live import checkpoint_of
 
     check_precision(precision, CHOICES)
     program = type(module_or_state_dict).__name__ == "ExportedProgram"
@@ -338,7 +338,7 @@ def from_keras(
     (1, 2)
     """
     from .importers import spec_of
-    from .importers.keras_live import checkpoint_of, only_gru
+    from .importers.keras.live import checkpoint_of, only_gru
 
     check_precision(precision, CHOICES)
     checkpoint = checkpoint_of(model)
@@ -386,7 +386,7 @@ def _build(
 
         made = Model(spec, precision=kept, n_threads=n_threads, backend=backend)
     if check is not None:
-        from .checking import check_model
+        from .evaluation.checking import check_model
 
         check_model(made, check, checkpoint.path, layers_named)
     return made

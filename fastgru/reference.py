@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .activation_formulas import FORMULAS as ACTIVATIONS
-from .activation_formulas import sigmoid, softmax
 from .activations import formula
+from .activations.formulas import FORMULAS as ACTIVATIONS
+from .activations.formulas import sigmoid, softmax
 from .gru_weights import GRUSpec, GRUWeights
 
 __all__ = ["ACTIVATIONS", "gru", "gru_direction", "sigmoid", "softmax"]

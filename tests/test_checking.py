@@ -12,9 +12,10 @@ from layer_examples import chain
 from networks import network, numbers
 
 import fastgru
-from fastgru import GRU, CheckpointError, DTypeError, Model, ShapeError, checking, verification
-from fastgru.checking import compare
+from fastgru import GRU, CheckpointError, DTypeError, Model, ShapeError
 from fastgru.command.cli import main
+from fastgru.evaluation import checking, verification
+from fastgru.evaluation.checking import compare
 from fastgru.layers import Activation, Dense, Embedding, FinalState, GRULayer, Input, Last, ModelSpec, Node, sequential
 
 TWO = ModelSpec(

@@ -21,11 +21,13 @@ from networks import network, numbers, same_bits
 from safetensors.numpy import save_file
 
 import fastgru
-from fastgru import conversion, run_file, terminal
+from fastgru import terminal
 from fastgru.checkpoint import Checkpoint
-from fastgru.command import cli, input_files
+from fastgru.command import cli, conversion, input_files, run_file
 from fastgru.command.argument_types import layer_chain
 from fastgru.command.cli import main
+from fastgru.evaluation.random_inputs import random_inputs
+from fastgru.evaluation.rows import MAX_ROWS, rows_at_once
 from fastgru.layers import (
     Activation,
     Concatenate,
@@ -753,11 +755,11 @@ def test_an_output_never_goes_over_one_of_several_inputs(
 def test_a_wide_model_runs_few_rows_at_once(tmp_path: Path) -> None:
     x = {"input": np.zeros((5000, 10, 4), np.float32)}
     narrow, wide = chain(Dense(numbers(4, 4))), chain(Dense(numbers(2**14, 4)), Mean())
-    assert run_file.rows_at_once(fastgru.Model(narrow), x) == run_file.MAX_ROWS
-    assert run_file.rows_at_once(fastgru.Model(wide), x) == 2**25 // (10 * 2**14)
+    assert rows_at_once(fastgru.Model(narrow), x) == MAX_ROWS
+    assert rows_at_once(fastgru.Model(wide), x) == 2**25 // (10 * 2**14)
     for steps, rows in ((2**10, 8), (2**11, 4), (2**13, 1)):  # of 16, 32 and 128 million numbers
         x = {"input": np.zeros((20, steps, 4), np.float32)}
-        assert run_file.rows_at_once(fastgru.Model(wide), x) == rows
+        assert rows_at_once(fastgru.Model(wide), x) == rows
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -769,15 +771,15 @@ def test_grus_inside_models_inside_count_among_the_widest_as_any(nested: bool) -
         model = chain(TimeDistributed(model), shape=(None, None, None, 4))
     shape = (2, 15, 20, 4) if nested else (30, 20, 4)
     x = {"input": np.zeros((5000, *shape), np.float32)}
-    assert run_file.rows_at_once(fastgru.Model(model), x) == 2**25 // (30 * 20 * 3 * 512)
+    assert rows_at_once(fastgru.Model(model), x) == 2**25 // (30 * 20 * 3 * 512)
 
 
 def test_gru_layers_count_with_the_steps_that_reach_them_and_with_every_cell() -> None:
     x = {"input": np.zeros((5000, 10, 4), np.float32)}
     longer = chain(UpSampling1D(50), GRULayer(network(4, 256)), Last())
-    assert run_file.rows_at_once(fastgru.Model(longer), x) == 2**25 // (500 * 3 * 256)
+    assert rows_at_once(fastgru.Model(longer), x) == 2**25 // (500 * 3 * 256)
     cells = chain(GRULayer(network(4, 8), (network(8, 2048),), return_sequences=False))
-    assert run_file.rows_at_once(fastgru.Model(cells), x) == 2**25 // (10 * 3 * 2048)
+    assert rows_at_once(fastgru.Model(cells), x) == 2**25 // (10 * 3 * 2048)
 
 
 def test_convert_says_how_large_the_difference_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -859,7 +861,7 @@ def test_a_difference_is_seen_and_is_exit_code_1(
     gru_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, other = fastgru.load(gru_file), fastgru.GRU(network(3, 4))
-    x = conversion.random_inputs(one, 5)
+    x = random_inputs(one, 5)
     assert conversion.largest_difference(one, one, x) == 0
     assert conversion.largest_difference(one, other, x) > 0.01
     models = iter([one, other])
@@ -871,7 +873,7 @@ def test_a_difference_is_seen_and_is_exit_code_1(
 def test_numbers_that_are_no_numbers_are_a_difference() -> None:
     nan = Dense(np.full((2, 4), np.nan, np.float32))
     models = [fastgru.Model(chain(layer)) for layer in (Dense(numbers(2, 4)), nan)]
-    x = conversion.random_inputs(models[0], 5)
+    x = random_inputs(models[0], 5)
     assert conversion.largest_difference(models[1], models[1], x) == 0
     assert conversion.largest_difference(*models, x) > 1e300
 

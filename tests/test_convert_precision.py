@@ -12,7 +12,8 @@ from layer_examples import chain
 from networks import network, numbers, same_bits
 
 import fastgru
-from fastgru import GRU, Last, Model, conversion
+from fastgru import GRU, Last, Model
+from fastgru.command import conversion
 from fastgru.command.cli import main
 from fastgru.layers import Dense, GRULayer
 

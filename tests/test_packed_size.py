@@ -15,9 +15,9 @@ from safetensors.numpy import save_file
 import fastgru
 from fastgru import GRU, Model, UnsupportedModelError
 from fastgru.command.cli import main
+from fastgru.command.packed_size import packed_bytes, packed_sizes
 from fastgru.gru import PRECISIONS, kernel_table
 from fastgru.layers import Activation, Dense, GRULayer, GRUSpec, Input, Last, ModelSpec, Node, TimeDistributed
-from fastgru.packed_size import packed_bytes, packed_sizes
 
 GRU_256 = network(64, 256)
 

@@ -16,8 +16,11 @@ from layer_examples import chain
 from networks import network, numbers
 
 import fastgru
-from fastgru import GRU, Model, ShapeError, UnsupportedModelError, terminal, verification
+from fastgru import GRU, Model, ShapeError, UnsupportedModelError, terminal
 from fastgru.command.cli import main
+from fastgru.evaluation import verification
+from fastgru.evaluation.random_inputs import SEED
+from fastgru.evaluation.verification import ORDER, noise, parts, verify
 from fastgru.layers import (
     Activation,
     Dense,
@@ -31,7 +34,6 @@ from fastgru.layers import (
     Node,
     Reshape,
 )
-from fastgru.verification import ORDER, noise, parts, verify
 
 DEMO = resources.files("fastgru.demo")
 DIGITS = [str(DEMO / "digits.pt"), "--layers", "gru,Last(),fc"]
@@ -137,7 +139,7 @@ def test_noise_is_the_same_in_every_run_and_fits_the_model() -> None:
         )
     )
     one, other = (verify(embedded, precisions=["int8"], seconds=BRIEF) for _ in range(2))
-    assert (one["inputs"], one["rows"], one["steps"], one["seed"]) == ("noise", 8, 100, verification.SEED)
+    assert (one["inputs"], one["rows"], one["steps"], one["seed"]) == ("noise", 8, 100, SEED)
     assert one["precisions"][0]["largest_difference"] == other["precisions"][0]["largest_difference"] > 0
     divided = Model(chain(MaxPooling1D(600, 600), GRULayer(network(4, 3))))
     assert noise(divided)["input"].shape == (8, 840, 4)

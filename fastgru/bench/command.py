@@ -25,7 +25,7 @@ from .results import ratio
 from .runner import parts, run
 
 if TYPE_CHECKING:
-    from ..importers.chain import LayerItem
+    from ..importers.weights.chain import LayerItem
 
 __all__ = ["bench", "grus_of", "systems_for"]
 

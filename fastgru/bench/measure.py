@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import reference
-from ..conversion import random_inputs
 from ..engine.reduced import widened
+from ..evaluation.random_inputs import random_inputs
 from ..gru import Precision
 from ..gru_weights import GRUSpec
 from ..model import Model, as_tuple

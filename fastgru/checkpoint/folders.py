@@ -78,7 +78,7 @@ def _folders_in(path: str, names: list[str]) -> list[str]:
 
 def _models_in(path: str, names: list[str]) -> list[str]:
     """The files of a folder that are read, and those of the folders in it."""
-    from .sniff import reader_of
+    from .kinds import reader_of
 
     places = list(names)
     for name in _folders_in(path, names):

@@ -15,8 +15,8 @@ from io import BufferedReader
 from ..errors import CheckpointError
 from ..fields import Fields
 from ..origin import raised_in
-from .archive import MAGIC, Archive
 from .text import shown
+from .zip import MAGIC, Archive
 
 __all__ = ["OpenedFile", "open_checkpoint"]
 

@@ -1,6 +1,6 @@
 """What the kinds of file are told by: their first bytes, and the names in their zips.
 
-``sniff`` recognises a file by these without importing its reader, and the reader looks for the same. Nothing is opened.
+``kinds`` recognises a file by these without importing its reader, and the reader looks for the same. Nothing is opened.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..gru import PRECISIONS
 
 if TYPE_CHECKING:
-    from ..importers.chain import LayerItem
+    from ..importers.weights.chain import LayerItem
 
 __all__ = ["at_least_one", "layer_chain", "not_negative", "one_word", "precision_names"]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import FastGRUError
 
 if TYPE_CHECKING:
-    from ..importers.chain import LayerItem
+    from ..importers.weights.chain import LayerItem
 
 __all__ = ["parse_chain"]
 
@@ -73,7 +73,7 @@ def _item(match: re.Match[str]) -> LayerItem:
 
 def _layer(name: str, arguments: str, text: str) -> LayerItem:
     """A layer without weights, or a module with options, by its class and arguments."""
-    from ..importers.named import Named
+    from ..importers.weights.named import Named
     from ..saved.topology import layer_of
 
     try:

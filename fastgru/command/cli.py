@@ -262,8 +262,8 @@ def _config(arguments: argparse.Namespace) -> int:
 def _inspect(arguments: argparse.Namespace) -> int:
     from ..checkpoint import read
     from ..importers import described
-    from ..packed_size import packed_sizes
     from .description_text import print_description
+    from .packed_size import packed_sizes
 
     found, models = described(read(arguments.file, arguments.part))
     found["packed_gru_weights"] = packed_sizes(models)
@@ -275,9 +275,10 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from ..evaluation.rows import inputs_of
     from ..load import load
-    from ..run_file import inputs_of, run_file
     from .input_files import paths_in, read_inputs, read_lengths
+    from .run_file import run_file
 
     read = [arguments.model, *paths_in(arguments.input), arguments.lengths]
     _check_outputs([arguments.output, arguments.state], read)
@@ -309,8 +310,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _convert(arguments: argparse.Namespace) -> int:
     from ..checkpoint import read
-    from ..conversion import PARTS, convert
     from ..importers import describe
+    from .conversion import PARTS, convert
     from .description_text import print_conversion
 
     _check_outputs([arguments.output], [arguments.model])
@@ -335,10 +336,10 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from ..checking import advice_for, output_names
+    from ..evaluation.checking import advice_for, output_names
+    from ..evaluation.rows import inputs_of, outputs_of
+    from ..evaluation.verification import ORDER, noise, parts, verify
     from ..load import load
-    from ..run_file import inputs_of, outputs_of
-    from ..verification import ORDER, noise, parts, verify
     from .description_text import print_verification
     from .input_files import read_expected, read_inputs, read_lengths
 

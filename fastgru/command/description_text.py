@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from ..checking import problem_of
+from ..evaluation.checking import problem_of
 from ..terminal import print_table, printable
 
 __all__ = ["print_conversion", "print_description", "print_verification"]

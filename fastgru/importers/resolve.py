@@ -13,10 +13,10 @@ from ..checkpoint.contents import Checkpoint
 from ..errors import CheckpointError, DTypeError, ShapeError, UnsupportedModelError
 from ..gru_weights import GRUSpec
 from ..layers import ModelSpec, validate
-from . import chain
-from .lone_gru import gru_of
-from .named import Named
 from .tensors import UsedTensors, listed
+from .weights import chain
+from .weights.lone_gru import gru_of
+from .weights.named import Named
 
 if TYPE_CHECKING:
     from ..graph.graph import Graph
@@ -25,17 +25,17 @@ __all__ = ["examined", "spec_of"]
 
 # The module of this package that knows each format.
 _IMPORTERS = {
-    "fastgru": "native",
-    "keras": "keras",
-    "keras-h5": "keras",
-    "keras-weights": "keras",
-    "npz": "npz",
-    "pytorch-legacy": "pytorch_weights",
-    "pytorch-live": "pytorch_weights",
-    "pytorch-zip": "pytorch_weights",
-    "rnnoise": "rnnoise",
-    "rtneural": "rtneural",
-    "safetensors": "pytorch_weights",
+    "fastgru": "whole.native",
+    "keras": "keras.model",
+    "keras-h5": "keras.model",
+    "keras-weights": "keras.model",
+    "npz": "weights.npz",
+    "pytorch-legacy": "weights.model",
+    "pytorch-live": "weights.model",
+    "pytorch-zip": "weights.model",
+    "rnnoise": "whole.rnnoise",
+    "rtneural": "whole.rtneural",
+    "safetensors": "weights.model",
     "torch-export": "torch.program_file",
     "torchscript": "torch.script",
 }

@@ -2,7 +2,7 @@
 
 Weights are written under names that say whose they are, in the precision they have, or in one of fewer bits, of which
 ``narrowing`` knows what it does to each; the layers stand as JSON in the file's metadata. What that JSON says is for
-``topology``, and reading it again is for ``importers.native``.
+``topology``, and reading it again is for ``importers.whole.native``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from ..checkpoint.safetensors_file import FORMAT_KEY, MODEL_KEY, VERSION_KEY
+from ..checkpoint.safetensors import FORMAT_KEY, MODEL_KEY, VERSION_KEY
 from ..checkpoint.text import parse_json
 from ..errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
 from ..gru import Precision, check_precision

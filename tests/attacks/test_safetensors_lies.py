@@ -13,7 +13,7 @@ import safetensors
 import fastgru
 from fastgru.checkpoint.contents import Checkpoint
 from fastgru.checkpoint.opened import open_checkpoint
-from fastgru.checkpoint.safetensors_file import read_safetensors
+from fastgru.checkpoint.safetensors import read_safetensors
 from fastgru.errors import CheckpointError
 from fastgru.importers import describe
 

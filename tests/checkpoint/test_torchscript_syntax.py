@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fastgru.checkpoint.torchscript_syntax import parse_function
-from fastgru.checkpoint.torchscript_tree import (
+from fastgru.checkpoint.torchscript.syntax import parse_function
+from fastgru.checkpoint.torchscript.tree import (
     Assign,
     Attribute,
     Call,

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastgru.checkpoint.builders import STANDARD
-from fastgru.checkpoint.inert import Key, Ordered, Stub
-from fastgru.checkpoint.unpickle import unpickle
+from fastgru.checkpoint.pickle.inert import Key, Ordered, Stub
+from fastgru.checkpoint.pickle.reading import unpickle
+from fastgru.checkpoint.pickle.values import STANDARD
 from fastgru.errors import CheckpointError
 
 plain = st.recursive(

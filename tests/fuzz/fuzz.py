@@ -104,7 +104,7 @@ def repaired(data: bytes, rng: random.Random) -> bytes:
 def examine(path: Path) -> str:
     """What became of one file: "loaded" or the class of the FastGRUError. Any other exception is passed on."""
     import fastgru
-    from fastgru.importers.description import describe
+    from fastgru.importers.description.file import describe
 
     outcome = "loaded"
     try:

@@ -7,10 +7,10 @@ import pytest
 
 import fastgru
 from fastgru.errors import CheckpointError, DTypeError, ShapeError, UnsupportedModelError
-from fastgru.importers.chain import model_spec
-from fastgru.importers.named import Named
-from fastgru.importers.pytorch import modules_of
-from fastgru.importers.suggestion import embeddings, no_line, suggest, unsupported
+from fastgru.importers.weights.chain import model_spec
+from fastgru.importers.weights.modules import modules_of
+from fastgru.importers.weights.named import Named
+from fastgru.importers.weights.suggestion import embeddings, no_line, suggest, unsupported
 from fastgru.layers import Activation, Dense, Dropout, Embedding, FinalState, GRULayer, Last, Max, Mean, validate
 
 

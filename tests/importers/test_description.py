@@ -12,7 +12,7 @@ from networks import network, numbers
 from fastgru.checkpoint.contents import Checkpoint
 from fastgru.command.description_text import print_description
 from fastgru.importers import describe
-from fastgru.importers.described_layers import facts_of
+from fastgru.importers.description.layers import facts_of
 from fastgru.layers import (
     Activation,
     BatchNormalization,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastgru.importers.folded import fold
+from fastgru.importers.weights.folded import fold
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from fastgru import Model
 from fastgru.checkpoint.contents import Checkpoint
 from fastgru.errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
 from fastgru.importers import describe, spec_of
-from fastgru.importers.keras_modules import modules_of
-from fastgru.importers.named import Named
+from fastgru.importers.keras.modules import modules_of
+from fastgru.importers.weights.named import Named
 from fastgru.layers import BatchNormalization, Conv1D, Dense, Embedding, GRULayer, GRUSpec, LayerNormalization, PReLU
 
 GRU = [array(4, 9), array(3, 9), array(2, 9)]

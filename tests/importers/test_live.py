@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastgru.errors import DTypeError
-from fastgru.importers.live import contents_of
+from fastgru.importers.weights.live import contents_of
 
 
 class Tensor:

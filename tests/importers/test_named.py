@@ -8,10 +8,10 @@ import pytest
 from fastgru.checkpoint.contents import Checkpoint
 from fastgru.errors import CheckpointError, DTypeError, ShapeError, UnsupportedModelError
 from fastgru.importers import spec_of
-from fastgru.importers.chain import model_spec
-from fastgru.importers.named import Named
-from fastgru.importers.pytorch import Known, modules_of
-from fastgru.importers.suggestion import assumptions, suggest
+from fastgru.importers.weights.chain import model_spec
+from fastgru.importers.weights.modules import Known, modules_of
+from fastgru.importers.weights.named import Named
+from fastgru.importers.weights.suggestion import assumptions, suggest
 from fastgru.layers import (
     Activation,
     BatchNormalization,

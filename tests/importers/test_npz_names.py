@@ -14,7 +14,7 @@ from archive_writers import gru_arrays
 
 import fastgru
 from fastgru.errors import CheckpointError
-from fastgru.importers.npz import torch_names
+from fastgru.importers.weights.npz import torch_names
 
 MATRIX, VECTOR = np.zeros((3, 4), "f4"), np.zeros(3, "f4")
 

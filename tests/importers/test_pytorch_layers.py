@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fastgru.errors import CheckpointError, UnsupportedModelError
-from fastgru.importers.options import Options
-from fastgru.importers.pytorch_layers import layers_of_kind
 from fastgru.importers.tensors import UsedTensors
+from fastgru.importers.weights.layers import layers_of_kind
+from fastgru.importers.weights.options import Options
 from fastgru.layers import BatchNormalization, Conv1D, Embedding, LayerNormalization, PReLU, ZeroPadding1D
 
 

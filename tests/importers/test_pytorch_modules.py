@@ -8,8 +8,8 @@ import pytest
 from fastgru.checkpoint.contents import Checkpoint
 from fastgru.errors import CheckpointError, UnsupportedModelError
 from fastgru.importers import spec_of
-from fastgru.importers.named import Named
-from fastgru.importers.pytorch_modules import known_of, model_of
+from fastgru.importers.weights.named import Named
+from fastgru.importers.weights.whole_modules import known_of, model_of
 from fastgru.layers import GRULayer, GRUSpec, Last, ModelSpec, validate
 
 NN = "torch.nn.modules."

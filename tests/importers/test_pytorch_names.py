@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastgru.errors import CheckpointError, UnsupportedModelError
-from fastgru.importers.pytorch import Known, dense_from_tensors, gru_from_tensors, modules_of, without_counters
+from fastgru.importers.weights.modules import Known, dense_from_tensors, gru_from_tensors, modules_of, without_counters
 from fastgru.layers import validate
 
 

@@ -8,8 +8,8 @@ import pytest
 from fastgru.checkpoint.contents import Checkpoint
 from fastgru.errors import CheckpointError, UnsupportedModelError
 from fastgru.importers import spec_of
-from fastgru.importers.named import Named
-from fastgru.importers.quantised import unclear, unpack
+from fastgru.importers.weights.named import Named
+from fastgru.importers.weights.quantised import unclear, unpack
 
 
 def array(*shape):

@@ -10,8 +10,8 @@ import pytest
 from fastgru.checkpoint.contents import Checkpoint
 from fastgru.errors import CheckpointError, DTypeError, UnsupportedModelError
 from fastgru.importers import spec_of
-from fastgru.importers.pytorch import modules_of
-from fastgru.importers.suggestion import contents
+from fastgru.importers.weights.modules import modules_of
+from fastgru.importers.weights.suggestion import contents
 from fastgru.layers import Activation, GRUSpec, Last, ModelSpec
 
 

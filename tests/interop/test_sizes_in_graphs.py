@@ -17,7 +17,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import fastgru  # noqa: E402 - only where torch is installed
-from fastgru.importers.description import describe  # noqa: E402
+from fastgru.importers.description.file import describe  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("quiet_torch")
 nn = torch.nn

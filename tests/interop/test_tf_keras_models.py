@@ -16,7 +16,7 @@ with warnings.catch_warnings():
     import tensorflow as tf
 
 import fastgru
-import fastgru.importers.keras_live
+import fastgru.importers.keras.live
 from fastgru.errors import UnsupportedModelError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*HDF5 file via.*:UserWarning", "ignore::DeprecationWarning")
@@ -262,7 +262,7 @@ def test_cudnn_layers_have_what_keras_makes_of_them_for_a_gru(tmp_path):
     raw = [turned, np.hstack([gate.T for gate in np.split(recurrent, 3, axis=1)]), bias.reshape(-1)]
     for back, there in zip(converted(plain, raw), (kernel, recurrent, bias), strict=True):
         np.testing.assert_array_equal(back, there)
-    checkpoint = fastgru.importers.keras_live.checkpoint_of(model)
+    checkpoint = fastgru.importers.keras.live.checkpoint_of(model)
     layer = next(each for each in checkpoint.config["config"]["layers"] if each["config"]["name"] == "gru")
     layer.update(class_name="CuDNNGRU", module="keras.layers", registered_name=None)
     checkpoint.tensors.update(zip(checkpoint.metadata["weight_names"]["gru"], raw, strict=True))

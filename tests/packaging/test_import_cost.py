@@ -64,7 +64,7 @@ def gru_file(tmp_path):
 DEMO = "import fastgru, os; print(os.path.join(os.path.dirname(fastgru.__file__), 'demo', 'digits.pt'))"
 OTHER_KINDS = (
     "fastgru.checkpoint.hdf5", "fastgru.checkpoint.keras", "fastgru.checkpoint.npz", "fastgru.checkpoint.torchscript",
-    "fastgru.checkpoint.torch_export", "fastgru.importers.keras", "fastgru.importers.description",
+    "fastgru.checkpoint.torch.export", "fastgru.importers.keras", "fastgru.importers.description",
     "fastgru.importers.torch",
 )  # fmt: skip
 

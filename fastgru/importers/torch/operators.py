@@ -1,7 +1,6 @@
-"""PyTorch's GRU as one operator of this package, so that ``torch.export`` and ``torch.compile`` see it as a whole.
+"""What the exporter would take apart for one size is called as a whole while ``torch.export`` runs: GRUs and max-pools.
 
-The exporter takes an ``nn.GRU`` apart step by step, which fixes the number of steps. Behind an operator of its own that
-has a rule for shapes the steps stay open, and whatever the code computes from them is written down as it is.
+Behind an operator that has a rule for shapes sizes stay open, and what the code computes from them is written down.
 """
 
 from __future__ import annotations
@@ -10,49 +9,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
+from ...acceleration.operator import gru_operator
 from .packed import packing
 
-__all__ = ["for_export", "gru_operator"]
+__all__ = ["for_export"]
 
 _lock = threading.RLock()
-
-
-@cache
-def gru_operator() -> Any:
-    """``torch.ops.fastgru.gru``, with the operands of ``torch.gru``; it computes at inference, as ``fastgru.GRU``."""
-    torch = sys.modules["torch"]
-
-    def gru(
-        input: Any, hx: Any, params: Any, has_biases: Any, num_layers: Any, dropout: Any, train: Any,
-        bidirectional: Any, batch_first: Any,
-    ) -> Any:  # fmt: skip
-        from ...accelerated import run_operator
-
-        made = None if train else run_operator(input, hx, params, has_biases, num_layers, bidirectional, batch_first)
-        if made is None:
-            y, h = torch._C._VariableFunctions.gru(
-                input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first
-            )
-            made = y.clone(), h.clone()
-        return made
-
-    def shapes(
-        input: Any, hx: Any, params: Any, has_biases: Any, num_layers: Any, dropout: Any, train: Any,
-        bidirectional: Any, batch_first: Any,
-    ) -> Any:  # fmt: skip
-        width = params[1].shape[1] * (2 if bidirectional else 1)
-        return input.new_empty((input.shape[0], input.shape[1], width)), hx.new_empty(hx.shape)  # both contiguous
-
-    schema = (
-        "(Tensor input, Tensor hx, Tensor[] params, bool has_biases, int num_layers, float dropout, bool train, "
-        "bool bidirectional, bool batch_first) -> (Tensor, Tensor)"
-    )
-    operator = torch.library.custom_op("fastgru::gru", gru, mutates_args=(), schema=schema)
-    operator.register_fake(shapes)
-    return torch.ops.fastgru.gru
 
 
 @contextmanager

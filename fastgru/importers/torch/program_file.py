@@ -18,8 +18,8 @@ from ...graph.operations.recurrent import GRU
 from ...graph.operations.shape import Permute
 from ...graph.size import Expression, Size, evaluate, symbol
 from ...gru_weights import GRUSpec
-from .. import pytorch_weights
-from ..chain import LayerItem
+from ..weights.chain import LayerItem
+from ..weights.model import spec_from as spec_from_weights
 from .evidence import Evidence
 from .file_program import FileProgram
 from .file_sizes import FileInput, FileSizes
@@ -49,7 +49,7 @@ def spec_from(
         The JSON does not fit together, or a tensor is missing or misshapen.
     """
     if layers is not None:
-        return pytorch_weights.spec_from(checkpoint.replace(config=None), layers, strict)  # type: ignore[return-value]
+        return spec_from_weights(checkpoint.replace(config=None), layers, strict)  # type: ignore[return-value]
     program = FileProgram(checkpoint.config or {}, checkpoint.tensors, checkpoint.path)
     try:
         graph, used = _graph_of(program, FileSizes(checkpoint.config or {}, program.inputs, checkpoint.path))

@@ -1,6 +1,6 @@
 """TorchScript files: the graph that their code computes where it can be followed, and else their weights.
 
-Owns the choice between the two. The code is followed by ``script_run``; weights alone are for ``pytorch_weights``,
+Owns the choice between the two. The code is followed by ``script_run``; weights alone are for ``weights.model``,
 with what the file says of the modules' classes and options.
 """
 
@@ -19,8 +19,9 @@ from ...graph.operations.recurrent import GRU
 from ...graph.operations.shape import Permute
 from ...gru_weights import GRUSpec
 from ...layers import ModelSpec
-from .. import chain, pytorch_weights
 from ..calls import Context
+from ..weights import chain
+from ..weights.model import spec_from as spec_from_weights
 from .script_code import Code
 from .script_inputs import Attempt, Guess, doubt_of, inputs_behind, leaves_of, made_inputs, parameters_of, searched
 from .script_modules import as_weights
@@ -49,14 +50,14 @@ def spec_from(
     weights = as_weights(checkpoint)
     root = config["modules"][""]
     if layers is not None or (root["class"] in _GRUS and root["tensors"]):
-        return pytorch_weights.spec_from(weights, layers, strict)
+        return spec_from_weights(weights, layers, strict)
     try:
         graph, used = _followed(config, checkpoint.tensors, checkpoint.path)
     except UnsupportedModelError as problem:
         if not any("weight_hh" in name for name in checkpoint):
             raise  # there is no GRU whose weights could be taken by themselves
         try:
-            pytorch_weights.spec_from(weights, None, strict)
+            spec_from_weights(weights, None, strict)
         except (CheckpointError, UnsupportedModelError) as error:
             raise type(error)(f"{error}\nThe code in the file cannot be followed: {problem}") from problem
         gru = next(name for name in checkpoint if "weight_hh" in name).rpartition(".")[0]

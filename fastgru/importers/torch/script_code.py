@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ...checkpoint.torchscript_syntax import parse_function
-from ...checkpoint.torchscript_tree import Attribute, Call, Evaluate, Function, Statement
+from ...checkpoint.torchscript.syntax import parse_function
+from ...checkpoint.torchscript.tree import Attribute, Call, Evaluate, Function, Statement
 from ...errors import UnsupportedModelError
 
 __all__ = ["MAX_STEPS", "Code", "raises"]

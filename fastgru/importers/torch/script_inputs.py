@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Union
 
-from ...checkpoint.torchscript_tree import Expression, Function, Index, Items, Name
+from ...checkpoint.torchscript.tree import Expression, Function, Index, Items, Name
 from ...errors import FastGRUError, UnsupportedModelError
 from ...graph.builder import Builder, Value
 from ...graph.graph import BOOLEAN, FLOAT, INTEGER, Graph

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from ...checkpoint.torchscript_tree import (
+from ...checkpoint.torchscript.tree import (
     Assign,
     Attribute,
     Call,

@@ -1,0 +1,143 @@
+"""PyTorch's format before 1.6: five pickles one after the other, then a length and the raw bytes of each storage.
+
+Owns that layout. A persistent id may name a part of a storage (a view); every part is a piece of the bytes of its
+storage, which are read once. Numbers and data are little-endian whatever wrote them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...errors import CheckpointError
+from ..contents import Checkpoint
+from ..opened import OpenedFile
+from ..pickle.inert import Global
+from ..pickle.machine import Builders
+from ..pickle.reading import unpickle
+from ..signatures import TORCH_LEGACY
+from ..text import shown
+from .contents import MAX_PICKLE, PICKLE_MEMORY, torch_checkpoint
+from .tensors import TORCH_BUILDERS, Storage, element_size, is_count, storage_of
+
+__all__ = ["read_torch_legacy"]
+
+PROTOCOL = 1001
+MAX_ELEMENTS = 1 << 63
+NOTHING: Builders = {}
+
+Persistent = Callable[[Any], Any]
+
+
+def read_torch_legacy(opened: OpenedFile) -> Checkpoint:
+    """The state dict or the whole module of a file that ``torch.save`` of PyTorch 1.5 or older wrote."""
+    storages = _Storages(opened)
+    tree = storages.read_pickles()
+    return torch_checkpoint(tree, opened, storages.read, "pytorch-legacy")
+
+
+class _Storages:
+    """The storages that the object's pickle names, and where in the file each is."""
+
+    def __init__(self, opened: OpenedFile) -> None:
+        self._opened, self._where = opened, opened.path
+        self._declared: dict[str, tuple[str, int]] = {}  # key: type and elements, as persistent ids have them
+        self._parts: dict[str, tuple[str, int]] = {}  # key of a part: key of its storage and first byte
+        self._starts: dict[str, int] = {}
+        self._content: dict[str, bytes] = {}
+
+    def read_pickles(self) -> Any:
+        """The object of the file; on the way every storage is found and its length checked."""
+        content = self._opened.read_all()
+        magic, position = self._unpickle(content, 0)
+        protocol, position = self._unpickle(content, position)
+        system, start = self._unpickle(content, position)
+        if magic != TORCH_LEGACY or protocol != PROTOCOL or not isinstance(system, dict):
+            raise self._error("its first three pickles are not PyTorch's magic number, protocol and system")
+        tree, position = self._unpickle(content, start, TORCH_BUILDERS, self.persistent)
+        if position - start > MAX_PICKLE:
+            raise self._error(f"its object takes {position - start} bytes of pickle, wanted at most {MAX_PICKLE}")
+        keys, position = self._unpickle(content, position)
+        self._find(keys, content, position)
+        return tree
+
+    def persistent(self, fields: Any) -> Storage | Global:
+        """("storage", type, key, location, elements, None or a view), or ("module", class, file, source code)."""
+        if isinstance(fields, tuple) and fields:
+            if fields[0] == "module" and len(fields) == 4 and isinstance(fields[1], Global):
+                return fields[1]
+            if fields[0] == "storage" and len(fields) == 6:
+                whole = storage_of(fields[1], fields[2], fields[4])
+                if whole is not None and whole.count < MAX_ELEMENTS:
+                    return self._declare(whole) if fields[5] is None else self._part(self._declare(whole), fields[5])
+        raise self._error("a storage is not described by a type, a key, a number and a view")
+
+    def read(self, key: str, wanted: int) -> memoryview:
+        """The bytes of a storage, or of a part of one."""
+        whole, first = self._parts.get(key, (key, 0))
+        if whole not in self._content:
+            start, size = self._starts[whole], self._size(whole)
+            self._opened.file.seek(start)
+            self._content[whole] = self._opened.file.read(size)
+        return memoryview(self._content[whole])[first : first + wanted]
+
+    def _declare(self, storage: Storage) -> Storage:
+        if element_size(storage.element) is None:
+            raise self._error(f"a storage is of the type {shown(storage.element)}, which is not known")
+        if self._declared.setdefault(storage.key, (storage.element, storage.count)) != (storage.element, storage.count):
+            raise self._error(f"storage {shown(storage.key)} is described in two ways")
+        return storage
+
+    def _part(self, whole: Storage, view: Any) -> Storage:
+        """A view is (key, offset, elements), both counted in elements of the storage."""
+        _, offset, count = view if isinstance(view, tuple) and len(view) == 3 else (None, None, None)
+        if not is_count(offset) or not is_count(count) or offset + count > whole.count:
+            raise self._error(f"a view reaches beyond the {whole.count} elements of storage {shown(whole.key)}")
+        key = f"{whole.key}[{offset}:{offset + count}]"
+        self._parts[key] = whole.key, offset * self._unit(whole.key)
+        return Storage(key, whole.element, count)
+
+    def _find(self, keys: Any, content: bytes, position: int) -> None:
+        """Each storage follows in the order of ``keys``: its elements as 8 bytes, then their data."""
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise self._error("its fifth pickle is not the list of its storages")
+        for key in keys:
+            if key not in self._declared or key in self._starts:
+                raise self._error(f"storage {shown(key)} is listed twice, or nothing in the file asks for it")
+            count = int.from_bytes(content[position : position + 8], "little")
+            wanted = self._declared[key][1]
+            if position + 8 > len(content) or count != wanted:
+                raise self._error(f"storage {shown(key)} has {count} elements, wanted {wanted}")
+            self._starts[key] = position + 8
+            position += 8 + self._size(key)
+            if position > len(content):
+                raise self._error(f"storage {shown(key)} ends at byte {position} of {len(content)}: it was cut off")
+        missing = next((key for key in self._declared if key not in self._starts), None)
+        if missing is not None:
+            raise self._error(f"storage {shown(missing)} is not in the file")
+        if position != len(content):
+            raise CheckpointError(
+                f"{self._where}: {len(content) - position} bytes follow its last storage; if torch.save was called "
+                "several times with one file, load it where it was made and save what you need on its own"
+            )
+
+    def _unit(self, key: str) -> int:
+        return element_size(self._declared[key][0]) or 0
+
+    def _size(self, key: str) -> int:
+        return self._declared[key][1] * self._unit(key)
+
+    def _unpickle(
+        self, content: bytes, start: int, builders: Builders = NOTHING, persistent: Persistent | None = None
+    ) -> tuple[Any, int]:
+        """One of the five pickles; only the fourth may hold tensors."""
+        budget = PICKLE_MEMORY + len(content)
+        return unpickle(
+            content, builders, persistent or self._no_storage, budget=budget, where=self._where, start=start
+        )
+
+    def _no_storage(self, fields: Any) -> Any:
+        raise self._error("a storage is named where none belongs")
+
+    def _error(self, message: str) -> CheckpointError:
+        return CheckpointError(f"{self._where}: {message}; the file is damaged")
