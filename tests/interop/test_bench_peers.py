@@ -116,6 +116,8 @@ def test_the_command_compares_with_every_engine_that_is_installed(
         "3",
         "--seconds",
         "0.01",
+        "--bound",
+        "1000",
         "--json",
     ]
     assert main([*command, "--scenario", "single-stream,ragged,server"]) == 0
