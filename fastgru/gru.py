@@ -164,8 +164,8 @@ class GRU:
         if batch == 0:
             y = np.empty((0, steps, self._spec.output_size), self._dtype) if sequences else None
             return y, np.empty((state_count, 0, self.hidden_size), self._dtype)
-        n_threads, team = self.threads_of(batch, steps)
-        order, ends, shares = self.order_of(batch, steps, ends, n_threads)
+        n_threads, team = self._threads_of(batch, steps)
+        order, ends, shares = threads.order_of(batch, steps, ends, n_threads)
         if isinstance(self._plan, Plan):
             y, h = self._plan.run(array, states, order, ends, shares, sequences, team)
         else:
@@ -174,24 +174,11 @@ class GRU:
             return (None if y is None else y[0]), h[:, 0]
         return y, h
 
-    @property
-    def plan(self) -> Plan | None:
-        """The packed layers; None where another backend, or NumPy, computes."""
-        return self._plan if isinstance(self._plan, Plan) else None
-
-    def threads_of(self, batch: int, steps: int) -> tuple[int, int]:
+    def _threads_of(self, batch: int, steps: int) -> tuple[int, int]:
         """Into how many shares a call divides its rows, and how many threads compute each."""
         work = batch * steps * self._work_per_step
         shares = threads.threads_for(self._n_threads, batch, work)
         return shares, threads.team_for(self._n_threads, shares, work, self._sizes[2], self._team_work)
-
-    def order_of(self, batch: int, steps: int, ends: NDArray[np.intp] | None, shares: int) -> threads.Rows:
-        """The rows, longest first, their lengths, and where the shares begin."""
-        if ends is None:
-            return (threads.few_equal_rows if batch <= 1024 else threads.equal_rows)(batch, steps, shares)
-        order = np.argsort(-ends, kind="stable")
-        ends = ends[order]
-        return order, ends, threads.shares_of(ends, shares)
 
     def _states(self, h0: ArrayLike, batch: int, single: bool) -> NDArray[Any]:
         states = as_numbers(h0, "h0", self._dtype)

@@ -27,6 +27,7 @@ __all__ = [
     "check_threads",
     "equal_rows",
     "few_equal_rows",
+    "order_of",
     "shares_of",
     "team_for",
     "threads_for",
@@ -206,3 +207,12 @@ def equal_rows(batch: int, steps: int, threads: int) -> Rows:
 def few_equal_rows(batch: int, steps: int, threads: int) -> Rows:
     """``equal_rows``, kept: making them takes 6 us, longer than a short call. For small batches only."""
     return equal_rows(batch, steps, threads)
+
+
+def order_of(batch: int, steps: int, ends: NDArray[np.intp] | None, shares: int) -> Rows:
+    """The rows, longest first, their lengths, and where the shares begin; ``ends`` is None for rows of all steps."""
+    if ends is None:
+        return (few_equal_rows if batch <= 1024 else equal_rows)(batch, steps, shares)
+    order = np.argsort(-ends, kind="stable")
+    ends = ends[order]
+    return order, ends, shares_of(ends, shares)

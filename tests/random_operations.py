@@ -14,6 +14,7 @@ from networks import network
 from fastgru.errors import FastGRUError
 from fastgru.graph.builder import Builder, Value
 from fastgru.graph.graph import BOOLEAN, FLOAT, INTEGER, Graph
+from fastgru.graph.operations.along import AlongAxis, CumulativeSum, Glu
 from fastgru.graph.operations.convolution import Convolution
 from fastgru.graph.operations.create import Full
 from fastgru.graph.operations.elementwise import Activation, Binary, Cast, Clamp, Unary, Where
@@ -23,7 +24,7 @@ from fastgru.graph.operations.parts import Flip, Pad, Select, Slice
 from fastgru.graph.operations.pooling import Pool, Upsample
 from fastgru.graph.operations.product import Embedding, Linear
 from fastgru.graph.operations.recurrent import GRU, GRUCell
-from fastgru.graph.operations.reduce import AlongAxis, CumulativeSum, Glu, Reduce
+from fastgru.graph.operations.reduce import Reduce
 from fastgru.graph.operations.shape import Concatenate, Expand, Permute, View
 from fastgru.graph.size import symbol
 

@@ -1,5 +1,15 @@
 # What an instruction is, and what it is given to run. Part of program.pyx.
 
+cdef extern from "loops.h" nogil:
+    ctypedef void (*Inner)(Py_ssize_t n, char *const *p, const Py_ssize_t *strides, const double *options) noexcept nogil
+    ctypedef struct Loop:
+        const char *name
+        const char *kinds
+        Inner inner
+    const Loop *LOOPS
+    enum:
+        LOOP_COUNT
+
 cdef enum:
     MAX_RANK = 6                # axes of a loop, when those that lie together are one
     MAX_OPERANDS = 8

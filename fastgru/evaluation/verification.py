@@ -16,8 +16,8 @@ import numpy as np
 
 from ..errors import FastGRUError, ShapeError, UnsupportedModelError
 from ..graph.graph import leaves
+from ..graph.operations.along import AlongAxis
 from ..graph.operations.product import Linear
-from ..graph.operations.reduce import AlongAxis
 from ..gru import GRU, Precision, check_options
 from ..model import Model
 from .checking import compare, outputs_with_steps

@@ -9,6 +9,7 @@ from ..lazy import attach
 
 if TYPE_CHECKING:
     from ..graph.graph import BOOLEAN, INTEGER
+    from ..graph.operations.along import AlongAxis, Glu
     from ..graph.operations.convolution import Convolution
     from ..graph.operations.create import Full
     from ..graph.operations.elementwise import Activation, Binary, Where
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ..graph.operations.pooling import Pool, Upsample
     from ..graph.operations.product import Embedding, Linear
     from ..graph.operations.recurrent import GRU
-    from ..graph.operations.reduce import AlongAxis, Glu, Reduce
+    from ..graph.operations.reduce import Reduce
     from ..graph.operations.shape import Concatenate, Expand, Permute, View
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
 
 _PLACES = {
     "fastgru.graph.graph": "BOOLEAN INTEGER",
+    "fastgru.graph.operations.along": "AlongAxis Glu",
     "fastgru.graph.operations.convolution": "Convolution",
     "fastgru.graph.operations.create": "Full",
     "fastgru.graph.operations.elementwise": "Activation Binary Where",
@@ -36,7 +38,7 @@ _PLACES = {
     "fastgru.graph.operations.pooling": "Pool Upsample",
     "fastgru.graph.operations.product": "Embedding Linear",
     "fastgru.graph.operations.recurrent": "GRU",
-    "fastgru.graph.operations.reduce": "AlongAxis Glu Reduce",
+    "fastgru.graph.operations.reduce": "Reduce",
     "fastgru.graph.operations.shape": "Concatenate Expand Permute View",
 }
 

@@ -9,6 +9,7 @@ from networks import network
 from fastgru.graph.graph import Tensor
 from fastgru.graph.layout import BATCH, STEPS, Batch, Mixed, Rows, Steps
 from fastgru.graph.operations import by_name
+from fastgru.graph.operations.along import AlongAxis, CumulativeProduct, CumulativeSum, Glu, TopK
 from fastgru.graph.operations.convolution import Convolution, TransposedConvolution
 from fastgru.graph.operations.create import Arange, Full, Longest, OneHot, SizeOf
 from fastgru.graph.operations.elementwise import Activation, Binary, Cast, Clamp, Unary, Where
@@ -19,16 +20,7 @@ from fastgru.graph.operations.parts import Flip, Pad, Roll, Select, Slice, Windo
 from fastgru.graph.operations.pooling import AdaptivePool, Pool, Upsample
 from fastgru.graph.operations.product import Einsum, Embedding, Linear, MatMul
 from fastgru.graph.operations.recurrent import GRU, GRUCell
-from fastgru.graph.operations.reduce import (
-    AlongAxis,
-    ArgExtreme,
-    CumulativeProduct,
-    CumulativeSum,
-    Glu,
-    Norm,
-    Reduce,
-    TopK,
-)
+from fastgru.graph.operations.reduce import ArgExtreme, Norm, Reduce
 from fastgru.graph.operations.shape import Concatenate, Expand, Permute, Repeat, View
 from fastgru.graph.size import evaluate, symbol
 

@@ -17,6 +17,7 @@ from random_operations import arrays_for, of, random_operations
 from fastgru import FastGRUError, ShapeError
 from fastgru.graph.graph import Graph, leaves
 from fastgru.graph.layout import BATCH
+from fastgru.graph.operations.along import AlongAxis, Glu
 from fastgru.graph.operations.convolution import Convolution
 from fastgru.graph.operations.create import Full
 from fastgru.graph.operations.elementwise import BINARY, UNARY, Activation, Binary, Cast, Clamp, Unary, Where
@@ -25,7 +26,7 @@ from fastgru.graph.operations.parts import Flip, Pad, Select, Slice
 from fastgru.graph.operations.pooling import Pool, Upsample
 from fastgru.graph.operations.product import Embedding, Linear
 from fastgru.graph.operations.recurrent import GRU, GRUCell
-from fastgru.graph.operations.reduce import AlongAxis, Glu, Reduce
+from fastgru.graph.operations.reduce import Reduce
 from fastgru.graph.operations.shape import Concatenate, Expand, Permute, View
 from fastgru.gru import kernel_table
 from fastgru.model import Model

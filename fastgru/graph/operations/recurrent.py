@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...engine.plan import Plan
 from ...errors import ShapeError
 from ...gru_weights import GRUSpec, check_gru
+from ...threads import order_of
 from ..graph import BOOLEAN, FLOAT, Tensor
 from ..layout import BATCH, Layout, Mixed, Rows, broadcast, has_steps, is_plain, is_steps
 from ..size import Sizes, size_text
@@ -244,7 +246,8 @@ def _emit_stack(
     stack: Any, x: Strided, h0: Strided | None, ends: Any, writer: Writer
 ) -> Sequence[Strided | None] | None:
     """The instruction of a stack over (batch, steps, features): its outputs, if they are needed, and final states."""
-    if stack.plan is None:
+    plan = stack._plan
+    if not isinstance(plan, Plan):
         return None
     batch, steps, _ = x.shape
     spec = stack.spec
@@ -253,11 +256,11 @@ def _emit_stack(
     between = None
     if spec.num_layers > 1:
         between = writer.new((min(spec.num_layers - 1, 2), batch, steps, spec.output_size))
-    shares, team = stack.threads_of(batch, steps)
+    shares, team = stack._threads_of(batch, steps)
     if ends is None:
-        schedule = [writer.constant(each, "i") for each in stack.order_of(batch, steps, None, shares)]
+        schedule = [writer.constant(each, "i") for each in order_of(batch, steps, None, shares)]
     else:
-        schedule = writer.schedule(batch, shares + 1, lambda given: stack.order_of(batch, steps, ends(given), shares))
+        schedule = writer.schedule(batch, shares + 1, lambda given: order_of(batch, steps, ends(given), shares))
     written = [part for part in (made, states, between) if part is not None]
-    writer.write("recur", written, stack.plan, made, states, x, h0, between, *schedule, team)
+    writer.write("recur", written, plan, made, states, x, h0, between, *schedule, team)
     return [made, states]

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from ...graph.graph import BOOLEAN
+from ...graph.operations.along import AlongAxis
 from ...graph.operations.elementwise import Activation, Binary, Cast, Where
 from ...graph.operations.product import Linear, MatMul
-from ...graph.operations.reduce import AlongAxis, Reduce
+from ...graph.operations.reduce import Reduce
 from ...graph.operations.shape import Expand, Permute, View
 from ...graph.size import Expression
 from ..calls import Context

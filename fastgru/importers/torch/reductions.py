@@ -7,9 +7,10 @@ from typing import Any
 
 from ...graph.builder import Value
 from ...graph.graph import BOOLEAN, FLOAT
+from ...graph.operations.along import AlongAxis, CumulativeProduct, CumulativeSum, Glu, TopK
 from ...graph.operations.elementwise import Binary, Cast, Unary, Where
 from ...graph.operations.parts import Slice
-from ...graph.operations.reduce import AlongAxis, ArgExtreme, CumulativeProduct, CumulativeSum, Glu, Norm, Reduce, TopK
+from ...graph.operations.reduce import ArgExtreme, Norm, Reduce
 from ...graph.operations.shape import View
 from ..calls import Context
 from .elementwise import converted
