@@ -185,6 +185,22 @@ def splits(self, x):
 
 
 @case
+def parts_that_overlap(self, x):
+    y = self.gru(x)[0]
+    a, b, c = y.tensor_split([3, 1], dim=2)
+    y[:, :, 2] = 4.0
+    return a, b, c
+
+
+@case
+def writes_to_parts_that_overlap(self, x):
+    y = self.gru(x)[0]
+    a, _, c = y.tensor_split([3, 1], dim=2)
+    c.mul_(2.0)
+    return a, c
+
+
+@case
 def unbound(self, x):
     y = self.gru(x)[0]
     a, b, c, d = y.unbind(2)
@@ -247,6 +263,26 @@ def cloned(self, x):
     y = self.gru(x)[0]
     z = y.clone()
     z[:, 0] = 0.0
+    return y, z
+
+
+@case
+def cloned_input(self, x):
+    z = x.clone()
+    z[:, 0] = 0.0
+    w = x * 1.0
+    w.add_(1.0)
+    return x, z, w
+
+
+@case
+def a_name_of_its_own(self, x):
+    y: torch.Tensor | None = self.gru(x)[0]
+    z = y
+    if y is not None:
+        y.add_(1.0)
+    if z is not None:
+        z = z * 2.0
     return y, z
 
 

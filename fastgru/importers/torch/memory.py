@@ -19,6 +19,7 @@ from ..calls import Context
 __all__ = ["Memory", "Part", "View"]
 
 MAX_VIEWS = 100  # of views of views
+MAX_BESIDE = 64  # parts of one base that are told apart at each write
 CLONE = "clone() it before the change"
 
 
@@ -137,9 +138,10 @@ class Memory:
 
     def set_apart(self, views: Sequence[Value]) -> None:
         """Note that views of one base have no place in common, so that a write to one leaves the others."""
-        cells = [self._cell(view) for view in views]
-        for cell in cells:
-            cell.beside = cells
+        cells = [self._cell(view) for view in views[: MAX_BESIDE + 1]]
+        if len(cells) <= MAX_BESIDE:
+            for cell in cells:
+                cell.beside = cells
 
     def move(self, tensor: Value, value: Value, view: View) -> None:
         """Let a tensor be a view of what it was, as where its axes change in place."""
@@ -155,8 +157,6 @@ class Memory:
         UnsupportedModelError
             It may have been changed under another name.
         """
-        if id(tensor) not in self._cells:
-            return tensor
         cell = self._cell(tensor)
         root, shared = cell.root, cell.root.shared
         if shared is not None:
@@ -177,8 +177,8 @@ class Memory:
         while cell.base is not None and cell.view is not None:
             if cell.view.put is None:
                 raise self._context.error(
-                    "changes a view, and which places of its base these are is not followed (as of expand, unfold and "
-                    f"diagonal); {CLONE}"
+                    "changes a view, and which places of its base these are is not followed (as of expand, unfold, "
+                    f"diagonal and parts that overlap); {CLONE}"
                 )
             changed.append((cell, value))
             value, cell = cell.view.put(self._current(cell.base), value), cell.base

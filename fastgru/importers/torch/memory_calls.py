@@ -116,6 +116,7 @@ class MemoryCalls:
         parts = list(made) if several else [made]
         rest = _others(own, values, operands)
         tensors: list[Any] = []
+        apart = own in PARTS
         for at, value in enumerate(parts):
             base = bases[at] if own == "broadcast_tensors" else bases[0]
             take = self._taking(name, values, operands, at if several else None)
@@ -123,7 +124,8 @@ class MemoryCalls:
             if isinstance(value, Value):
                 view = view_of(self._context, own, rest, self.read(base), parts, at, take)
             tensors.append(self.owned(value) if view is None else self.memory.view(base, value, view))
-        if own in PARTS:
+            apart = apart and view is not None and view.part is not None
+        if apart:
             self.memory.set_apart(tensors)
         return type(made)(tensors) if several else tensors[0]
 

@@ -77,8 +77,16 @@ def view_of(
         return View(lambda whole: c.add(Expand(value.shape), whole), None, places)
     if own in _READ_ONLY:
         return View(take, None, places)
+    if own in PARTS and own != "unbind" and _overlap(c, operands, base, made):
+        return View(take, None, places)
     put, part = _part(c, own, operands, base, made, at)
     return View(take, put, places, part)
+
+
+def _overlap(c: Context, operands: Mapping[str, Any], base: Value, made: Sequence[Value]) -> bool:
+    """Whether parts are not one behind the other, as ``tensor_split`` at falling places gives them."""
+    axis = c.axis(operands.get("dim", 0), base.rank)
+    return sum(each.shape[axis] for each in made) != base.shape[axis]
 
 
 def _ordered(c: Context, own: str, operands: Mapping[str, Any], rank: int) -> Put:
