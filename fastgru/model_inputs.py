@@ -33,6 +33,7 @@ class Source(NamedTuple):
     symbol: str = ""  # of the steps
     called: str = ""  # in messages
     fixed: tuple[tuple[int, int], ...] = ()  # axes that the file fixed, and their sizes
+    takes_booleans: bool = True  # for floats, as layers do; code may compute something else of booleans
 
     def sizes(self, batch: int, steps: int) -> tuple[int, ...]:
         """A shape that it takes, every open size but the batch as large as there are steps."""
@@ -59,7 +60,8 @@ def sources_of(graph: Graph, analysis: Analysis, spec: ModelSpec | None) -> list
             steps = 1 if layer.has_steps else None
             shape = _sizes(layer, tensor.shape)
             called = "x" if len(described) == 1 else f"x: {source.name!r}"
-        sources.append(Source(source.name, tensor.dtype, shape, batch, steps, name, called, fixed))
+        takes_booleans = spec is not None
+        sources.append(Source(source.name, tensor.dtype, shape, batch, steps, name, called, fixed, takes_booleans))
     return sources
 
 
@@ -138,7 +140,13 @@ def _ready(source: Source, given: Any, dtype: np.dtype[Any], layers: bool) -> tu
 def as_kind(source: Source, given: Any, dtype: np.dtype[Any]) -> Array:
     """An array of the input's kind of elements."""
     if source.kind == FLOAT:
-        return as_numbers(given, source.called, dtype)
+        numbers = as_numbers(given, source.called, dtype)
+        if numbers is not given and not source.takes_booleans and np.asarray(given).dtype == np.bool_:
+            raise DTypeError(
+                f"{source.called}: got booleans, wanted floats, since code can compute something else of booleans; if "
+                f"they stand for 0 and 1, pass {source.called}.astype('float32')"
+            )
+        return numbers
     if source.kind == INTEGER:
         return as_integers(given, source.called)
     array = np.asarray(given)

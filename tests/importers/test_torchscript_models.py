@@ -13,7 +13,7 @@ from archive_writers import gru_arrays, module, script_bytes, tensor_list, trace
 from checkpoint_writers import tensor
 
 import fastgru
-from fastgru.errors import CheckpointError, UnsupportedModelError
+from fastgru.errors import CheckpointError, DTypeError, UnsupportedModelError
 
 ARRAYS = gru_arrays(4, 4)
 TENSORS = {name: tensor(array) for name, array in ARRAYS.items()}
@@ -288,3 +288,10 @@ def test_not_strict_never_takes_code_for_its_gru(load, tmp_path):
         with pytest.raises(UnsupportedModelError, match="layers='gru'"):
             fastgru.load(tmp_path / "file", strict=strict)
     assert isinstance(fastgru.load(tmp_path / "file", layers="gru"), fastgru.GRU)
+
+
+def test_booleans_are_not_taken_for_floats_of_which_the_code_computes_something_else(load, x):
+    got = load(*BOTH, "return z")
+    with pytest.raises(DTypeError, match=r"x: got booleans, wanted floats.*astype"):
+        got(x > 0)
+    assert got((x > 0).astype("f4")).shape == (3, 5, 2)

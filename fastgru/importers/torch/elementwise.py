@@ -9,6 +9,7 @@ from typing import Any
 from ...graph.builder import Value
 from ...graph.graph import BOOLEAN, FLOAT
 from ...graph.operations.elementwise import Activation, Binary, Cast, Clamp, Unary, Where
+from ...graph.operations.shape import View
 from ...graph.size import Expression
 from ..calls import Context
 
@@ -208,6 +209,22 @@ def masked_fill(c: Context, self: Any, mask: Any, value: Any) -> Any:
     x = c.value(self)
     made = c.add(Where(), _boolean(c, mask), value, x)
     return made if made.dtype == x.dtype else c.add(Cast(x.dtype), made)
+
+
+def index_put(c: Context, self: Any, indices: Any, values: Any, accumulate: Any = False) -> Any:
+    """``x[mask] = value``, of a mask over the first axes, and a value that is the same for all of its places."""
+    x, value = c.value(self), c.value(values)
+    given = list(indices) if isinstance(indices, (list, tuple)) else [indices]
+    mask = c.value(given[0]) if len(given) == 1 else None
+    if accumulate or mask is None or mask.dtype != BOOLEAN or mask.rank > x.rank:
+        raise c.error("writes to the places that integers name, of which scatter_() and slices are followed")
+    for one, other in zip(mask.shape, x.shape, strict=False):
+        c.builder.same(one, other, f"{c.name}{c.place} takes a mask of the first axes")
+    if value.rank and all(size == 1 for size in value.shape):
+        value = c.add(View(()), value)
+    if value.rank > x.rank - mask.rank:
+        raise c.error("writes a value for each place where a mask holds, whose number is not known; use torch.where()")
+    return masked_fill(c, x, c.add(View((*mask.shape, *(1,) * (x.rank - mask.rank))), mask), value)
 
 
 def nan_to_num(c: Context, self: Any, nan: Any = None, posinf: Any = None, neginf: Any = None) -> Any:

@@ -14,7 +14,6 @@ from ...checkpoint.text import shown
 from ...errors import CheckpointError, FastGRUError, UnsupportedModelError
 from ...graph.builder import Builder, Value
 from ...graph.graph import FLOAT, INTEGER, Graph
-from ...graph.operations.elementwise import Cast
 from ...graph.size import evaluate, substitute
 from ..calls import Context
 from .evidence import Evidence
@@ -22,11 +21,10 @@ from .file_parts import names_of
 from .file_program import WEIGHTS, FileProgram, is_own
 from .file_sizes import example_of
 from .kinds import KINDS_IN_FILES
-from .memory import Cell
+from .memory_calls import MemoryCalls
 from .structures import output_structure
 from .symbolic import OPERATORS, called
 from .table import IGNORED, bare
-from .views import MAY_BE_VIEWS, VIEWS, put_of
 
 __all__ = ["Walk"]
 
@@ -55,6 +53,7 @@ class Walk:
         self.builder = Builder(self.where, sum(array.size for array in program.tensors.values()))
         self.context = Context(self.builder, KINDS_IN_FILES)
         self.context.sizes_of_example = True
+        self._calls = MemoryCalls(self.context, called)
         self.used: set[str] = set()
         self.made: set[Value] = set()  # constants that the code may have made of a size
         self.evidence: Evidence | None = None
@@ -73,27 +72,27 @@ class Walk:
                 name = self.parts.text(self.parts.dict(content, "arg"), "name")
                 self._bind(self._known, name, self._weight(name, self.parts.text(content, WEIGHTS[kind])))
                 if kind == "tensor_constant":
-                    self.made.add(self._known[name].read())
+                    self.made.add(self._read(self._known[name]))
             elif kind == "user_input":
                 way, value = self.parts.one(self.parts.dict(content, "arg"), "an input")
                 if way == "as_tensor":
                     name = value["name"]
                     taken = self.builder.input(name, tuple(shapes[name]), kinds[name])
-                    self._bind(self._known, name, Cell(taken))  # what is written into it is not the caller's to see
+                    self._bind(self._known, name, taken)  # what is written into it is not the caller's to see
             elif kind == "constant_input":
                 value = self.parts.operand(self.parts.dict(content, "value"), self._nothing)
                 self._bind(self._known, self.parts.text(content, "name"), value)
             else:
                 raise UnsupportedModelError(f"{self.where}: an input of the kind {shown(kind)} is not supported")
 
-    def _weight(self, name: str, tensor: str) -> Cell:
+    def _weight(self, name: str, tensor: str) -> Value:
         array = self.program.tensors.get(tensor)
         if array is None:
             raise CheckpointError(f"{self.where}: tensor {shown(tensor)} is missing")
         value = self.builder.constant(array)
         self.context.names[id(array)] = tensor
         self._weights[name] = tensor
-        return Cell(value, owner=f"its own {shown(tensor)}; call model.eval() before it is exported")
+        return self._calls.memory.tensor(value, owner=tensor)
 
     def _nothing(self, name: str) -> Any:
         raise self.parts.damaged(f"the graph takes {shown(name)} before anything is made")
@@ -104,6 +103,7 @@ class Walk:
 
     def close(self) -> None:
         """Let go of the values: views hold each other, and another way through the program follows."""
+        self._calls.memory.clear()
         self._known.clear()
         self._found.clear()
         self.made.clear()
@@ -113,8 +113,8 @@ class Walk:
         places = []
         for arg in self.program.wanted:
             value = self.parts.operand(arg, lambda name: self._named(name, self._known))
-            value = self._read(value)
             self.context.name, self.context.place = "the model's output", ""
+            value = self._read(value)
             places.append(None if value is None else self.context.value(value).place)
         structure = output_structure(self.program.calling.get("out_spec"), places, self.where)
         self._compare()
@@ -190,63 +190,17 @@ class Walk:
             ) from None
 
     def _called(self, name: str, args: list[Any], named: dict[str, Any], own: bool) -> Any:
-        """What an operation gives: cells of tensors, sizes, or lists of these."""
-        row = bare(name)
-        operands = {key: self._read(value) for key, value in named.items()}
-        if self.evidence is not None:
-            given = dict(enumerate(map(self._read, args))) if args else operands
-            made = self.evidence.operands(row, self.context.place, own, {str(key): each for key, each in given.items()})
-            operands = made if not args else operands
-        cells = [each for value in (*args, *named.values()) for each in _cells_in(value)]
-        if name.endswith("_") and not name.endswith("__") and name not in VIEWS:
-            return self._in_place(name, operands, cells)
-        result = called(self.context, name, [self._read(each) for each in args], operands)
-        if self.evidence is not None:
-            self.evidence.result(row, operands, result)
-        if name in VIEWS and cells:
-            return self._views(name, operands, cells, result)
-        made = _cells(result)
-        if name in MAY_BE_VIEWS and cells:
-            for each in made if isinstance(made, list) else [made]:
-                if isinstance(each, Cell):
-                    each.may_share(cells[0])
-        return made
-
-    def _in_place(self, name: str, operands: dict[str, Any], cells: list[Cell]) -> Cell:
-        """An operation that writes into its first operand."""
-        if not cells or name.removesuffix("_") in VIEWS:
-            raise self.context.error("changes the axes of a tensor in place")
-        target = cells[0]
-        before = target.read()
-        made = called(self.context, name, [], operands)
-        if not isinstance(made, Value) or made.shape != before.shape:
-            raise self.context.error("changes a tensor in place to another shape")
-        if made.dtype != before.dtype:
-            made = self.context.add(Cast(before.dtype), made)
-        if made is not before:
-            target.write(made)
-        return target
-
-    def _views(self, name: str, operands: dict[str, Any], bases: list[Cell], result: Any) -> Any:
-        """Cells that stand for parts of a base, or for its numbers in another shape; of a list each for its own."""
-        several = isinstance(result, (list, tuple))
-        values = list(result) if several else [result]
-        key = next((key for key in ("self", "input", "tensors") if key in operands), "self")
-        place, listed = self.context.place, isinstance(operands.get(key), list)
-
-        def view(index: int, value: Value) -> Cell:
-            def take(whole: Value) -> Value:
-                given = [whole if at == index else each for at, each in enumerate(operands[key])] if listed else whole
-                self.context.place = place
-                again = called(self.context, name, [], {**operands, key: given})
-                made: Value = again[index] if several else again
-                return made
-
-            base = bases[index] if listed else bases[0]
-            return Cell(value, base, take, put_of(self.context, name, operands, index, values))
-
-        cells = [view(index, value) for index, value in enumerate(values)]
-        return cells if several else cells[0]
+        """What an operation gives: tensors, sizes, or lists of these."""
+        if self.evidence is None:
+            return self._calls.called(name, args, named)
+        row, values = bare(name), self._read(args or named)
+        given = dict(enumerate(values)) if args else values
+        made = self.evidence.operands(row, self.context.place, own, {str(key): each for key, each in given.items()})
+        if not args:  # sizes that were numbers
+            named = {key: named[key] if made[key] is given[key] else made[key] for key in named}
+        result = self._calls.called(name, args, named)
+        self.evidence.result(row, made, result)
+        return result
 
     def _bind_outputs(
         self, node: Mapping[str, Any], made: Any, known: dict[str, Any], metas: Mapping[str, Any]
@@ -260,8 +214,8 @@ class Walk:
         for name, value in zip(names, values, strict=False):
             if name is not None:
                 self._bind(known, name, value)
-                if name in metas and isinstance(value, Cell):
-                    self._found.append((name, value.read(), metas[name]))
+                if name in metas and isinstance(value, Value):
+                    self._found.append((name, self._read(value), metas[name]))
 
     def _bind(self, known: dict[str, Any], name: str, value: Any) -> None:
         if name in known:
@@ -278,10 +232,10 @@ class Walk:
         return known[name]
 
     def _read(self, given: Any) -> Any:
-        """Operands with the values that cells have now."""
-        if isinstance(given, Cell):
-            return given.read()
-        return [self._read(each) for each in given] if isinstance(given, list) else given
+        """Operands with what their tensors are now."""
+        if isinstance(given, dict):
+            return {key: self._read(each) for key, each in given.items()}
+        return self._calls.read(given)
 
     def _compare(self) -> None:
         """Raise unless every value has the kind and the sizes that the file says, for the sizes of its example."""
@@ -306,16 +260,3 @@ class Walk:
             return evaluate(substitute(self.builder.settled(size), {}), self.examples)
         except FastGRUError:
             return None
-
-
-def _cells_in(given: Any) -> list[Cell]:
-    """The cells that an operand is or lists."""
-    each = given if isinstance(given, list) else [given]
-    return [one for one in each if isinstance(one, Cell)]
-
-
-def _cells(made: Any) -> Any:
-    """Values as cells of their own."""
-    if isinstance(made, Value):
-        return Cell(made)
-    return [_cells(each) for each in made] if isinstance(made, (list, tuple)) else made

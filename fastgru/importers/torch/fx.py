@@ -18,6 +18,7 @@ from ...graph.size import Size, symbol
 from ..calls import Context
 from .guards import fixed_axes, read_guards
 from .kinds import KINDS
+from .memory_calls import MemoryCalls
 from .structures import structure
 from .symbolic import OPERATORS, called
 from .table import IGNORED
@@ -37,6 +38,7 @@ class _Program:
         self.tensors = {name: _array(tensor) for name, tensor in tensors.items() if hasattr(tensor, "detach")}
         self.builder = Builder(where, sum(array.size for array in self.tensors.values()))
         self.context = Context(self.builder, {code: KINDS[name] for name, code in _CODES.items()})
+        self.calls = MemoryCalls(self.context, called)
         self.symbols: dict[str, Size] = {}
         self.known: dict[Any, Any] = {}
         self.inputs: dict[Any, Sequence[Size]] = {}
@@ -83,7 +85,7 @@ class _Program:
         name = getattr(spec, "target", None)
         if name not in self.tensors:
             raise UnsupportedModelError(f"{self.where}: the input {node.name!r} of kind {kind} is not supported")
-        value = self.builder.constant(self.tensors[name])
+        value = self.calls.memory.tensor(self.builder.constant(self.tensors[name]), owner=str(name))
         self.context.names[id(self.tensors[name])] = str(name)
         return value
 
@@ -112,8 +114,6 @@ class _Program:
 
     def _called(self, node: Any) -> Any:
         name = self._name(node.target)
-        if _changes(node):
-            raise UnsupportedModelError(f"{self.where}: {name} (node {node.name!r}): changes what it is given")
         self.context.place = f" (node {node.name!r})"
         if name in IGNORED:
             return None
@@ -121,11 +121,11 @@ class _Program:
         named = {key: self._operand(each) for key, each in node.kwargs.items()}
         schema = getattr(node.target, "_schema", None)
         if schema is not None and len(args) <= len(schema.arguments):  # by name, so that overloads need no care
-            named.update(zip((argument.name for argument in schema.arguments), args, strict=False))
+            named = {**dict(zip((each.name for each in schema.arguments), args, strict=False)), **named}
             args = []
         if name == "getitem":
             return args[0][args[1]]
-        return called(self.context, name, args, named)
+        return self.calls.called(name, args, named)
 
     def _name(self, target: Any) -> str:
         text = getattr(target, "_schema", None)
@@ -161,7 +161,8 @@ class _Program:
                     f"{self.where}: the model changes its own {str(getattr(spec, 'target', kind))!r} when it runs; "
                     "call module.eval() before, or keep what changes outside the module"
                 )
-            value = self._operand(node)
+            self.context.name, self.context.place = "the model's output", ""
+            value = self.calls.read(self._operand(node))
             wanted.append(None if value is None else self.context.value(value).place)
         return self.builder.finish(self._structure(wanted))
 
@@ -191,14 +192,7 @@ def graph_of(program: Any, where: str, dims: Mapping[str, str] | None = None) ->
     dims : mapping of str to str, optional
         Names for the exporter's symbols, such as ``{"s0": "batch", "s1": "steps"}``.
     """
-    if any(_changes(node) for node in program.graph.nodes):
-        program = program.run_decompositions({})  # what is written in place becomes values of its own
     return _Program(program, where).graph(dims or {})
-
-
-def _changes(node: Any) -> bool:
-    """Whether an operation writes into what it is given."""
-    return bool(getattr(getattr(node.target, "_schema", None), "is_mutable", False))
 
 
 def _array(tensor: Any) -> np.ndarray:

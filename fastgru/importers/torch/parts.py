@@ -87,7 +87,10 @@ def select_scatter(c: Context, self: Any, src: Any, dim: Any, index: Any) -> Any
     x, y = c.value(self), c.value(src)
     axis = c.axis(dim, x.rank)
     place = c.size(index)
-    start = place if not isinstance(place, int) or place >= 0 else x.shape[axis] + place
+    start = place
+    if isinstance(place, int) and place < 0:
+        start = x.shape[axis] + place
+        c.builder.guard(x.shape[axis], ">=", -place, f"{c.name}{c.place} writes to the place {place}")
     y = c.add(View((*y.shape[:axis], 1, *y.shape[axis:])), y)
     return c.add(Put(axis, start, start + 1), x, y)
 

@@ -1,4 +1,4 @@
-"""TorchScript's calls of operations on tensors: with what its names stand for, and what works in place put in order."""
+"""TorchScript's calls of operations on tensors: what is found out of the inputs by them, and of open sizes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from typing import Any
 
 from ...errors import FastGRUError, UnsupportedModelError
 from ...graph.builder import Builder, Value
-from ...graph.graph import BOOLEAN, FLOAT, INTEGER
-from ...graph.operations.elementwise import Cast
 from ...graph.size import Expression
 from ..calls import Context
-from .script_aliases import Aliases
+from .memory_calls import MAX_NESTED, MemoryCalls
 from .script_calls import KINDS, called
 from .script_code import Code
 from .script_packed import called_packed, concerns
-from .script_views import MAYBE_VIEWS, MOVES, PARTS, VIEWS, put_of, put_of_part
-from .table import TABLE, bare
+from .table import bare
 
 __all__ = ["OpenSizeError", "Operations"]
 
@@ -27,8 +24,6 @@ class OpenSizeError(UnsupportedModelError):
 
 # How many axes the first operand of an operation has, by PyTorch's rules or nearly always.
 _RANKS = {"gru": 3, "gru_cell": 2, "conv1d": 3, "conv2d": 4}
-MAX_NESTED = 4  # of lists within each other
-_IN_PLACE = ("copy_", "fill_", "zero_")
 
 
 class Operations:
@@ -40,8 +35,8 @@ class Operations:
         self.undecided: set[str] = set()  # operations that depend on that
         self.context = Context(builder, KINDS)
         self.used: set[str] = set()  # names of tensors
-        self._weights: dict[int, str] = {}
-        self.aliases = Aliases(self.context, self._weights)
+        self._weights: dict[str, Value] = {}  # tensors of the file by their names
+        self._calls = MemoryCalls(self.context, self._made)
         self.operands: list[Value] = []  # of the call that is being made, for who asks which inputs it depends on
         self.count = 0
         self.certain: dict[int, bool] = {}  # places of inputs whose kind is certain, and whether their rank is
@@ -49,16 +44,16 @@ class Operations:
 
     def weight(self, name: str) -> Value:
         """A tensor of the file."""
-        array = self._code.tensors[name]
-        value = self.builder.constant(array)
         self.used.add(name)
-        self._weights[id(value)] = name
-        self.context.names.setdefault(id(array), "" if name.startswith("CONSTANTS") else name)
-        return value
+        if name not in self._weights:
+            array = self._code.tensors[name]
+            self._weights[name] = self._calls.memory.tensor(self.builder.constant(array), owner=name)
+            self.context.names.setdefault(id(array), "" if name.startswith("CONSTANTS") else name)
+        return self._weights[name]
 
     def current(self, value: Value) -> Value:
         """What a tensor of the code is by now."""
-        return self.aliases.current(value)
+        return self._calls.memory.read(value)
 
     def settled(self, given: Any) -> Any:
         """A value with what has been found out of sizes, tensors as they are by now."""
@@ -73,31 +68,29 @@ class Operations:
         self.context.name, self.context.place = name, place
         self.count += 1
         own = bare(name)
-        now_args = [self._now(each) for each in args]
-        now_named = {key: self._now(each) for key, each in named.items()}
+        args, named = [self._sized(each) for each in args], {key: self._sized(each) for key, each in named.items()}
+        now_args, now_named = self._calls.read(args), {key: self._calls.read(each) for key, each in named.items()}
         self.operands = list(_tensors([now_args, list(now_named.values())]))
         if concerns(own, now_args):
-            return self._made(name, now_args, named, called_packed)
-        target = next(iter((*args, *named.values())), None)
-        writes = name.endswith("_") and not name.endswith("__") and (own != name or name in _IN_PLACE)
-        if writes and isinstance(target, Value):
-            return self._in_place(name, own, target, now_args, now_named)
-        self._expect(own, now_args, now_named)
+            return self._calls.owned(self._made(self.context, name, now_args, now_named, called_packed))
+        if not name.endswith("_"):
+            self._expect(own, now_args, now_named)
         if own == "chunk" and place.endswith(".GRUCell.forward)") and self.operands and self.operands[0].rank != 2:
             raise self.context.error(f"a GRUCell takes 2 axes, got {self.operands[0].rank}")
-        made = self._made(name, now_args, now_named)
+        made = self._calls.called(name, args, named)
         self._note_certain(own)
-        return self._linked(own, target, made, now_args, now_named)
+        return made
 
     def _made(
-        self, name: str, args: Sequence[Any], named: Mapping[str, Any], function: Callable[..., Any] = called
-    ) -> Any:
+        self, c: Context, name: str, args: Sequence[Any], named: Mapping[str, Any],
+        function: Callable[..., Any] = called,
+    ) -> Any:  # fmt: skip
         try:
-            return function(self.context, name, args, named)
+            return function(c, name, args, named)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # of what makes no sense
             if isinstance(error, FastGRUError):
                 raise
-            raise self.context.error(f"its operands do not fit: {str(error)[:200]}") from error
+            raise c.error(f"its operands do not fit: {str(error)[:200]}") from error
 
     def _expect(self, own: str, args: Sequence[Any], named: Mapping[str, Any]) -> None:
         """Let an axis have as many places as it is taken apart into, or squeezed to, where that is in the code."""
@@ -144,57 +137,13 @@ class Operations:
                     return set()
         return {place}
 
-    def _now(self, given: Any, depth: int = 0) -> Any:
+    def _sized(self, given: Any, depth: int = 0) -> Any:
+        """An operand with what has been found out of sizes."""
         if type(given) in (list, tuple):
             if depth == MAX_NESTED:
                 raise self.context.error(f"takes lists nested deeper than {MAX_NESTED}")
-            return [self._now(each, depth + 1) for each in given]
-        return self.settled(given)
-
-    def _linked(self, own: str, base: Any, made: Any, args: list[Any], named: Mapping[str, Any]) -> Any:
-        """What an operation gives, with a note of what it shares with its operand."""
-        if not isinstance(base, Value) or own not in VIEWS | MAYBE_VIEWS:
-            return self.aliases.fresh(made, self.operands)
-        sure, rest = own in VIEWS, args[1:]
-        place = self.context.place
-
-        def again(value: Value) -> Any:
-            self.context.place = place
-            return called(self.context, own, [value, *rest], named)
-
-        if isinstance(made, Value):
-            put = put_of(self.context, own, rest) if sure and not named else None
-            return self.aliases.link(made, base, again if sure else None, put)
-        if type(made) not in (list, tuple):
-            return made
-        parts = []
-        for at, each in enumerate(made):
-            if not isinstance(each, Value):
-                parts.append(each)
-                continue
-            put = put_of_part(self.context, own, rest, made, at) if sure and not named else None
-            redo = (lambda value, at=at: again(value)[at]) if sure else None
-            parts.append(self.aliases.link(each, base, redo, put))
-        if own in PARTS:
-            self.aliases.apart(parts)
-        return type(made)(parts)
-
-    def _in_place(self, name: str, own: str, target: Value, args: list[Any], named: Mapping[str, Any]) -> Any:
-        before = self.current(target)
-        if own in MOVES:
-            return self.aliases.move(target, self._made(own, args, named))
-        if own in VIEWS or own not in TABLE:
-            made = self._made(name, args, named)  # such as requires_grad_(), which changes no numbers
-            return target if made is before else made
-        made = self._made(name, args, named)
-        if not isinstance(made, Value) or made.shape != before.shape:
-            raise self.context.error("changes the shape of what it writes to")
-        if made.dtype != before.dtype:
-            if before.dtype != FLOAT and not (before.dtype == INTEGER and made.dtype == BOOLEAN):
-                raise self.context.error(f"writes {made.dtype}s into a tensor of {before.dtype}s")
-            made = self.context.add(Cast(before.dtype), made)
-        self.aliases.write(target, self.aliases.fresh(made, self.operands))
-        return target
+            return [self._sized(each, depth + 1) for each in given]
+        return self.builder.settled(given) if isinstance(given, Expression) else given
 
 
 def _tensors(given: Any) -> Any:

@@ -102,7 +102,7 @@ def called_packed(c: Context, name: str, args: Sequence[Any], named: Mapping[str
     made: Any = NotImplemented
     if own in _CALLS:
         made = _CALLS[own](c, *args)
-    elif own in _BY_STEP and isinstance(args[0], Data):
+    elif own in _BY_STEP and not name.endswith("_") and isinstance(args[0], Data):  # what is written has other names
         made = args[0]._replace(value=call(c, name, [args[0].value, *args[1:]], named))
     elif own in ("to", "cpu", "contiguous", "detach", "clone") and isinstance(args[0], _TOKENS):
         made = args[0]

@@ -16,7 +16,7 @@ from ...graph.size import Expression, extreme, smallest
 from .script_lists import LISTS, PlainError, extended, joined, repeated
 from .script_values import OPAQUE, PACKED, Condition, FloatSize, Named, Opaque, compared, described
 
-__all__ = ["PLAIN", "equal", "negated"]
+__all__ = ["KEEPS_TENSORS", "PLAIN", "equal", "negated"]
 
 _RELATIONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 MAX_NUMBER = 1 << 62
@@ -345,3 +345,5 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "torch.all": _of_truths(all),
     "torch.len": _count,
 }  # fmt: skip
+# They pass their operands on as they are, so that what is written to a tensor is seen under each of its names.
+KEEPS_TENSORS = frozenset((*LISTS, "annotate", "ops.prim.unchecked_cast", "torch.add_", "unchecked_cast"))

@@ -36,7 +36,7 @@ from .script_calls import CODES, rank_of
 from .script_code import MAX_STEPS, Code, raises
 from .script_lists import PlainError, item_of, made_dict
 from .script_operations import OpenSizeError, Operations
-from .script_plain import PLAIN
+from .script_plain import KEEPS_TENSORS, PLAIN
 from .script_values import PACKED, Condition, Module, Named, Record, ScriptObject, described
 
 __all__ = ["OpenSizeError", "Run"]
@@ -323,7 +323,7 @@ class Run:
         return self.call(name, args, named)
 
     def _plain(self, name: str, args: list[Any], named: dict[str, Any]) -> Any:
-        args = [self.operations.settled(each) for each in args]
+        args = [self.operations.settled(each) for each in args] if name not in KEEPS_TENSORS else args
         try:
             return PLAIN[name](*args, **named) if not named or name == "torch.div" else NotImplemented
         except PlainError as problem:
@@ -364,8 +364,8 @@ class Run:
         return rank_of(self.operations.context, self._tensor(args))
 
     def _count(self, args: list[Any]) -> Any:
-        if len(args) == 1 and isinstance(args[0], Value) and args[0].rank:
-            return self.operations.settled(self.operations.current(args[0]).shape[0])
+        if len(args) == 1 and isinstance(args[0], Value) and (shape := self.operations.current(args[0]).shape):
+            return self.operations.settled(shape[0])
         return self._plain("torch.len", args, {})
 
     def _dtype(self, args: list[Any]) -> int:

@@ -141,6 +141,7 @@ TABLE: dict[str, Row] = {
     },
     "where": row(elementwise.where, "condition self other"),
     "masked_fill": row(elementwise.masked_fill, "self mask value"),
+    "index_put": row(elementwise.index_put, "self indices values accumulate"),
     "lerp": row(elementwise.lerp, "self end weight"),
     "addcmul": row(elementwise.addcmul, "self tensor1 tensor2 value"),
     "addcdiv": row(elementwise.addcdiv, "self tensor1 tensor2 value"),

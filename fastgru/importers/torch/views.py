@@ -1,84 +1,129 @@
-"""Which of PyTorch's operations give a view of their first operand, and how such a view is written."""
+"""Which of PyTorch's operations give a view of their operand, of which places, and how such a view is written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...graph.builder import Value
-from ...graph.operations.shape import View
+from ...graph.operations.shape import Expand
+from ...graph.operations.shape import View as Reshape
+from ...graph.size import Expression
 from ..calls import Context
-from .table import call
+from .memory import Part, View
+from .table import bare, call
 
-__all__ = ["MAY_BE_VIEWS", "VIEWS", "put_of"]
+__all__ = ["PARTS", "SAME", "is_view", "kind_of", "view_of"]
 
 Put = Callable[[Value, Value], Value]
 
-# The first operand's own numbers.
-_SAME = frozenset(("alias", "detach", "detach_", "lift_fresh", "requires_grad", "requires_grad_"))
-# All its numbers under another shape.
-_SHAPES = frozenset(("view", "unflatten", "squeeze", "unsqueeze", "view_as", "_reshape_alias"))
-_ORDERS = frozenset(("transpose", "swapaxes", "swapdims", "t", "mT", "mH", "adjoint", "permute", "movedim", "moveaxis"))
-_PARTS = frozenset(
-    ("select", "slice", "narrow", "split", "split_with_sizes", "chunk", "unsafe_split", "unsafe_split_with_sizes",
-     "unsafe_chunk", "tensor_split", "unbind")
+# All places of the operand in their order.
+SAME = frozenset(("alias", "detach", "lift_fresh", "requires_grad"))
+# All its places under another shape.
+_SHAPES = frozenset(("view", "view_as", "unflatten", "squeeze", "unsqueeze"))
+_ORDERS = frozenset(("transpose", "swapaxes", "t", "mT", "numpy_T", "permute", "movedim"))
+# Parts of one axis that have no place in common.
+PARTS = frozenset(("chunk", "split", "split_with_sizes", "tensor_split", "unbind"))
+_ONE_PART = frozenset(("select", "slice", "narrow"))
+# Several places of these may be one of the operand's: they are never written.
+_READ_ONLY = frozenset(("expand", "expand_as", "broadcast_to", "broadcast_tensors", "diagonal", "unfold"))
+VIEWS = SAME | _SHAPES | _ORDERS | PARTS | _ONE_PART | _READ_ONLY
+# A view or a copy, by strides and types, of all places in their order.
+_MAYBE_SAME = frozenset(
+    ("_convert_element_type", "alpha_dropout", "bfloat16", "bool", "contiguous", "cpu", "double", "dropout",
+     "feature_alpha_dropout", "feature_dropout", "float", "int", "long", "native_dropout", "to", "type_as")
 )  # fmt: skip
-# Views that are read, and never written.
-_READ_ONLY = frozenset(
-    ("expand", "expand_as", "broadcast_to", "broadcast_tensors", "diagonal", "unfold", "numpy_T", "matrix_H",
-     "_unsafe_view")
-)  # fmt: skip
-VIEWS = _SAME | _SHAPES | _ORDERS | _PARTS | _READ_ONLY
-# A view or a copy, as PyTorch finds at the time.
-MAY_BE_VIEWS = frozenset(
-    ("reshape", "flatten", "contiguous", "to", "type_as", "cpu", "dropout", "alpha_dropout", "feature_dropout",
-     "feature_alpha_dropout", "native_dropout", "einsum", "pixel_shuffle", "pad")
-)  # fmt: skip
+_MAYBE_OTHER = frozenset(("einsum", "flatten", "pad", "pixel_shuffle", "reshape"))
 
 
-def put_of(c: Context, name: str, operands: Mapping[str, Any], index: int, made: list[Value]) -> Put | None:
-    """How output ``index`` of ``made`` is written into the base's value; None where it is not.
+def kind_of(name: str) -> str:
+    """The name under which an operation is known here: what copies is not the view that it is a copy of."""
+    return name if name.endswith("_copy") else bare(name)
 
-    Each is given the base's value and the new one of the view.
+
+def is_view(own: str) -> bool:
+    """Whether what an operation gives shares numbers with its operand, or may."""
+    return own in VIEWS or own in _MAYBE_SAME or own in _MAYBE_OTHER
+
+
+def view_of(
+    c: Context, own: str, operands: Mapping[str, Any], base: Value, made: Sequence[Any], at: int,
+    take: Callable[[Value], Value],
+) -> View | None:  # fmt: skip
+    """How output ``at`` of ``made`` is made of the base; None if it has numbers of its own.
+
+    Parameters
+    ----------
+    operands : mapping
+        By PyTorch's names, without the base.
+    take : callable
+        Makes the output anew of another value of the base.
     """
-    if name in _SAME:
-        return lambda whole, part: part
-    if name in _SHAPES:
-        return lambda whole, part: c.add(View(whole.shape), part)
-    if name in _ORDERS:
-        return _ordered(c, name, operands)
-    if name in _PARTS:
-        return _part(c, name, operands, index, made)
-    return None
+    value = made[at]
+    if own in _MAYBE_SAME:
+        return View() if value.dtype == base.dtype else None  # another type of numbers is a copy
+    rest = (own, at, *sorted(operands.items()))
+    has_tensors = any(isinstance(each, Value) for each in operands.values())
+    places: object = object() if has_tensors else str(rest)
+    if own in _MAYBE_OTHER:
+        return View(places=places)
+    if own in SAME or value is base:
+        return View(take, lambda whole, part: part)
+    if own in _SHAPES:
+        return View(take, lambda whole, part: c.add(Reshape(whole.shape), part), places)
+    if own in _ORDERS:
+        return View(take, _ordered(c, own, operands, base.rank), places)
+    if own == "broadcast_tensors":
+        return View(lambda whole: c.add(Expand(value.shape), whole), None, places)
+    if own in _READ_ONLY:
+        return View(take, None, places)
+    if own in PARTS and own != "unbind" and _overlap(c, operands, base, made):
+        return View(take, None, places)
+    put, part = _part(c, own, operands, base, made, at)
+    return View(take, put, places, part)
 
 
-def _ordered(c: Context, name: str, operands: Mapping[str, Any]) -> Put:
-    def put(whole: Value, part: Value) -> Any:
-        given = {key: value for key, value in operands.items() if key != "self"}
-        if name == "permute":
-            order = c.axes(given.get("dims"), whole.rank)
-            return call(c, "permute", [part, [order.index(axis) for axis in range(len(order))]], {})
-        if name in ("movedim", "moveaxis"):
-            given = {"source": given.get("destination"), "destination": given.get("source")}
-        return call(c, name, [part], given)
-
-    return put
+def _overlap(c: Context, operands: Mapping[str, Any], base: Value, made: Sequence[Value]) -> bool:
+    """Whether parts are not one behind the other, as ``tensor_split`` at falling places gives them."""
+    axis = c.axis(operands.get("dim", 0), base.rank)
+    return sum(each.shape[axis] for each in made) != base.shape[axis]
 
 
-def _part(c: Context, name: str, operands: Mapping[str, Any], index: int, made: list[Value]) -> Put | None:
+def _ordered(c: Context, own: str, operands: Mapping[str, Any], rank: int) -> Put:
+    """The inverse of an order of axes."""
+    given = dict(operands)
+    if own == "permute":
+        order = c.axes(operands.get("dims"), rank)
+        given = {"dims": [order.index(axis) for axis in range(rank)]}
+    elif own == "movedim":
+        given = {"source": operands.get("destination"), "destination": operands.get("source")}
+    return lambda whole, part: call(c, own, [part], given)
+
+
+def _part(
+    c: Context, own: str, operands: Mapping[str, Any], base: Value, made: Sequence[Value], at: int
+) -> tuple[Put, Part | None]:
     """Of one place along an axis, or of places in a row."""
     dim = operands.get("dim", 0)
-    if name in ("select", "unbind"):
-        place = operands.get("index") if name == "select" else index
-        return lambda whole, part: call(c, "select_scatter", [whole, part, dim, place], {})
-    if name == "slice":
-        bounds = [operands.get("start"), operands.get("end"), operands.get("step", 1)]
-        return lambda whole, part: call(c, "slice_scatter", [whole, part, dim, *bounds], {})
-    if name == "narrow":
+    axis = c.axis(dim, base.rank)
+    size = base.shape[axis]
+    if own in ("select", "unbind"):
+        index = operands.get("index") if own == "select" else at
+        known = isinstance(index, Expression) or type(index) is int
+        place = size + index if type(index) is int and index < 0 else index
+        part = Part(axis, place, place + 1) if known else None  # type: ignore[operator, arg-type]
+        return (lambda whole, new: call(c, "select_scatter", [whole, new, dim, index], {})), part
+    step: Any = 1
+    if own == "slice":
+        start, end, step = operands.get("start"), operands.get("end"), operands.get("step", 1)
+    elif own == "narrow":
         start = c.size(operands.get("start"))
         end = start + c.size(operands.get("length"))
     else:
-        axis = c.axis(dim, made[0].rank)
-        start = sum(each.shape[axis] for each in made[:index])
-        end = start + made[index].shape[axis]
-    return lambda whole, part: call(c, "slice_scatter", [whole, part, dim, start, end], {})
+        start = sum(each.shape[axis] for each in made[:at])
+        end = start + made[at].shape[axis]
+    first, last = (size + each if type(each) is int and each < 0 else each for each in (start or 0, end))
+    last = size if last is None else last
+    sizes = [each for each in (first, last) if type(each) is int or isinstance(each, Expression)]
+    part = Part(axis, sizes[0], sizes[1], step) if len(sizes) == 2 and type(step) is int else None
+    return (lambda whole, new: call(c, "slice_scatter", [whole, new, dim, start, end, step], {})), part
