@@ -160,6 +160,9 @@ ONE(cosh_float, float, float, (float)cosh((double)x))
 ONE(asin_float, float, float, (float)asin((double)x))
 ONE(acos_float, float, float, (float)acos((double)x))
 ONE(atan_float, float, float, (float)atan((double)x))
+ONE(acosh_float, float, float, (float)acosh((double)x))
+ONE(asinh_float, float, float, (float)asinh((double)x))
+ONE(atanh_float, float, float, (float)atanh((double)x))
 ONE(erf_float, float, float, (float)erf((double)x))
 
 #define ACTIVATION(NAME, EXPRESSION) ONE(NAME, float, float, (float)(EXPRESSION))
@@ -218,7 +221,8 @@ static const Loop LOOPS[] = {
     {"exp", "ff", exp_float}, {"expm1", "ff", expm1_float}, {"log", "ff", log_float}, {"log10", "ff", log10_float},
     {"log1p", "ff", log1p_float}, {"log2", "ff", log2_float}, {"sin", "ff", sin_float}, {"cos", "ff", cos_float},
     {"tan", "ff", tan_float}, {"sinh", "ff", sinh_float}, {"cosh", "ff", cosh_float}, {"asin", "ff", asin_float},
-    {"acos", "ff", acos_float}, {"atan", "ff", atan_float}, {"erf", "ff", erf_float},
+    {"acos", "ff", acos_float}, {"acosh", "ff", acosh_float}, {"asinh", "ff", asinh_float}, {"atanh", "ff", atanh_float},
+    {"atan", "ff", atan_float}, {"erf", "ff", erf_float},
     {"celu", "ff", celu}, {"elu", "ff", elu}, {"exponential", "ff", exp_float}, {"gelu", "ff", gelu},
     {"gelu_by_tanh", "ff", gelu_by_tanh}, {"hard_shrink", "ff", hard_shrink}, {"hard_silu", "ff", hard_silu},
     {"clipped", "ff", clipped}, {"leaky_relu", "ff", leaky_relu}, {"log_sigmoid", "ff", log_sigmoid},

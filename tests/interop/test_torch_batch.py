@@ -44,6 +44,7 @@ OVER = {
     "layer_norm": lambda y, d: F.layer_norm(y.movedim(d, -1), [y.shape[d]]),
     "flip": lambda y, d: y.flip(d),
     "cumsum": lambda y, d: y.cumsum(d),
+    "cummax": lambda y, d: y.cummax(d)[0],
 }
 ROWS, STEPS, FEATURES = 4, 6, 8
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ...engine.strided import Strided
     from ..writer import Writer
 
-__all__ = ["AlongAxis", "CumulativeProduct", "CumulativeSum", "Glu", "TopK"]
+__all__ = ["AlongAxis", "CumulativeExtreme", "CumulativeProduct", "CumulativeSum", "Glu", "TopK"]
 
 
 class _Along(Operation):
@@ -156,6 +156,31 @@ class CumulativeProduct(CumulativeSum):
             return [np.cumprod(arrays[0], axis=self.axis, dtype=np.int64)]
         with np.errstate(all="ignore"):
             return [np.cumprod(arrays[0], axis=self.axis, dtype=np.float64).astype(call.dtype)]
+
+
+class CumulativeExtreme(_Along):
+    """The maximum ("max") or minimum ("min") of each place and all before it along an axis, and where it was last."""
+
+    name: str
+    axis: int
+
+    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        given = one_input(inputs)
+        if self.name not in ("max", "min"):
+            raise UnsupportedModelError(f"{self.name!r} is not known; known are max and min")
+        axis_of(self.axis, len(given.shape))
+        return [given, Tensor(given.shape, INTEGER)]
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
+        x = arrays[0]
+        axis = axis_of(self.axis, x.ndim)
+        extremes = (np.maximum if self.name == "max" else np.minimum).accumulate(x, axis=axis)
+        places = np.arange(x.shape[axis]).reshape([-1 if at == axis else 1 for at in range(x.ndim)])
+        reached = np.where((x == extremes) | (x != x), places, 0)  # NaN is more than all, and less
+        return [extremes, np.maximum.accumulate(reached, axis=axis)]
+
+    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
+        return super().follow(inputs, shapes) * 2
 
 
 class TopK(_Along):

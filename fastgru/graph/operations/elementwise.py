@@ -87,7 +87,8 @@ def _sign(x: Array) -> Array:
 
 # By name: the function, and the kind of its result where that is not the kind of numbers it takes.
 UNARY: dict[str, tuple[Callable[..., Any], str | None]] = {
-    "abs": (np.abs, None), "acos": (np.arccos, FLOAT), "asin": (np.arcsin, FLOAT), "atan": (np.arctan, FLOAT),
+    "abs": (np.abs, None), "acos": (np.arccos, FLOAT), "acosh": (np.arccosh, FLOAT), "asin": (np.arcsin, FLOAT),
+    "asinh": (np.arcsinh, FLOAT), "atan": (np.arctan, FLOAT), "atanh": (np.arctanh, FLOAT),
     "cosh": (np.cosh, FLOAT), "sinh": (np.sinh, FLOAT), "ceil": (np.ceil, None), "cos": (np.cos, FLOAT),
     "erf": (_erf, FLOAT),
     "exp": (np.exp, FLOAT), "expm1": (np.expm1, FLOAT), "floor": (np.floor, None), "isfinite": (np.isfinite, BOOLEAN),

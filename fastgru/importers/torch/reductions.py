@@ -7,7 +7,7 @@ from typing import Any
 
 from ...graph.builder import Value
 from ...graph.graph import BOOLEAN, FLOAT
-from ...graph.operations.along import AlongAxis, CumulativeProduct, CumulativeSum, Glu, TopK
+from ...graph.operations.along import AlongAxis, CumulativeExtreme, CumulativeProduct, CumulativeSum, Glu, TopK
 from ...graph.operations.elementwise import Binary, Cast, Unary, Where
 from ...graph.operations.parts import Slice
 from ...graph.operations.reduce import ArgExtreme, Norm, Reduce
@@ -19,6 +19,7 @@ __all__ = [
     "along",
     "arg",
     "cumsum",
+    "cumulative_extreme",
     "extreme",
     "glu",
     "logsumexp",
@@ -160,6 +161,14 @@ def glu(c: Context, self: Any, dim: Any = -1) -> Any:
 def cumsum(c: Context, self: Any, dim: Any, dtype: Any = None) -> Any:
     x = c.value(self)
     return c.add(CumulativeSum(c.axis(dim, x.rank)), x if dtype is None else converted(c, x, dtype))
+
+
+def cumulative_extreme(name: str) -> Callable[..., Any]:
+    def run(c: Context, self: Any, dim: Any) -> Any:
+        x = c.value(self)
+        return c.add(CumulativeExtreme(name, c.axis(dim, x.rank)), x)
+
+    return run
 
 
 def topk(c: Context, self: Any, k: Any, dim: Any = -1, largest: Any = True, sorted: Any = True) -> Any:

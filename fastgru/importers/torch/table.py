@@ -32,9 +32,9 @@ _CONVOLUTION = "input weight bias stride padding dilation transposed output_padd
 _BATCH_NORM = "input weight bias running_mean running_var"
 
 _UNARY = (
-    "abs", "acos", "asin", "atan", "ceil", "cos", "cosh", "erf", "exp", "expm1", "floor", "isfinite", "isinf", "isnan",
-    "log", "log10", "log1p", "log2", "neg", "reciprocal", "round", "rsqrt", "sign", "sin", "sinh", "sqrt", "square",
-    "tan", "trunc",
+    "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "erf", "exp", "expm1", "floor",
+    "isfinite", "isinf", "isnan", "log", "log10", "log1p", "log2", "neg", "reciprocal", "round", "rsqrt", "sign", "sin",
+    "sinh", "sqrt", "square", "tan", "trunc",
 )  # fmt: skip
 _ACTIVATIONS = {
     "relu": "relu", "relu6": "relu6", "tanh": "tanh", "sigmoid": "sigmoid", "silu": "silu", "mish": "mish",
@@ -175,6 +175,8 @@ TABLE: dict[str, Row] = {
     "glu": row(reductions.glu, "self dim"),
     "cumprod": row(reductions.cumprod, "self dim dtype"),
     "cumsum": row(reductions.cumsum, "self dim dtype"),
+    "cummax": row(reductions.cumulative_extreme("max"), "self dim"),
+    "cummin": row(reductions.cumulative_extreme("min"), "self dim"),
     "topk": row(reductions.topk, "self k dim largest sorted"),
     "sort": row(reductions.sort, "self dim descending stable"),
     "argsort": row(reductions.argsort, "self dim descending stable"),
