@@ -136,3 +136,21 @@ def test_weights_changed_between_calls_are_seen_in_views_negatives_and_inference
         for gru in (plain, other):
             gru.weight_ih_l0.data.numpy()[::2] *= 0.5  # NumPy's writes raise no version
         torch.testing.assert_close(other(x)[0], plain(x)[0], atol=2e-6, rtol=0)
+
+
+class LengthOfNothing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(5, 2, 2, dilation=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.conv(x.transpose(1, 2)).size(2)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_windows_that_do_not_fit_are_refused_where_only_their_number_is_read() -> None:
+    module, x = LengthOfNothing().eval(), torch.randn(2, 6, 5)
+    for model in (fastgru.from_torch(torch.jit.script(module)), fastgru.from_torch(module, example=x)):
+        np.testing.assert_allclose(model(x.numpy()), module(x).detach().numpy(), rtol=1e-6)
+        with pytest.raises(fastgru.ShapeError):
+            model(np.zeros((2, 2, 5), np.float32))

@@ -12,6 +12,7 @@ from fastgru.layers import (
     Add,
     Dense,
     Dropout,
+    Flatten,
     GRULayer,
     Input,
     Masking,
@@ -118,3 +119,15 @@ def test_the_last_output_of_a_row_that_ends_masked(backwards, zero):
     model = Model(ModelSpec((Input("a", (None, 2)),), nodes, ("gru", ("gru", 1))))
     last, state = model(A[:, ::-1].copy() if backwards else A)
     assert state.any() and (last == (0 if zero else state)).all()
+
+
+def test_the_mask_of_a_sequence_whose_steps_a_layer_fixes_ends_with_its_rows() -> None:
+    """The weights of a layer of all steps say how many there are; the steps of the mask are steps all the same."""
+    x, weight = Input("x", (7, 3)), np.ones((2, 21), np.float32)
+    nodes = (Node("flat", Flatten(), ("x",)), Node("wide", Dense(weight), ("flat",)), Node("m", MaskOf(), ("x",)))
+    model = Model(ModelSpec((x,), nodes, ("m",)))
+    sequence = np.ones((2, 7, 3), np.float32)
+    sequence[1, 1] = np.nan
+    for _ in range(2):
+        wanted = np.arange(7) < np.array([[7], [2]])
+        np.testing.assert_array_equal(model(sequence, lengths=[7, 2]), wanted)

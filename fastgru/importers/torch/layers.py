@@ -164,7 +164,8 @@ def conv(c: Context, input: Any, weight: Any, bias: Any = None, stride: Any = 1,
     name = c.owner(kernel)
 
     def run(x: Value) -> Any:
-        return _channels_first(c, c.builder.add(operation, _channels_last(c, x, axes), name=name), axes)
+        made = c.builder.add(operation, _channels_last(c, x, axes), name=name)
+        return _channels_first(c, made if transposed else _some_left(c, made, name), axes)
 
     return _with_batch(c, c.value(input), axes, run)
 
@@ -172,6 +173,13 @@ def conv(c: Context, input: Any, weight: Any, bias: Any = None, stride: Any = 1,
 def conv_transpose(c: Context, input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
                    output_padding: Any = 0, groups: Any = 1, dilation: Any = 1) -> Any:  # fmt: skip
     return conv(c, input, weight, bias, stride, padding, dilation, groups, True, output_padding)
+
+
+def _some_left(c: Context, made: Value, name: str) -> Value:
+    """What windows make, of which every call checks that there is one: PyTorch raises even if nothing reads it."""
+    for size in made.shape[1:-1]:
+        c.builder.guard(size, ">=", 1, f"layer {name!r} leaves nothing")
+    return made
 
 
 def pool(name: str, axes: int, *, indices: bool = False) -> Callable[..., Any]:
@@ -189,7 +197,7 @@ def pool(name: str, axes: int, *, indices: bool = False) -> Callable[..., Any]:
         )
 
         def pooled(x: Value) -> Any:
-            return _channels_first(c, c.add(operation, _channels_last(c, x, axes)), axes)
+            return _channels_first(c, _some_left(c, c.add(operation, _channels_last(c, x, axes)), c.name), axes)
 
         made = _with_batch(c, c.value(self), axes, pooled)
         return (made, None) if indices else made
