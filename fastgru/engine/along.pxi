@@ -252,10 +252,12 @@ cdef void pool_lanes(const Instruction *it, char *out, const char *x, Py_ssize_t
         most_of(it, out, out_step, x + first * step, step, window, count, <float *>lanes)
         return
     for i in range(count):
-        lanes[i] = 0.0
+        lanes[i] = -0.0             # which leaves every number as it is, zeros of either sign too
     for k in range(size):
         place = begin + k * dilation
         if place < 0 or place >= places:
+            for i in range(count):
+                lanes[i] += 0.0
             continue
         at = x + place * it.operands[1].along + first * step
         for i in range(count):

@@ -4,13 +4,15 @@
 cdef inline void finish_rows(const Instruction *it, Py_ssize_t n, const float *wide, float *const *y) noexcept nogil:
     """Products of n rows to where they go, through the activation."""
     cdef Py_ssize_t i, width = it.layer.blocks * 3 * it.kernels.vector_length
-    cdef bint together = y[n - 1] == y[0] + (n - 1) * it.length
+    cdef bint together = True
     for i in range(n):
         memcpy(y[i], wide + i * width, it.length * sizeof(float))
-        if it.code and not together:
-            it.kernels.activate(it.code, it.length, y[i], y[i])
+        together = together and y[i] == y[0] + i * it.length
     if it.code and together:
         it.kernels.activate(it.code, n * it.length, y[0], y[0])
+    elif it.code:
+        for i in range(n):
+            it.kernels.activate(it.code, it.length, y[i], y[i])
 
 
 cdef int run_linear(const Instruction *it, Frame *frame) noexcept nogil:

@@ -6,7 +6,6 @@ same bits. To compile takes as long as some calls in NumPy, so it is done for sh
 
 from __future__ import annotations
 
-from _thread import allocate_lock
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,7 +61,6 @@ class Runner:
         self._compiles = compiles(setup)
         self._seen: dict[Any, None] = {}  # shapes of inputs that came once, the latest last
         self._compiled: dict[Any, Compiled] = {}  # by the shapes of the inputs, the latest last
-        self._compiling = allocate_lock()
         self._pool = Pool()
 
     def __call__(
@@ -95,17 +93,15 @@ class Runner:
             if not self._compiles or self._is_new(key):
                 return sizes, enumerate(self._done)
             compiled = Compiled(self.graph, self.analysis, self.setup, sizes, lengths is not None)
-            with self._compiling:
-                _keep(self._compiled, key, compiled, MAX_COMPILED)
+            _keep(self._compiled, key, compiled, MAX_COMPILED)
         return compiled.sizes, zip(compiled.steps, compiled.done, strict=True)
 
     def _is_new(self, key: Any) -> bool:
         """Whether shapes come for the first time, or the first after many others."""
-        with self._compiling:
-            if key in self._seen:
-                return False
-            _keep(self._seen, key, None, MAX_SEEN)
-            return True
+        if key in self._seen:
+            return False
+        _keep(self._seen, key, None, MAX_SEEN)
+        return True
 
     def _run_node(self, index: int, values: dict[int, Array], sizes: Mapping[str, int], lengths: Any) -> None:
         node = self.graph.nodes[index]
@@ -196,10 +192,17 @@ class Runner:
 
 
 def _keep(kept: dict[Any, Any], key: Any, value: Any, limit: int) -> None:
-    """Add an item to the last ones that are kept."""
-    while len(kept) >= limit:
-        del kept[next(iter(kept))]
+    """Add an item to the last ones that are kept.
+
+    Without a lock, which a signal's handler would wait for in vain, and a forked child too: other threads may add items
+    between any two lines.
+    """
     kept[key] = value
+    while len(kept) > limit:
+        try:
+            kept.pop(next(iter(kept)), None)
+        except (RuntimeError, StopIteration):  # changed since it was looked at
+            continue
 
 
 def _leaves_out_one(guard: Guard) -> bool:

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from both_ways import assert_same, compiled, floats, in_numpy, model_of, numbers, outcome
 from networks import LEVELS, network, run_python
 from random_operations import arrays_for, of, random_operations
 
 from fastgru import FastGRUError, ShapeError
-from fastgru.graph.graph import Graph, leaves
+from fastgru.graph.graph import leaves
 from fastgru.graph.layout import BATCH
 from fastgru.graph.operations.along import AlongAxis, Glu
 from fastgru.graph.operations.convolution import Convolution
@@ -33,42 +34,6 @@ from fastgru.model import Model
 
 HAS_VECTORS = kernel_table().vector_length > 1  # without, there are no kernels, and all runs in NumPy
 SHAPES = [(3, 5), (1, 1), (2, 7)]
-numbers = np.random.default_rng(8)
-
-
-def model_of(graph: Graph, **options: Any) -> Model:
-    return Model(graph, **{"n_threads": 1, **options})
-
-
-def in_numpy(model: Model, arrays: dict[str, np.ndarray], lengths: Any = None) -> Any:
-    """What the operations give one by one in NumPy."""
-    runner, other = (object.__new__(type(each)) for each in (model._runner, model))
-    runner.__dict__.update(model._runner.__dict__, _compiles=False, _compiled={})
-    other.__dict__.update(model.__dict__, _runner=runner)
-    return other(arrays, lengths=lengths)
-
-
-def outcome(run: Any) -> Any:
-    try:
-        return run()
-    except FastGRUError as error:
-        return f"{type(error).__name__}: {error}"
-
-
-def compiled(model: Model, arrays: dict[str, np.ndarray], lengths: Any = None) -> Any:
-    """What a model gives for shapes that come a second time."""
-    outcome(lambda: model(arrays, lengths=lengths))
-    return model(arrays, lengths=lengths)
-
-
-def assert_same(got: Any, wanted: Any) -> None:
-    assert isinstance(got, str) == isinstance(wanted, str), (got, wanted)
-    if isinstance(got, str):
-        assert got == wanted
-        return
-    for one, other in zip(got, wanted, strict=True):
-        assert one.shape == other.shape and one.dtype == other.dtype
-        np.testing.assert_array_equal(one, other)
 
 
 def compare(seed: int) -> None:
@@ -187,10 +152,6 @@ def test_every_kernel_level_agrees(level: str) -> None:
     assert result.stdout == "compared\n", result.stderr
 
 
-def floats(*shape: int) -> np.ndarray:
-    return numbers.standard_normal(shape).astype(np.float32)
-
-
 # The operation, the shapes of its inputs, and their kinds where they are not all floats.
 OPERATIONS: list[tuple[Any, ...]] = [
     *[(Unary(name), (3, 5, 7)) for name in UNARY if name != "logical_not"],
@@ -222,6 +183,7 @@ OPERATIONS: list[tuple[Any, ...]] = [
     (Convolution(floats(5, 3, 1, 3), None, (1, 2), ((0, 0), (1, 1)), (1, 1)), (2, 4, 9, 3)),
     (Convolution(floats(5, 3, 3, 1), None, (2, 1), ((1, 0), (0, 0)), (1, 1)), (2, 9, 4, 3)),
     (Convolution(floats(5, 3, 3, 3), None, (1, 1), ((1, 1), (1, 1)), (1, 1)), (2, 9, 4, 3)),
+    (Convolution(floats(4, 3, 1), floats(4), (1,), ((1, 2),)), (2, 9, 3)),
     *[(Pool(name, (3,), (2,), (padding,), (2,), ceiling, counts), (2, 300, 5)) for name in ("max", "mean")
       for padding in ((0, 0), (1, 1)) for ceiling in (False, True) for counts in (False, True)],
     (Pool("max", (2,), (1,), ("same",)), (3, 1, 259)), (Pool("mean", (2,), (3,), ("same",)), (3, 7, 1)),

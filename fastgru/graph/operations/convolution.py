@@ -66,8 +66,12 @@ class _Convolving(Operation):
         return [0.0]
 
     def looks(self, inputs: Sequence[Layout]) -> str | None:
-        along = zip(inputs[0][1:-1], self.kernel, self.strides, strict=True)
-        return "takes several steps together" if any(has_steps(a) and (k > 1 or s > 1) for a, k, s in along) else None
+        along = zip(inputs[0][1:-1], self._alone(), strict=True)
+        return "takes several steps together" if any(has_steps(axis) and not alone for axis, alone in along) else None
+
+    def _alone(self) -> list[bool]:
+        """For each axis, whether every place of the output is of the same place of the input alone."""
+        raise NotImplementedError
 
 
 class Convolution(_Convolving):
@@ -79,6 +83,9 @@ class Convolution(_Convolving):
     def _windows(self) -> list[Window]:
         options = zip(self.kernel, self.strides, self.padding, self.dilation, strict=True)
         return [Window(size, stride, padding, dilation) for size, stride, padding, dilation in options]
+
+    def _alone(self) -> list[bool]:
+        return [window.changes_nothing for window in self._windows()]
 
     def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         outputs, each = self.weight.shape[:2]
@@ -173,6 +180,10 @@ class TransposedConvolution(_Convolving):
         if not isinstance(padding, tuple):
             raise ShapeError(f"padding is {padding!r}, wanted places before and after")
         return padding
+
+    def _alone(self) -> list[bool]:
+        options = zip(self.kernel, self.strides, self.padding, self.output_padding, strict=True)
+        return [each == (1, 1, (0, 0), 0) for each in options]
 
     def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         features, each = self.weight.shape[:2]

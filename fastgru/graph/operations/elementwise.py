@@ -63,7 +63,7 @@ class Activation(_Pointwise):
         x = writer.cast(inputs[0], "f")
         name, options = activations.resolved(self)
         if x is None or name == "linear":
-            return None if x is None else [x]
+            return None if x is None else [x if x.dense else writer.together(x)]
         if name in activations.GATE_ACTIVATIONS and not options:
             return [writer.activate(kernel_table(), activations.GATE_ACTIVATIONS.index(name), x)]
         found = activations.loop_of(name, options)

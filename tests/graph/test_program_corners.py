@@ -1,0 +1,107 @@
+"""Promise: compiled graphs keep the numbers of their operations where rows, padding, zeros and repeats are unusual."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from both_ways import assert_same, compiled, floats, in_numpy, model_of
+
+from fastgru import UnsupportedModelError
+from fastgru.graph.builder import Builder
+from fastgru.graph.operations.convolution import Convolution, TransposedConvolution
+from fastgru.graph.operations.elementwise import Activation, Unary
+from fastgru.graph.operations.pooling import Pool
+from fastgru.graph.operations.shape import Expand
+from fastgru.graph.run import _keep
+from fastgru.graph.size import symbol
+
+
+def test_an_activation_joins_a_convolution_whose_rows_do_not_follow_each_other() -> None:
+    builder = Builder()
+    windows = Convolution(floats(5, 3, 3, 1), None, (1, 1), ((0, 0), (0, 0)), (1, 1))
+    made = builder.add(Activation("relu"), builder.add(windows, builder.input("x", (2, 12, 19, 3))))
+    model = model_of(builder.finish((made.place,)))
+    arrays = {"x": floats(2, 12, 19, 3)}
+    assert_same(compiled(model, arrays), in_numpy(model, arrays))
+
+
+@pytest.mark.parametrize("padding", [(1, 1), (2, 0), (0, 2)])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_windows_of_one_step_beside_padding_give_each_row_what_it_gives_alone(
+    padding: tuple[int, int], transposed: bool
+) -> None:
+    builder = Builder()
+    operation: Any = Convolution(floats(4, 3, 1), floats(4), (1,), (padding,))
+    if transposed:
+        operation = TransposedConvolution(floats(3, 4, 1), floats(4), (1,), ((0, 0),), output_padding=(padding[1],))
+    made = builder.add(operation, builder.input("x", (symbol("batch"), symbol("steps"), 3)))
+    model, x, lengths = model_of(builder.finish((made.place,))), floats(3, 5, 3), np.array([5, 2, 1])
+    together = compiled(model, {"x": x}, lengths)
+    assert_same(together, in_numpy(model, {"x": x}, lengths))
+    for row, length in enumerate(lengths):
+        alone = in_numpy(model, {"x": x[row : row + 1, :length]})[0]
+        np.testing.assert_array_equal(together[0][row, : alone.shape[1]], alone[0])
+    if padding != (2, 0) or not transposed:  # which adds no place
+        with pytest.raises(UnsupportedModelError, match="takes several steps together"):
+            model.stream()
+
+
+@pytest.mark.parametrize("padding", [(0, 0), (1, 1)])
+def test_a_mean_of_zeros_has_the_sign_that_it_has_in_numpy(padding: tuple[int, int]) -> None:
+    builder = Builder()
+    made = builder.add(Pool("mean", (2,), (1,), (padding,)), builder.input("x", (1, 9, 3)))
+    model = model_of(builder.finish((builder.add(Unary("reciprocal"), made).place,)))
+    arrays = {"x": np.where(floats(1, 9, 3) < 0.5, np.float32(-0.0), np.float32(0.0))}
+    assert_same(compiled(model, arrays), in_numpy(model, arrays))
+
+
+def test_results_of_repeated_values_can_be_written() -> None:
+    builder = Builder()
+    repeated = builder.add(Expand((4, -1)), builder.add(Unary("neg"), builder.input("x", (1, 3))))
+    model = model_of(builder.finish((builder.add(Activation("linear"), repeated).place,)))
+    made = compiled(model, {"x": floats(1, 3)})[0]
+    made[0] = 7
+    assert (made[1:] != 7).all()
+
+
+def test_a_signal_handler_may_call_the_model_that_it_interrupts() -> None:
+    builder = Builder()
+    made = builder.add(Unary("neg"), builder.input("x", (symbol("batch"), 3)))
+    model = model_of(builder.finish((made.place,)))
+    calls: list[int] = []
+
+    class Interrupted(dict[Any, Any]):
+        """Shapes that came, in which a signal arrives whenever one is looked up."""
+
+        def __contains__(self, key: object) -> bool:
+            if len(calls) < 3:
+                x = np.ones((len(calls) + 5, 3))
+                calls.append(len(x))
+                np.testing.assert_array_equal(model(x)[0], -x)
+            return super().__contains__(key)
+
+    model._runner._seen = Interrupted()
+    np.testing.assert_array_equal(model(np.ones((2, 3)))[0], -np.ones((2, 3)))
+    assert len(calls) == (3 if model._runner._compiles else 0)
+
+
+def test_what_is_kept_may_change_while_an_item_is_added() -> None:
+    kept: dict[Any, int] = {}
+
+    class Interrupted(int):
+        """A key at whose first comparisons other items are added."""
+
+        left = 2
+
+        def __hash__(self) -> int:
+            if self.left:
+                self.left -= 1
+                for key in range(40, 45):
+                    _keep(kept, key, key, 3)
+            return int(self)
+
+    for key in range(6):
+        _keep(kept, Interrupted(key), key, 3)
+    assert len(kept) == 3
