@@ -34,6 +34,11 @@ class Source(NamedTuple):
     called: str = ""  # in messages
     fixed: tuple[tuple[int, int], ...] = ()  # axes that the file fixed, and their sizes
 
+    @property
+    def has_fixed_batch(self) -> bool:
+        """Whether the file fixed how many rows run together."""
+        return self.batch is not None and any(axis == self.batch for axis, _ in self.fixed)
+
     def sizes(self, batch: int, steps: int) -> tuple[int, ...]:
         """A shape that it takes, every open size but the batch as large as there are steps."""
         opened = [steps if not isinstance(size, int) else size for size in self.shape]
