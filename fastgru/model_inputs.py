@@ -102,7 +102,9 @@ def by_name(
         raise ShapeError(f"x: got {got}, wanted a list of {len(names)} arrays, or a dict by name, of {names}")
     found = {**dict(zip(names, given, strict=False)), **named}
     if len(given) > len(names) or set(found) != set(names) or len(found) < len(given) + len(named):
-        raise ShapeError(f"got {len(given)} inputs and {sorted(map(str, named))}, wanted {', '.join(names)}")
+        count = f"{len(given) or 'no'} input{'' if len(given) == 1 else 's'}"
+        by = f" and by name {', '.join(sorted(map(str, named)))}" if named else ""
+        raise ShapeError(f"got {count}{by}, wanted {len(names)}: {', '.join(names)}")
     return found
 
 

@@ -99,9 +99,10 @@ def _widest(model: Model, x: Mapping[str, Array]) -> int:
     return max([numbers(node.outputs[0]) for node in model.graph.nodes] + gates, default=1)
 
 
-def _has_batch(source: Source, array: Array) -> bool:
-    """Whether an array has the batch axis that the input may have."""
-    return source.batch is not None and array.ndim == len(source.shape)
+def _batch_of(source: Source, array: Array) -> Iterator[int]:
+    """The rows of an array, if it has the batch axis that the input may have."""
+    if source.batch is not None and array.ndim == len(source.shape):
+        yield array.shape[source.batch]
 
 
 class Rows:
@@ -117,7 +118,7 @@ class Rows:
         counts = {x[source.name].shape[0] for source in whole}
         self.batched = len(counts) == 1 and len(whole) == len(sources)
         self.batched &= isinstance(model, GRU) or model.keeps_rows_apart
-        self.total = max((x[each.name].shape[each.batch] for each in sources if _has_batch(each, x[each.name])), default=1)
+        self.total = max((count for each in sources for count in _batch_of(each, x[each.name])), default=1)
         self.count = self.total if self.batched else 1
         self._model, self._x = model, x
         stepped = [source.name for source in sources if source.steps is not None]
