@@ -96,3 +96,11 @@ def test_inspect_says_each_reason_once_and_how_to_check_no_model_that_loads(
     printed = capsys.readouterr().out
     assert printed.count("torch.export wrote the model for this size") == 1
     assert "with --layers" not in printed
+
+
+def test_inspect_leaves_out_what_an_operation_does_not_do(fixed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", fixed]) == 0
+    assert "False" not in capsys.readouterr().out
+    assert main(["inspect", fixed, "--json"]) == 0
+    layers = json.loads(capsys.readouterr().out)["layers"]
+    assert {layer["options"]["masked"] for layer in layers if layer["kind"] == "GRU"} == {False}

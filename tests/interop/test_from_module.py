@@ -117,7 +117,9 @@ def test_a_module_that_cannot_be_followed_is_refused_without_the_output_of_torch
 
 
 def test_an_example_that_the_module_itself_refuses_is_named_as_the_reason() -> None:
-    wanted = r"^Pooled: the module itself does not run on the example: .*4.*; give an example that module\(example\) takes"
+    wanted = (
+        r"^Pooled: the module itself does not run on the example: .*4.*; give an example that module\(example\) takes"
+    )
     with pytest.raises(UnsupportedModelError, match=wanted):
         fastgru.from_torch(Pooled().eval(), torch.randn(2, 4, 4))
 
