@@ -156,6 +156,11 @@ class Model:
             An argument does not fit; the message says got and wanted.
         UnsupportedModelError
             ``lengths``, and an operation takes rows or steps together; the message names it.
+
+        Notes
+        -----
+        The first call with new shapes runs layer by layer. From the second with the same shapes on, a model in float32
+        runs as a compiled program: faster, with the same bits.
         """
         if self._spec is not None:
             inputs, lengths = _of_layers(inputs, lengths)

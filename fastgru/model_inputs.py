@@ -35,6 +35,11 @@ class Source(NamedTuple):
     fixed: tuple[tuple[int, int], ...] = ()  # axes that the file fixed, and their sizes
     takes_booleans: bool = True  # for floats, as layers do; code may compute something else of booleans
 
+    @property
+    def has_fixed_batch(self) -> bool:
+        """Whether the file fixed how many rows run together."""
+        return self.batch is not None and any(axis == self.batch for axis, _ in self.fixed)
+
     def sizes(self, batch: int, steps: int) -> tuple[int, ...]:
         """A shape that it takes, every open size but the batch as large as there are steps."""
         opened = [steps if not isinstance(size, int) else size for size in self.shape]
@@ -99,7 +104,9 @@ def by_name(
         raise ShapeError(f"x: got {got}, wanted a list of {len(names)} arrays, or a dict by name, of {names}")
     found = {**dict(zip(names, given, strict=False)), **named}
     if len(given) > len(names) or set(found) != set(names) or len(found) < len(given) + len(named):
-        raise ShapeError(f"got {len(given)} inputs and {sorted(map(str, named))}, wanted {', '.join(names)}")
+        count = f"{len(given) or 'no'} input{'' if len(given) == 1 else 's'}"
+        by = f" and by name {', '.join(sorted(map(str, named)))}" if named else ""
+        raise ShapeError(f"got {count}{by}, wanted {len(names)}: {', '.join(names)}")
     return found
 
 

@@ -216,6 +216,14 @@ def test_what_inspect_suggests_can_be_pasted(tmp_path: Path, capsys: pytest.Capt
     assert main([*run, *shlex.split(filled)]) == 0
 
 
+def test_an_error_that_suggests_layers_gives_them_for_the_command_line_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["convert", DIGITS, str(tmp_path / "digits.safetensors")]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == """On the command line that is --layers '["gru", ..., "fc", ...]'"""
+
+
 def test_inspect_explains_the_layer_it_suggests(capsys: pytest.CaptureFixture[str]) -> None:
     main(["inspect", DIGITS])
     out = capsys.readouterr().out

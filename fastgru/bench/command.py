@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import MissingDependencyError, UnsupportedModelError
+from ..evaluation.random_inputs import rows_and_steps
 from ..gru import GRU, Precision
 from ..gru_weights import GRUSpec
 from ..load import load
@@ -93,7 +94,7 @@ def bench(
         _check_plot(plot)
     loaded = load(path, layers=layers, strict=strict, part=part, precision=cast(Precision, precision))
     models = measured(loaded)
-    cases = list(_cases(models, scenarios, steps, batch, bound))
+    cases = list(_cases(loaded, models, scenarios, steps, batch, bound))
     if not cases:
         raise UnsupportedModelError(
             f"{path}: nothing of it can be measured as {', '.join(scenarios)}: a bidirectional GRU cannot take single "
@@ -128,15 +129,18 @@ def measured(model: GRU | Model) -> dict[str, Measured]:
 
 
 def _cases(
-    models: Mapping[str, Measured], scenarios: Sequence[str], steps: int, batch: int, bound: float
+    loaded: GRU | Model, models: Mapping[str, Measured], scenarios: Sequence[str], steps: int, batch: int, bound: float
 ) -> Iterator[Case]:
     names = {"gru": ""}
     whole = models.get("model")
     if whole is not None:
         names = {f"gru-{place + 1}": f"{name}: " for place, (name, _) in enumerate(grus_of(whole))}
-        for scenario, rows in (("SingleStream", 1), ("Offline", batch)):
-            if scenario in scenarios:
-                yield Case(scenario, f"{WHOLE}: {_words(steps, rows)}", "model", steps, rows)
+        shapes: set[tuple[int, int]] = set()
+        for scenario, wanted in (("SingleStream", 1), ("Offline", batch)):
+            rows, length = rows_and_steps(loaded, steps, wanted)
+            if scenario in scenarios and (rows, length) not in shapes:
+                shapes.add((rows, length))
+                yield Case(scenario, f"{WHOLE}: {_words(length, rows)}", "model", length, rows)
     for key, name in names.items():
         spec = models[key]
         assert isinstance(spec, GRUSpec)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -80,7 +81,10 @@ def _open_closed_streams() -> None:
 def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
-    return str(error) or type(error).__name__
+    text = str(error) or type(error).__name__
+    start = "  layers="
+    chain = next((line.removeprefix(start) for line in text.splitlines() if line.startswith(start)), None)
+    return text if chain is None else f"{text}\nOn the command line that is --layers {shlex.quote(chain)}"
 
 
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import FastGRUError
-from ..evaluation.random_inputs import ROWS, STEPS, random_inputs
+from ..evaluation.random_inputs import STEPS, random_inputs, rows_and_steps
 from ..gru import GRU, Precision, check_precision
 from ..load import load
 from ..model import Model, as_tuple
@@ -97,7 +97,8 @@ def _compared(one: GRU | Model, other: GRU | Model) -> dict[str, Any]:
         except FastGRUError as error:
             problem = problem or str(error)
         else:
-            return {"largest_difference": difference, "rows": ROWS, "steps": steps, "not_compared": None}
+            rows, count = rows_and_steps(one, steps)
+            return {"largest_difference": difference, "rows": rows, "steps": count, "not_compared": None}
     return {"largest_difference": None, "rows": None, "steps": None, "not_compared": problem}
 
 

@@ -286,7 +286,7 @@ def _notes(found: dict[str, Any]) -> list[str]:
         lines += ["and on the command line in", option]
     elif found["advice"]:
         lines += [""]
-    compare = [_COMPARE] if found["suggested_layers"] or found["advice"] else []
+    compare = [_COMPARE] if found["suggested_layers"] or (found["advice"] and not found["loads_as"]) else []
     return [*lines, *found["advice"], *compare]
 
 

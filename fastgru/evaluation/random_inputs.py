@@ -13,7 +13,7 @@ from ..gru import GRU
 from ..model import Model
 from .rows import inputs_of
 
-__all__ = ["ROWS", "SEED", "STEPS", "random_inputs"]
+__all__ = ["ROWS", "SEED", "STEPS", "random_inputs", "rows_and_steps"]
 
 ROWS = 3
 STEPS = (24, 20, 64, 7, 840, 1)  # tried in turn: a layer may need many, or a number that it can divide
@@ -36,6 +36,15 @@ def random_inputs(model: GRU | Model, steps: int, rows: int = ROWS) -> list[np.n
             integers = random.integers(0, known, shape)
             arrays.append(integers if source.kind == INTEGER else integers > 0)
     return arrays
+
+
+def rows_and_steps(model: GRU | Model, steps: int, rows: int = ROWS) -> tuple[int, int]:
+    """How many rows and steps ``random_inputs`` of this call have: a size that the model's file fixed is taken."""
+    for source in reversed(inputs_of(model)):
+        shape = source.sizes(rows, steps)
+        rows = rows if source.batch is None else shape[source.batch]
+        steps = steps if source.steps is None else shape[source.steps]
+    return rows, steps
 
 
 def _vocabularies(graph: Graph) -> list[int]:

@@ -21,7 +21,7 @@ from ..layers import edge_of
 from ..model import Model, as_tuple
 from ..model_inputs import Source
 
-__all__ = ["Lengths", "Rows", "inputs_of", "outputs_of", "rows_at_once"]
+__all__ = ["Lengths", "Rows", "has_fixed_batch", "inputs_of", "outputs_of", "rows_at_once"]
 
 NUMBERS_AT_ONCE = 2**25  # of the widest layer in one batch of rows: 128 MB of float32
 MIN_ROWS, MAX_ROWS = 16, 4096  # a tile of rows for each of two threads; a small step of a progress bar
@@ -38,6 +38,11 @@ def inputs_of(model: GRU | Model) -> list[Source]:
         return [Source("x", FLOAT, (symbol("batch"), symbol("steps"), model.input_size), 0, 1, "steps", called="x")]
     sources: list[Source] = model.sources
     return sources
+
+
+def has_fixed_batch(model: GRU | Model) -> bool:
+    """Whether a model's file fixed how many rows run together."""
+    return any(source.has_fixed_batch for source in inputs_of(model))
 
 
 def outputs_of(model: GRU | Model) -> list[str]:
@@ -74,7 +79,7 @@ def rows_at_once(model: GRU | Model, x: Mapping[str, Array]) -> int:
     if isinstance(model, GRU):
         steps = x["x"].shape[1] if x["x"].ndim > 1 else 1
         width = max(width, 3 * model.spec.output_size * steps)
-    elif not model.keeps_rows_apart:
+    elif not model.keeps_rows_apart or has_fixed_batch(model):
         return max(count, 1)
     else:
         with suppress(FastGRUError):  # what does not fit is said when it runs
@@ -94,10 +99,17 @@ def _widest(model: Model, x: Mapping[str, Array]) -> int:
     return max([numbers(node.outputs[0]) for node in model.graph.nodes] + gates, default=1)
 
 
+def _batch_of(source: Source, array: Array) -> Iterator[int]:
+    """The rows of an array, if it has the batch axis that the input may have."""
+    if source.batch is not None and array.ndim == len(source.shape):
+        yield array.shape[source.batch]
+
+
 class Rows:
     """The rows of all inputs, where they have any: cut together, and run.
 
-    ``batched`` is whether all inputs have a batch axis, and ``count`` how many rows there are, or else 1.
+    ``batched`` is whether they can be cut: all inputs have a batch axis, and rows come out as they go in. ``count`` is
+    how many there are to cut, or else 1; ``total`` how many there are.
     """
 
     def __init__(self, model: GRU | Model, x: Mapping[str, Array], lengths: Lengths) -> None:
@@ -106,7 +118,8 @@ class Rows:
         counts = {x[source.name].shape[0] for source in whole}
         self.batched = len(counts) == 1 and len(whole) == len(sources)
         self.batched &= isinstance(model, GRU) or model.keeps_rows_apart
-        self.count = int(counts.pop()) if self.batched else 1
+        self.total = max((count for each in sources for count in _batch_of(each, x[each.name])), default=1)
+        self.count = self.total if self.batched else 1
         self._model, self._x = model, x
         stepped = [source.name for source in sources if source.steps is not None]
         self._lengths: dict[str, Array] = {}

@@ -22,7 +22,7 @@ from ..gru import GRU, Precision, check_options
 from ..model import Model
 from .checking import compare, outputs_with_steps
 from .random_inputs import SEED, STEPS, random_inputs
-from .rows import Lengths, Rows, inputs_of, rows_at_once
+from .rows import Lengths, Rows, has_fixed_batch, inputs_of, rows_at_once
 
 __all__ = ["ORDER", "noise", "parts", "verify"]
 
@@ -45,10 +45,11 @@ def noise(model: GRU | Model) -> dict[str, Array]:
         It takes none of them; the message says why, and how to give data.
     """
     problems = []
+    first = slice(None if has_fixed_batch(model) else 1)
     for steps in NOISE_STEPS:
         try:
             arrays = random_inputs(model, steps, NOISE_ROWS)
-            model([array[:1] for array in arrays] if len(arrays) > 1 else arrays[0][:1])
+            model([array[first] for array in arrays] if len(arrays) > 1 else arrays[0][first])
         except FastGRUError as error:
             problems.append(str(error))
         else:
@@ -113,7 +114,8 @@ def verify(
           ``largest_difference`` and ``mean_difference``; ``lost``, how many of the outputs compared are NaN or infinite
           in it, and where there are any both differences are None; ``same_class``, the share of outputs with their
           largest score at the same place as in float64, or None; ``packed_bytes`` of the weights of GRUs;
-          ``timings``, of calls on the first row alone, and where there are more on as many as run together, each with
+          ``timings``, of calls on the first row alone (unless the file fixed how many run together), and where there
+          are more on as many as run together, each with
           ``rows``, ``seconds`` (the median) and ``calls``; ``within``, whether it is within the tolerance. Of a
           precision that cannot be had the figures are None.
 
@@ -132,7 +134,7 @@ def verify(
         raise ShapeError(f"tolerance: got {tolerance}, wanted a number of at least 0")
     given = noise(model) if x is None else x
     rows = Rows(model, given, lengths)
-    if rows.count == 0:
+    if rows.total == 0:
         raise ShapeError(f"x: got {_shapes(given)}, that is no rows; wanted at least one")
     as_expected = [] if expected is None else compare(model, given, expected, lengths, tolerance)
     advance(expected is not None)
@@ -150,8 +152,8 @@ def verify(
     found = [each.found(exact, tolerance) for each in compared]
     return {
         "inputs": "noise" if x is None else "given",
-        "rows": rows.count,
-        "steps": _steps(model, given, rows.batched),
+        "rows": rows.total,
+        "steps": _steps(model, given),
         "seed": SEED if x is None else None,
         "compared": exact.compared,
         "left_out": exact.left_out,
@@ -237,11 +239,11 @@ class _Compared:
     def time(self, rows: Rows, together: int, seconds: float) -> None:
         if self.model is None:
             return
-        sizes = dict.fromkeys((1, together))
+        sizes = dict.fromkeys((together,) if has_fixed_batch(self.model) else (1, together))
         for size in sizes:
             x, lengths = rows.cut(0, size)
             median, calls = _timed(self.model, x, lengths, seconds / len(sizes))
-            self._timings.append({"rows": size, "seconds": median, "calls": calls})
+            self._timings.append({"rows": size if rows.batched else rows.total, "seconds": median, "calls": calls})
 
     def found(self, exact: _Exact, tolerance: float | None) -> dict[str, Any]:
         had = self.model is not None
@@ -319,10 +321,10 @@ def _timed(model: GRU | Model, x: Any, lengths: Any, seconds: float) -> tuple[fl
     return statistics.median(taken), len(taken)
 
 
-def _steps(model: GRU | Model, x: Mapping[str, Array], batched: bool) -> int | None:
-    """The most steps of an input."""
-    places = [(x[each.name].shape, each.steps) for each in inputs_of(model) if each.steps is not None]
-    return max((shape[steps - (not batched)] for shape, steps in places), default=None)
+def _steps(model: GRU | Model, x: Mapping[str, Array]) -> int | None:
+    """The most steps of an input, with or without a batch axis."""
+    places = [(x[each.name].shape, each.steps - len(each.shape)) for each in inputs_of(model) if each.steps is not None]
+    return max((shape[steps] for shape, steps in places), default=None)
 
 
 def _shapes(x: Mapping[str, Array]) -> str:

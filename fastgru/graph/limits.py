@@ -57,13 +57,16 @@ def check_stream(source: Input, batch: int, layout: Layout) -> None:
 
 
 def fixed_text(graph: Graph, layouts: Mapping[str, Layout]) -> Iterator[str]:
-    """Of each input the last size that is fixed, and why."""
+    """Of each input the last size that is fixed, and why; several inputs with one reason share a line."""
+    lines: dict[str, list[str]] = {}
     for source in graph.inputs:
         if source.fixed:
             fixed = source.fixed[-1]
             axis = layouts[source.name][fixed.axis]
             name = "batch" if axis == (BATCH,) else "steps" if is_steps(axis) else f"axis {fixed.axis}"
-            yield f"{name} of {source.name!r}: {fixed.size}: {_why(fixed, axis)}"
+            lines.setdefault(f"{fixed.size}: {_why(fixed, axis)}", []).append(f"{name} of {source.name!r}")
+    for why, named in lines.items():
+        yield f"{', '.join(named)}: {why}"
 
 
 def with_any_size(graph: Graph) -> Graph:

@@ -156,7 +156,13 @@ class Runner:
             tensor, array = self.graph.tensors[source.value], values[source.value]
             wanted = tuple(evaluate(size, sizes) for size in tensor.shape)
             if array.shape != wanted:
-                known = ", ".join(f"{name} is {size}" for name, size in sizes.items() if name != "batch")
+                open_sizes = [
+                    size
+                    for size, got, other in zip(tensor.shape, array.shape, wanted, strict=True)
+                    if got != other and isinstance(size, Expression)
+                ]
+                differ = {name for size in open_sizes for name in size.symbols()}
+                known = ", ".join(f"{name} is {size}" for name, size in sizes.items() if name in differ)
                 here = f", where {known}" if known else ""
                 raise ShapeError(f"{source.name}: got shape {array.shape}, wanted {size_text(tensor.shape)}{here}")
         for one, relation, other, reason in self.graph.guards:

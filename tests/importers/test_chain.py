@@ -218,3 +218,9 @@ def test_the_suggestion_can_be_pasted_and_asks_until_its_blanks_are_filled():
             model_spec(TAGGER, pasted, "file")
         pasted.remove(...)
     validate(model_spec(TAGGER, pasted, "file"))
+
+
+def test_a_chain_for_the_command_line_is_no_list_of_layers():
+    weights = {"gru.weight_ih_l0": np.ones((6, 3)), "gru.weight_hh_l0": np.ones((6, 2))}
+    with pytest.raises(CheckpointError, match=r"a chain in one text is for --layers .*, and in Python a list"):
+        fastgru.from_torch(weights, layers="gru,Last()")

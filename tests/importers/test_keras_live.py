@@ -169,6 +169,16 @@ def test_a_model_of_a_class_of_its_own_is_told_what_to_do():
         fastgru.from_keras(Ours())
 
 
+def test_a_model_of_a_class_of_its_own_is_told_the_name_of_a_layer_that_loads_by_itself():
+    class Ours(Sequential):
+        def to_json(self):
+            return json.dumps({"class_name": "Ours", "module": "mine", "registered_name": "Ours", "config": {}})
+
+    gru = of_keras("GRU")("mine", GRU_CONFIG | {"name": "mine"}, array(4, 9), array(3, 9), array(2, 9))
+    with pytest.raises(UnsupportedModelError, match=r"fastgru.from_keras\(model.get_layer\('mine'\)\), or save its"):
+        fastgru.from_keras(Ours(gru))
+
+
 def test_directions_of_a_live_bidirectional_are_told_by_their_names():
     config = {"name": "both", "layer": {"class_name": "GRU", "config": GRU_CONFIG}, "merge_mode": "concat"}
     arrays = [array(4, 9), array(3, 9), array(2, 9), array(4, 9, seed=1), array(3, 9, seed=1), array(2, 9, seed=1)]

@@ -108,6 +108,22 @@ def test_code_that_branches_by_numbers_is_refused_with_what_works() -> None:
         fastgru.from_torch(BranchesByNumbers().eval(), torch.randn(2, 4, 5))
 
 
+def test_a_module_that_cannot_be_followed_is_refused_without_the_output_of_torch(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(UnsupportedModelError):
+        fastgru.from_torch(BranchesByNumbers().eval(), torch.randn(2, 4, 5))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_example_that_the_module_itself_refuses_is_named_as_the_reason() -> None:
+    wanted = (
+        r"^Pooled: the module itself does not run on the example: .*4.*; give an example that module\(example\) takes"
+    )
+    with pytest.raises(UnsupportedModelError, match=wanted):
+        fastgru.from_torch(Pooled().eval(), torch.randn(2, 4, 4))
+
+
 def test_a_module_in_training_mode_is_refused() -> None:
     with pytest.raises(UnsupportedModelError, match=r"module\.eval\(\)"):
         fastgru.from_torch(Pooled(), torch.randn(2, 4, 5))
@@ -234,3 +250,30 @@ def test_lengths_never_pass_by_an_output() -> None:
     np.testing.assert_allclose(model(x.numpy(), z.numpy()), module(x, z).detach().numpy(), atol=2e-6)
     with pytest.raises(UnsupportedModelError, match="an output has no axis that is known to be the batch"):
         model(x.numpy(), z.numpy(), lengths=[7, 3, 1, 6])
+
+
+class Pair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(5, 8, batch_first=True)
+
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return self.gru(left)[0] + self.gru(right)[0]
+
+
+def test_inputs_that_do_not_fit_together_are_told_which_size_is_wrong() -> None:
+    model = fastgru.from_torch(Pair().eval(), (torch.randn(2, 4, 5), torch.randn(2, 4, 5)))
+    left = np.zeros((2, 4, 5), np.float32)
+    with pytest.raises(ShapeError, match=r"right: got shape \(1, 4, 5\), .*, where batch is 2$"):
+        model(left, left[:1])
+    with pytest.raises(ShapeError, match=r"right: got shape \(2, 3, 5\), .*, where steps is 4$"):
+        model(left, left[:, :3])
+
+
+def test_a_wrong_number_of_inputs_is_told_what_is_wanted() -> None:
+    model = fastgru.from_torch(Pair().eval(), (torch.randn(2, 4, 5), torch.randn(2, 4, 5)))
+    left = np.zeros((2, 4, 5), np.float32)
+    for given, named, got in [((), {}, "no inputs"), ((left,), {}, "1 input"), ((left,) * 3, {}, "3 inputs"),
+                              ((left,), {"rigth": left}, "1 input and by name rigth")]:  # fmt: skip
+        with pytest.raises(ShapeError, match=f"^got {got}, wanted 2: left, right$"):
+            model(*given, **named)

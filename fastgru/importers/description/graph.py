@@ -68,9 +68,9 @@ def layers_of(graph: Graph) -> list[dict[str, Any]]:
         shared = met.setdefault(id(node.operation), node.name)
         arrays = list(_arrays(node.operation))
         options = {
-            name: str(value)
+            name: value if isinstance(value, (bool, int)) else str(value)
             for name, value in node.operation.fields().items()
-            if value is not None and not isinstance(value, (np.ndarray, Record))
+            if value is not None and not isinstance(value, (np.ndarray, Record)) and value != ()
         }
         found.append(
             {

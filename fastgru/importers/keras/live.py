@@ -29,6 +29,12 @@ _NARROW = ("float16", "bfloat16")  # widened to float32, exactly
 _LAYERS = ("Bidirectional", "CuDNNGRU", "GRU", "RNN")
 
 
+def _one_layer(layers: list[Any]) -> str:
+    """How to take the first layer that loads by itself; nothing if there is none."""
+    name = next((each.name for each in layers if type(each).__name__ in _LAYERS), None)
+    return "" if name is None else f"take one layer of it by fastgru.from_keras(model.get_layer({name!r})), or "
+
+
 def checkpoint_of(model: object) -> Checkpoint:
     """The configuration and the weights of a model, or of a GRU, a Bidirectional or an RNN by itself.
 
@@ -48,9 +54,9 @@ def checkpoint_of(model: object) -> Checkpoint:
         config = _described(live, kind)
         if not lists_layers(config):
             raise UnsupportedModelError(
-                f"{kind}: it is a class of its own, whose code is not followed; take one of its layers, as by "
-                "fastgru.from_keras(model.gru), or save its weights and name the layers in the order in which they "
-                "run: model.save_weights('model.weights.h5'), fastgru.load('model.weights.h5', layers=[...])"
+                f"{kind}: it is a class of its own, whose code is not followed; {_one_layer(live.layers)}save its "
+                "weights and name the layers in the order in which they run: model.save_weights('model.weights.h5'), "
+                "fastgru.load('model.weights.h5', layers=[...])"
             )
         layers = live.layers
     elif kind in _LAYERS and type(model).__module__.split(".")[0] in ("keras", "tf_keras", "tensorflow"):

@@ -6,9 +6,12 @@ torch is used where the caller has it already, and never imported.
 from __future__ import annotations
 
 import inspect
+import io
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 from ...errors import FastGRUError, UnsupportedModelError
@@ -17,6 +20,27 @@ from .operators import for_export
 __all__ = ["Module"]
 
 Axis = tuple[str, int]  # of an input by its name
+_LOGGERS = ("torch.export._trace", "torch.fx.experimental.symbolic_shapes")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what PyTorch prints beside its exceptions: warnings, log lines, and the graph up to an error."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    before = [each.disabled for each in loggers]
+    try:
+        for each in loggers:
+            each.disabled = True
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for each, was in zip(loggers, before, strict=True):
+            each.disabled = was
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:300]
 
 
 class Module:
@@ -133,18 +157,33 @@ class Module:
         shapes = {**dict(zip(self._names(), positional, strict=False)), **named}
         options = {"use_duck_shape": False, "backed_size_oblivious": True}
         try:
-            with warnings.catch_warnings(), for_export(), self.torch.no_grad(), config.patch(**options):
-                warnings.simplefilter("ignore")
+            with _quiet(), for_export(), self.torch.no_grad(), config.patch(**options):
                 return self.torch.export.export(
                     self.module, args, kwargs or None, dynamic_shapes=shapes or None, strict=False
                 )
         except FastGRUError:
             raise
         except Exception as error:
-            first = str(error).strip().partition("\n")[0][:300]
             raise UnsupportedModelError(
-                f"{self.where}: torch.export cannot follow its code: {type(error).__name__}: {first}; a module whose "
-                "code branches by the numbers that it is given is run by fastgru.accelerate(module)"
+                f"{self.where}: torch.export cannot follow its code: {type(error).__name__}: {_first_line(error)}; a "
+                "module whose code branches by the numbers that it is given is run by fastgru.accelerate(module)"
+            ) from error
+
+    def check_example(self) -> None:
+        """Raise unless the module itself takes the example.
+
+        Raises
+        ------
+        UnsupportedModelError
+            It does not; the message has PyTorch's reason.
+        """
+        try:
+            with _quiet(), self.torch.no_grad():
+                self.module(*self.args, **self.kwargs)
+        except Exception as error:
+            raise UnsupportedModelError(
+                f"{self.where}: the module itself does not run on the example: {type(error).__name__}: "
+                f"{_first_line(error)}; give an example that module(example) takes"
             ) from error
 
     def _shared(self) -> dict[Axis, Any]:

@@ -55,6 +55,7 @@ def exported(module: Any, example: Any) -> Exported:
             program = source.program()
         except UnsupportedModelError as error:
             if not source.retreat(str(error)):
+                source.check_example()
                 raise
             continue
         try:

@@ -216,6 +216,8 @@ def _layer_hint(name: str) -> str:
     bare = name.removeprefix("fastgru.").partition("(")[0].strip()
     if bare.lower() in ACTIVATIONS:
         return f"; an activation is written fastgru.Activation({bare.lower()!r})"
+    if "," in name:
+        return "; a chain in one text is for --layers of the command line, and in Python a list of its parts"
     if bare not in _WITHOUT_WEIGHTS:
         return ""
     layer = f"{bare}({_WITHOUT_WEIGHTS[bare]})"
