@@ -219,14 +219,14 @@ def squeezed_and_unsqueezed(self, x):
 
 @case
 def viewed(self, x):
-    y = self.gru(x)[0] * 1.0
+    y = self.fc(x[:, :, :4])
     y.view(-1, 2, 2)[:, 1] = 0.0
     return y
 
 
 @case
 def unflattened(self, x):
-    y = self.gru(x)[0] * 1.0
+    y = self.fc(x[:, :, :4])
     y.unflatten(2, [2, 2])[:, :, 0].neg_()
     return y
 

@@ -32,8 +32,8 @@ _UNCERTAIN, _OVERLAPS = "may have been changed in place", "an order that PyTorch
 REFUSED = {
     "reshaped_and_base": _UNCERTAIN, "base_of_a_reshape": _UNCERTAIN, "contiguous_and_base, scripted": _UNCERTAIN,
     "added_within_itself": _OVERLAPS, "shifted_within_itself": _OVERLAPS, "added_to_its_own_part": _OVERLAPS,
-    "written_into_an_expanded": "changes a view, and which places",
-    "writes_to_parts_that_overlap": "changes a view, and which places",
+    "written_into_an_expanded": "of which several places may be one",
+    "writes_to_parts_that_overlap": "of which several places may be one",
     "index_put": "writes to the places that integers name", "into_a_buffer": "changes its own 'total'",
 }  # fmt: skip
 NOT_MADE = ("written_into_an_expanded", "shifted_within_itself", "added_to_its_own_part")

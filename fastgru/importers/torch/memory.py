@@ -21,6 +21,10 @@ __all__ = ["Memory", "Part", "View"]
 MAX_VIEWS = 100  # of views of views
 MAX_BESIDE = 64  # parts of one base that are told apart at each write
 CLONE = "clone() it before the change"
+FOLDED = (
+    "changes a view of which several places may be one (as of expand, unfold and parts that overlap), or which may be "
+    f"of such a view; {CLONE}"
+)
 
 
 class Part(NamedTuple):
@@ -72,7 +76,8 @@ class _Cell:
     """
 
     __slots__ = (
-        "_first", "_root", "base", "beside", "depth", "joined", "origin", "owner", "shared", "value", "version", "view",
+        "_first", "_root", "base", "beside", "depth", "folds", "joined", "origin", "owner", "shared", "value",
+        "version", "view",
     )  # fmt: skip
 
     def __init__(self, value: Value, view: View | None = None, origin: _Cell | None = None, owner: str = "") -> None:
@@ -81,6 +86,8 @@ class _Cell:
         self._root = None if self.base is None else self.base.root  # None for itself: no cell holds itself
         self._first = None if origin is None else origin.first
         self.depth: int = 0 if origin is None else origin.depth + 1
+        # Whether several of its places may be one place of the memory, as after expand().
+        self.folds: bool = origin is not None and (origin.folds or (self.base is not None and view.put is None))  # type: ignore[union-attr]
         self.version: int = 0 if self.base is None else self.root.version
         self.beside: Sequence[_Cell] = ()  # views of the base that have no place in common with this one
         self.shared: _Shared | None = None
@@ -173,13 +180,12 @@ class Memory:
         self._check_owner(cell)
         if cell.depth > MAX_VIEWS:
             raise self._context.error(f"changes a view of views, more than {MAX_VIEWS} deep; {CLONE}")
+        if root.folds:
+            raise self._context.error(FOLDED)
         changed = []
         while cell.base is not None and cell.view is not None:
             if cell.view.put is None:
-                raise self._context.error(
-                    "changes a view, and which places of its base these are is not followed (as of expand, unfold, "
-                    f"diagonal and parts that overlap); {CLONE}"
-                )
+                raise self._context.error(FOLDED)
             changed.append((cell, value))
             value, cell = cell.view.put(self._current(cell.base), value), cell.base
         root.value = value
