@@ -129,7 +129,7 @@ class GRULayer(Layer):
         if self.zero_masked and self.gru.directions == 1:
             seen = s.add(op.Select(1, -1), mask)
         else:
-            seen = s.add(op.Reduce("any", (1,)), mask)
+            seen = s.add(op.Reduce("any", (1,)), mask, name=f"{s.name}: whether a step is not masked")
         wide = s.add(op.View((*seen.shape, 1)), seen)
         return self._joined(s, [s.add(op.Where(), wide, state, 0.0) for state in final])
 

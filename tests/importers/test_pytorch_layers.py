@@ -56,7 +56,7 @@ def test_the_options_of_a_convolution_are_kept():
     [
         ({"padding": "same", "stride": 2}, CheckpointError, "padding is 'same', which needs a stride of 1"),
         ({"padding": -1}, CheckpointError, "padding is -1, wanted a whole number from 0"),
-        ({"padding": "causal"}, CheckpointError, "padding is 'causal'"),
+        ({"padding": "causal"}, CheckpointError, "padding is 'causal', wanted 'valid', 'same' or a"),
         ({"stride": 0}, CheckpointError, "stride is 0"),
         ({"stride": True}, CheckpointError, "stride is True"),
         ({"stride": [1, 1]}, CheckpointError, r"stride is \[1, 1\]"),

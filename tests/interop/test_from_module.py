@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 import fastgru  # noqa: E402
-from fastgru import DTypeError, FastGRUError, ShapeError, UnsupportedModelError  # noqa: E402
+from fastgru import CheckpointError, DTypeError, FastGRUError, ShapeError, UnsupportedModelError  # noqa: E402
 from fastgru.command.cli import main  # noqa: E402
 
 
@@ -277,3 +277,14 @@ def test_a_wrong_number_of_inputs_is_told_what_is_wanted() -> None:
                               ((left,), {"rigth": left}, "1 input and by name rigth")]:  # fmt: skip
         with pytest.raises(ShapeError, match=f"^got {got}, wanted 2: left, right$"):
             model(*given, **named)
+
+
+def test_a_module_without_an_example_is_told_to_give_one_and_a_file_of_it_how_to_write_its_code(tmp_path: Path) -> None:
+    with pytest.raises(
+        CheckpointError, match=r"To follow its code give an example .*from_torch\(model\.eval\(\), x\)"
+    ) as live:
+        fastgru.from_torch(Pair().eval())
+    assert "torch.jit" not in str(live.value)
+    torch.save(Pair().eval(), tmp_path / "pair.pt")
+    with pytest.raises(CheckpointError, match=r"use the live module, .* or load the file of torch\.export\.save"):
+        fastgru.load(tmp_path / "pair.pt")

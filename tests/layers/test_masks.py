@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from networks import network
 
-from fastgru import GRU, Model
+from fastgru import GRU, Model, UnsupportedModelError
 from fastgru.layers import (
     Dense,
     Embedding,
@@ -161,3 +161,11 @@ def test_a_mask_goes_through_a_dense_layer_and_ends_at_the_last_step():
     for row, mask in enumerate(MASKS[:-1]):
         real = np.ascontiguousarray(masked()[row][mask])
         np.testing.assert_array_equal(y[row], Model(sequential(layers[1:]))(real))
+
+
+def test_a_last_output_behind_a_mask_is_not_streamed_and_the_layer_is_named():
+    last = GRULayer(network(4, 5), return_sequences=False)
+    model = Model(sequential([("mask", Masking(9.0)), ("gru", last)]))
+    wanted = r"layer 'gru: whether a step is not masked' .* it asks whether any of the steps is true"
+    with pytest.raises(UnsupportedModelError, match=wanted):
+        model.stream()

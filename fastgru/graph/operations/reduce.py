@@ -154,7 +154,11 @@ class Reduce(Operation):
 
     def looks(self, inputs: Sequence[Layout]) -> str | None:
         along = any(has_steps(inputs[0][place]) for place in places_of(self.axes, len(inputs[0])))
-        return f"takes the {self.name} of all steps" if along else None
+        if not along:
+            return None
+        if self.name in ("any", "all"):
+            return f"asks whether {self.name} of the steps {'is' if self.name == 'any' else 'are'} true"
+        return f"takes the {self.name} of all steps"
 
 
 def _total(wide: Array, axes: Sequence[int]) -> Array:

@@ -6,7 +6,6 @@ torch is used where the caller has it already, and never imported.
 from __future__ import annotations
 
 import inspect
-import io
 import logging
 import sys
 import warnings
@@ -23,6 +22,22 @@ Axis = tuple[str, int]  # of an input by its name
 _LOGGERS = ("torch.export._trace", "torch.fx.experimental.symbolic_shapes")
 
 
+class _WithoutTorch:
+    """A stream that leaves out what PyTorch's own code writes to it."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        writer = str(sys._getframe(1).f_globals.get("__name__", ""))
+        if self.stream is None or writer.partition(".")[0] == "torch":
+            return len(text)
+        return int(self.stream.write(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what PyTorch prints beside its exceptions: warnings, log lines, and the graph up to an error."""
@@ -31,7 +46,7 @@ def _quiet() -> Iterator[None]:
     try:
         for each in loggers:
             each.disabled = True
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+        with warnings.catch_warnings(), redirect_stderr(_WithoutTorch(sys.stderr)):
             warnings.simplefilter("ignore")
             yield
     finally:

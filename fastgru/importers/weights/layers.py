@@ -95,6 +95,8 @@ def _padding(options: Options, reach: int, stride: int) -> tuple[str, int]:
         if stride != 1:
             raise options.wrong("padding", "which needs a stride of 1")
         return "same", 0
+    if isinstance(value, str):
+        raise options.wrong("padding", "wanted 'valid', 'same' or a whole number from 0")
     steps = options.whole("padding", 0, least=0)
     return ("same", 0) if 2 * steps == reach > 0 and stride == 1 else ("valid", steps)
 

@@ -31,8 +31,11 @@ Tree = Mapping[str, Any]
 
 BLANKS = f"Replace each ... by what the code of the model runs there, or take it out if that is nothing: {chain.CHOICE}"
 CHECK = "check=(x, y) compares the result with what PyTorch gave"
-CODE_FILES = (
-    "fastgru.from_torch(model.eval(), example_of_its_inputs) where it is alive, or write "
+FOLLOWED_LIVE = (
+    "To follow its code give an example of its inputs too: fastgru.from_torch(model.eval(), x), a tuple for several"
+)
+FOLLOWED_FROM_FILES = (
+    "To follow its code use the live module, fastgru.from_torch(model.eval(), x), or load the file of "
     "torch.export.save(torch.export.export(model.eval(), (x,)), path), torch.jit.script(model).save(path) or "
     "torch.jit.trace(model, x).save(path)"
 )
@@ -113,7 +116,8 @@ def _only_gru(tensors: UsedTensors, known: Facts, checkpoint: Checkpoint, strict
     if not recurrent:
         raise CheckpointError(f"{where}: holds no GRU, whose tensors are called like 'weight_hh_l0'\n{found}")
     if code:
-        raise _refused_code(tensors, modules, f"{where}: {code}", classes, found)
+        followed = FOLLOWED_LIVE if checkpoint.format == "pytorch-live" else FOLLOWED_FROM_FILES
+        raise _refused_code(tensors, modules, f"{where}: {code}", classes, found, followed)
     several = len(recurrent) > 1
     named = listed([prefix for prefix in modules if several or prefix != recurrent[0]], 8)
     more = "more than one GRU" if several else "more than a GRU"
@@ -166,16 +170,21 @@ def _weightless(checkpoint: Checkpoint, modules: Mapping[str, Module]) -> list[s
 
 
 def _refused_code(
-    tensors: Mapping[str, np.ndarray], modules: Mapping[str, Module], start: str, classes: Mapping[str, str], found: str
+    tensors: Mapping[str, np.ndarray],
+    modules: Mapping[str, Module],
+    start: str,
+    classes: Mapping[str, str],
+    found: str,
+    followed: str,
 ) -> CheckpointError:
-    """The error for a module of a class of its own: what writes its code down, and what its weights can be used for."""
+    """The error for a module of a class of its own: how its code is followed, and what its weights can be used for."""
     gru = next(module for module in modules.values() if _is_recurrent(module))
     name = repr(gru.prefix) if gru.kind == "gru" else f"fastgru.Named({gru.prefix!r}, kind='GRU')"
     rest = ", strict=False" if len(modules) > 1 else ""
     lines = [
         f"{start}, whose forward is code, so that its weights do not say what it computes",
         found,
-        f"Write its code down by {CODE_FILES}, and load that file; or take its GRU by itself: layers={name}{rest}",
+        f"{followed}; or take its GRU by itself: layers={name}{rest}",
     ]
     line = suggestion.suggest(tensors, modules, classes) if len(modules) > 1 else ""
     if line:
