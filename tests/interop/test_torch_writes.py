@@ -14,7 +14,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch.utils import _pytree as pytree  # noqa: E402 - only where torch is installed
-from torch_writes import FORWARDS, made  # noqa: E402
+from torch_writes import made  # noqa: E402
+from torch_writes_shared import FORWARDS  # noqa: E402
 from torch_zoo_checks import agree, flat, plain  # noqa: E402
 
 import fastgru  # noqa: E402
