@@ -9,7 +9,7 @@ from networks import network
 from fastgru.graph.graph import Tensor
 from fastgru.graph.layout import BATCH, STEPS, Batch, Mixed, Rows, Steps
 from fastgru.graph.operations import by_name
-from fastgru.graph.operations.along import AlongAxis, CumulativeProduct, CumulativeSum, Glu, TopK
+from fastgru.graph.operations.along import AlongAxis, CumulativeExtreme, CumulativeProduct, CumulativeSum, Glu, TopK
 from fastgru.graph.operations.convolution import Convolution, TransposedConvolution
 from fastgru.graph.operations.create import Arange, Full, Longest, OneHot, SizeOf
 from fastgru.graph.operations.elementwise import Activation, Binary, Cast, Clamp, Unary, Where
@@ -92,6 +92,8 @@ FOLLOWED = [
     (Glu(), (BTF, X)),
     (CumulativeSum(1), (BTF, X)),
     (CumulativeProduct(1), (BTF, X)),
+    (CumulativeExtreme("max", 1), (BTF, X)),
+    (CumulativeExtreme("min", 1), (BTF, X)),
     (TopK(2, 1), (BTF, X)),
     (TopK(3, 1, False), (BTF, X)),
     (View((batch * STEPS, 6)), (BTF, X)),
@@ -141,6 +143,7 @@ MIXED = [
     (Reduce("sum", (0,)), BTF),
     (AlongAxis("softmax", 0), BTF),
     (CumulativeSum(0), BTF),
+    (CumulativeExtreme("max", 0), BTF),
     (Select(0, 1), BTF),
     (Flip((0,)), BTF),
     (Roll(1, 1), BTF),
