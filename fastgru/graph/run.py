@@ -213,7 +213,7 @@ def _keep(kept: dict[Any, Any], key: Any, value: Any, limit: int) -> None:
 
 def _leaves_out_one(guard: Guard) -> bool:
     """Whether a guard may stand there only because some operations take a size of 1 for one to be repeated."""
-    return guard.relation == "!=" or (guard.relation, guard.other) in ((">", 1), (">=", 2))
+    return (guard.relation, guard.other) in (("!=", 1), (">", 1), (">=", 2))
 
 
 def _prepared(node: Node, setup: Setup) -> Compute:

@@ -154,3 +154,21 @@ def test_windows_that_do_not_fit_are_refused_where_only_their_number_is_read() -
         np.testing.assert_allclose(model(x.numpy()), module(x).detach().numpy(), rtol=1e-6)
         with pytest.raises(fastgru.ShapeError):
             model(np.zeros((2, 2, 5), np.float32))
+
+
+class Squeezed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.gru(x)[0].squeeze(1)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_a_row_of_one_step_is_refused_where_pytorch_would_leave_its_axis_out() -> None:
+    x = np.random.default_rng(4).standard_normal((2, 5, 3)).astype(np.float32)
+    model = fastgru.from_torch(torch.jit.script(Squeezed().eval()))
+    assert model(x, lengths=[5, 2]).shape == (2, 5, 4)
+    with pytest.raises(fastgru.ShapeError, match="a row of 1 steps"):
+        model(x, lengths=[5, 1])

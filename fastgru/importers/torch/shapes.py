@@ -109,7 +109,8 @@ def squeeze(c: Context, self: Any, dim: Any = None) -> Any:
         if axis not in places or size != 1:
             kept.append(size)
         if axis in places and isinstance(size, Expression):
-            c.builder.guard(size, "!=", 1, f"PyTorch leaves out an axis of one place there ({c.name}{c.place})")
+            # not "size != 1", which stands for what is right for one place too (``_leaves_out_one``)
+            c.builder.guard(size - 1, "!=", 0, f"PyTorch leaves out an axis of one place there ({c.name}{c.place})")
     return x if len(kept) == x.rank else c.add(View(tuple(kept)), x)
 
 
