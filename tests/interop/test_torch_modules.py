@@ -85,6 +85,11 @@ def normed(layer):
     return layer
 
 
+def sloped(layer):
+    layer.weight.uniform_(-1, 1)
+    return layer
+
+
 CHAINS = {
     "tagger": (lambda: nn.Sequential(nn.Embedding(30, 6, padding_idx=0), nn.Dropout(0.3),
                                      nn.GRU(6, 5, 2, bidirectional=True, batch_first=True)), IDS),
@@ -104,6 +109,7 @@ CHAINS = {
                                          nn.LayerNorm((9, 4)), nn.LayerNorm(4, elementwise_affine=False)), STEPS),
     "channels first": (lambda: nn.Sequential(normed(nn.BatchNorm1d(9)), nn.PReLU(9), nn.GLU(dim=-1),
                                              nn.GRU(2, 3, batch_first=True)), STEPS[:, :, :4].copy()),
+    "slopes of features": (lambda: nn.Sequential(nn.Linear(5, len(ROWS)), sloped(nn.PReLU(len(ROWS)))), ROWS),
     "one step": (lambda: nn.Sequential(nn.Linear(5, 4), nn.GRUCell(4, 3), nn.Linear(3, 2)), ROWS),
     "one step alone": (lambda: nn.Sequential(nn.GRUCell(5, 3)), ROWS),
     "over steps": (lambda: nn.Sequential(nn.Linear(5, 4), nn.GRU(4, 3, batch_first=True)), STEPS),

@@ -57,7 +57,7 @@ class TorchSequence:
 
     def __init__(self, leaves: Sequence[Leaf], tensors: Mapping[str, np.ndarray], where: str) -> None:
         self.tensors, self.where = tensors, where
-        self.rank = _rank(leaves)  # axes of the value behind the batch
+        self.rank = _rank(leaves, tensors)  # axes of the value behind the batch
         self.turned = False  # whether PyTorch's (batch, a, b) is (batch, b, a) here
         self.uneven = ""  # the path of the first module that does not treat axes 0 and 1 alike
         self.passed_on_whole = False  # whether a GRU's outputs and states are what the next module gets
@@ -140,20 +140,22 @@ def handler_of(class_name: str) -> Handler | None:
     return _HANDLERS.get(class_name)
 
 
-def _rank(leaves: Sequence[Leaf]) -> int:
+def _rank(leaves: Sequence[Leaf], tensors: Mapping[str, np.ndarray]) -> int:
     """The axes of the input behind the batch: 2 where a module needs them, 1 where one does another thing with 2."""
-    needs = [_rank_needed(node) for _, node in leaves]
+    needs = [_rank_needed(node, tensors.get(f"{path}.weight")) for path, node in leaves]
     names = [node["class_name"] for _, node in leaves]
     before = needs[: names.index(_FLATTEN)] if _FLATTEN in names else needs
     return 1 if 1 in needs and 2 not in before else 2
 
 
-def _rank_needed(node: Mapping[str, Any]) -> int | None:
+def _rank_needed(node: Mapping[str, Any], weight: np.ndarray | None) -> int | None:
     """1 or 2 where a module is told apart by it, or would be another one; None where it works with both alike."""
     name = node["class_name"].rpartition(".")[2]
     if name in _ALONG_AN_AXIS:
         axis = node["options"].get("dim", -1 if name == "GLU" else None)
         return 2 if axis in (2, -2) else 1 if axis in (1, None) else None
+    if name == "PReLU":  # of one weight, or one for each size of axis 1
+        return 1 if weight is not None and weight.size > 1 else None
     return _RANKS.get(name)
 
 
