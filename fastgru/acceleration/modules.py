@@ -112,13 +112,16 @@ def _reason_for_pytorch(module: nn.Module, tensors: tuple[Any, ...]) -> str | No
     """Why PyTorch must compute this call; None where fastgru does."""
     if module.training:
         return "it is in training mode; call module.eval()"
-    given = [tensor for tensor in tensors if tensor is not None]
-    if torch.is_grad_enabled() and any(t.requires_grad for t in (*given, *module.parameters(recurse=False))):
-        return "a gradient may be asked for; call it under torch.inference_mode()"
-    if any(tensor.device.type != "cpu" for tensor in (*given, *module.parameters(recurse=False))):
-        return "it is on another device than the CPU"
-    if any(tensor.dtype != torch.float32 for tensor in (*given, *module.parameters(recurse=False))):
-        return "its numbers are not float32"
+    gradients = torch.is_grad_enabled()
+    for tensor in (*tensors, *module._parameters.values()):
+        if tensor is None:
+            continue
+        if gradients and tensor.requires_grad:
+            return "a gradient may be asked for; call it under torch.inference_mode()"
+        if not tensor.is_cpu:
+            return "it is on another device than the CPU"
+        if tensor.dtype is not torch.float32:
+            return "its numbers are not float32"
     if torch.is_autocast_enabled("cpu"):
         return "autocast is on"
     return None

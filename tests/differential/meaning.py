@@ -86,10 +86,11 @@ def meaning(model: layers.ModelSpec, inputs: dict[str, Any], noise: Noise | None
 
 
 def _only_masks(model: layers.ModelSpec, name: str) -> bool:
-    """Whether of this layer's value only the mask is asked for."""
-    users = [node.layer for node in model.nodes if name in {layers.edge_of(edge)[0] for edge in node.inputs}]
-    outputs = {layers.edge_of(edge)[0] for edge in model.outputs}
-    return name not in outputs and all(isinstance(layer, layers.MaskOf) for layer in users)
+    """Whether of this layer's value only the mask is asked for, of it or of what is made of it."""
+    if name in {layers.edge_of(edge)[0] for edge in model.outputs}:
+        return False
+    users = [node for node in model.nodes if name in {layers.edge_of(edge)[0] for edge in node.inputs}]
+    return all(isinstance(node.layer, layers.MaskOf) or _only_masks(model, node.name) for node in users)
 
 
 def _activated(activation: Any, x: Any) -> Any:
