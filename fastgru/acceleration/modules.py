@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -158,7 +159,12 @@ def _are_plain(*tensors: Any) -> bool:
 
 def _weights_of(module: Any) -> list[torch.Tensor]:
     """A GRU's weights as they are now, whatever has taken the place of its parameters."""
-    return [getattr(module, name) for name in module._flat_weights_names]
+    return _named(module, module._flat_weights_names)
+
+
+def _named(module: Any, names: Iterable[str]) -> list[torch.Tensor]:
+    own = module._parameters  # where a module's __getattr__ looks last
+    return [getattr(module, name) if own.get(name) is None else own[name] for name in names]
 
 
 class AcceleratedGRU(_Computing, nn.GRU):
@@ -228,7 +234,7 @@ class AcceleratedGRUCell(_Computing, nn.GRUCell):
         single = input.dim() == 1
         if input.dim() not in (1, 2) or (hx is not None and hx.dim() != input.dim()):
             return nn.GRUCell.forward(self, input, hx)
-        weights = [self.weight_ih, self.weight_hh, *((self.bias_ih, self.bias_hh) if self.bias else ())]
+        weights = _named(self, _CELL_WEIGHTS if self.bias else _CELL_WEIGHTS[:2])
         gru = self._fastgru.gru(weights, 1, 1, self.bias)
         x = array_of(input)
         x = x[None, None] if single else x[:, None]
@@ -239,4 +245,5 @@ class AcceleratedGRUCell(_Computing, nn.GRUCell):
         return made[0] if single else made
 
 
+_CELL_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 _OWN = (AcceleratedGRU, AcceleratedGRUCell)

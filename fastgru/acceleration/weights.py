@@ -35,7 +35,8 @@ def version_of(weight: torch.Tensor) -> int:
 
 def array_of(tensor: torch.Tensor) -> np.ndarray:
     """The numbers of a tensor, without a copy where it is plain."""
-    return tensor.detach().resolve_neg().contiguous().numpy()  # type: ignore[no-any-return]
+    tensor = tensor.detach() if tensor.requires_grad else tensor
+    return (tensor.resolve_neg() if tensor.is_neg() else tensor).numpy()  # type: ignore[no-any-return]
 
 
 def packed(
