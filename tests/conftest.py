@@ -14,7 +14,8 @@ settings.register_profile("fastgru", deadline=None, print_blob=True, derandomize
 settings.load_profile("fastgru")
 
 collect_ignore = ["differential"]  # a program of its own; `interop/test_differential.py` runs it
-collect_ignore_glob = ["torch_zoo*"]  # modules that tests take: imported under a second name, each would be there twice
+# Modules that tests take: imported under a second name, each would be there twice.
+collect_ignore_glob = ["torch_writes*", "torch_zoo*"]
 
 
 class _WithoutModules:

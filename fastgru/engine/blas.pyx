@@ -32,7 +32,7 @@ ctypedef fused real:
     float
     double
 
-cdef enum:                      # in the order of spec.GATE_ACTIVATIONS
+cdef enum:                      # in the order of activations.GATE_ACTIVATIONS
     LINEAR
     RELU
     TANH
@@ -141,7 +141,7 @@ cdef class BlasPlan:
         ``layers[layer][direction]``; (3H, I), (3H, H), (3H,), (3H,), gates r, z, n, all float32 or all float64.
     reset_after : bool
     activation, recurrent_activation : int
-        Indices of ``spec.GATE_ACTIVATIONS``.
+        Indices of ``activations.GATE_ACTIVATIONS``.
     """
 
     cdef readonly int input_size, hidden_size, num_layers, directions

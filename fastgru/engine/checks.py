@@ -22,7 +22,7 @@ Weights = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 
 
 def check_activation(*numbers: int) -> None:
-    """Raise unless every number is an index of ``spec.GATE_ACTIVATIONS``."""
+    """Raise unless every number is an index of ``activations.GATE_ACTIVATIONS``."""
     for number in numbers:
         if not 0 <= number < ACTIVATION_COUNT:
             raise ShapeError(f"activation: got number {number}, wanted 0 to {ACTIVATION_COUNT - 1}")

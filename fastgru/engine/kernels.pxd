@@ -31,7 +31,7 @@ cdef struct Layer:              # one direction of one layer, or a slice of its 
     int kept_in                 # what w_ih, w_hh and w_hn are: FLOAT32 ...
     bint tiled                  # whether the kernels multiply it in tile registers of the processor
     bint reset_after
-    int activation              # of n; an index of spec.GATE_ACTIVATIONS
+    int activation              # of n; an index of activations.GATE_ACTIVATIONS
     int recurrent_activation    # of r and z
     const char *w_ih            # (blocks, I, 3, VL); see `pack` for the forms of other kinds than FLOAT32
     const char *w_hh            # (blocks, H, 3, VL), or for r and z alone (blocks, H, 2, VL) where reset is before

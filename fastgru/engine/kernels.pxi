@@ -92,7 +92,7 @@ ctypedef fused Weight:
     quad
 
 
-cdef enum:  # in the order of spec.GATE_ACTIVATIONS
+cdef enum:  # in the order of activations.GATE_ACTIVATIONS
     LINEAR
     RELU
     TANH

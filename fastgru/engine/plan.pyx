@@ -109,7 +109,7 @@ cdef class Plan:
         ``layers[layer][direction]``; float32 (3H, I), (3H, H), (3H,), (3H,), gates r, z, n.
     reset_after : bool
     activation, recurrent_activation : int
-        Indices of ``spec.GATE_ACTIVATIONS``.
+        Indices of ``activations.GATE_ACTIVATIONS``.
     precision : str
         What the matrices are kept in: ``"float32"`` or one of ``reduced.REDUCED``. What these kernels cannot load is
         kept as float32, rounded as it would be.
