@@ -143,7 +143,7 @@ class Maker:
         given = self.value(FLOAT, 2)
         states = self.value(FLOAT, 2) if self.chance(0.5) else None
         hidden = self.size(states) if states else 6
-        return given and (GRUCell(network(self.size(given), hidden)), given, *([states] if states else []))
+        return given and hidden and (GRUCell(network(self.size(given), hidden)), given, *([states] if states else []))
 
     def convolution(self) -> Any:
         given = self.value(FLOAT, 3)

@@ -277,6 +277,8 @@ class Pad(Operation):
         x = arrays[0][tuple(slice(max(-a, 0), size - max(-b, 0)) for size, (a, b) in
                             zip(arrays[0].shape, self.widths, strict=True))]  # fmt: skip
         widths = [(max(before, 0), max(after, 0)) for before, after in self.widths]
+        if not widths:  # one number, which np.pad does not take
+            return [x]
         if self.mode == "constant":
             return [np.pad(x, widths, constant_values=np.asarray(self.value).astype(x.dtype))]
         most = {"reflect": -1, "edge": 1 << 62, "wrap": 0}[self.mode]
