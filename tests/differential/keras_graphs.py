@@ -325,7 +325,10 @@ def _stream(case: Any, way: str, folder: Path, model: Any, ours: Any, x: Any, go
     stepped = [isinstance(ours, fastgru.GRU) or source.steps is not None for source in _sources(ours)]
     if len(x) != len(stepped):
         return False
-    count = min(array.shape[1] for array, has in zip(x, stepped, strict=True) if has) if any(stepped) else 0
+    counts = {array.shape[1] for array, has in zip(x, stepped, strict=True) if has}
+    if len(counts) > 1:
+        return False  # what Keras gives after all the steps of one is not what a stream gives after those of another
+    count = counts.pop() if counts else 0
     try:
         stream = ours.stream(case["batch"])
         made = []
