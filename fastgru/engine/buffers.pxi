@@ -34,7 +34,7 @@ cdef class Pool:
         self.idle = []
 
     cdef Arena take(self, Py_ssize_t nbytes):
-        """An arena of at least so many bytes."""
+        """An arena of at least this size, in bytes."""
         cdef Arena arena
         try:
             arena = self.idle.pop()

@@ -88,7 +88,7 @@ def all_real(s: Scope, value: Value) -> Value:
     if not isinstance(value.shape[1], int):
         made: Value = s.add(op.Full(value.shape[:2], 1, op.BOOLEAN))
         return made
-    while value.rank > 2:  # of so many steps, which the value alone says are steps
+    while value.rank > 2:  # a fixed number of steps: only the value itself says that they are steps
         value = s.add(op.Select(-1, 0), value)
     one = s.add(op.Binary("ne"), value, value)
     other: Value = s.add(op.Binary("eq"), value, value)  # one of the two holds, for NaN too
