@@ -6,7 +6,8 @@ It checks what it is given and hands it to the graph's runner.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,11 @@ from .graph.limits import with_any_size
 from .graph.operations.operation import Setup
 from .graph.run import Runner
 from .graph.steps import analyse
+from .graph.streaming import Streamed, streamed
 from .gru import Backend, Precision, check_options, dtype_of
 from .layers import ModelSpec, validate
 from .layers.lowering import graph_of
-from .model_inputs import by_name, lengths_by_symbol, prepared, sources_of
+from .model_inputs import Source, by_name, lengths_by_symbol, prepared, sources_of
 from .model_stream import ModelStream
 from .record import owned
 
@@ -182,8 +184,10 @@ class Model:
 
         return rebuilt(self._graph.outputs, take)
 
-    def _by_name(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
-        return by_name(self._sources, inputs, named, self._spec is not None)
+    def _by_name(
+        self, inputs: tuple[Any, ...], named: Mapping[str, Any], sources: Sequence[Source] | None = None
+    ) -> dict[str, Any]:
+        return by_name(self._sources if sources is None else sources, inputs, named, self._spec is not None)
 
     def _run(
         self, given: Mapping[str, Any], lengths: Any
@@ -192,25 +196,17 @@ class Model:
         arrays, single = self._prepared(given)
         ends = None
         if lengths is not None:
-            ends = lengths_by_symbol(self._sources, arrays, lengths, self._graph, self._analysis, single)
+            layers = self._spec is not None
+            ends = lengths_by_symbol(self._sources, arrays, lengths, self._graph, self._analysis, single, layers)
         with np.errstate(all="ignore"):  # NaN and overflows are results like others
             values, real = self._runner(arrays, ends)
-        return self._apart(values, arrays), real, single
+        return self._runner.apart(values, arrays), real, single
 
-    def _prepared(self, given: Mapping[str, Any]) -> tuple[dict[str, Array], bool]:
-        return prepared(self._sources, given, self._dtype, self._spec is not None)
-
-    def _apart(self, values: dict[int, Array], inputs: Mapping[str, Array]) -> dict[int, Array]:
-        """The outputs as arrays of their own: who fills an input anew, or changes an output, changes no other."""
-        if not self._runner.shared:
-            return values
-        taken = [*inputs.values(), *self._runner.constants.values()]
-        for place in self._runner.shared:
-            array = values[place]
-            others = (*taken, *(other for each, other in values.items() if each != place))
-            if not array.flags.writeable or any(np.may_share_memory(array, other) for other in others):
-                values[place] = array.copy()
-        return values
+    def _prepared(
+        self, given: Mapping[str, Any], sources: Sequence[Source] | None = None
+    ) -> tuple[dict[str, Array], bool]:
+        sources = self._sources if sources is None else sources
+        return prepared(sources, given, self._dtype, self._spec is not None)
 
     def astype(self, precision: Precision) -> Model:
         """The same layers with weights of another precision, rounded from those that were given; see ``GRU.astype``."""
@@ -269,17 +265,44 @@ class Model:
 
         save(self.description, path, precision)
 
-    def stream(self, batch: int = 1) -> ModelStream:
+    @cached_property
+    def _streamed(self) -> Streamed:
+        """The graph some steps at a time, which all streams share."""
+        return streamed(self._runner)
+
+    def stream(self, batch: int = 1, **first: ArrayLike) -> ModelStream:
         """A stream of single steps, where every layer needs only the steps so far.
 
-        What it gives at each step is what the model gives for the sequence up to that step.
+        What it gives at each step is what the model gives for the sequence up to that step. GRUs keep their states,
+        causal convolutions and pools their last inputs.
+
+        Parameters
+        ----------
+        batch : int
+            Streams that step together.
+        **first : array_like
+            Inputs that only the first states of GRUs are computed from, as of a model that takes and gives them.
 
         Raises
         ------
         UnsupportedModelError
             A layer has no single step; the message names it and says why.
+        ShapeError
+            An input that first states are computed from is missing, or does not fit.
+
+        Examples
+        --------
+        >>> import numpy as np, fastgru
+        >>> from fastgru.layers import Conv1D, GRULayer, GRUWeights, sequential
+        >>> weights = GRUWeights(np.ones((6, 3)), np.ones((6, 2)), np.zeros(6), np.zeros(6))
+        >>> gru = GRULayer(fastgru.GRUSpec(((weights,),)))
+        >>> model = fastgru.Model(sequential([("conv", Conv1D(np.ones((3, 3, 5)), padding="causal")), ("gru", gru)]))
+        >>> stream, x = model.stream(), np.ones((1, 4, 3), np.float32)
+        >>> steps = [stream.step(x[:, t]) for t in range(4)]
+        >>> bool((np.stack(steps, axis=1) == model(x)).all())
+        True
         """
-        return ModelStream(self, batch)
+        return ModelStream(self, batch, **first)
 
     def __repr__(self) -> str:
         if self._spec is None:

@@ -163,7 +163,13 @@ def as_kind(source: Source, given: Any, dtype: np.dtype[Any]) -> Array:
 
 
 def lengths_by_symbol(
-    sources: Sequence[Source], arrays: Mapping[str, Array], lengths: Any, graph: Graph, analysis: Analysis, single: bool
+    sources: Sequence[Source],
+    arrays: Mapping[str, Array],
+    lengths: Any,
+    graph: Graph,
+    analysis: Analysis,
+    single: bool,
+    layers: bool,
 ) -> dict[str, NDArray[np.intp]]:
     """How many steps of each row are real, by the symbol of these steps."""
     fixed = {source.name: source for source in graph.inputs}
@@ -189,7 +195,8 @@ def lengths_by_symbol(
         source, shape = stepped[name], arrays[name].shape
         assert source.batch is not None and source.steps is not None
         ends = as_lengths(each, shape[source.batch], shape[source.steps], single)
-        check_lengths(fixed[name], ends, analysis.inputs[name])
+        if not layers:
+            check_lengths(fixed[name], ends, source.shape, analysis.inputs[name])
         if not np.array_equal(made.setdefault(source.symbol, ends), ends):
             raise ShapeError("lengths: inputs that are taken step by step together have different lengths")
     return made

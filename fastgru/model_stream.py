@@ -1,21 +1,18 @@
-"""The public class ``ModelStream``: a model some steps at a time, which every GRU of it takes, or none."""
+"""The public class ``ModelStream``: a model some steps at a time, which all that keeps a state takes, or nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arrays import as_integers, as_rows
-from .engine.state import Turn, keep_all, put_all
+from .arrays import as_integers, as_numbers, as_rows
+from .engine.program import Carried, Stepper
 from .errors import ShapeError
-from .graph.layout import is_steps
 from .graph.limits import check_stream
-from .graph.size import size_text
-from .graph.streaming import Streaming, check_streams
-from .model_inputs import Source, as_kind
-from .stream import as_states, state_of
+from .model_steps import Steps, first_states
 
 if TYPE_CHECKING:
     from .model import Model
@@ -23,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["ModelStream"]
 
 Array = NDArray[Any]
+MAX_STEPPERS = 4  # numbers of steps for which a stream keeps its program at hand
 
 
 class ModelStream:
@@ -31,48 +29,53 @@ class ModelStream:
     It belongs to one caller at a time, and says so by an error where another thread is stepping it.
     """
 
-    def __init__(self, model: Model, batch: int = 1) -> None:
+    def __init__(self, model: Model, batch: int = 1, **first: ArrayLike) -> None:
         if as_integers(batch, "batch").ndim != 0 or batch < 1:
             raise ShapeError(f"batch: got {batch}, wanted a whole number of at least 1")
-        check_streams(model._runner)
+        streamed = model._streamed  # which says first why there is none
         for source in model.graph.inputs:
             check_stream(source, int(batch), model._analysis.inputs[source.name])
-        self._model = model
-        self._begin(int(batch))
+        self._model, self._states = model, streamed.states
+        self._begin(first_states(model, int(batch), first), int(batch))
 
-    def _begin(self, batch: int) -> None:
-        self.batch = batch
-        self._turn = Turn()
-        self._streaming = Streaming(self._model._runner, batch, state_of)
-        self._states: list[Any] = self._streaming.states
-        self._steps = self._streaming.steps
-        analysis = self._model._analysis
-        self._axes: dict[int, int] = {}  # of the steps in each output that has them alone on an axis
-        for place in self._model._runner.outputs:
-            axes = [axis for axis, factors in enumerate(analysis.layout(place)) if is_steps(factors)]
-            if axes:
-                self._axes[place] = axes[0]
-        self._now = {place: (slice(None),) * axis + (0,) for place, axis in self._axes.items()}
-        self._index: dict[str, Any] = {  # what gives an input an axis for its step
-            source.name: ... if source.steps is None else (slice(None),) * source.steps + (None,)
-            for source in self._model._sources
-        }
-        self._shapes = {source.name: self._shape_of(source) for source in self._model._sources}
+    def _begin(self, first: list[Array], batch: int, now: list[Array] | None = None) -> None:
+        """``first`` are the states before the first step, ``now`` those to go on from."""
+        self.batch, self._first = batch, first
+        self._carried = Carried(first if now is None else now)
+        self._steps = Steps(self._model, batch)
+        self._steppers: dict[int, Stepper | None] = {}
+        one = self._stepper(1)
+        self.__dict__.pop("step", None)
+        lone = len(self._steps.sources) == 1 and isinstance(self._model.graph.outputs, int)
+        if one is not None and lone and type(self).step is ModelStream.step:
+            # The compiled method itself: Python around it would cost as much as the step of a small model.
+            self.step = one.step  # type: ignore[method-assign, assignment]
 
-    def step(self, *inputs: ArrayLike, **named: ArrayLike) -> Any:
-        """Take one step and keep the new states: of every GRU of the model, or where anything is raised of none.
+    def _stepper(self, count: int) -> Stepper | None:
+        if count not in self._steppers:
+            self._steppers[count] = self._steps.stepper(self._carried, count)
+            while len(self._steppers) > MAX_STEPPERS:
+                del self._steppers[next(each for each in self._steppers if each not in (1, count))]
+        return self._steppers[count]
+
+    def step(self, *inputs: ArrayLike, out: Any = None, **named: ArrayLike) -> Any:
+        """Take one step and keep the new states: of every layer that has one, or where anything is raised of none.
 
         Parameters
         ----------
         *inputs, **named : array_like
             As for the model, without the axis of the steps: (batch, features), or (batch,) integers where an Embedding
-            comes first; of a model of layers (features,) and one integer are taken too for one stream.
+            comes first; of a model of layers (features,) and one integer are taken too for one stream. Inputs that only
+            first states are computed from were given to ``stream``.
+        out : ndarray, or these in tuples, lists and dicts, optional
+            Where to put the results: C-contiguous arrays of their shapes and dtypes. With it a step of a model that is
+            one program allocates nothing.
 
         Returns
         -------
         ndarray, or these in tuples, lists and dicts
             What the model gives for the sequence up to this step, of outputs with steps for this step, without that
-            axis: (batch, outputs), or (outputs,) for one stream given so.
+            axis: (batch, outputs), or (outputs,) for one stream given so; ``out`` where it was given.
 
         Raises
         ------
@@ -81,32 +84,32 @@ class ModelStream:
         StreamInUseError
             Another thread is stepping this stream.
         """
-        model = self._model
-        if len(inputs) == 1 and not named and len(model._sources) == 1 and not isinstance(inputs[0], (dict, list)):
-            source = model._sources[0]
-            array, single = self._step_of(source, inputs[0])
-            values = self._run({source.name: array}, 1)
+        steps = self._steps
+        if len(inputs) == 1 and not named and len(steps.sources) == 1 and not isinstance(inputs[0], (dict, list)):
+            pairs = [steps.step_of(0, inputs[0])]
         else:
-            given = model._by_name(inputs, named)
-            pairs = {source.name: self._step_of(source, given[source.name]) for source in model._sources}
-            single = all(alone for _, alone in pairs.values())
-            values = self._run({name: array for name, (array, _) in pairs.items()}, 1)
-        for place, index in self._now.items():
-            values[place] = values[place][index]
-        return model._structured(values, single)
+            given = self._model._by_name(inputs, named, steps.sources)
+            pairs = [steps.step_of(place, given[source.name]) for place, source in enumerate(steps.sources)]
+        single = any(alone for _, alone in pairs)
+        if not all(alone == single for _, alone in pairs):
+            raise ShapeError("x: some inputs have a batch axis and some have not; give all of them one, or none")
+        arrays = [array[None] if single else array for array, _ in pairs]
+        return self._taken(arrays, 1, out, single, of_step=True)
 
-    def run(self, *inputs: ArrayLike, **named: ArrayLike) -> Any:
+    def run(self, *inputs: ArrayLike, out: Any = None, **named: ArrayLike) -> Any:
         """Take any number of steps, from the states as they are: the same bits as steps one by one.
 
         Parameters
         ----------
         *inputs, **named : array_like
             As for the model: (batch, steps, features), or (batch, steps) integers.
+        out : ndarray, or these in tuples, lists and dicts, optional
+            Where to put the results, as for ``step``.
 
         Returns
         -------
         ndarray, or these in tuples, lists and dicts
-            As from the model, for these steps.
+            As from the model, for these steps; ``out`` where it was given.
 
         Raises
         ------
@@ -115,11 +118,11 @@ class ModelStream:
         StreamInUseError
             Another thread is stepping this stream.
         """
-        model = self._model
-        arrays, single = model._prepared(model._by_name(inputs, named))
+        sources = self._steps.sources
+        given, single = self._model._prepared(self._model._by_name(inputs, named, sources), sources)
         counts = set()
-        for source in model._sources:
-            array = arrays[source.name]
+        for source in sources:
+            array = given[source.name]
             if source.batch is not None and array.shape[source.batch] != self.batch:
                 raise ShapeError(
                     f"{source.called}: got a batch of {array.shape[source.batch]}, wanted {self.batch}: one row for "
@@ -129,67 +132,49 @@ class ModelStream:
                 counts.add(array.shape[source.steps])
         if len(counts) != 1:
             raise ShapeError(f"x: got inputs of {sorted(counts)} steps, wanted as many of each")
-        values = self._run(arrays, counts.pop())
-        return model._structured(values, single)
+        arrays = [np.require(given[source.name], requirements=["C", "A"]) for source in sources]
+        return self._taken(arrays, counts.pop(), out, single, of_step=False)
 
-    def _run(self, arrays: dict[str, Array], count: int) -> dict[int, Array]:
-        with self._turn, np.errstate(all="ignore"):  # NaN and overflows are results like others
-            made, pending = self._streaming.run(arrays, count)
-            if self._model._runner.shared:
-                made = self._model._apart(made, arrays)
-            if count == 1:
-                keep_all(self._states)
-            else:
-                put_all([state for state, _ in pending], [states for _, states in pending])
-        return made
-
-    def _step_of(self, source: Source, given: Any) -> tuple[Array, bool]:
-        """One step of an input with an axis for it, and whether it came without a batch axis."""
-        array = as_kind(source, given, self._model._dtype)
-        shape, index = self._shapes[source.name], self._index[source.name]
-        if array.shape == shape:
-            return array[index], False
-        single = array.ndim == len(shape) - 1 and self.batch == 1 and self._model.spec is not None
-        if single and array.shape == shape[1:]:
-            return array[None][index], True
-        array = array[None] if single else array
-        wrong = array.ndim != len(shape) or any(
-            isinstance(size, int) and got != size for got, size in zip(array.shape, shape, strict=True)
-        )
-        if wrong:
-            raise ShapeError(
-                f"{source.called}: got shape {np.shape(given)}, wanted {size_text(shape)}: one step of every stream"
-            )
-        return array[index], single
-
-    def _shape_of(self, source: Source) -> tuple[Any, ...]:
-        """Of one step of an input."""
-        shape = tuple(self.batch if at == source.batch else size for at, size in enumerate(source.shape))
-        return shape if source.steps is None else (*shape[: source.steps], *shape[source.steps + 1 :])
+    def _taken(self, arrays: list[Array], count: int, out: Any, single: bool, of_step: bool) -> Any:
+        """Some steps of arrays that fit: their outputs in the model's structure, or ``out``."""
+        rooms = None if out is None else self._steps.rooms(out)
+        stepper = self._stepper(count) if of_step or count > 1 else None
+        if stepper is not None and (of_step or not single):
+            made = stepper.run(arrays, rooms, single)
+        else:
+            made = self._steps.in_numpy(self._carried, arrays, rooms, single, of_step)
+        return self._steps.structured(made) if out is None else out
 
     @property
     def state(self) -> tuple[Array, ...]:
-        """The states of every GRU of the model, in order: read-only copies, which can be set again later.
+        """The states of every layer that has one, in order: read-only copies, which can be set again later.
 
-        To change states, set the attribute to arrays for all GRUs, or ``reset(rows=...)``.
+        Those of a GRU are (layers, batch, hidden), of a convolution or a pool its last inputs. To change states, set
+        the attribute to arrays for all of them, or ``reset(rows=...)``.
         """
-        with self._turn:
-            states = tuple(np.asarray(state.get()) for state in self._states)
+        with self._carried.turn:
+            states = tuple(np.array(now) for now in self._carried.now)
         for array in states:
             array.flags.writeable = False
         return states
 
     @state.setter
-    def state(self, states: list[Array] | tuple[Array, ...]) -> None:
-        if not isinstance(states, (list, tuple)) or len(states) != len(self._states):
-            raise ShapeError(f"state: wanted a list of {len(self._states)} arrays, one for every GRU of the model")
-        held = zip(states, self._streaming.stacks, self._states, strict=True)
-        arrays = [as_states(given, stack, state.batch) for given, stack, state in held]
-        with self._turn:
-            put_all(self._states, arrays)
+    def state(self, states: Sequence[ArrayLike]) -> None:
+        now = self._carried.now
+        if not isinstance(states, (list, tuple)) or len(states) != len(now):
+            raise ShapeError(f"state: wanted a list of {len(now)} arrays, one for every layer that keeps a state")
+        arrays = []
+        for given, array in zip(states, now, strict=True):
+            floats = array.dtype.kind == "f"
+            made = as_numbers(given, "state", array.dtype) if floats else as_integers(given, "state")
+            if made.shape != array.shape:
+                raise ShapeError(f"state: got shape {made.shape}, wanted {array.shape}")
+            arrays.append(made)
+        with self._carried.turn:
+            self._carried.put(arrays)
 
     def reset(self, rows: ArrayLike | None = None) -> None:
-        """Set every state to zero, as at the start, or those of some rows.
+        """Set every state to what it is before the first step, or those of some rows.
 
         Parameters
         ----------
@@ -203,11 +188,42 @@ class ModelStream:
             There is no such row. The states are as they were.
         """
         chosen = slice(None) if rows is None else as_rows(rows, self.batch)
-        with self._turn:
-            arrays = [np.asarray(state.get()) for state in self._states]
-            for array in arrays:
-                array[:, chosen] = 0
-            put_all(self._states, arrays)
+        with self._carried.turn:
+            made = []
+            for state, now, first in zip(self._states, self._carried.now, self._first, strict=True):
+                changed = now.copy()
+                if rows is None or state.batch is not None:
+                    state.rows(changed)[chosen] = state.rows(first)[chosen]
+                made.append(changed)
+            self._carried.put(made)
+
+    def take(self, rows: ArrayLike) -> None:
+        """Let the streams go on from the states of these rows: the first from that of ``rows[0]``, and so on.
+
+        So does a search with beams. Rows may come in any order, several times or not at all, and there are as many
+        streams afterwards as rows were given.
+
+        Parameters
+        ----------
+        rows : int, array_like of int, or array_like of bool (batch,)
+            Their numbers from 0, or a truth for each.
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            There is no such row, or none is taken. The states are as they were.
+        """
+        chosen = as_rows(rows, self.batch)
+        if not len(chosen):
+            raise ShapeError("rows: got none, wanted at least one stream to go on")
+        for source in self._model.graph.inputs:
+            check_stream(source, len(chosen), self._model._analysis.inputs[source.name])
+        with self._carried.turn:
+            now, first = (
+                [state.taken(array, chosen) for state, array in zip(self._states, arrays, strict=True)]
+                for arrays in (self._carried.now, self._first)
+            )
+            self._begin(first, len(chosen), now)
 
     def copy(self) -> ModelStream:
         """A stream of its own that goes on from the same states."""
@@ -221,15 +237,15 @@ class ModelStream:
         return self.copy()
 
     def __getstate__(self) -> dict[str, Any]:
-        made = ("_turn", "_streaming", "_steps", "_states", "_axes", "_now", "_index", "_shapes")
+        made = ("_states", "_carried", "_steps", "_steppers", "step")
         return {**{name: value for name, value in self.__dict__.items() if name not in made}, "state": self.state}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         own = dict(saved)
-        states = own.pop("state")
+        now = list(own.pop("state"))
         self.__dict__.update(own)
-        self._begin(self.batch)
-        self.state = states
+        self._states = self._model._streamed.states
+        self._begin(self._first, self.batch, now)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._model!r}, batch={self.batch})"

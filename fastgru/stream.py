@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import threads
 from .arrays import as_integers, as_numbers, as_rows
 from .engine.plan import Plan
-from .engine.state import Held, State
+from .engine.state import State, Turn
 from .errors import ShapeError, UnsupportedModelError
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def as_states(states: ArrayLike, gru: GRU, batch: int) -> NDArray[Any]:
     return array
 
 
-class _SlowState(Held):
+class _SlowState:
     """What ``engine.state.State`` is, for a GRU that no kernel steps: a sequence of one step at a time."""
 
     def __init__(self, gru: GRU, batch: int) -> None:
@@ -167,6 +167,7 @@ class _SlowState(Held):
                 "a stream computes one step at a time, but a bidirectional GRU needs the whole sequence; "
                 "call the GRU on sequences instead"
             )
+        self.turn = Turn()
         self.batch = batch
         self._gru = gru
         self.now = np.zeros((gru.num_layers, batch, gru.hidden_size), gru.dtype)
@@ -196,15 +197,6 @@ class _SlowState(Held):
                 out[...] = made
             self.now = states
         return made if out is None else out
-
-    def try_step(self, x: ArrayLike) -> NDArray[Any]:
-        array = self._input(x)
-        with self.turn:
-            made, self.next = self._after(array)
-        return made
-
-    def tried(self) -> NDArray[Any]:
-        return np.array(self.next)
 
     def _input(self, x: ArrayLike) -> NDArray[Any]:
         wanted = (self.batch, self._gru.input_size)

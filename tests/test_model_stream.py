@@ -12,6 +12,7 @@ from layer_examples import chain
 from networks import network, numbers, same_bits
 
 from fastgru import FastGRUError, Model, ModelStream, ShapeError, UnsupportedModelError
+from fastgru.graph.compile import Stretch
 from fastgru.layers import (
     Activation,
     Add,
@@ -20,6 +21,7 @@ from fastgru.layers import (
     Conv1D,
     Cropping1D,
     Dense,
+    Embedding,
     Flatten,
     GRULayer,
     Input,
@@ -61,22 +63,67 @@ def stream(request) -> ModelStream:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, TimeoutError])
+@pytest.mark.parametrize("options", OPTIONS[1:], ids=str)
 @pytest.mark.parametrize("place", range(4))
-def test_a_step_that_ends_in_any_layer_is_taken_by_none(stream, place, error):
-    before, x = stream.state, numbers(2, 4, seed=2)
-    twin = stream.copy()
-    step = stream._steps[place]
+def test_a_step_that_ends_in_any_layer_is_taken_by_none(options, place, error):
+    stream, x = Model(GRUS, **options).stream(2), numbers(2, 4, seed=2)
+    stream.step(numbers(2, 4))
+    before, twin = stream.state, stream.copy()
+    computes = stream._steps.streamed.runner.computes
+    compute = computes[place]
 
     def interrupted(*given):
-        step.run(*given)
+        compute(*given)
         raise error
 
-    stream._steps[place] = step._replace(run=interrupted)
+    computes[place] = interrupted
     with pytest.raises(error):
         stream.step(x)
     assert same(stream.state, before)
-    stream._steps[place] = step
+    computes[place] = compute
     assert same_bits(stream.step(x), twin.step(x)) and same(stream.state, twin.state)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, TimeoutError])
+@pytest.mark.parametrize("place", range(2))
+def test_a_step_that_ends_between_two_programs_is_taken_by_none(place, error, monkeypatch):
+    middle = chain(GRULayer(network(4, 4)), Masking(7.0), GRULayer(network(4, 4, seed=2)), Dense(numbers(3, 4)))
+    model, x, run, done = Model(middle), numbers(2, 4), Stretch.run, []
+    if not model._runner._compiles:
+        pytest.skip("there are no programs without vector kernels")
+    stream = model.stream(2)
+    stream.step(x)
+    stream.step(x)
+    before, twin = stream.state, stream.copy()
+
+    def interrupted(*given):
+        run(*given)
+        done.append(None)
+        if len(done) > place:
+            raise error
+
+    monkeypatch.setattr(Stretch, "run", interrupted)
+    with pytest.raises(error):
+        stream.step(x)
+    monkeypatch.setattr(Stretch, "run", run)
+    assert same(stream.state, before)
+    assert same_bits(stream.step(x), twin.step(x)) and same(stream.state, twin.state)
+
+
+def test_a_step_of_a_program_that_an_integer_ends_is_not_taken():
+    nodes = (
+        Node("gru", GRULayer(network(4, 3)), ("x",)),
+        Node("text", Embedding(numbers(5, 3)), ("words",)),
+        Node("sum", Add(), ("gru", "text")),
+    )
+    model = Model(ModelSpec((Input("x", (None, 4)), Input("words", (None,), True)), nodes, ("sum",)))
+    stream, x = model.stream(2), numbers(2, 4)
+    stream.step([x, np.array([0, 4])])
+    before = stream.state
+    for wrong in ([1, 5], [-1, 0]):
+        with pytest.raises(ShapeError, match=r"'text'.*wanted 0 to 4"):
+            stream.step([x, np.array(wrong)])
+        assert same(stream.state, before)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -191,9 +238,10 @@ REASONS = [
      r"'join' \(Binary\).*some have a step where others have none"),
     (after(Mean()), "mean of all steps"), (after(Max()), "max of all steps"),
     (after(Conv1D(numbers(2, 4, 3), padding="same")), "several steps together"),
-    (after(Conv1D(numbers(2, 4, 3), padding="causal")), "several steps together"),
     (after(MaxPooling1D(2, 2)), "several steps together"),
-    (after(ZeroPadding1D(1, 0)), "pads the steps"), (after(Cropping1D(1, 0)), "takes steps from 1 to the end"),
+    (after(ZeroPadding1D(1, 0)), "pads the steps.*1 before the first"),
+    (after(ZeroPadding1D(0, 2)), "pads the steps.*2 behind the last"),
+    (after(Cropping1D(1, 0)), "takes steps from 1 to the end"),
     (after(UpSampling1D(2)), "makes several steps of one"),
     (after(Select(1, 0)), "takes step 0 of the sequence"), (after(Slice(1, -2)), "takes steps from -2 to the end"),
     (after(Activation("softmax", axis=1)), "takes all steps together"),
@@ -228,8 +276,8 @@ def test_a_step_gives_the_last_step_of_what_the_model_gives_so_far(spec, options
     for t in range(5):
         whole = as_tuple(model(x[:, : t + 1]))
         for place, got, wanted in zip(places, as_tuple(stream.step(x[:, t])), whole, strict=True):
-            if place in stream._axes:
-                wanted = np.take(wanted, -1, axis=stream._axes[place])
+            if place in model._streamed.axes:
+                wanted = np.take(wanted, -1, axis=model._streamed.axes[place])
             np.testing.assert_allclose(got, wanted[tuple(slice(-size, None) for size in got.shape)], atol=1e-6)
 
 
@@ -244,8 +292,8 @@ def test_any_number_of_steps_gives_the_bits_of_steps_one_by_one(spec, options):
     single = [as_tuple(other.step(x[:, t])) for t in range(1, 9)]
     compare = same_bits if options == {} else lambda one, two: np.allclose(one, two, atol=1e-6)
     for at, place in enumerate(model._runner.outputs):
-        if place in stream._axes:
-            axis = stream._axes[place]
+        if place in model._streamed.axes:
+            axis = model._streamed.axes[place]
             made = np.concatenate([part[at] for part in parts], axis=axis)
             assert compare(made, np.stack([step[at] for step in single], axis=axis))
         elif parts[-1][at].shape == single[-1][at].shape:

@@ -73,6 +73,7 @@ cdef class Buffers:
     cdef list schedules         # (rows, lengths, shares, batch, steps): places of inputs, checked by every call
     cdef int bases
     cdef Py_ssize_t arena_bytes, scratch_bytes
+    cdef long long work         # about how many multiply-adds it is
 
     def __cinit__(self, list buffers not None, arena_bytes):
         self.places, self.inputs, self.outputs, self.constants = [], [], [], []
@@ -86,6 +87,44 @@ cdef class Buffers:
 
     def __dealloc__(self):
         free(self.instructions)
+
+    cdef Py_ssize_t head(self) noexcept:
+        """Bytes of an arena before the values: the addresses of the buffers."""
+        return (self.bases * <Py_ssize_t>sizeof(char *) + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+
+    cdef int begin(self, Frame *frame, Arena arena) except -1:
+        """A run in an arena of ``nbytes``; the addresses of inputs and outputs are still to be set."""
+        cdef cnp.ndarray array
+        cdef Py_ssize_t i
+        frame.bases = <char **>arena.start()
+        frame.bases[0] = <char *>frame.bases + self.head()
+        frame.scratch = frame.bases[0] + self.arena_bytes
+        frame.wrong = frame.missing = frame.wanted = 0
+        for i in range(len(self.constants)):
+            array = self.constants[i][0]
+            frame.bases[<int>self.constants[i][1]] = cnp.PyArray_BYTES(array)
+        return 0
+
+    cdef int execute(self, Frame *frame, double *clock) noexcept nogil:
+        """Run the instructions, and note when each begins; which of them failed, or -1."""
+        cdef int i
+        for i in range(self.count):
+            if clock != NULL:
+                clock[i] = seconds_now()
+            if self.instructions[i].execute(&self.instructions[i], frame):
+                return i
+        if clock != NULL:
+            clock[self.count] = seconds_now()
+        return -1
+
+    cdef int finish(self, Frame *frame, int failed) except -1:
+        """Raise what an instruction found."""
+        if failed >= 0:
+            name, rows = self.names[failed], self.instructions[failed].numbers[0]
+            raise ShapeError(f"layer {name!r}: got the integer {frame.wrong}, wanted 0 to {rows - 1}")
+        if frame.missing:
+            check_came(frame.wanted - frame.missing, frame.wanted)
+        return 0
 
     cdef int declare(self, str where, str kind, what) except -1:
         """One buffer."""
@@ -169,6 +208,7 @@ cdef class Buffers:
         if len(shape) > MAX_RANK or len(parts) > MAX_OPERANDS:
             raise ShapeError(f"program: {len(shape)} axes that do not lie together, wanted at most {MAX_RANK}")
         it.rank, it.operand_count = len(shape), len(parts)
+        self.work += min(8 * parts[0].size, 1 << 60)
         for axis in range(it.rank):
             it.shape[axis] = shape[axis]
             for k in range(it.operand_count):
@@ -208,3 +248,9 @@ cdef class Buffers:
             if own == base:
                 return place
         raise ShapeError("program: the order of the rows of a GRU is computed")
+
+
+cdef class TeamOfSteps:
+    """The team of one instruction; programs own it."""
+
+    cdef Team team

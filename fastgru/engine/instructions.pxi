@@ -13,6 +13,7 @@ cdef extern from "loops.h" nogil:
 cdef enum:
     MAX_RANK = 6                # axes of a loop, when those that lie together are one
     MAX_OPERANDS = 8
+    MAX_DIMENSIONS = 8          # of an array that a program takes or gives
     ALIGNMENT = 64              # bytes
     ROWS = 64                   # that a product takes at a time
     MAX_KEPT = 4                # arenas that a pool keeps
@@ -49,6 +50,7 @@ cdef struct Instruction:
     const Kernels *kernels
     const Layer *layer
     const Stack *stack
+    Team *team                  # of a step of a stack
 
 
 cdef inline char *address(const Instruction *it, Frame *frame, int operand) noexcept nogil:

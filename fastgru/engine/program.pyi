@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -5,6 +6,7 @@ from numpy.typing import NDArray
 
 from .affine import Affine
 from .plan import KernelTable, Plan
+from .state import Turn
 from .strided import Strided
 
 REDUCTIONS: tuple[str, ...]
@@ -79,6 +81,32 @@ class Program:
         shares: Strided,
         team: int,
     ) -> None: ...
+    def step(self, name: str, plan: Plan, h: Strided, x: Strided, h0: Strided | None, threads: int) -> None: ...
     def run(
         self, arrays: list[NDArray[Any]], pool: Pool, seconds: list[tuple[str, float]] | None = None
+    ) -> list[NDArray[Any]]: ...
+
+class Carried:
+    turn: Turn
+    now: list[NDArray[Any]]
+    def __init__(self, arrays: list[NDArray[Any]]) -> None: ...
+    def put(self, arrays: list[NDArray[Any]]) -> None: ...
+
+class Stepper:
+    carried: Carried
+    def __init__(
+        self,
+        program: Program,
+        pool: Pool,
+        carried: Carried,
+        takes: list[tuple[int | None, tuple[int, ...], np.dtype[Any]]],
+        gives: list[tuple[int, tuple[int, ...], np.dtype[Any]]],
+        before: list[int],
+        after: list[int],
+        alone: bool,
+        convert: Callable[[Any, dict[str, Any]], tuple[NDArray[Any], bool]],
+    ) -> None: ...
+    def step(self, x: Any = None, out: NDArray[Any] | None = None, **named: Any) -> NDArray[Any]: ...
+    def run(
+        self, arrays: list[NDArray[Any]], out: list[NDArray[Any]] | None = None, single: bool = False
     ) -> list[NDArray[Any]]: ...

@@ -16,6 +16,8 @@ Memory is safe by construction: what a file says can only choose instructions an
   number that is used as an address, the integers of an embedding, by its instruction.
 """
 
+from os import getpid
+
 import numpy as np
 
 cimport cython
@@ -26,6 +28,9 @@ from libc.string cimport memcpy, memset
 from fastgru.engine.affine cimport Affine
 from fastgru.engine.kernels cimport Kernels, Layer
 from fastgru.engine.plan cimport Call, KernelTable, Plan, Stack, check_came, compute_in, workspace_of
+from fastgru.engine.state cimport (
+    GIL_FREE_WORK, Step, Team, Turn, memory_of_step, take_step, team_of_steps, work_of_step,
+)
 
 from fastgru.errors import ShapeError
 
@@ -166,13 +171,14 @@ cdef class Program(Buffers):
         if (x.strides[-1] != 1 and x.shape[-1] != 1) or (out.strides[-1] != 1 and out.shape[-1] != 1):
             raise ShapeError("program: a product of features that do not lie together")
         self.rows_of(it, [out, x], "ff")
-        self.weights_of(it, affine, activation)
+        self.weights_of(it, affine, activation, out.size)
         self.done(name)
 
-    cdef int weights_of(self, Instruction *it, Affine affine, int activation) except -1:
+    cdef int weights_of(self, Instruction *it, Affine affine, int activation, outputs) except -1:
         self.owned.append(affine)
         it.kernels, it.layer, it.code = affine.owner.table, &affine.layer, activation
         it.length = affine.outputs
+        self.work += min(outputs * affine.inputs, 1 << 60)
         self.scratch_bytes = max(self.scratch_bytes,
                                  ROWS * affine.layer.blocks * 3 * it.kernels.vector_length * <Py_ssize_t>sizeof(float))
         return 0
@@ -197,7 +203,7 @@ cdef class Program(Buffers):
         it.operands[0].along, it.operands[1].along = out.strides[-2] * 4, x.strides[-2] * 4
         it.numbers[0], it.numbers[1], it.numbers[2], it.numbers[3] = size, stride, dilation, before
         it.numbers[4], it.numbers[5], it.numbers[6] = x.shape[-2], out.shape[-2], inputs
-        self.weights_of(it, affine, activation)
+        self.weights_of(it, affine, activation, out.size)
         it.numbers[7] = ROWS * affine.layer.blocks * 3 * it.kernels.vector_length
         self.scratch_bytes = max(self.scratch_bytes, (it.numbers[7] + ROWS * affine.inputs) * <Py_ssize_t>sizeof(float))
         self.done(name)
@@ -239,7 +245,37 @@ cdef class Program(Buffers):
         if not 1 <= team <= 1024:
             raise ShapeError(f"team: got {team}, wanted 1 to 1024")
         self.scratch_bytes = max(self.scratch_bytes, workspace_of(stack, &call, batch, <int>it.length, team))
+        self.work += min(steps * stack.directions * work_of_step(stack, batch), 1 << 60)
         self.owned.append(plan)
+        self.done(name)
+
+    def step(self, str name, Plan plan not None, h, x, h0, int threads):
+        """One step of a stack of GRU layers in one direction: (batch, 1, features) and states that may be None."""
+        cdef Instruction *it = self.new(run_step, name)
+        cdef const Stack *stack = &plan.stack
+        cdef TeamOfSteps team = TeamOfSteps()
+        cdef object batch = x.shape[0]
+        cdef tuple states
+        states = (stack.num_layers, batch, stack.hidden_size)
+        if stack.directions != 1 or x.shape != (batch, 1, stack.input_size) or h.shape != states or (
+                h0 is not None and h0.shape != states):
+            raise ShapeError(f"program: a step of a GRU of {x.shape} and {states}")
+        for place, part in enumerate((h, x, h0)):
+            if part is None:
+                continue
+            if not part.contiguous:
+                raise ShapeError("program: a step of a GRU of elements that do not lie together")
+            self.check(part, "f", &it.operands[place], place == 0)
+        it.numbers[0], it.numbers[1] = batch, h0 is not None
+        team.team.members = team_of_steps(stack, batch, threads)
+        it.stack, it.team = stack, &team.team
+        size = <object>(2 * stack.num_layers) * batch * stack.width
+        if size >= 1 << 44:
+            raise MemoryError(f"{size} states of a GRU")
+        self.scratch_bytes = max(self.scratch_bytes, (<Py_ssize_t>size + 16) * <Py_ssize_t>sizeof(float) + ALIGNMENT
+                                 + memory_of_step(stack, batch, team.team.members))
+        self.work += work_of_step(stack, batch)
+        self.owned += [plan, team]
         self.done(name)
 
     def __len__(self):
@@ -248,8 +284,7 @@ cdef class Program(Buffers):
     @property
     def nbytes(self):
         """Of the arena that a call takes."""
-        return (self.bases * <Py_ssize_t>sizeof(char *) + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT + (
-            self.arena_bytes + self.scratch_bytes)
+        return self.head() + self.arena_bytes + self.scratch_bytes
 
     def run(self, list arrays not None, Pool pool not None, list seconds=None):
         """The outputs for inputs in C order, each of the declared kind and size.
@@ -263,8 +298,8 @@ cdef class Program(Buffers):
         """
         cdef Frame frame
         cdef Arena arena
-        cdef Py_ssize_t i, head
-        cdef int failed = 0
+        cdef Py_ssize_t i
+        cdef int failed
         cdef double *clock = NULL
         cdef cnp.ndarray array
         if len(arrays) != len(self.inputs):
@@ -278,16 +313,10 @@ cdef class Program(Buffers):
         for rows, lengths, shares, batch, steps in self.schedules:
             check_rows(arrays[rows], arrays[lengths], arrays[shares], batch, steps)
         arena = pool.take(self.nbytes)
-        head = self.nbytes - self.arena_bytes - self.scratch_bytes
-        frame.bases = <char **>arena.start()
-        frame.bases[0] = <char *>frame.bases + head
-        frame.scratch = frame.bases[0] + self.arena_bytes
-        frame.wrong = frame.missing = frame.wanted = 0
+        self.begin(&frame, arena)
         for i in range(len(self.inputs)):
             array = arrays[i]
             frame.bases[<int>self.inputs[i][2]] = cnp.PyArray_BYTES(array)
-        for array, base in self.constants:
-            frame.bases[<int>base] = cnp.PyArray_BYTES(array)
         made = []
         for dtype, shape, base in self.outputs:
             array = np.empty(shape, dtype)
@@ -298,23 +327,14 @@ cdef class Program(Buffers):
             if clock == NULL:
                 raise MemoryError("the times of instructions")
         with nogil:
-            for i in range(self.count):
-                if clock != NULL:
-                    clock[i] = seconds_now()
-                failed = self.instructions[i].execute(&self.instructions[i], &frame)
-                if failed:
-                    break
-            if clock != NULL:
-                clock[self.count] = seconds_now()
+            failed = self.execute(&frame, clock)
         if clock != NULL:
-            if not failed:
+            if failed < 0:
                 seconds += [(self.names[k], clock[k + 1] - clock[k]) for k in range(self.count)]
             free(clock)
-        if failed:
-            name, rows = self.names[i], self.instructions[i].numbers[0]
-            pool.give(arena)
-            raise ShapeError(f"layer {name!r}: got the integer {frame.wrong}, wanted 0 to {rows - 1}")
         pool.give(arena)
-        if frame.missing:
-            check_came(frame.wanted - frame.missing, frame.wanted)
+        self.finish(&frame, failed)
         return made
+
+
+include "stepper.pxi"

@@ -135,3 +135,27 @@ cdef int run_gru(const Instruction *it, Frame *frame) noexcept nogil:
     if came < wanted:
         frame.missing, frame.wanted = wanted - came, wanted
     return 0
+
+
+cdef int run_step(const Instruction *it, Frame *frame) noexcept nogil:
+    """What ``run_gru`` does for one step in one direction, as a stream takes it."""
+    cdef Step step
+    cdef const Stack *stack = it.stack
+    cdef Py_ssize_t row, rows = stack.num_layers * it.numbers[0], hidden = stack.hidden_size, width = stack.width
+    cdef const float *h = <const float *>address(it, frame, 2)
+    cdef float *h_next = <float *>address(it, frame, 0)
+    cdef float *own = <float *>(frame.scratch + (ALIGNMENT - <size_t>frame.scratch % ALIGNMENT))
+    step.stack, step.batch, step.team, step.backward = stack, it.numbers[0], it.team, False
+    step.x, step.y = <const float *>address(it, frame, 1), NULL
+    step.h, step.h_next = own, own + rows * width
+    step.memory = <char *>(own + (2 * rows * width + 15) // 16 * 16)
+    for row in range(rows):
+        if it.numbers[1]:
+            memcpy(own + row * width, h + row * hidden, hidden * sizeof(float))
+            memset(own + row * width + hidden, 0, (width - hidden) * sizeof(float))
+        else:
+            memset(own + row * width, 0, width * sizeof(float))
+    take_step(&step)
+    for row in range(rows):
+        memcpy(h_next + row * hidden, step.h_next + row * width, hidden * sizeof(float))
+    return 0

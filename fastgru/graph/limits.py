@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import ShapeError, UnsupportedModelError
 from .graph import FixedAxis, Graph, Input
 from .layout import BATCH, Axis, Layout, is_steps
+from .size import Size
 
 __all__ = ["check_fixed", "check_lengths", "check_stream", "fixed_text", "with_any_size"]
 
@@ -36,12 +37,19 @@ def check_fixed(source: Input, shape: Sequence[int], layout: Layout) -> None:
             raise ShapeError(f"{source.name}: got {got}, wanted {fixed.size}: {_why(fixed, axis)}")
 
 
-def check_lengths(source: Input, lengths: NDArray[Any], layout: Layout) -> None:
-    """Raise unless rows have the number of steps that an input is fixed to, if it is."""
+def check_lengths(source: Input, lengths: NDArray[Any], shape: Sequence[Size], layout: Layout) -> None:
+    """Raise unless rows have the number of steps that an input is fixed to, if it is.
+
+    A graph that was not made of layers may have computed with that number: of shorter rows it would be another.
+    """
     for fixed in source.fixed:
         if fixed.axis < len(layout) and is_steps(layout[fixed.axis]) and (lengths != fixed.size).any():
             wrong = int(lengths[lengths != fixed.size][0])
             raise ShapeError(f"lengths: got {wrong} steps, wanted {fixed.size}: {_why(fixed, layout[fixed.axis])}")
+    for axis, size in zip(layout, shape, strict=True):
+        if is_steps(axis) and isinstance(size, int) and (lengths != size).any():
+            wrong = int(lengths[lengths != size][0])
+            raise ShapeError(f"lengths: got {wrong} steps, wanted {size}: the model is for {size} steps. {_STEPS}")
 
 
 def check_stream(source: Input, batch: int, layout: Layout) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..engine.program import Pool
 from ..errors import FastGRUError, ShapeError
-from .compile import Compiled, compiles
+from .compile import Compiled, Stretch, compiles
 from .graph import RELATIONS, Graph, Guard, Node, leaves
 from .layout import Rows, Steps
 from .limits import check_fixed
@@ -61,7 +61,7 @@ class Runner:
         self._compiles = compiles(setup)
         self._seen: dict[Any, None] = {}  # shapes of inputs that came once, the latest last
         self._compiled: dict[Any, Compiled] = {}  # by the shapes of the inputs, the latest last
-        self._pool = Pool()
+        self.pool = Pool()
 
     def __call__(
         self, inputs: Mapping[str, Array], lengths: Mapping[str, NDArray[np.intp]] | None = None
@@ -77,7 +77,7 @@ class Runner:
             if isinstance(step, int):
                 self._run_node(step, values, sizes, lengths)
             else:
-                step.run(values, lengths, self._pool)
+                step.run(values, lengths, self.pool)
             for place in done:
                 values.pop(place, None)
         return self._results(values, sizes, lengths)
@@ -95,6 +95,19 @@ class Runner:
             compiled = Compiled(self.graph, self.analysis, self.setup, sizes, lengths is not None)
             _keep(self._compiled, key, compiled, MAX_COMPILED)
         return compiled.sizes, zip(compiled.steps, compiled.done, strict=True)
+
+    def whole(self, shapes: Mapping[str, tuple[int, ...]]) -> Stretch | None:
+        """The one program of the whole graph for inputs of these shapes; None where a part of it runs in NumPy."""
+        if not self._compiles:
+            return None
+        values = {source.value: np.broadcast_to(np.float32(0), shapes[source.name]) for source in self.graph.inputs}
+        key = (*(values[source.value].shape for source in self.graph.inputs), None)
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            compiled = Compiled(self.graph, self.analysis, self.setup, self.sizes(values), False)
+            _keep(self._compiled, key, compiled, MAX_COMPILED)
+        (step,) = compiled.steps if len(compiled.steps) == 1 else (None,)
+        return step if isinstance(step, Stretch) else None
 
     def _is_new(self, key: Any) -> bool:
         """Whether shapes come for the first time, or the first after many others."""
@@ -118,6 +131,16 @@ class Runner:
             real[place] = Rows(self.analysis.layout(place), lengths, sizes).real(array.shape)
             outputs[place] = _filled(array, real[place], 0.0)
         return outputs, real
+
+    def apart(self, values: dict[int, Array], inputs: Mapping[str, Array]) -> dict[int, Array]:
+        """The outputs as arrays of their own: who fills an input anew, or changes an output, changes no other."""
+        taken = [*inputs.values(), *self.constants.values()]
+        for place in self.shared:
+            array = values[place]
+            others = (*taken, *(other for each, other in values.items() if each != place))
+            if not array.flags.writeable or any(np.may_share_memory(array, other) for other in others):
+                values[place] = array.copy()
+        return values
 
     def _computed(
         self, node: Node, compute: Compute, values: dict[int, Array], sizes: Mapping[str, int], lengths: Any

@@ -107,7 +107,7 @@ class Select(Layer):
 
     def lower(self, s: Scope, inputs: Sequence[Flow]) -> list[Flow]:
         made = s.add(op.Select(self.axis, self.index), inputs[0].value)
-        return [Flow(made, _mask_beside(inputs[0], self.axis))]
+        return [Flow(made, _mask_beside(inputs[0], self.axis) if made.rank > 2 else None)]  # see Signal.has_steps
 
 
 class Slice(Layer):

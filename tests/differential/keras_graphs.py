@@ -322,9 +322,13 @@ def _lengths(case: Any, way: str, folder: Path, model: Any, ours: Any, x: Any, g
 
 def _stream(case: Any, way: str, folder: Path, model: Any, ours: Any, x: Any, got: Any) -> bool:
     """Each step beside Keras on the steps so far."""
-    stepped = [isinstance(ours, fastgru.GRU) or source.steps is not None for source in _sources(ours)]
-    if len(x) != len(stepped):
+    sources = _sources(ours)
+    if len(x) != len(sources):
         return False
+    order = _order(case, sources)
+    stepped = [False] * len(x)  # whether an input of Keras's model has steps
+    for at, source in zip(order, sources, strict=True):
+        stepped[at] = isinstance(ours, fastgru.GRU) or source.steps is not None
     counts = {array.shape[1] for array, has in zip(x, stepped, strict=True) if has}
     if len(counts) > 1:
         return False  # what Keras gives after all the steps of one is not what a stream gives after those of another
@@ -333,7 +337,7 @@ def _stream(case: Any, way: str, folder: Path, model: Any, ours: Any, x: Any, go
         stream = ours.stream(case["batch"])
         made = []
         for step in range(count):
-            at = [array[:, step] if has else array for array, has in zip(x, stepped, strict=True)]
+            at = [x[place][:, step] if stepped[place] else x[place] for place in order]
             made.append(_arrays(stream.step(at[0] if len(at) == 1 else at)))
     except FastGRUError:
         return False
@@ -361,6 +365,16 @@ def _stream(case: Any, way: str, folder: Path, model: Any, ours: Any, x: Any, go
     return True
 
 
+def _order(case: Any, sources: list[Any]) -> list[int]:
+    """Which input of Keras's model each of ours is."""
+    keys = case["graph"].get("keys")
+    if not keys:
+        return list(range(len(sources)))
+    if {*keys} == {*names_of(case["graph"]["inputs"])}:
+        return [keys.index(source.name) for source in sources]
+    return sorted(range(len(keys)), key=keys.__getitem__)
+
+
 def _sources(ours: Any) -> list[Any]:
     return [None] if isinstance(ours, fastgru.GRU) else ours.sources
 
@@ -374,7 +388,7 @@ def _steps_axis(ours: Any, stream: Any, number: int, more: int) -> int | None:
     """The axis of the steps of an output; a GRU has it where there is one axis more than in a step."""
     if isinstance(ours, fastgru.GRU):
         return 1 if more == 1 else None
-    return stream._axes.get([*leaves(ours.graph.outputs)][number])
+    return ours._streamed.axes.get([*leaves(ours.graph.outputs)][number])
 
 
 def _saved(case: Any, way: str, folder: Path, model: Any, ours: Any, x: Any, got: Any) -> bool:

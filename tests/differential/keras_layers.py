@@ -230,6 +230,11 @@ def _normalization(rng: random.Random, shape: Shape) -> Made:
     return {**_options(rng, center=(0.2, False), scale=(0.2, False), epsilon=(0.3, 0.1)), **axis}, [shape]
 
 
+def _layer_normalization(rng: random.Random, shape: Shape) -> Made:
+    """Over the last axis: over another one Keras 3 with PyTorch's backend fails, or takes the last (3.15)."""
+    return _options(rng, center=(0.2, False), scale=(0.2, False), epsilon=(0.3, 0.1)), [shape]
+
+
 def _prelu(rng: random.Random, shape: Shape) -> Made:
     shared = [1] if shape[0] is None and len(shape) == 2 else []
     return ({"shared_axes": shared} if shared else {}), [shape]
@@ -298,7 +303,7 @@ _LAYERS: dict[str, tuple[int | None, Making, float]] = {
     "Masking": (2, _masking, 2),
     "Activation": (None, _activation, 1),
     "BatchNormalization": (None, _normalization, 0.7),
-    "LayerNormalization": (None, _normalization, 0.7),
+    "LayerNormalization": (None, _layer_normalization, 0.7),
     "RMSNormalization": (None, _same(epsilon=(0.3, 0.1)), 0.4),
     "PReLU": (None, _prelu, 0.4),
     "LeakyReLU": (None, _same(negative_slope=(0.5, 0.2)), 0.3),

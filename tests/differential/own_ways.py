@@ -291,7 +291,7 @@ def _of_step(
         whole, last = got, step
     wanted = []
     for place, part, array in zip(leaves(model.graph.outputs), parts, whole, strict=True):
-        axis = stream._axes.get(place)
+        axis = model._streamed.axes.get(place)
         if axis is None and last >= 0:
             return None
         made = array if axis is None else np.take(array, last, axis=axis)

@@ -24,6 +24,7 @@ from torch_source import Arrays, arrays_of, flat, rows_of, tensors_of
 import fastgru
 from fastgru.errors import FastGRUError
 from fastgru.graph.graph import leaves
+from fastgru.graph.layout import BATCH
 
 __all__ = ["Comparison", "Wrong"]
 
@@ -226,6 +227,9 @@ class Comparison:
         for number, (mine, theirs) in enumerate(zip(got, expected, strict=True)):
             if row is not None:
                 axis = self.batch_axes[number] if graph else 1 if bare and number else 0
+                if graph and _has_rows_of_steps(model, number):
+                    rows = next(len(arrays[name]) for name, kind, *_ in self.case["inputs"] if kind != "states")
+                    mine, theirs = (each.reshape(rows, -1, *each.shape[1:]) for each in (mine, theirs))
                 mine, theirs = (row_of(each, row, axis or 0) for each in (mine, theirs))
                 mine = self._within(mine, theirs, where, number)
             if mine.shape != theirs.shape:
@@ -357,7 +361,7 @@ class Comparison:
         if len(got) != len(wanted):
             raise Wrong(f"step {step} of a stream: {len(got)} outputs, wanted {len(wanted)}", "stream: outputs")
         for number, (mine, theirs, place) in enumerate(zip(got, wanted, leaves(model.graph.outputs), strict=True)):
-            axis = stream._axes.get(place)
+            axis = model._streamed.axes.get(place)
             last = theirs if axis is None else np.take(theirs, -1, axis=axis)
             if mine.ndim != last.ndim or any(own > other for own, other in zip(mine.shape, last.shape, strict=True)):
                 raise Wrong(f"step {step} of a stream: shape {mine.shape}, wanted {last.shape}", "stream: shape")
@@ -422,3 +426,9 @@ class Comparison:
         for mine, theirs in zip(one, two, strict=True):
             if not np.array_equal(mine, theirs, equal_nan=True):
                 raise Wrong(f"{where}: other bits", f"{where}: bits")
+
+
+def _has_rows_of_steps(model: Any, number: int) -> bool:
+    """Whether an output has the steps of every row one row after the other on its first axis."""
+    layout = model._analysis.layout([*leaves(model.graph.outputs)][number])
+    return bool(layout) and len(layout[0]) == 2 and layout[0][0] == BATCH

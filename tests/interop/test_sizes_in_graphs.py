@@ -359,3 +359,24 @@ def test_casts_of_numbers_that_a_scripted_module_holds(tmp_path, way):
     torch.jit.save(torch.jit.script(module), tmp_path / "file")
     got, wanted = fastgru.load(tmp_path / "file")(x.numpy()), module(x).detach().numpy()
     np.testing.assert_allclose(got, wanted, atol=5e-6, rtol=1e-5)
+
+
+def test_steps_that_an_export_made_a_number_take_no_lengths():
+    """Dim.AUTO keeps no symbol where the code makes a number of the size; the graph is for that size alone."""
+
+    class Half(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv1d(2, 4, 4, padding="same")
+
+        def forward(self, x):
+            y = self.conv(x.transpose(1, 2)).permute(0, 2, 1)
+            return y.sub(int(y.size(1) * 0.5), alpha=0.5)
+
+    module, x = Half().eval(), torch.randn(2, 5, 2)
+    model = fastgru.from_torch(module, example=x)
+    np.testing.assert_allclose(model(x.numpy()), module(x).detach().numpy(), atol=1e-6)
+    if "steps" not in str(model.inputs["x"]):
+        with pytest.raises(fastgru.ShapeError, match="lengths: got 2 steps, wanted 5"):
+            model(x.numpy(), lengths=[2, 5])
+        np.testing.assert_allclose(model(x.numpy(), lengths=[5, 5]), module(x).detach().numpy(), atol=1e-6)

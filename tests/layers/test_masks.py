@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import network
+from networks import network, numbers
 
 from fastgru import GRU, Model, UnsupportedModelError
 from fastgru.layers import (
@@ -16,9 +16,11 @@ from fastgru.layers import (
     Masking,
     Mean,
     ModelSpec,
+    Multiply,
     Node,
     NotEqual,
     Reverse,
+    Select,
     sequential,
 )
 
@@ -169,3 +171,15 @@ def test_a_last_output_behind_a_mask_is_not_streamed_and_the_layer_is_named():
     wanted = r"layer 'gru: whether a step is not masked' .* it asks whether any of the steps is true"
     with pytest.raises(UnsupportedModelError, match=wanted):
         model.stream()
+
+
+def test_a_value_without_features_carries_no_mask():
+    """A mask stands at steps; of (batch, steps) the last axis is features to the layers behind."""
+    nodes = (
+        Node("words", Embedding(numbers(9, 4), mask_zero=True), ("x",)),
+        Node("first", Select(2, 0), ("words",)),
+        Node("square", Multiply(), ("first", "first")),
+    )
+    ids = np.array([[7, 0], [0, 3]])
+    made = Model(ModelSpec((Input("x", (None,), True),), nodes, ("square",)))(ids)
+    np.testing.assert_array_equal(made, numbers(9, 4)[ids][..., 0] ** 2)

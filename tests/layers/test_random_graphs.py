@@ -137,7 +137,7 @@ def test_a_row_with_a_length_gives_what_it_gives_alone_cut_to_it(block):
 def of_the_last_step(stream: Any, whole: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """What of an output for all steps belongs to the last: its place along the axis of the steps, or the end of one
     that has them beside others."""
-    for axis in stream._axes.values():
+    for axis in stream._model._streamed.axes.values():
         whole = np.take(whole, -1, axis=axis)
     return whole[tuple(slice(-size, None) for size in shape)]
 

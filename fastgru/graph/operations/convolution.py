@@ -18,6 +18,8 @@ from .product import Linear
 
 if TYPE_CHECKING:
     from ...engine.strided import Strided
+    from ..streaming import Streams
+    from ..streams import Flow
     from ..writer import Writer
 
 __all__ = ["Convolution", "TransposedConvolution"]
@@ -162,6 +164,9 @@ class Convolution(_Convolving):
         axes = zip(self._windows(), places, shapes[0][1:-1], strict=True)
         outputs = len(self.weight)
         return [(rows, *(w.follow(axis, size) for w, axis, size in axes), () if outputs == 1 else (outputs,))]
+
+    def stream(self, inputs: Sequence[Flow], here: Streams) -> Sequence[Flow]:
+        return here.over_windows(self, self._windows(), inputs[0], 0.0)
 
 
 class TransposedConvolution(_Convolving):

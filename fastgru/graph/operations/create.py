@@ -82,6 +82,7 @@ class Arange(Operation):
 class Full(Operation):
     """One number everywhere."""
 
+    alike = True
     shape: Sizes
     value: Any
     kind: str = FLOAT

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hin
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ShapeError
+from ...errors import FastGRUError, ShapeError
 from ...record import Record
 from ..graph import Tensor
 from ..layout import Layout, Mixed, Rows
@@ -23,6 +23,8 @@ from ..size import Expression, Size, Sizes, Unequal, evaluate, size_text
 
 if TYPE_CHECKING:
     from ...engine.strided import Strided
+    from ..streaming import Streams
+    from ..streams import Flow
     from ..writer import Writer
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "Compute",
     "Operation",
     "Setup",
+    "Unstreamed",
     "axis_of",
     "check_fields",
     "check_rank",
@@ -48,13 +51,19 @@ class Setup:
         self.dtype = dtype
         self.options = options  # precision, n_threads, backend
         self._made: dict[tuple[int, str], Any] = {}
+        self._shared: dict[int, tuple[Operation, Operation]] = {}
 
     def once(self, operation: Operation, what: str, make: Callable[[], Any]) -> Any:
         """What ``make`` gives for an operation, made once: packed weights, which every way of running it shares."""
+        _, operation = self._shared.get(id(operation), (operation, operation))
         key = id(operation), what
         if key not in self._made:
             self._made[key] = operation, make()
         return self._made[key][1]
+
+    def share(self, operation: Operation, other: Operation) -> None:
+        """Let an operation have what was made for another with the same weights."""
+        self._shared[id(operation)] = operation, self._shared.get(id(other), (other, other))[1]
 
 
 class Call:
@@ -82,10 +91,15 @@ class Call:
 Compute = Callable[[Sequence[Array], Call], Sequence[Array]]
 
 
+class Unstreamed(FastGRUError):
+    """An operation needs more than the steps so far; the message is the reason."""
+
+
 class Operation(Record):
     """What a node does."""
 
     fresh = False  # whether its outputs are always arrays with memory of their own
+    alike = False  # whether steps that it makes of a value without steps are all alike
 
     def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """What each output is.
@@ -134,6 +148,19 @@ class Operation(Record):
     def looks(self, inputs: Sequence[Layout]) -> str | None:
         """Why a step of the outputs needs more than the same step of the inputs; None where it does not."""
         return None
+
+    def stream(self, inputs: Sequence[Flow], here: Streams) -> Sequence[Flow]:
+        """How it goes through a graph some steps at a time: what it adds to it, and keeps from one step to the next.
+
+        Raises
+        ------
+        Unstreamed
+            It needs more than the steps so far.
+        """
+        reason = self.looks([flow.layout for flow in inputs])
+        if reason is not None:
+            raise Unstreamed(f"it {reason}")
+        return here.each(self, inputs)
 
     def described(self) -> str:
         """One line for a person: options that are not the default, and the shapes of weights."""

@@ -12,10 +12,12 @@ from ..graph import Tensor
 from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_steps, is_steps_size, steps_axis
 from ..size import Size, Sizes, extreme, size_text
 from ..windows import Window
-from .operation import Array, Call, Operation, axis_of, one_input
+from .operation import Array, Call, Operation, Unstreamed, axis_of, one_input
 
 if TYPE_CHECKING:
     from ...engine.strided import Strided
+    from ..streaming import Streams
+    from ..streams import Flow
     from ..writer import Writer
 
 __all__ = ["Flip", "Pad", "Roll", "Select", "Slice", "Windows", "check_not_batch", "without"]
@@ -188,6 +190,18 @@ class Slice(Operation):
             return None
         return f"takes steps from {self.start or 0} to {'the end' if self.stop is None else self.stop}"
 
+    def stream(self, inputs: Sequence[Flow], here: Streams) -> Sequence[Flow]:
+        (x,) = inputs
+        reason, axis = self.looks([x.layout]), axis_of(self.axis, len(x.layout))
+        if reason is None:
+            return here.each(self, inputs)
+        size = here.size(x, axis)
+        first, end = self._bounds(size)
+        behind = size - end
+        if self.stride > 1 or not (isinstance(first, int) and isinstance(behind, int) and 0 <= first <= x.lead):
+            raise Unstreamed(f"it {reason}")
+        return [here.shifted(x, axis, -first, -behind)]
+
 
 class Flip(Operation):
     """The places of some axes from the last to the first; of steps, from each row's own last."""
@@ -324,6 +338,18 @@ class Pad(Operation):
         along = [pair for axis, pair in zip(inputs[0], self.widths, strict=True) if has_steps(axis)]
         return "pads the steps" if any(pair != (0, 0) for pair in along) else None
 
+    def stream(self, inputs: Sequence[Flow], here: Streams) -> Sequence[Flow]:
+        (x,) = inputs
+        along = [axis for axis, factors in enumerate(x.layout) if has_steps(factors) and self.widths[axis] != (0, 0)]
+        if not along or self.mode != "constant":
+            return super().stream(inputs, here)
+        (axis,) = along
+        others = tuple((0, 0) if at == axis else pair for at, pair in enumerate(self.widths))
+        if any(pair != (0, 0) for pair in others):
+            (x,) = here.each(here.alike(self, widths=others), inputs)
+            x = x._replace(place=inputs[0].place, layout=inputs[0].layout)
+        return [here.shifted(x, axis, *self.widths[axis], self.value)]
+
 
 class Windows(Operation):
     """Windows along an axis, their places in a last axis of their own: PyTorch's ``unfold``."""
@@ -350,3 +376,10 @@ class Windows(Operation):
 
     def looks(self, inputs: Sequence[Layout]) -> str | None:
         return "takes several steps together" if has_steps(inputs[0][axis_of(self.axis, len(inputs[0]))]) else None
+
+    def stream(self, inputs: Sequence[Flow], here: Streams) -> Sequence[Flow]:
+        (x,) = inputs
+        axis = axis_of(self.axis, len(x.layout))
+        if not has_steps(x.layout[axis]) or self.stride != 1:
+            return super().stream(inputs, here)
+        return here.windows(self, x, axis, self.size)

@@ -16,6 +16,8 @@ from .operation import Array, Call, Operation, axis_of, check_rank, one_input
 
 if TYPE_CHECKING:
     from ...engine.strided import Strided
+    from ..streaming import Streams
+    from ..streams import Flow
     from ..writer import Writer
 
 __all__ = ["AdaptivePool", "Pool", "Upsample"]
@@ -113,6 +115,9 @@ class Pool(Operation):
     def looks(self, inputs: Sequence[Layout]) -> str | None:
         along = zip(inputs[0][1:-1], self._windows(), strict=True)
         return "takes several steps together" if any(has_steps(a) and not w.changes_nothing for a, w in along) else None
+
+    def stream(self, inputs: Sequence[Flow], here: Streams) -> Sequence[Flow]:
+        return here.over_windows(self, self._windows(), inputs[0], -np.inf if self.name == "max" else 0.0)
 
 
 class AdaptivePool(Operation):

@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 from ...engine.plan import Plan
 from ...errors import ShapeError
 from ...gru_weights import GRUSpec, check_gru
-from ...threads import order_of
+from ...threads import order_of, threads_for_steps
 from ..graph import BOOLEAN, FLOAT, Tensor
 from ..layout import BATCH, Layout, Mixed, Rows, broadcast, has_steps, is_plain, is_steps
 from ..size import Sizes, size_text
-from .operation import Array, Call, Compute, Operation, Setup, check_rank, check_size
+from .operation import Array, Call, Compute, Operation, Setup, Unstreamed, check_rank, check_size
 
 if TYPE_CHECKING:
     from ...engine.strided import Strided
+    from ..streaming import Streams
+    from ..streams import Flow
     from ..writer import Writer
 
 __all__ = ["GRU", "GRUCell", "PackedGRU"]
@@ -99,6 +101,33 @@ class GRU(Operation):
             return "has a reverse direction, which begins at the last step"
         return "is told by a mask which steps are real" if self.masked else None
 
+    def stream(self, inputs: Sequence[Flow], here: Streams) -> Sequence[Flow]:
+        x = inputs[0]
+        if not is_steps(x.layout[1]):
+            return super().stream(inputs, here)
+        if self.gru.directions == 2:
+            raise Unstreamed("it is bidirectional, and its reverse direction begins with the last step")
+        own = here.alike(self, masked=False, zero_masked=False) if self.masked else self
+        value = here.add(AllReal(), x.value, inputs[1].value) if self.masked else x.value
+        shape = (self.state_count, x.value.shape[0], self.gru.hidden_size)
+        first: Any = np.zeros((self.state_count, *here.row_shape(x, 1, 1)[:1], self.gru.hidden_size))
+        if len(inputs) > 1 + self.masked:
+            given = inputs[-1]
+            if given.knows:
+                raise Unstreamed("its first states are given to it by steps, and a stream begins before the first")
+            known = here.known(given.place)
+            first = given.place if known is None else known
+        outputs = None
+        if x.lead:
+            if self.masked or isinstance(first, int):
+                raise Unstreamed("there are steps before the first, which its mask or an input is for")
+            outputs, first = here.computed([here.beginning(x), first], x.lead)
+        state = here.state(shape, (_plain(self.state_count), x.layout[0], _plain(self.gru.hidden_size)), first)
+        y, h = here.add(own, value, state)
+        here.keep(state, h)
+        made = x._replace(value=y, first=outputs)
+        return [made, made._replace(value=h)]
+
     def described(self) -> str:
         gru = self.gru
         options = "" if gru.num_layers == 1 else f", num_layers={gru.num_layers}"
@@ -146,6 +175,21 @@ class PackedGRU:
         spread = np.take_along_axis(y, np.maximum(places, 0)[..., None], axis=1)
         shown = real if self.operation.zero_masked else places >= 0
         return [np.where(shown[..., None], spread, np.zeros((), y.dtype)), h]
+
+
+class AllReal(Operation):
+    """The first input, where the second, booleans, says that all steps of it are real."""
+
+    def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        return [inputs[0]]
+
+    def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
+        if not arrays[1].all():
+            raise ShapeError("got a step that it masks; leave it out of the stream")
+        return [arrays[0]]
+
+    def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
+        return [inputs[0]]
 
 
 def _lengths(x: Array, call: Call) -> Array | None:
@@ -251,12 +295,15 @@ def _emit_stack(
         return None
     batch, steps, _ = x.shape
     spec = stack.spec
-    made = writer.new((batch, steps, spec.output_size)) if writer.needs[0] else None
+    shares, team = stack._threads_of(batch, steps)
     states = writer.new((spec.num_layers * spec.directions, batch, spec.hidden_size))
+    if steps == spec.directions == shares == 1 and ends is None:
+        writer.write("step", [states], plan, states, x, h0, threads_for_steps(stack.n_threads))
+        return [states.taken(0, spec.num_layers - 1).reshaped((batch, 1, spec.hidden_size)), states]
+    made = writer.new((batch, steps, spec.output_size)) if writer.needs[0] else None
     between = None
     if spec.num_layers > 1:
         between = writer.new((min(spec.num_layers - 1, 2), batch, steps, spec.output_size))
-    shares, team = stack._threads_of(batch, steps)
     if ends is None:
         schedule = [writer.constant(each, "i") for each in order_of(batch, steps, None, shares)]
     else:

@@ -29,6 +29,8 @@ from .operation import Array, Call, Operation, axis_of, one_input
 
 if TYPE_CHECKING:
     from ...engine.strided import Strided
+    from ..streaming import Streams
+    from ..streams import Flow
     from ..writer import Writer
 
 __all__ = ["Concatenate", "Expand", "Permute", "Repeat", "View"]
@@ -139,6 +141,7 @@ class Permute(Operation):
 class Expand(Operation):
     """Sizes of 1 repeated, and new axes in front; -1 keeps a size."""
 
+    alike = True
     shape: Sizes
 
     def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -277,6 +280,16 @@ class Concatenate(Operation):
         place = axis_of(self.axis, len(inputs[0]))
         along = len(inputs) > 1 and any(has_steps(layout[place]) for layout in inputs)
         return "puts sequences one behind the other" if along else None
+
+    def stream(self, inputs: Sequence[Flow], here: Streams) -> Sequence[Flow]:
+        axis = axis_of(self.axis, len(inputs[0].layout))
+        *before, last = inputs
+        if before and is_steps(last.layout[axis]):
+            known = [here.known(flow.place) for flow in before]
+            beginning = [array for array in known if array is not None]
+            if len(beginning) == len(before):
+                return [here.led(last, axis, beginning)]
+        return super().stream(inputs, here)
 
 
 def _joined(along: Sequence[Axis]) -> Axis:

@@ -1,0 +1,409 @@
+"""Promise of streams: the bits of the whole sequence, whatever an operation keeps from one step to the next."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from networks import network, same_bits
+
+from fastgru import FastGRUError, Model, ShapeError, UnsupportedModelError
+from fastgru.graph.builder import Builder, Value
+from fastgru.graph.graph import Graph
+from fastgru.graph.operations.convolution import Convolution
+from fastgru.graph.operations.create import Full
+from fastgru.graph.operations.elementwise import Activation, Binary, Unary
+from fastgru.graph.operations.parts import Pad, Select, Slice, Windows
+from fastgru.graph.operations.pooling import Pool
+from fastgru.graph.operations.product import Linear
+from fastgru.graph.operations.recurrent import GRU
+from fastgru.graph.operations.shape import Concatenate, Expand, Permute, View
+from fastgru.graph.size import symbol
+
+BATCH, STEPS = symbol("batch"), symbol("steps")
+
+def floats(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32) / 2
+
+
+def model_of(make: Any, features: int = 4, **options: Any) -> Model:
+    builder = Builder()
+    made = make(builder, builder.input("x", (BATCH, STEPS, features)))
+    outputs = made.place if isinstance(made, Value) else tuple(each.place for each in made)
+    return Model(builder.finish(outputs), **options)
+
+
+def check(model: Model, batch: int = 2, steps: int = 9, exact: bool = True) -> None:
+    """Steps one by one, and in parts of several, beside the whole sequence."""
+    features = model.graph.tensors[model.graph.inputs[0].value].shape[2]
+    x = floats(batch, steps, features, seed=7)
+    whole, stream, parts = model(x), model.stream(batch), model.stream(batch)
+    single = isinstance(whole, np.ndarray)
+    wanted = [whole] if single else list(whole)
+    axes = [model._streamed.axes.get(place) for place in model._runner.outputs]
+    for _ in range(2):
+        steps_made = [stream.step(x[:, t]) for t in range(steps)]
+        parts_made = [parts.run(x[:, :1]), parts.run(x[:, 1:5]), parts.run(x[:, 5:8]), parts.run(x[:, 8:])]
+        for at, (axis, array) in enumerate(zip(axes, wanted, strict=True)):
+            ones = [made if single else made[at] for made in steps_made]
+            some = [made if single else made[at] for made in parts_made]
+            one = ones[-1] if axis is None else np.stack(ones, axis=axis)
+            other = some[-1] if axis is None else np.concatenate(some, axis=axis)
+            for made in (one, other):
+                if exact:
+                    assert same_bits(made, array), np.abs(made - array).max()
+                np.testing.assert_allclose(made, array, atol=1e-5)
+        for made, other in zip(stream.state, parts.state, strict=True):
+            assert same_bits(made, other) if exact else np.allclose(made, other, atol=1e-5)
+        stream.reset()
+        parts.reset()
+
+
+def padded(builder: Builder, x: Value, before: int, after: int = 0, value: float = 0.0) -> Value:
+    made: Value = builder.add(Pad(((0, 0), (before, after), (0, 0)), value), x)
+    return made
+
+
+def causal(builder: Builder, x: Value, size: int, dilation: int = 1, outputs: int = 4, groups: int = 1) -> Value:
+    weight = floats(outputs, x.shape[2] // groups, size, seed=size)
+    made: Value = builder.add(
+        Convolution(weight, floats(outputs), (1,), ("causal",), (dilation,), groups), x
+    )
+    return made
+
+
+def gru(builder: Builder, x: Value, hidden: int = 5, layers: int = 1) -> tuple[Value, Value]:
+    made: tuple[Value, Value] = builder.add(GRU(network(int(x.shape[2]), hidden, layers)), x)
+    return made
+
+
+def chomped(builder: Builder, x: Value, size: int, dilation: int) -> Value:
+    """As temporal convolutional networks are written: padded on both sides, and cut at the end."""
+    more = (size - 1) * dilation
+    y = builder.add(Convolution(floats(4, 4, size), None, (1,), ((more, more),), (dilation,)), x)
+    made: Value = builder.add(Slice(1, None, -more), builder.add(Activation("relu"), y))
+    return made
+
+
+def residual_blocks(builder: Builder, x: Value) -> Value:
+    for dilation in (1, 2, 4):
+        x = builder.add(Binary("add"), x, chomped(builder, chomped(builder, x, 3, dilation), 2, dilation))
+    return x
+
+
+def channels_first(builder: Builder, x: Value) -> Value:
+    """As PyTorch writes it: (batch, channels, steps), padded in front."""
+    y = builder.add(Pad(((0, 0), (0, 0), (2, 0))), builder.add(Permute((0, 2, 1)), x))
+    y = builder.add(Convolution(floats(6, 4, 3), floats(6)), builder.add(Permute((0, 2, 1)), y))
+    return gru(builder, y)[0]
+
+
+def zeros_in_front(builder: Builder, x: Value) -> Value:
+    front = builder.add(Full((BATCH, 2, 4), 0.0), name="zeros")
+    y = builder.add(Concatenate(1), front, x)
+    made: Value = builder.add(Convolution(floats(3, 4, 3), None), y)
+    return made
+
+
+def delayed(builder: Builder, x: Value) -> Value:
+    """Each step beside the one before it."""
+    before = builder.add(Slice(1, None, -1), padded(builder, x, 1, 0, 0.5))
+    return gru(builder, builder.add(Concatenate(2), x, before))[0]
+
+
+def led_gru(builder: Builder, x: Value) -> Any:
+    """A GRU that has taken two steps of padding before the first."""
+    y, h = gru(builder, padded(builder, x, 2, 0, 0.25), layers=2)
+    return builder.add(Slice(1, 2, None), y), h
+
+
+def led_far(builder: Builder, x: Value) -> Value:
+    """More in front than the first windows reach over, through operations of every element."""
+    y = builder.add(Unary("exp"), padded(builder, x, 6, 0, -0.5))
+    y = builder.add(Linear(floats(4, 4), floats(4)), y)
+    y = builder.add(Convolution(floats(4, 4, 3), floats(4)), y)
+    y = builder.add(Pool("max", (3,), (1,), ((0, 0),)), y)
+    made: Value = builder.add(Convolution(floats(2, 4, 3), floats(2)), y)
+    return made
+
+
+def unfolded(builder: Builder, x: Value) -> Value:
+    y = builder.add(Windows(1, 3), padded(builder, x, 2))
+    made: Value = builder.add(View((BATCH, STEPS, 12)), y)
+    return made
+
+
+def two_outputs(builder: Builder, x: Value) -> Any:
+    y, h = gru(builder, causal(builder, x, 3))
+    return builder.add(Select(1, -1), y), y, h, causal(builder, y, 2)
+
+
+GRAPHS = {
+    "a causal convolution": lambda b, x: causal(b, x, 3),
+    "dilated": lambda b, x: causal(b, x, 3, 4),
+    "groups": lambda b, x: causal(b, x, 2, 3, groups=2),
+    "of one place": lambda b, x: causal(b, x, 1),
+    "before a GRU": lambda b, x: gru(b, causal(b, x, 5))[0],
+    "behind a GRU": lambda b, x: causal(b, gru(b, x)[0], 4),
+    "final states": lambda b, x: gru(b, causal(b, x, 3), layers=3)[1],
+    "maximum": lambda b, x: b.add(Pool("max", (3,), (1,), ((2, 0),)), x),
+    "maximum behind padding": lambda b, x: b.add(Pool("max", (3,), (1,), ((0, 0),)), padded(b, x, 2, 0, 1.5)),
+    "mean": lambda b, x: b.add(Pool("mean", (4,), (1,), ((0, 0),)), padded(b, x, 3)),
+    "mean that counts": lambda b, x: b.add(Pool("mean", (3,), (1,), ((2, 0),)), x),
+    "temporal blocks": residual_blocks,
+    "channels first": channels_first,
+    "zeros in front": zeros_in_front,
+    "delayed": delayed,
+    "a GRU over padding": led_gru,
+    "far in front": led_far,
+    "unfolded": unfolded,
+    "two outputs": two_outputs,
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"backend": "blas"}, {"precision": "float64"}, {"precision": "int8"}], ids=str)
+@pytest.mark.parametrize("name", GRAPHS)
+def test_steps_give_the_bits_of_the_sequence(name: str, options: dict[str, Any]) -> None:
+    for batch in (1, 3):
+        check(model_of(GRAPHS[name], **options), batch, exact=options in ({}, {"precision": "int8"}))
+
+
+def random_graph(seed: int) -> tuple[Graph, int]:
+    """A graph of which many can be streamed; how many operations of windows it has."""
+    rng, builder = np.random.default_rng([seed, 11]), Builder()
+    x = builder.input("x", (BATCH, STEPS, 4))
+    values, windows = [x], 0
+    for place in range(rng.integers(1, 7)):
+        x = values[rng.integers(max(0, len(values) - 2), len(values))]
+        kind = rng.integers(11)
+        size, dilation, before = (int(each) for each in (rng.integers(1, 5), rng.integers(1, 4), rng.integers(0, 5)))
+        reach = (size - 1) * dilation
+        try:
+            if kind == 0:
+                padding: Any = [("causal",), ((reach, 0),), ((before, 0),), ((reach, reach),), ((1, 1),)]
+                made = Convolution(floats(4, 4, size, seed=place), None, (1,), padding[rng.integers(5)], (dilation,))
+                x, windows = builder.add(made, x), windows + 1
+            elif kind == 1:
+                x = padded(builder, x, before, int(rng.integers(-2, 3)), float(rng.integers(-1, 2)))
+            elif kind == 2:
+                x = builder.add(Slice(1, [None, 1, 2][rng.integers(3)], [None, -1, -2, -reach][rng.integers(4)]), x)
+            elif kind == 3:
+                pool = Pool(["max", "mean"][rng.integers(2)], (size,), (1,), ((min(before, size // 2), 0),))
+                x, windows = builder.add(pool, x), windows + 1
+            elif kind in (4, 5):
+                x = gru(builder, x, 4, int(rng.integers(1, 3)))[0]
+            elif kind == 6:
+                x = builder.add(Activation(["relu", "tanh", "gelu"][rng.integers(3)]), x)
+            elif kind == 7:
+                other = values[rng.integers(len(values))]
+                x = builder.add(Binary(["add", "mul", "maximum"][rng.integers(3)]), x, other)
+            elif kind == 8:
+                x = builder.add(Linear(floats(4, 4, seed=place), floats(4)), x)
+            elif kind == 9:
+                front = builder.constant(floats(1, before + 1, 4))
+                front = builder.add(Expand((BATCH, before + 1, 4)), front)
+                x = builder.add(Concatenate(1), front, x)
+            else:
+                x = builder.add(Concatenate(2), x, values[rng.integers(len(values))])
+                x = builder.add(Linear(floats(4, 8), None), x)
+        except FastGRUError:
+            continue
+        values.append(x)
+    return builder.finish(values[-1].place), windows
+
+
+@pytest.mark.parametrize("block", range(8))
+def test_random_graphs_give_the_bits_of_the_sequence_or_refuse(block: int) -> None:
+    right = with_windows = 0
+    for seed in range(60 * block, 60 * (block + 1)):
+        graph, windows = random_graph(seed)
+        model = Model(graph)
+        if not model._analysis.has_steps:
+            continue
+        try:
+            model.stream(2)
+        except UnsupportedModelError:
+            continue
+        try:
+            model(floats(2, 9, 4))
+        except ShapeError:
+            continue
+        check(model)
+        right += 1
+        with_windows += windows > 0
+    assert right >= 15 and with_windows >= 5
+
+
+def test_what_looks_ahead_says_by_how_much() -> None:
+    def same(builder: Builder, x: Value) -> Value:
+        made: Value = builder.add(Convolution(floats(4, 4, 5), None, (1,), ("same",)), x)
+        return made
+
+    with pytest.raises(UnsupportedModelError, match="several steps together, the first of them with 2 steps to come"):
+        model_of(same).stream()
+    with pytest.raises(UnsupportedModelError, match="several steps together, the first of them with 1 step to come"):
+        model_of(lambda b, x: b.add(Convolution(floats(4, 4, 3), None), padded(b, x, 1, 1))).stream()
+    with pytest.raises(UnsupportedModelError, match="leaves the last steps out"):
+        model_of(lambda b, x: b.add(Slice(1, None, -1), x)).stream()
+    with pytest.raises(UnsupportedModelError, match="steps of different times"):
+        model_of(
+            lambda b, x: b.add(
+                Binary("add"), padded(b, x, 2), b.add(Convolution(floats(4, 4, 1), None, (1,), ((1, 1),)), x)
+            )
+        ).stream()
+    with pytest.raises(UnsupportedModelError, match="known only when the sequence is over"):
+        model_of(lambda b, x: b.add(Activation("relu"), b.add(Select(1, -1), padded(b, x, 0, 2)))).stream()
+
+
+def test_steps_of_their_own_that_are_not_alike_are_refused() -> None:
+    """A table of which a row is taken for every step: a stream would take the first row every time."""
+
+    def positions(builder: Builder, x: Value) -> Value:
+        table = builder.add(Slice(1, None, STEPS), builder.constant(floats(1, 50, 4)))
+        made: Value = builder.add(Binary("add"), x, table)
+        return made
+
+    with pytest.raises(UnsupportedModelError, match="steps that are not all alike"):
+        model_of(positions).stream()
+    alike = model_of(lambda b, x: b.add(Binary("add"), x, b.add(Full((BATCH, STEPS, 4), 0.5))))
+    check(alike)
+
+
+def explicit(layers: int = 1) -> Model:
+    builder = Builder()
+    x, h = builder.input("x", (BATCH, STEPS, 4)), builder.input("h", (layers, BATCH, 5))
+    y, last = builder.add(GRU(network(4, 5, layers)), x, builder.add(Unary("neg"), h))
+    return Model(builder.finish({"y": y.place, "h": last.place}))
+
+
+def test_first_states_are_given_once() -> None:
+    model, x, h = explicit(2), floats(3, 6, 4), floats(2, 3, 5)
+    whole, stream = model(x, h), model.stream(3, h=h)
+    for t in range(6):
+        made = stream.step(x[:, t])
+        assert same_bits(made["y"], np.ascontiguousarray(whole["y"][:, t]))
+    assert same_bits(made["h"], whole["h"])
+    stream.reset(rows=[1])
+    assert same_bits(stream.state[0][:, 1], -h[:, 1]) and same_bits(stream.state[0][:, 0], whole["h"][:, 0])
+    for other in (stream.copy(), pickle.loads(pickle.dumps(stream)), copy.deepcopy(stream)):
+        other.reset()
+        assert same_bits(other.run(x)["y"], whole["y"])
+    with pytest.raises(ShapeError, match=r"wanted the inputs h.*model.stream\(batch, h=...\)"):
+        model.stream(3)
+    with pytest.raises(ShapeError, match="h: got a batch of 3, wanted 2"):
+        model.stream(2, h=h)
+    with pytest.raises(ShapeError, match="got the inputs z, wanted h"):
+        model.stream(3, h=h, z=1)
+    with pytest.raises(ShapeError, match="got the inputs h, wanted none"):
+        model_of(GRAPHS["before a GRU"]).stream(h=h)
+    with pytest.raises(FastGRUError, match="h: got"):
+        model.stream(3, h="x")
+
+
+@pytest.mark.parametrize("options", [{}, {"precision": "float64"}], ids=str)
+@pytest.mark.parametrize("name", ["a GRU over padding", "temporal blocks", "two outputs", "far in front"])
+def test_rows_begin_again_and_are_taken_with_all_that_they_keep(name: str, options: dict[str, Any]) -> None:
+    model, x = model_of(GRAPHS[name], **options), floats(3, 8, 4)
+    stream = model.stream(3)
+    stream.run(x[:, :4])
+    alone = [model.stream() for _ in range(5)]
+    for one, row in zip(alone, [2, 0, 2, 1, 1], strict=True):
+        one.run(x[row : row + 1, :4])
+    stream.take([2, 0, 2, 1, 1])
+    assert stream.batch == 5
+    stream.reset(rows=[3])
+    alone[3].reset()
+    y = floats(5, 4, 4, seed=3).astype(model.dtype)
+    for t in range(4):
+        made = stream.step(y[:, t])
+        for row, one in enumerate(alone):
+            ours, theirs = made, one.step(y[row : row + 1, t])
+            for got, wanted in zip(*((each,) if isinstance(each, np.ndarray) else each for each in (ours, theirs)),
+                                   strict=True):  # fmt: skip
+                axis = next(at for at, size in enumerate(got.shape) if size == 5 and wanted.shape[at] == 1)
+                np.testing.assert_allclose(got.take([row], axis=axis), wanted, atol=0 if not options else 1e-12)
+    before = stream.state
+    for rows in ([5], [-1], [], [0.5], np.zeros((2, 2), int)):
+        with pytest.raises(FastGRUError, match="rows: "):
+            stream.take(rows)
+    assert all(map(same_bits, stream.state, before)) and stream.batch == 5
+
+
+def test_rows_inside_of_a_larger_axis_are_those_of_their_stream() -> None:
+    """A GRU over (batch * 3, steps, 4): three sequences of every row."""
+
+    def make(builder: Builder, x: Value) -> Value:
+        y = builder.add(View((BATCH, STEPS, 3, 4)), x)
+        y = builder.add(View((BATCH * 3, STEPS, 4)), builder.add(Permute((0, 2, 1, 3)), y))
+        y = builder.add(View((BATCH, 3, STEPS, 5)), gru(builder, causal(builder, y, 2))[0])
+        made: Value = builder.add(View((BATCH, STEPS, 15)), builder.add(Permute((0, 2, 1, 3)), y))
+        return made
+
+    model, x = model_of(make, 12), floats(2, 6, 12)
+    check(model)
+    stream, other = model.stream(2), model.stream(1)
+    stream.run(x[:, :3])
+    other.run(x[1:, :3])
+    stream.reset(rows=0)
+    fresh = model.stream(1)
+    made = stream.step(x[:, 3])
+    assert same_bits(made[1:], other.step(x[1:, 3])) and same_bits(made[:1], fresh.step(x[:1, 3]))
+    stream.take([1, 1, 0])
+    made = stream.step(x[[1, 1, 0], 4])
+    assert same_bits(made[1:2], other.step(x[1:, 4])) and same_bits(made[2:], fresh.step(x[:1, 4]))
+
+
+OUT = {"one": GRAPHS["before a GRU"], "several": two_outputs}
+
+
+@pytest.mark.parametrize("options", [{}, {"backend": "blas"}, {"precision": "float64"}], ids=str)
+@pytest.mark.parametrize("name", OUT)
+def test_results_go_where_they_are_wanted(name: str, options: dict[str, Any]) -> None:
+    model, x = model_of(OUT[name], **options), floats(2, 6, 4)
+    stream, other = model.stream(2), model.stream(2)
+    first = other.step(x[:, 0])
+    several = isinstance(first, tuple)
+    room = tuple(map(np.empty_like, first)) if several else np.empty_like(first)
+    made = stream.step(x[:, 0], out=room)
+    assert made is room
+    pairs = list(zip(room, first, strict=True)) if several else [(room, first)]
+    assert all(same_bits(one, two) for one, two in pairs)
+    whole = other.run(x[:, 1:])
+    long = tuple(map(np.empty_like, whole)) if several else np.empty_like(whole)
+    assert stream.run(x[:, 1:], out=long) is long
+    assert all(map(same_bits, long, whole)) if several else same_bits(long, whole)
+    before = stream.state
+    wrong = np.empty((2, 7), model.dtype)
+    for bad in (wrong, "x", wrong[:, ::2], [wrong] * 9):
+        with pytest.raises(ShapeError, match="out: "):
+            stream.step(x[:, 0], out=bad)
+    assert all(map(same_bits, stream.state, before))
+
+
+def test_a_result_may_lie_where_an_input_does() -> None:
+    model = model_of(lambda b, x: b.add(Binary("add"), x, gru(b, x, 4)[0]))
+    stream, other, x = model.stream(2), model.stream(2), floats(2, 4)
+    for _ in range(3):
+        wanted = other.step(x.copy())
+        assert stream.step(x, out=x) is x and same_bits(x, wanted)
+    room = np.zeros((3, 4), np.float32)
+    room[:2] = x
+    wanted = other.step(x)
+    stream.step(room[:2], out=room[1:])
+    assert same_bits(room[1:], wanted)
+
+
+def test_states_of_every_kind_are_set_and_read() -> None:
+    model, x = model_of(two_outputs), floats(2, 6, 4)
+    stream = model.stream(2)
+    stream.run(x[:, :3])
+    states, wanted = stream.state, stream.run(x[:, 3:])
+    assert [each.shape for each in states] == [(2, 2, 4), (1, 2, 5), (2, 1, 5)]
+    stream.state = [array.tolist() for array in states]
+    assert all(map(same_bits, stream.run(x[:, 3:]), wanted))
+    for bad in (states[:2], [*states, states[0]], [states[0], states[1], states[1]], [states[0], states[1], "x"], 3):
+        with pytest.raises(FastGRUError, match="state: "):
+            stream.state = bad
