@@ -27,7 +27,8 @@ def data_of(model: Model, given: Sequence[str]) -> dict[str, Array]:
     """
     found = read_inputs(given, [source.name for source in model.sources])
     arrays = {source.name: found[source.name] for source in model.sources}
-    Rows(model, arrays, None).run(0, 1)  # which refuses what does not fit
+    rows = Rows(model, arrays, None)
+    rows.run(0, rows.count)  # which refuses what does not fit
     single = all(arrays[source.name].ndim == len(source.shape) - 1 for source in model.sources)
     return {name: array[None] for name, array in arrays.items()} if single else arrays
 

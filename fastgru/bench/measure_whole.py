@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FastGRUError
+from ..errors import FastGRUError, ShapeError
 from ..evaluation.random_inputs import random_inputs
 from ..evaluation.rows import outputs_of
 from ..graph.graph import FLOAT, INTEGER
@@ -65,7 +65,12 @@ def measure_model(
     exact = Model(given, precision="float64")
     inputs = inputs_for(exact, case, files.data)
     arrays = list(inputs.values())
-    wanted = as_tuple(exact(arrays[0] if len(arrays) == 1 else arrays))
+    try:
+        wanted = as_tuple(exact(arrays[0] if len(arrays) == 1 else arrays))
+    except ShapeError as error:
+        if files.data is not None:
+            raise
+        raise ShapeError(f"{error}; these were random inputs: give inputs that fit with --data") from error
     work = ModelWork(given, inputs, tuple(outputs_of(exact)), threads, files.path, files.onnx, exported)
     rows: dict[str, dict[str, Any]] = {}
     calls: dict[str, Callable[[], object]] = {}
@@ -103,12 +108,12 @@ def check(name: str, made: Sequence[Array], wanted: Sequence[Array]) -> tuple[fl
     shapes, right = [np.shape(y) for y in made], [y.shape for y in wanted]
     if shapes != right:
         return None, f"{ANOTHER_MODEL}: gives outputs of {_listed(shapes)}, wanted {_listed(right)}"
-    largest = [float(np.abs(y).max(initial=0)) for y in wanted]
+    largest = [float(np.abs(y).max(initial=0, where=np.isfinite(y))) for y in wanted]
     if engine(name) == "fastgru":  # which rounds within the model, whatever its outputs are
         largest = [max(1.0, *largest)] * len(largest)
     differences, reason = [], None
     for y, other, scale in zip(made, wanted, largest, strict=True):
-        difference = float(np.abs(np.asarray(y, np.float64) - other).max(initial=0))
+        difference = _difference(np.asarray(y, np.float64), np.asarray(other, np.float64))
         most = OF_A_MODEL * PEERS[name].tolerance * max(scale, LEAST)
         differences.append(difference)
         if not difference <= most and reason is None:
@@ -118,13 +123,20 @@ def check(name: str, made: Sequence[Array], wanted: Sequence[Array]) -> tuple[fl
     return furthest if np.isfinite(furthest) else None, reason
 
 
+def _difference(y: Array, other: Array) -> float:
+    """The largest between two arrays, in which an infinity equals itself, and so does what is no number."""
+    same = (y == other) | (np.isnan(y) & np.isnan(other))
+    with np.errstate(invalid="ignore"):
+        return float(np.abs(y - other)[~same].max(initial=0))
+
+
 def _checked(
     name: str, work: ModelWork, wanted: Sequence[Array]
 ) -> tuple[PreparedModel | None, float | None, str | None]:
     """An engine that is ready and right; or the reason why it is not timed."""
     prepare = getattr(adapter(name), "prepare_model", None)
     if prepare is None:
-        return None, None, "it is given GRUs, and no whole model"
+        return None, None, "only GRUs are given to it here"
     try:
         prepared: PreparedModel = prepare(work)
         made = prepared.outputs()
