@@ -1,6 +1,6 @@
 """Whole models beside PyTorch, ONNX Runtime and OpenVINO: four that people train, with all of their layers.
 
-    python benchmarks/whole_models.py [--seconds S] [--threads 1,2] [--cases TEXT ...] [--systems NAME,...] [--json FILE]
+    python benchmarks/whole_models.py [--threads 1,2] [--seconds S] [--cases TEXT ...] [--systems ...] [--json FILE]
 
 Each is written as a PyTorch module with weights as PyTorch initialises them, and traced: every engine is given that
 file, PyTorch as it is, the others by its export to ONNX for the very sizes of a case. ``fastgru.bench`` compares all

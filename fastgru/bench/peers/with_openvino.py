@@ -16,7 +16,7 @@ from .interface import Array, Prepared, PreparedModel, own_activations
 if TYPE_CHECKING:
     from openvino import CompiledModel, Model
 
-__all__ = ["compiled_of", "prepare", "prepare_model", "refusal"]
+__all__ = ["compiled_of", "prepare", "prepare_model", "read", "refusal"]
 
 PRECISIONS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
@@ -26,7 +26,7 @@ def refusal(work: Work) -> str | None:
 
 
 def prepare(work: Work) -> Prepared:
-    compiled = compiled_of(_read(onnx_model.model_of(work)), work.threads, work.precision)
+    compiled = compiled_of(read(onnx_model.model_of(work)), work.threads, work.precision)
     request = compiled.create_infer_request()
     for name, array in onnx_model.feeds(work).items():
         request.get_tensor(name).data[...] = array  # the request's own memory: a call copies nothing
@@ -40,7 +40,7 @@ def prepare(work: Work) -> Prepared:
 
 def prepare_model(work: ModelWork) -> PreparedModel:
     """The same of a whole model, whose open sizes are fixed to those of the inputs."""
-    model = _read(whole_onnx.model_of(work))
+    model = read(whole_onnx.model_of(work))
     taken = [
         whole_onnx.Taken(
             given.any_name,
@@ -66,13 +66,15 @@ def prepare_model(work: ModelWork) -> PreparedModel:
     return PreparedModel(request.infer, outputs, _chosen(compiled))
 
 
-def _read(model: bytes | str) -> Model:
+def read(model: bytes | str) -> Model:
+    """ONNX, or the file of this name, as OpenVINO has it before it is compiled."""
     import openvino
 
     return openvino.Core().read_model(model)
 
 
 def compiled_of(model: Model, threads: int, precision: str = "float32") -> CompiledModel:
+    """It for the processor, in float32 or in what OpenVINO chooses."""
     import openvino
 
     options = {
