@@ -241,7 +241,7 @@ def test_only_engines_that_are_right_are_timed(monkeypatch: pytest.MonkeyPatch) 
     assert rows["onnxruntime"]["skipped"].startswith(ANOTHER_MODEL)
     assert rows["onnxruntime"]["largest_difference"] == pytest.approx(0.1, abs=1e-6)
     assert rows["openvino"]["skipped"] == "has no such file"
-    assert rows["jax"]["skipped"] == "only GRUs are given to it here"
+    assert rows["jax"]["skipped"] == "only GRUs run there"
     assert rows["openvino-default"]["skipped"] == "OpenVINO's default failed: not today"
     assert sum(done) == 2 * len(engines)
     (warning,) = warnings_of(found)

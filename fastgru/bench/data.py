@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..command.input_files import read_inputs
 from ..errors import FastGRUError
-from ..evaluation.rows import Rows
+from ..evaluation.rows import Rows, has_fixed_batch
 from ..model import Model
 
 __all__ = ["data_of", "shape_of"]
@@ -34,7 +34,7 @@ def data_of(model: Model, given: Sequence[str]) -> dict[str, Array]:
 
 
 def shape_of(model: Model, data: Mapping[str, Array], wanted: int | None) -> tuple[int, int]:
-    """How many rows and steps a case has that wants so many rows; None for all.
+    """How many rows and steps a case has that wants so many rows; None for all, as of rows that run together only.
 
     Raises
     ------
@@ -42,7 +42,9 @@ def shape_of(model: Model, data: Mapping[str, Array], wanted: int | None) -> tup
         There are fewer.
     """
     rows = Rows(model, data, None)
-    if wanted is not None and rows.batched and wanted > rows.total:
-        raise FastGRUError(f"--batch: got {wanted}, but DATA has {rows.total} rows; ask for fewer, or give more rows")
     steps = [data[source.name].shape[source.steps] for source in model.sources if source.steps is not None]
-    return wanted if wanted is not None and rows.batched else rows.total, steps[0] if steps else 1
+    if wanted is None or not rows.batched or has_fixed_batch(model):
+        wanted = rows.total
+    if wanted > rows.total:
+        raise FastGRUError(f"--batch: got {wanted}, but DATA has {rows.total} rows; ask for fewer, or give more rows")
+    return wanted, steps[0] if steps else 1

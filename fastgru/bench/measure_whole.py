@@ -136,7 +136,7 @@ def _checked(
     """An engine that is ready and right; or the reason why it is not timed."""
     prepare = getattr(adapter(name), "prepare_model", None)
     if prepare is None:
-        return None, None, "only GRUs are given to it here"
+        return None, None, "only GRUs run there"
     try:
         prepared: PreparedModel = prepare(work)
         made = prepared.outputs()

@@ -73,6 +73,14 @@ def exported(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], path: Pa
     return str(path)
 
 
+class Nested(Pair):
+    """The same with an input by name, and outputs in a dict and a list."""
+
+    def forward(self, left: torch.Tensor, *, right: torch.Tensor) -> dict[str, Any]:
+        y, doubled = super().forward(left, right)
+        return {"z": y, "a": [doubled, y[:, -1]]}
+
+
 def words() -> tuple[torch.Tensor]:
     return (torch.randint(0, 11, (BATCH, STEPS)),)
 
@@ -122,6 +130,20 @@ def test_a_program_of_pytorch_runs_in_every_engine_without_an_onnx_file(
     for rows in found.values():
         assert [row["batch"] for row in rows] == ([BATCH] if kind == "pt2" else [1, BATCH])
         assert all(row["skipped"] is None and row["p50"] > 0 and row["largest_difference"] < 1e-5 for row in rows)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_inputs_by_name_and_nested_outputs_reach_every_engine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left, right = pair()
+    path = str(tmp_path / "model.pt2")
+    torch.export.save(torch.export.export(Nested().eval(), (left,), {"right": right}), path)
+    against = ["--against", ",".join(["torch", *ONNX])]
+    assert main(["bench", path, "--seconds", "0.01", "--scenario", "offline", *against, "--json"]) == 0
+    found = rows_of(capsys)
+    assert set(found) == {"fastgru", "torch", *ONNX}
+    assert all(row["p50"] > 0 and row["largest_difference"] < 1e-5 for rows in found.values() for row in rows)
 
 
 @needs_onnx
@@ -196,3 +218,15 @@ def test_every_engine_is_given_the_user_s_inputs(tmp_path: Path, capsys: pytest.
     found = rows_of(capsys)
     assert all(row["skipped"] is None for rows in found.values() for row in rows)
     assert {(row["batch"], row["steps"]) for row in found["torch"]} == {(1, STEPS), (BATCH, STEPS)}
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_batch_that_the_file_fixed_is_run_as_a_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = saved(Words(), words(), tmp_path / "model.pt2", "pt2")
+    np.save(tmp_path / "x.npy", np.zeros((BATCH, STEPS), np.int64))
+    command = ["bench", path, "--seconds", "0.01", "--data", str(tmp_path / "x.npy"), "--against", "torch", "--json"]
+    assert main(command) == 0
+    assert [row["batch"] for row in rows_of(capsys)["torch"]] == [BATCH]
+    np.save(tmp_path / "x.npy", np.zeros((BATCH + 1, STEPS), np.int64))
+    assert main(command) == 1
+    assert f"got a batch of {BATCH + 1}, wanted {BATCH}" in capsys.readouterr().err

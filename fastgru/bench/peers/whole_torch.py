@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,20 +76,29 @@ def onnx_of(work: ModelWork) -> bytes:
     import torch
 
     module, arguments, named = with_arguments(work)
+    module.requires_grad_(False)
+    tensors = tuple(torch.utils._pytree.tree_leaves((arguments, named)))
     written = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            arguments,
-            written,
-            kwargs=named or None,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=list(work.inputs),
-            training=torch.onnx.TrainingMode.PRESERVE,  # an exported program has no other mode
-        )
+        if not isinstance(module, torch.jit.ScriptModule):
+            module = torch.jit.trace(_flat(module, arguments, named), tensors, check_trace=False)
+        torch.onnx.export(module, tensors, written, dynamo=False, opset_version=OPSET, input_names=list(work.inputs))
     return written.getvalue()
+
+
+def _flat(module: torch.nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> Callable[..., Any]:
+    """It as a function from tensors to a tuple of tensors: the exporter knows no others."""
+    import torch
+
+    tree = torch.utils._pytree
+    _, nested = tree.tree_flatten((arguments, named))
+
+    def call(*tensors: Any) -> tuple[Any, ...]:
+        given, by_name = tree.tree_unflatten(tensors, nested)
+        return tuple(leaf for leaf in tree.tree_leaves(module(*given, **by_name)) if leaf is not None)
+
+    return call
 
 
 def _kind(path: str | None) -> str | None:
