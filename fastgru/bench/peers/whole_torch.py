@@ -76,12 +76,12 @@ def onnx_of(work: ModelWork) -> bytes:
     import torch
 
     module, arguments, named = with_arguments(work)
-    module.requires_grad_(False)
     tensors = tuple(torch.utils._pytree.tree_leaves((arguments, named)))
     written = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         if not isinstance(module, torch.jit.ScriptModule):
+            module.requires_grad_(False)  # they become constants of the trace
             module = torch.jit.trace(_flat(module, arguments, named), tensors, check_trace=False)
         torch.onnx.export(module, tensors, written, dynamo=False, opset_version=OPSET, input_names=list(work.inputs))
     return written.getvalue()
