@@ -8,16 +8,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastgru.bench.cases import Case, random_gru
+from fastgru.bench.cases import Case, Measured, ModelFiles, random_gru
 from fastgru.bench.peers import PEERS, installed, pip_line
 from fastgru.bench.runner import parts, run
 from fastgru.terminal import progress
 
 Sizes = tuple[int, int, int]  # steps, batch, hidden
+Prepared = tuple[Mapping[str, Measured], Mapping[str, ModelFiles]]
 
 
 def name_of(sizes: Sizes, ragged: bool = False) -> str:
@@ -40,10 +41,12 @@ def compare(
     usual: Sequence[str],
     seconds: float,
     threads: str,
+    prepare: Callable[[Sequence[Case]], Prepared] | None = None,
 ) -> dict[str, Any]:
     """The results of those cases and systems that the arguments ask for, written as JSON where they say so.
 
-    ``usual`` are the systems without ``--systems``; ``seconds`` and ``threads`` are defaults.
+    ``usual`` are the systems without ``--systems``; ``seconds`` and ``threads`` are defaults. ``prepare`` gives the
+    models of the chosen cases and the files of whole ones; without it they are random GRUs, named for their units.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--seconds", type=float, default=seconds, help="for each system and case (default %(default)s)")
@@ -58,12 +61,16 @@ def compare(
         names = "\n".join(case.name for case in cases)
         raise SystemExit(f"--cases: none has {' or '.join(arguments.cases)} in its name; they are\n{names}")
     systems, counts = systems_of(arguments.systems, usual), [int(count) for count in arguments.threads.split(",")]
-    models = {case.model: random_gru(int(case.model[1:]), int(case.model[1:])) for case in chosen}
+    models, files = _random_grus(chosen) if prepare is None else prepare(chosen)
     with progress(parts(chosen, systems, counts), "checks and timings") as advance:
-        results = run(chosen, models, systems, counts, arguments.seconds, advance)
+        results = run(chosen, models, systems, counts, arguments.seconds, advance, files)
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(results, indent=2) + "\n")
     return results
+
+
+def _random_grus(cases: Sequence[Case]) -> Prepared:
+    return {case.model: random_gru(int(case.model[1:]), int(case.model[1:])) for case in cases}, {}
 
 
 def systems_of(text: str | None, usual: Sequence[str]) -> list[str]:

@@ -73,7 +73,8 @@ def test_a_keras_file_says_what_the_others_cannot_have_of_it(capsys: pytest.Capt
     pytest.importorskip("h5py")
     assert main(["bench", SUNSPOTS, *QUICK, "--scenario", "single-stream"]) == 0
     printed = capsys.readouterr().out
-    assert "The whole model runs in fastgru alone" in printed and "whole model: 6 steps" in printed
+    assert "whole model: PyTorch is left out: it is not installed" in printed and "whole model: 6 steps" in printed
+    assert "Each GRU in it is given to the other engines with its weights" in printed
 
 
 def test_steps_that_the_only_gru_cannot_take_are_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

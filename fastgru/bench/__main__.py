@@ -20,8 +20,9 @@ from ..errors import FastGRUError
 from ..gru import GRU
 from ..gru_weights import GRUSpec
 from ..load import load
-from .cases import Case
-from .measure import expected, measure, measure_model
+from .cases import Case, ModelFiles
+from .measure import expected, measure
+from .measure_whole import measure_model
 from .others import NOTEWORTHY, others
 
 Tell = Callable[[dict[str, Any]], None]
@@ -42,7 +43,7 @@ def main(folder: Path) -> None:
     for number, described in enumerate(request["cases"]):
         case = Case(**described)
         try:
-            _measure(case, folder, folder / f"expected-{number}.npy", request, tell)
+            _measure(case, folder, number, request, tell)
         except (FastGRUError, MemoryError) as error:
             tell({"error": f"{case.name}: {error}"})
             return
@@ -55,8 +56,9 @@ def _end_with(other_side: int) -> None:
     os._exit(1)
 
 
-def _measure(case: Case, folder: Path, kept: Path, request: dict[str, Any], tell: Tell) -> None:
-    """Tell the rows of one case; ``kept`` is for its right outputs, which the next number of threads wants too."""
+def _measure(case: Case, folder: Path, number: int, request: dict[str, Any], tell: Tell) -> None:
+    """Tell the rows of one case; what the next number of threads wants too is kept in the folder."""
+    kept = folder / f"expected-{number}.npy"
 
     def advance(count: int) -> None:
         tell({"advance": count})
@@ -70,11 +72,24 @@ def _measure(case: Case, folder: Path, kept: Path, request: dict[str, Any], tell
         if isinstance(spec, GRUSpec):
             rows = measure(case, spec, *common, np.load(kept), advance)
         else:
-            rows = measure_model(case, spec, *common, advance)
+            rows = measure_model(
+                case, spec, _files(folder, case, request), *common, str(folder / f"exported-{number}.onnx"), advance
+            )
     tell({"rows": rows})
     if used.cores is not None and used.cores > NOTEWORTHY:
         note = f"{case.name}, threads {threads}: other processes used {used.cores:.2f} cores meanwhile"
         tell({"note": f"{note}, so these figures are not those of an idle machine"})
+
+
+def _files(folder: Path, case: Case, request: dict[str, Any]) -> ModelFiles:
+    """What the request names of a whole model, and the arrays that lie beside it."""
+    named = request["files"].get(case.model, {})
+    names = named.get("inputs")
+    data = None
+    if names is not None:
+        with np.load(folder / f"{case.model}.npz") as arrays:
+            data = {name: arrays[f"arr_{place}"] for place, name in enumerate(names)}
+    return ModelFiles(named.get("path"), named.get("onnx"), data)
 
 
 if __name__ == "__main__":

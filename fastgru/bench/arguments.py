@@ -20,6 +20,21 @@ def add_arguments(bench: argparse.ArgumentParser, at_least_one: Callable[[str], 
     ``at_least_one`` reads a whole number of at least 1.
     """
     bench.add_argument(
+        "--onnx",
+        metavar="FILE",
+        help="the same model exported to ONNX, for ONNX Runtime and OpenVINO; without it, the export of a TorchScript "
+        "file or a .pt2 by PyTorch. With --onnx or --data the whole model alone is measured, and no GRU in it. Exit "
+        "code 1 where an engine computes something else, or none runs FILE",
+    )
+    bench.add_argument(
+        "--data",
+        metavar="DATA",
+        nargs="+",
+        action="extend",
+        help="inputs of the whole model as for 'fastgru run': .npy, NAME=FILE.npy for each, or one .npz; without it, "
+        "seeded noise",
+    )
+    bench.add_argument(
         "--against",
         type=lambda text: _listed(text, OTHERS),
         metavar="ENGINES",
@@ -33,9 +48,12 @@ def add_arguments(bench: argparse.ArgumentParser, at_least_one: Callable[[str], 
         metavar="SCENARIOS",
         help=f"of {','.join(SCENARIOS)}; without it, the first three",
     )
-    bench.add_argument("--steps", type=at_least_one, default=100, metavar="T", help="of a sequence (default 100)")
+    bench.add_argument("--steps", type=at_least_one, metavar="T", help="of a sequence (default 100, or those of DATA)")
     bench.add_argument(
-        "--batch", type=at_least_one, default=32, metavar="B", help="rows, and streams together (default 32)"
+        "--batch",
+        type=at_least_one,
+        metavar="B",
+        help="rows, and streams together (default 32, or all of DATA); of DATA the first",
     )
     bench.add_argument(
         "--threads",

@@ -5,6 +5,7 @@ All numbers are seeded, so that every process and every engine has the same. Not
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from ..graph.graph import Graph
 from ..gru_weights import GRUSpec, GRUWeights
 from ..layers import ModelSpec
 
-__all__ = ["Case", "Measured", "Whole", "Work", "random_gru", "random_lengths", "work_of"]
+__all__ = ["Case", "Measured", "ModelFiles", "ModelWork", "Whole", "Work", "random_gru", "random_lengths", "work_of"]
 
 SEED = 20240607
 
@@ -64,6 +65,39 @@ class Work:
     h0: Array | None  # (layers * directions, batch, hidden) float32: for one step
     lengths: Array | None  # (batch,)
     threads: int
+    precision: str = "float32"  # that of the engine, as ``PEERS`` has it
+
+
+@dataclass(frozen=True, eq=False)
+class ModelFiles:
+    """What the other engines are given of a whole model, and what all engines are given to run on.
+
+    Parameters
+    ----------
+    path : str, optional
+        The model's own file.
+    onnx : str, optional
+        The same model as ONNX, exported by the user.
+    data : mapping of str to ndarray, optional
+        An array for every input, in the order of the model's inputs; random ones if left out.
+    """
+
+    path: str | None = None
+    onnx: str | None = None
+    data: Mapping[str, Array] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ModelWork:
+    """What an engine is given to compute of a whole model."""
+
+    model: Whole
+    inputs: Mapping[str, Array]  # float32, int64 or bool, in the order of the model's inputs
+    outputs: tuple[str, ...]  # their names, in order
+    threads: int
+    path: str | None = None  # the model's own file
+    onnx: str | None = None  # the same model as ONNX
+    exported: str | None = None  # where its own export to ONNX is kept
     precision: str = "float32"  # that of the engine, as ``PEERS`` has it
 
 

@@ -1,16 +1,20 @@
 """``fastgru bench``: a user's own model beside the engines that are installed.
 
-Owns what is measured of a file, and what is printed; arguments and exit codes are the command line's.
+Owns what is measured of a file; ``report`` has what is printed, and the command line the arguments.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
-from ..errors import MissingDependencyError, UnsupportedModelError
+from numpy.typing import NDArray
+
+from ..errors import FastGRUError, MissingDependencyError, UnsupportedModelError
 from ..evaluation.random_inputs import rows_and_steps
 from ..gru import GRU, Precision
 from ..gru_weights import GRUSpec
@@ -18,11 +22,12 @@ from ..load import load
 from ..model import Model
 from ..outputs import check_writable
 from ..stacks import grus_of
-from ..terminal import print_table, printable, progress
-from .cases import Case, Measured
-from .peers import IN_FLOAT32, OWN, PEERS, engine, installed, pip_line
+from ..terminal import printable, progress
+from .cases import Case, Measured, ModelFiles
+from .data import data_of, shape_of
+from .peers import BEST_OF, IN_FLOAT32, OWN, PEERS, engine, installed, pip_line
 from .plots import check_suffix, plot_results
-from .results import ratio
+from .report import WHOLE, print_report, warnings_of
 from .runner import parts, run
 
 if TYPE_CHECKING:
@@ -30,7 +35,18 @@ if TYPE_CHECKING:
 
 __all__ = ["bench", "grus_of", "systems_for"]
 
-WHOLE = "whole model"
+Array = NDArray[Any]
+
+STEPS, ROWS = 100, 32  # of random inputs
+ONNX_ENGINES = ("onnxruntime", "openvino", "openvino-default")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Steps of a sequence, and rows of a batch; None for those of the user's own inputs."""
+
+    steps: int | None
+    batch: int | None
 
 
 def bench(
@@ -39,17 +55,19 @@ def bench(
     layers: Sequence[LayerItem] | None,
     strict: bool,
     part: str | None,
+    onnx: str | None,
+    data: Sequence[str] | None,
     against: Sequence[str] | None,
     precision: str,
     scenarios: Sequence[str],
-    steps: int,
-    batch: int,
+    steps: int | None,
+    batch: int | None,
     threads: Sequence[int],
     seconds: float,
     bound: float,
     as_json: bool,
     plot: str | None,
-) -> None:
+) -> int:
     """Measure a model file and print what came of it.
 
     Parameters
@@ -62,14 +80,19 @@ def bench(
         As in ``load``.
     part : str, optional
         As in ``load``.
+    onnx : str, optional
+        The same model as ONNX. With it, or with ``data``, the whole model alone is measured, and no GRU in it.
+    data : sequence of str, optional
+        The inputs of the whole model, as ``read_inputs`` takes them; random ones if left out.
     against : sequence of str, optional
         Engines of ``PEERS``; if left out, all in float32 that are installed, and for int8 PyTorch's too.
     precision : str
         Of ``OWN``: what fastgru keeps the weights of GRUs in.
     scenarios : sequence of str
         Of the values of ``SCENARIOS``.
-    steps, batch : int
-        Steps of a sequence; rows of a batch, and streams that step together.
+    steps, batch : int, optional
+        Steps of a sequence; rows of a batch, and streams that step together. 100 and 32 if left out, or what ``data``
+        has.
     threads : sequence of int
     seconds : float
         For each engine, case and number of threads.
@@ -80,34 +103,53 @@ def bench(
     plot : str, optional
         The image file to write as well.
 
+    Returns
+    -------
+    int
+        The exit code: 1 where another engine computes another model, or none could run ``onnx``.
+
     Raises
     ------
     MissingDependencyError
-        An engine that is asked for, or matplotlib for a plot, is not installed.
+        An engine that is asked for, or all that run ONNX with ``onnx``, or matplotlib for a plot, is not installed.
     FastGRUError
-        ``plot`` is no name of an image, it cannot be written, or more threads are asked for than there are processors.
+        ``plot`` is no name of an image, it cannot be written, or more threads are asked for than there are processors;
+        ``onnx`` or ``data`` is given and the file is one GRU; ``data`` does not fit the model.
     UnsupportedModelError
         Nothing of the model can be measured in these scenarios, or a weight has no such precision.
     """
     systems = systems_for(against, precision)
+    if onnx is not None:
+        _check_onnx(onnx, systems, against)
     if plot is not None:
         _check_plot(plot)
     loaded = load(path, layers=layers, strict=strict, part=part, precision=cast(Precision, precision))
-    models = measured(loaded)
-    cases = list(_cases(loaded, models, scenarios, steps, batch, bound))
+    own = _own_inputs(path, loaded, onnx, data, steps)
+    models, files = measured(loaded), {"model": ModelFiles(path, onnx, own)}
+    if onnx is not None or own is not None:
+        models = {"model": models["model"]}
+    cases = list(_cases(loaded, models, scenarios, Sizes(steps, batch), bound, own))
     if not cases:
+        alone = "a whole model is measured as single-stream and offline"
+        why = "a bidirectional GRU cannot take single steps" if len(models) > 1 or "gru" in models else alone
         raise UnsupportedModelError(
-            f"{path}: nothing of it can be measured as {', '.join(scenarios)}: a bidirectional GRU cannot take single "
-            "steps; ask for another scenario"
+            f"{path}: nothing of it can be measured as {', '.join(scenarios)}: {why}; ask for another scenario"
         )
     with progress(parts(cases, systems, threads), "checks and timings") as advance:
-        results = run(cases, models, systems, threads, seconds, advance)
+        results = run(cases, models, systems, threads, seconds, advance, files)
+    if isinstance(loaded, Model):
+        results["notes"] += _not_installed(against)
     if plot is not None:
         plot_results(results, plot)
     if as_json:
         print(json.dumps(results, indent=2))
     else:
-        _print(path, loaded, results, plot)
+        print_report(path, loaded, results, own is not None, plot)
+    found = list(warnings_of(results["results"]))
+    for text in found if as_json else []:
+        print(f"fastgru: warning: {printable(text)}", file=sys.stderr)
+    ran = any(row["system"] in ONNX_ENGINES and row["skipped"] is None for row in results["results"])
+    return 1 if found or (onnx is not None and not ran) else 0
 
 
 def systems_for(against: Sequence[str] | None, precision: str = "float32") -> list[str]:
@@ -128,20 +170,66 @@ def measured(model: GRU | Model) -> dict[str, Measured]:
     return {"model": whole, **{f"gru-{place + 1}": gru for place, (_, gru) in enumerate(grus_of(whole))}}
 
 
+def _own_inputs(
+    path: str, loaded: GRU | Model, onnx: str | None, data: Sequence[str] | None, steps: int | None
+) -> dict[str, Array] | None:
+    """The user's inputs, if there are any, once it is clear that these and an ONNX file belong to this model."""
+    if isinstance(loaded, GRU):
+        for option, value in (("onnx", onnx), ("data", data)):
+            if value is not None:
+                raise FastGRUError(
+                    f"--{option}: is for whole models, and {path} is one GRU, which every engine is given by its "
+                    f"weights; leave out --{option}"
+                )
+        return None
+    if data is None:
+        return None
+    if steps is not None:
+        raise FastGRUError("--steps: the sequences of --data have their own steps; leave out one of both")
+    return data_of(loaded, data)
+
+
+def _check_onnx(path: str, systems: Sequence[str], against: Sequence[str] | None) -> None:
+    """Raise where the file cannot be opened, or no engine would run it."""
+    with open(path, "rb"):
+        pass
+    if not any(name in ONNX_ENGINES for name in systems):
+        if against is not None:
+            raise FastGRUError(f"--onnx: is run by onnxruntime and openvino, and --against names {', '.join(against)}")
+        raise MissingDependencyError(
+            f"--onnx: no engine that runs ONNX is installed: {pip_line('onnxruntime')}, or {pip_line('openvino')}"
+        )
+
+
+def _not_installed(against: Sequence[str] | None) -> Iterator[str]:
+    """A sentence on each engine that would run whole models too."""
+    for name in BEST_OF if against is None else ():
+        if not installed(name):
+            yield f"{WHOLE}: {PEERS[name].title} is left out: it is not installed ({pip_line(name)})"
+
+
 def _cases(
-    loaded: GRU | Model, models: Mapping[str, Measured], scenarios: Sequence[str], steps: int, batch: int, bound: float
+    loaded: GRU | Model,
+    models: Mapping[str, Measured],
+    scenarios: Sequence[str],
+    sizes: Sizes,
+    bound: float,
+    own: Mapping[str, Array] | None,
 ) -> Iterator[Case]:
+    steps, batch = sizes.steps or STEPS, sizes.batch or ROWS
     names = {"gru": ""}
     whole = models.get("model")
     if whole is not None:
         names = {f"gru-{place + 1}": f"{name}: " for place, (name, _) in enumerate(grus_of(whole))}
         shapes: set[tuple[int, int]] = set()
-        for scenario, wanted in (("SingleStream", 1), ("Offline", batch)):
-            rows, length = rows_and_steps(loaded, steps, wanted)
+        assert isinstance(loaded, Model)
+        for scenario, wanted in (("SingleStream", 1), ("Offline", batch if own is None else sizes.batch)):
+            random = rows_and_steps(loaded, steps, wanted or ROWS)
+            rows, length = random if own is None else shape_of(loaded, own, wanted)
             if scenario in scenarios and (rows, length) not in shapes:
                 shapes.add((rows, length))
                 yield Case(scenario, f"{WHOLE}: {_words(length, rows)}", "model", length, rows)
-    for key, name in names.items():
+    for key, name in names.items() if len(models) > 1 or whole is None else ():
         spec = models[key]
         assert isinstance(spec, GRUSpec)
         single = spec.directions == 1
@@ -176,59 +264,3 @@ def _check_plot(path: str) -> None:
         raise MissingDependencyError("a plot needs matplotlib: pip install matplotlib")
     check_suffix(path)
     check_writable(path)
-
-
-def _print(path: str, model: GRU | Model, results: Mapping[str, Any], plot: str | None) -> None:
-    """The results for a person: what was measured, then a table for each number of threads."""
-    machine, versions = results["machine"], results["versions"]
-    engines = ", ".join(f"{PEERS[name].title} {version}" for name, version in versions.items())
-    print(printable(f"{path}: {model!r}"))
-    print(printable(f"{machine['cpu']}, {machine['cores']} cores, {machine['isa']} kernels; {engines}"))
-    if isinstance(model, Model):
-        print(
-            "The whole model runs in fastgru alone. Each GRU in it is given to the others with its weights, and all "
-            "run it on random inputs."
-        )
-    if len(versions) == 1:
-        print(f"No other engine is installed to compare with; for one of them {pip_line('onnxruntime')}")
-    rows = results["results"]
-    for threads in sorted({row["threads"] for row in rows}):
-        print(f"\n{threads} thread{'s' if threads > 1 else ''}; microseconds of single calls, every output checked\n")
-        chosen = [row for row in rows if row["threads"] == threads]
-        print_table(_HEADINGS, list(_table(chosen)), right=_HEADINGS[1:])
-        for line in ["", *_left_out(chosen)]:
-            print(printable(line))
-    for note in results["notes"]:
-        print(printable(note))
-    if plot is not None:
-        print(printable(f"Drawn in {plot}"))
-
-
-_HEADINGS = ("case", "p50", "p90", "p99", "min", "calls", "a second", "/ fastgru")
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
-    """Each case's name, and below it a line for every engine that was timed."""
-    for name in dict.fromkeys(row["case"] for row in rows):
-        same = {row["system"]: row for row in rows if row["case"] == name and row["skipped"] is None}
-        own = [system for system in same if engine(system) == "fastgru"]
-        if same:
-            yield [name, *[""] * (len(_HEADINGS) - 1)]
-        for system, row in same.items():
-            times = None if system in own else ratio(same, (system,), *own)
-            rate = row["rate"] if row["scenario"] == "Server" else 1e6 * row["batch"] / row["p50"]
-            figures = [row[figure] for figure in ("p50", "p90", "p99", "min")]
-            yield [
-                f"  {PEERS[system].title}",
-                *(f"{each:.4g}" if each < 10_000 else f"{each:.0f}" for each in figures),
-                f"{row['n']:,}",
-                f"{rate:,.0f}",
-                "" if times is None else f"{times:.2f}",
-            ]
-
-
-def _left_out(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Who was not timed and why; what the other engines cannot have of a whole model goes without saying."""
-    for row in rows:
-        if row["skipped"] is not None and (engine(row["system"]) == "fastgru" or not row["case"].startswith(WHOLE)):
-            yield f"{row['case']}: {PEERS[row['system']].title} is left out: {row['skipped']}"

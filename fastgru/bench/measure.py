@@ -1,23 +1,18 @@
-"""One case in this process: every engine's outputs against float64, then the time of every call."""
+"""One case of a GRU in this process: every engine's outputs against float64, then the time of every call."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import reference
 from ..engine.reduced import widened
-from ..evaluation.random_inputs import random_inputs
-from ..gru import Precision
 from ..gru_weights import GRUSpec
-from ..model import Model, as_tuple
-from ..threads import available
-from .cases import Case, Whole, Work, work_of
+from .cases import Case, Work, work_of
 from .peers import IN_FLOAT32, PEERS, adapter, engine
 from .peers.interface import Prepared
 from .placement import Placement
@@ -26,11 +21,10 @@ from .server import largest_rate
 from .statistics import summary
 from .turns import in_turn
 
-__all__ = ["expected", "measure", "measure_model", "tolerance"]
+__all__ = ["Advance", "expected", "failure", "measure", "timed", "tolerance"]
 
 ROUNDING = 4e-3  # what rounding weights to bfloat16 changes at most in a GRU with PyTorch's first weights
 MOST = 0.5  # of the largest output: what is further off is not taken for rounding
-OF_A_MODEL = 20  # times as far as a GRU alone may a whole model be, in parts of its largest output
 LONGEST_REASON = 120
 
 Array = NDArray[Any]
@@ -76,36 +70,7 @@ def measure(
             calls[name] = prepared.call
             rows[name]["precision"] = prepared.precision or PEERS[name].precision
         advance(1)
-    for name, figures in _timed(case, calls, threads, seconds).items():
-        rows[name].update(figures)
-    advance(len(systems))
-    return list(rows.values())
-
-
-def measure_model(
-    case: Case, given: Whole, systems: Sequence[str], threads: int, seconds: float, advance: Advance
-) -> list[dict[str, Any]]:
-    """A whole model, in fastgru alone: its outputs against those in float64, then the time of every call."""
-    exact = Model(given, precision="float64")
-    inputs = random_inputs(exact, case.steps, case.batch)
-    x = inputs[0] if len(inputs) == 1 else inputs
-    wanted = as_tuple(exact(x))
-    scale = max(1.0, *(float(np.abs(other).max(initial=0)) for other in wanted))
-    rows: dict[str, dict[str, Any]] = {}
-    calls: dict[str, Callable[[], object]] = {}
-    for name in systems:
-        rows[name] = row(case, given, threads, name, skipped="only the GRUs are taken there")
-        if engine(name) == "fastgru":
-            precision = cast(Precision, PEERS[name].precision)
-            model = Model(given, precision=precision, n_threads=None if available() == threads else threads)
-            pairs = zip(as_tuple(model(x)), wanted, strict=True)
-            difference = max(float(np.abs(one - other).max(initial=0)) for one, other in pairs)
-            reason = _disagreement(difference, OF_A_MODEL * PEERS[name].tolerance * scale)
-            rows[name].update(largest_difference=difference, skipped=reason)
-            if reason is None:
-                calls[name] = partial(model, x)
-        advance(1)
-    for name, figures in _timed(case, calls, threads, seconds).items():
+    for name, figures in timed(case, calls, threads, seconds).items():
         rows[name].update(figures)
     advance(len(systems))
     return list(rows.values())
@@ -163,8 +128,7 @@ def _checked(name: str, work: Work, wanted: Array, most: float) -> tuple[Prepare
     except Exception as error:  # whatever goes wrong in another engine is its own affair, and the others go on
         if engine(name) == "fastgru":
             raise
-        lines = (str(error) or type(error).__name__).strip().splitlines()
-        return None, None, f"{PEERS[name].title} failed: {lines[0][:LONGEST_REASON]}"
+        return None, None, failure(name, error)
     if y.shape != wanted.shape:
         return None, None, f"gives {y.shape}, wanted {wanted.shape}"
     difference = _largest(y, wanted, work)
@@ -176,7 +140,13 @@ def _disagreement(difference: float, most: float) -> str | None:
     return None if difference <= most else f"differs from float64 by {difference:.1e}, at most {most:.1e} wanted"
 
 
-def _timed(
+def failure(name: str, error: Exception) -> str:
+    """The reason for an engine that failed: the first line that it said."""
+    lines = (str(error) or type(error).__name__).strip().splitlines()
+    return f"{PEERS[name].title} failed: {lines[0][:LONGEST_REASON]}"
+
+
+def timed(
     case: Case, calls: dict[str, Callable[[], object]], threads: int, seconds: float
 ) -> dict[str, dict[str, Any]]:
     """The figures of each engine, by the names that the results have."""

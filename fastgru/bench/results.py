@@ -3,7 +3,7 @@
 ``schema`` 1: ``date``; ``machine`` with cpu, cores, caches, os, python and isa; ``versions`` by engine; ``results``,
 a list of what ``row`` gives, times in microseconds; ``notes``, sentences such as that the machine was busy. Server's
 rows have ``rate``, in requests a second, and ``bound``, in microseconds, as well. ``precision`` is what an engine
-computes in.
+computes in, ``largest_difference`` how far its outputs were from float64, and ``skipped`` why it was not timed.
 """
 
 from __future__ import annotations

@@ -17,11 +17,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import FastGRUError, ShapeError
 from ..gru_weights import GRUSpec
 from ..saved.saving import save
 from ..threads import available
-from .cases import Case, Measured
+from .cases import Case, Measured, ModelFiles
 from .machine import on_cores
 from .results import result
 
@@ -39,6 +41,7 @@ def run(
     threads: Sequence[int],
     seconds: float,
     advance: Callable[[int], None] = lambda parts: None,
+    files: Mapping[str, ModelFiles] | None = None,
 ) -> dict[str, Any]:
     """Measure every case with every engine and every number of threads.
 
@@ -55,6 +58,8 @@ def run(
         For each engine, case and number of threads.
     advance : callable, optional
         Called as the work goes on, with how many of its ``parts`` are done.
+    files : mapping of str to ModelFiles, optional
+        By the names of whole models, what other engines are given of them; without it these run in fastgru alone.
 
     Returns
     -------
@@ -78,9 +83,10 @@ def run(
     with tempfile.TemporaryDirectory(prefix="fastgru-bench-") as folder:
         for name, spec in models.items():
             save(spec, os.path.join(folder, f"{name}.safetensors"))
+        named = {name: _named(each, folder, name) for name, each in (files or {}).items()}
         for count in threads:
-            request = {"cases": [asdict(case) for case in cases], "systems": list(systems), "threads": count}
-            Path(folder, "request.json").write_text(json.dumps({**request, "seconds": seconds}))
+            request = {"cases": [asdict(case) for case in cases], "systems": list(systems), "files": named}
+            Path(folder, "request.json").write_text(json.dumps({**request, "threads": count, "seconds": seconds}))
             with closing(_messages(folder, count)) as messages:
                 for message in messages:
                     if "error" in message:
@@ -94,6 +100,19 @@ def run(
 def parts(cases: Sequence[Case], systems: Sequence[str], threads: Sequence[int]) -> int:
     """What ``run`` counts: a check and a timing for every engine, case and number of threads."""
     return 2 * len(cases) * len(systems) * len(threads)
+
+
+def _named(files: ModelFiles, folder: str, name: str) -> dict[str, Any]:
+    """What the request says of a whole model; the arrays of its inputs are written beside it."""
+    found: dict[str, Any] = {}
+    if files.path is not None:
+        found["path"] = os.path.abspath(files.path)
+    if files.onnx is not None:
+        found["onnx"] = os.path.abspath(files.onnx)
+    if files.data is not None:
+        np.savez(os.path.join(folder, f"{name}.npz"), *files.data.values())
+        found["inputs"] = list(files.data)
+    return found
 
 
 def _check_size(case: Case, spec: Measured) -> None:

@@ -24,7 +24,7 @@ from .signatures import (
     find_hdf5,
 )
 
-__all__ = ["reader_of"]
+__all__ = ["kind_of", "reader_of"]
 
 
 Recogniser = Callable[[OpenedFile], bool]
@@ -42,6 +42,11 @@ class Kind(Fields):
 def reader_of(opened: OpenedFile) -> Reader | None:
     """What reads a file, or None where nothing does."""
     return next((kind.reader for kind in KINDS if kind.recognises(opened)), None)
+
+
+def kind_of(opened: OpenedFile) -> str | None:
+    """What a file is called, with its article; None where it is of no kind that is known."""
+    return next((kind.name for kind in KINDS if kind.recognises(opened)), None)
 
 
 def _reader(place: str) -> Reader:

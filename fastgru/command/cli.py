@@ -2,9 +2,9 @@
 
 Owns the arguments, what is printed, and the exit codes: 0, 1 for an error of the package or the system and where
 ``verify`` finds other outputs than are expected, a precision beyond its tolerance, or one missing that was asked
-for by its name or with a tolerance, 2 for a wrong command line, 130 after Ctrl-C, 141 where the reader of the output
-has gone, 129 and 143 where a signal asked it to end. Computes nothing itself, and imports what is heavy only in the
-command that needs it.
+for by its name or with a tolerance, or ``bench`` an engine that computes another model than the file, 2 for a wrong
+command line, 130 after Ctrl-C, 141 where the reader of the output has gone, 129 and 143 where a signal asked it to end.
+Computes nothing itself, and imports what is heavy only in the command that needs it.
 """
 
 from __future__ import annotations
@@ -211,6 +211,8 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     from ..bench.arguments import add_arguments
     from ..bench.peers import OWN
 
+    # MODEL first, for --data takes every word after it.
+    bench.usage = "fastgru bench MODEL [--onnx FILE] [--data DATA [DATA ...]] [--against ENGINES] [options]"
     bench.add_argument("model", metavar="MODEL", help="a model file of any kind")
     _add_layers(bench)
     _add_precision(bench, "float32", "of fastgru's GRUs (default float32, as the others')", list(OWN))
@@ -373,11 +375,11 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _bench(arguments: argparse.Namespace) -> int:
     from ..bench.command import bench
+    from .input_files import paths_in
 
-    _check_outputs([arguments.plot], [arguments.model])
+    _check_outputs([arguments.plot], [arguments.model, arguments.onnx, *paths_in(arguments.data or [])])
     options = {name: value for name, value in vars(arguments).items() if name not in ("command", "model", "json")}
-    bench(arguments.model, as_json=arguments.json, **options)
-    return 0
+    return bench(arguments.model, as_json=arguments.json, **options)
 
 
 def _check_outputs(written: Sequence[str | None], read: Sequence[str | None]) -> None:

@@ -1,7 +1,8 @@
 """What every adapter gives: a call to time, and the outputs of the same call, to be checked.
 
 An adapter is a module with two functions. ``refusal(work)`` says in a few plain words why the engine cannot compute
-this work, or gives None. ``prepare(work)`` builds it and gives a ``Prepared``; it may take its time.
+this work, or gives None. ``prepare(work)`` builds it and gives a ``Prepared``; it may take its time. An engine that
+runs whole models has a third: ``prepare_model(work)`` gives a ``PreparedModel``, or raises ``CannotRun``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from ...gru_weights import GRUSpec, GRUWeights
 from ..cases import Work
 
-__all__ = ["Array", "Prepared", "gates_zrn", "own_activations", "per_direction"]
+__all__ = ["Array", "CannotRun", "Prepared", "PreparedModel", "gates_zrn", "own_activations", "per_direction"]
 
 Array = NDArray[Any]
 
@@ -26,6 +27,18 @@ class Prepared(NamedTuple):
     call: Callable[[], object]  # what is timed: one call from Python, the engine's own arrays in and out
     outputs: Callable[[], Array]  # (batch, steps, hidden * directions), from the states that the work says
     precision: str | None = None  # what it computes in, where the engine chooses
+
+
+class PreparedModel(NamedTuple):
+    """A whole model that an engine is ready for."""
+
+    call: Callable[[], object]  # what is timed: one call from Python
+    outputs: Callable[[], list[Array]]  # of the same call, in the order of the model's outputs
+    precision: str | None = None  # what it computes in, where the engine chooses
+
+
+class CannotRun(Exception):
+    """An engine cannot run a whole model; the message says why, in a few plain words."""
 
 
 def own_activations(work: Work) -> str | None:

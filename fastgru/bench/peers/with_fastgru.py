@@ -8,11 +8,12 @@ from typing import cast
 import numpy as np
 
 from ...gru import GRU, Precision
+from ...model import Model, as_tuple
 from ...threads import available
-from ..cases import Work
-from .interface import Array, Prepared
+from ..cases import ModelWork, Work
+from .interface import Array, Prepared, PreparedModel
 
-__all__ = ["prepare", "refusal"]
+__all__ = ["prepare", "prepare_model", "refusal"]
 
 
 def refusal(work: Work) -> str | None:
@@ -21,8 +22,7 @@ def refusal(work: Work) -> str | None:
 
 def prepare(work: Work) -> Prepared:
     """Its own rule chooses the threads, which this process's affinity limits; without affinity they are asked for."""
-    n_threads = None if available() == work.threads else work.threads
-    gru = GRU(work.spec, precision=cast(Precision, work.precision), n_threads=n_threads)
+    gru = GRU(work.spec, precision=cast(Precision, work.precision), n_threads=_limit(work.threads))
     if work.h0 is None:
         return Prepared(partial(gru, work.x, lengths=work.lengths), lambda: gru(work.x, lengths=work.lengths)[0])
     step, stream = np.ascontiguousarray(work.x[:, 0]), gru.stream(len(work.x))
@@ -33,3 +33,14 @@ def prepare(work: Work) -> Prepared:
         return start.copy().step(step)[:, None]
 
     return Prepared(partial(stream.step, step), outputs)
+
+
+def prepare_model(work: ModelWork) -> PreparedModel:
+    model = Model(work.model, precision=cast(Precision, work.precision), n_threads=_limit(work.threads))
+    arrays = list(work.inputs.values())
+    call = partial(model, arrays[0] if len(arrays) == 1 else arrays)
+    return PreparedModel(call, lambda: list(as_tuple(call())))
+
+
+def _limit(threads: int) -> int | None:
+    return None if available() == threads else threads

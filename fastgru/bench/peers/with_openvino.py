@@ -5,13 +5,18 @@ Left to itself it computes in bfloat16 where the processor multiplies such numbe
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from ..cases import Work
-from . import onnx_model
-from .interface import Array, Prepared, own_activations
+from ..cases import ModelWork, Work
+from . import onnx_model, whole_onnx
+from .interface import Array, Prepared, PreparedModel, own_activations
 
-__all__ = ["prepare", "refusal"]
+if TYPE_CHECKING:
+    from openvino import CompiledModel, Model
+
+__all__ = ["compiled_of", "prepare", "prepare_model", "read", "refusal"]
 
 PRECISIONS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
@@ -21,16 +26,7 @@ def refusal(work: Work) -> str | None:
 
 
 def prepare(work: Work) -> Prepared:
-    import openvino
-
-    core = openvino.Core()
-    options = {
-        **({"INFERENCE_PRECISION_HINT": "f32"} if work.precision == "float32" else {}),
-        "INFERENCE_NUM_THREADS": work.threads,
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-    }
-    compiled = core.compile_model(core.read_model(onnx_model.model_of(work)), "CPU", options)
+    compiled = compiled_of(read(onnx_model.model_of(work)), work.threads, work.precision)
     request = compiled.create_infer_request()
     for name, array in onnx_model.feeds(work).items():
         request.get_tensor(name).data[...] = array  # the request's own memory: a call copies nothing
@@ -39,5 +35,58 @@ def prepare(work: Work) -> Prepared:
         request.infer()
         return onnx_model.outputs_of(np.array(request.get_tensor("y").data))
 
-    chosen = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-    return Prepared(request.infer, outputs, PRECISIONS.get(chosen, chosen))
+    return Prepared(request.infer, outputs, _chosen(compiled))
+
+
+def prepare_model(work: ModelWork) -> PreparedModel:
+    """The same of a whole model, whose open sizes are fixed to those of the inputs."""
+    model = read(whole_onnx.model_of(work))
+    taken = [
+        whole_onnx.Taken(
+            given.any_name,
+            [size.get_length() if size.is_static else None for size in given.partial_shape],
+            str(given.element_type.to_dtype()),
+        )
+        for given in model.inputs
+    ]
+    feeds = whole_onnx.feeds(work, taken)
+    if any(size is None for each in taken for size in each.shape):
+        model.reshape({name: list(array.shape) for name, array in feeds.items()})
+    compiled = compiled_of(model, work.threads, work.precision)
+    request = compiled.create_infer_request()
+    for name, array in feeds.items():
+        request.get_tensor(name).data[...] = array
+    names = [output.any_name for output in compiled.outputs]
+    places = [names.index(name) for name in whole_onnx.in_order(work, names)]
+
+    def outputs() -> list[Array]:
+        request.infer()
+        return [np.array(request.get_output_tensor(place).data) for place in places]
+
+    return PreparedModel(request.infer, outputs, _chosen(compiled))
+
+
+def read(model: bytes | str) -> Model:
+    """ONNX, or the file of this name, as OpenVINO has it before it is compiled."""
+    import openvino
+
+    return openvino.Core().read_model(model)
+
+
+def compiled_of(model: Model, threads: int, precision: str = "float32") -> CompiledModel:
+    """It for the processor, in float32 or in what OpenVINO chooses."""
+    import openvino
+
+    options = {
+        **({"INFERENCE_PRECISION_HINT": "f32"} if precision == "float32" else {}),
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+    }
+    return openvino.Core().compile_model(model, "CPU", options)
+
+
+def _chosen(compiled: CompiledModel) -> str:
+    """What it computes in."""
+    chosen: str = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    return PRECISIONS.get(chosen, chosen)

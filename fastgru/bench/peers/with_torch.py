@@ -1,7 +1,8 @@
 """PyTorch: ``nn.GRU`` for sequences, packed for ragged ones, and a ``GRUCell`` a layer for one step.
 
 A ragged batch is packed and padded again within the call, as everyone must who has a batch of padded rows; PyTorch
-computes without gradients. ``with_torch_int8`` does all this with modules that it has quantised.
+computes without gradients. ``with_torch_int8`` does all this with modules that it has quantised. Of a whole model it
+runs the program in the model's own file.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..cases import Work
-from .interface import Array, Prepared, own_activations, per_direction
+from ..cases import ModelWork, Work
+from .interface import Array, Prepared, PreparedModel, own_activations, per_direction
+from .whole_torch import with_arguments
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["prepare", "refusal"]
+__all__ = ["prepare", "prepare_model", "refusal"]
 
 
 def refusal(work: Work) -> str | None:
@@ -51,6 +53,22 @@ def prepare(work: Work, changed: Callable[[torch.nn.Module], torch.nn.Module] = 
         return pad_packed_sequence(y, batch_first=True, total_length=steps)[0], h
 
     return Prepared(packed, lambda: packed()[0].numpy())
+
+
+def prepare_model(work: ModelWork) -> PreparedModel:
+    """The program as it stands; gradients are off for all that this process computes from here on."""
+    import torch
+
+    module, arguments, named = with_arguments(work)
+    torch.set_num_threads(work.threads)
+    torch.set_grad_enabled(False)
+    call = partial(module, *arguments, **named)
+
+    def outputs() -> list[Array]:
+        leaves, _ = torch.utils._pytree.tree_flatten(call())
+        return [leaf.numpy() for leaf in leaves if leaf is not None]
+
+    return PreparedModel(call, outputs)
 
 
 def _state_dict(work: Work) -> dict[str, torch.Tensor]:
