@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,8 +77,17 @@ class Steps:
             gives.append((at, shape, self._kinds[runner.graph.tensors[place].dtype]))
         before = [inputs[self._inputs[state.input]] for state in states]
         after = [outputs[state.after][0] for state in states]
-        alone = self.takes_single
-        return Stepper(stretch.program, runner.pool, carried, takes, gives, before, after, alone, self._converted)
+        return Stepper(
+            stretch.program, runner.pool, carried, takes, gives, before, after, self.takes_single,
+            self._converted, self._structure(), self.rooms,
+        )  # fmt: skip
+
+    def _structure(self) -> Callable[[list[Array]], Any] | None:
+        """What makes the model's structure of a list of outputs; of a tuple of all in order ``tuple`` itself."""
+        outputs = self.model.graph.outputs
+        if isinstance(outputs, int):
+            return None
+        return tuple if outputs == tuple(self.model._runner.outputs) else self.structured
 
     def _converted(self, x: Any, named: Mapping[str, Any]) -> tuple[Array, bool]:
         """One step of the only input, given in any way that a model takes it."""

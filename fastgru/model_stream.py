@@ -46,8 +46,7 @@ class ModelStream:
         self._steppers: dict[int, Stepper | None] = {}
         one = self._stepper(1)
         self.__dict__.pop("step", None)
-        lone = len(self._steps.sources) == 1 and isinstance(self._model.graph.outputs, int)
-        if one is not None and lone and type(self).step is ModelStream.step:
+        if one is not None and len(self._steps.sources) == 1 and type(self).step is ModelStream.step:
             # The compiled method itself: Python around it would cost as much as the step of a small model.
             self.step = one.step  # type: ignore[method-assign, assignment]
 

@@ -16,6 +16,7 @@ cdef enum:
     MAX_DIMENSIONS = 8          # of an array that a program takes or gives
     ALIGNMENT = 64              # bytes
     ROWS = 64                   # that a product takes at a time
+    MAX_OWN_BYTES = 65536       # of an arena that a stream keeps for itself
     MAX_KEPT = 4                # arenas that a pool keeps
     MAX_KEPT_BYTES = 1073741824 # of one of these
 

@@ -7,11 +7,21 @@ cdef class Carried:
     cdef readonly Turn turn
     cdef readonly list now
     cdef list after
+    cdef int count
+    cdef char **addresses       # of all in `now`, then of all in `after`
 
     def __cinit__(self, list arrays not None):
         self.turn = Turn()
+        self.count = len(arrays)
+        self.addresses = <char **>malloc((2 * self.count + 1) * sizeof(char *))
+        if self.addresses == NULL:
+            raise MemoryError("the addresses of states")
         self.now = [np.array(array, order="C", subok=False) for array in arrays]
         self.after = [np.empty_like(array) for array in self.now]
+        self.find()
+
+    def __dealloc__(self):
+        free(self.addresses)
 
     def put(self, list arrays not None):
         """Other numbers for all states, of the same shapes; copies."""
@@ -21,6 +31,26 @@ cdef class Carried:
                 raise ShapeError(f"state: got shape {array.shape}, wanted {now.shape}")
             made.append(np.array(array, now.dtype, order="C", subok=False))
         self.now = made
+        self.find()
+
+    cdef void find(self):
+        cdef int i
+        cdef cnp.ndarray array
+        for i in range(self.count):
+            array = self.now[i]
+            self.addresses[i] = cnp.PyArray_BYTES(array)
+            array = self.after[i]
+            self.addresses[self.count + i] = cnp.PyArray_BYTES(array)
+
+    cdef void advance(self) noexcept:
+        """What was after is now."""
+        cdef int i
+        cdef char *address
+        self.now, self.after = self.after, self.now
+        for i in range(self.count):
+            address = self.addresses[i]
+            self.addresses[i] = self.addresses[self.count + i]
+            self.addresses[self.count + i] = address
 
 
 cdef class Port:
@@ -65,8 +95,6 @@ cdef class Port:
         raise ShapeError(f"out: got {got}; wanted a writeable C-contiguous {dtype} array of shape {wanted}")
 
 
-@cython.boundscheck(True)
-@cython.wraparound(True)
 cdef class Stepper:
     """A program with the states of one stream.
 
@@ -81,53 +109,66 @@ cdef class Stepper:
         Which inputs the states are, and which outputs those after them.
     alone : bool
         Whether a run is taken without the first axis, of one row, too.
-    convert : callable
+    convert, structured, rooms : callable
         ``convert(x, named)`` gives an array that fits for what does not, or for an argument that was given by name,
-        and whether it came without the first axis.
+        and whether it came without the first axis; ``structured(made)`` what is given for a list of outputs, or None
+        where one output is given as it is; ``rooms(out)`` a list of arrays for all of them.
     """
 
     cdef Program program
     cdef Pool pool
     cdef readonly Carried carried
     cdef list takes, gives
-    cdef list before, after     # bases of the states
+    cdef int *bases             # of the states, then of those after them
     cdef bint alone
-    cdef object convert
+    cdef object convert, structured, rooms
+    cdef Arena arena            # its own, where it is small; None
+    cdef Frame frame            # in its own arena
     cdef Py_ssize_t nbytes
 
     def __cinit__(self, Program program not None, Pool pool not None, Carried carried not None, list takes, list gives,
-                  list before, list after, bint alone, convert):
+                  list before, list after, bint alone, convert, structured, rooms):
         self.program, self.pool, self.carried = program, pool, carried
-        self.alone, self.convert, self.nbytes = alone, convert, program.nbytes
+        self.alone, self.convert, self.structured, self.rooms = alone, convert, structured, rooms
+        self.nbytes = program.nbytes
         self.takes = [port_of(what, program.inputs) for what in takes]
         self.gives = [port_of(what, program.outputs) for what in gives]
-        self.before, self.after = [], []
-        if program.schedules or not len(carried.now) == len(before) == len(after):
+        self.bases = <int *>malloc((2 * carried.count + 1) * sizeof(int))
+        if self.bases == NULL:
+            raise MemoryError("the places of states")
+        if program.schedules or not carried.count == len(before) == len(after):
             raise ShapeError("program: wanted an input and an output for every state")
-        for array, source, target in zip(carried.now, before, after):
-            port_of((source, array.shape, array.dtype), program.inputs)
-            port_of((target, array.shape, array.dtype), program.outputs)
-            self.before.append(program.inputs[source][2])
-            self.after.append(program.outputs[target][2])
-        used = [(<Port>port).base for port in self.takes] + self.before
+        ends = []
+        for place in range(carried.count):
+            now = carried.now[place]
+            self.bases[<int>place] = (<Port>port_of((before[place], now.shape, now.dtype), program.inputs)).base
+            ends.append((<Port>port_of((after[place], now.shape, now.dtype), program.outputs)).base)
+            self.bases[<int>(carried.count + place)] = ends[place]
+        used = [(<Port>port).base for port in self.takes] + [self.bases[<int>place] for place in range(carried.count)]
         if sorted([base for base in used if base >= 0]) != sorted([base for _, _, base in program.inputs]):
             raise ShapeError("program: wanted every input once")
         for port in self.gives:
-            if (<Port>port).base in self.after:
-                (<Port>port).state = self.after.index((<Port>port).base)
-        given = {(<Port>port).base for port in self.gives} | set(self.after)
-        if given != {base for _, _, base in program.outputs} or len(set(self.after)) < len(self.after):
+            if (<Port>port).base in ends:
+                (<Port>port).state = ends.index((<Port>port).base)
+        given = {(<Port>port).base for port in self.gives} | set(ends)
+        if given != {base for _, _, base in program.outputs} or len(set(ends)) < len(ends):
             raise ShapeError("program: wanted a place for every output")
+        if self.nbytes <= MAX_OWN_BYTES:
+            self.arena = Arena(self.nbytes)
+            program.begin(&self.frame, self.arena)
+
+    def __dealloc__(self):
+        free(self.bases)
 
     def step(self, x=None, out=None, **named):
-        """A run of a program of one input and one output; see ``ModelStream.step``."""
+        """A run of a program of one input; see ``ModelStream.step``."""
         cdef Port takes = self.takes[0]
-        cdef Port gives = self.gives[0]
         cdef int skipped = 0
         cdef cnp.ndarray given, made
-        if takes.fits(x, False, 0) and not named:
+        cdef list several
+        if not named and takes.fits(x, False, 0):
             given = x
-        elif self.alone and takes.fits(x, False, 1) and not named:
+        elif not named and self.alone and takes.fits(x, False, 1):
             given, skipped = x, 1
         else:
             converted, single = self.convert(x, named)
@@ -135,93 +176,132 @@ cdef class Stepper:
             if not takes.fits(converted, False, skipped):
                 raise ShapeError(f"x: got shape {converted.shape}, which does not fit")
             given = converted
-        made = gives.room(out, skipped)
-        self.run_into([given], [made])
-        return made
+        if len(self.gives) == 1:
+            made = (<Port>self.gives[0]).room(self.rooms(out)[0] if type(out) in (tuple, list, dict) else out, skipped)
+            if self.carried.turn.process is not None:
+                self.carried.turn.check()
+            if overlap(given, made):
+                self.run_into([given], [made])
+            else:
+                self.begin()
+                self.set_input(0, given)
+                self.set_output(0, made)
+                self.go()
+                self.fill(0, made)
+                self.carried.advance()
+            if out is not None:
+                return out
+            return made if self.structured is None else self.structured([made])
+        several = self.rooms_for(None if out is None else self.rooms(out), skipped)
+        self.run_into([given], several)
+        return self.structured(several) if out is None else out
 
     def run(self, list arrays not None, list out=None, bint single=False):
         """The outputs for all inputs, with the first axis; in ``out`` where it is given, without it if ``single``."""
-        cdef int i
-        cdef int skipped = 1 if single else 0
-        if len(arrays) != len(self.takes) or (out is not None and len(out) != len(self.gives)):
-            raise ShapeError(f"got {len(arrays)} inputs and {0 if out is None else len(out)} outputs, wanted "
-                             f"{len(self.takes)} and {len(self.gives)}")
+        cdef Py_ssize_t i
+        cdef list made
+        if len(arrays) != len(self.takes):
+            raise ShapeError(f"got {len(arrays)} inputs, wanted {len(self.takes)}")
         for i in range(len(arrays)):
             if not (<Port>self.takes[i]).fits(arrays[i], False, 0):
                 raise ShapeError(f"got an input of {arrays[i].dtype} {arrays[i].shape}, which does not fit")
-        made = [(<Port>self.gives[i]).room(None if out is None else out[i], skipped) for i in range(len(self.gives))]
+        made = self.rooms_for(out, 1 if single else 0)
         self.run_into(arrays, made)
+        return made
+
+    cdef list rooms_for(self, list out, int skipped):
+        """An array for every output: those of ``out``, or new ones."""
+        cdef Py_ssize_t i
+        cdef list made = []
+        if out is not None and len(out) != len(self.gives):
+            raise ShapeError(f"out: got {len(out)} arrays, wanted {len(self.gives)}")
+        for i in range(len(self.gives)):
+            made.append((<Port>self.gives[i]).room(None if out is None else out[i], skipped))
         return made
 
     cdef int run_into(self, list arrays, list made) except -1:
         """One run; results that share memory with others or with inputs get their numbers when all is read."""
-        cdef int i
+        cdef Py_ssize_t i
         cdef list room = made
-        cdef Port port
         cdef cnp.ndarray array, other
         for i in range(len(made)):
-            if shares(made[i], arrays) or shares(made[i], made[:i]):
+            if shares(made[i], arrays, len(arrays)) or shares(made[i], made, i):
                 if room is made:
                     room = list(made)
                 room[i] = np.empty_like(made[i])
         if self.carried.turn.process is not None:
             self.carried.turn.check()
-        self.go(arrays, room)
-        if room is not made:
-            for i in range(len(made)):
-                array, other = made[i], room[i]
-                if array is not other:
-                    memcpy(cnp.PyArray_BYTES(array), cnp.PyArray_BYTES(other), cnp.PyArray_NBYTES(array))
-        return 0
-
-    cdef int go(self, list arrays, list room) except -1:
-        cdef Frame frame
-        cdef Carried carried = self.carried
-        cdef Program program = self.program
-        cdef Arena arena = self.pool.take(self.nbytes)
-        cdef int i, failed
-        cdef Port port
-        cdef cnp.ndarray array, other
-        program.begin(&frame, arena)
+        self.begin()
         for i in range(len(arrays)):
-            port, array = self.takes[i], arrays[i]
-            if port.base >= 0:
-                frame.bases[port.base] = cnp.PyArray_BYTES(array)
+            self.set_input(i, arrays[i])
         for i in range(len(room)):
-            port, array = self.gives[i], room[i]
-            frame.bases[port.base] = cnp.PyArray_BYTES(array)
-        for i in range(len(self.before)):
-            array, other = carried.now[i], carried.after[i]
-            frame.bases[<int>self.before[i]] = cnp.PyArray_BYTES(array)
-            frame.bases[<int>self.after[i]] = cnp.PyArray_BYTES(other)
-        if program.work < GIL_FREE_WORK:
-            failed = program.execute(&frame, NULL)
-        else:
-            carried.turn.process = getpid()
-            with nogil:
-                failed = program.execute(&frame, NULL)
-            carried.turn.process = None
-        self.pool.give(arena)
-        program.finish(&frame, failed)
+            self.set_output(i, room[i])
+        self.go()
         for i in range(len(room)):
-            port = self.gives[i]
-            if port.state >= 0:
-                array, other = room[i], carried.after[port.state]
+            self.fill(i, room[i])
+        self.carried.advance()
+        for i in range(len(made)):
+            array, other = made[i], room[i]
+            if array is not other:
                 memcpy(cnp.PyArray_BYTES(array), cnp.PyArray_BYTES(other), cnp.PyArray_NBYTES(array))
-        carried.now, carried.after = carried.after, carried.now
+        return 0
+
+    cdef int begin(self) except -1:
+        """A frame for a run, which knows the states."""
+        cdef int i
+        if self.nbytes > MAX_OWN_BYTES:
+            self.arena = self.pool.take(self.nbytes)
+            self.program.begin(&self.frame, self.arena)
+        self.frame.wrong = self.frame.missing = self.frame.wanted = 0
+        for i in range(2 * self.carried.count):
+            self.frame.bases[self.bases[i]] = self.carried.addresses[i]
+        return 0
+
+    cdef void set_input(self, Py_ssize_t i, cnp.ndarray array):
+        cdef Port port = self.takes[i]
+        if port.base >= 0:
+            self.frame.bases[port.base] = cnp.PyArray_BYTES(array)
+
+    cdef void set_output(self, Py_ssize_t i, cnp.ndarray array):
+        cdef Port port = self.gives[i]
+        if port.state < 0:
+            self.frame.bases[port.base] = cnp.PyArray_BYTES(array)
+
+    cdef void fill(self, Py_ssize_t i, cnp.ndarray array):
+        """What is a state too goes to where the output is."""
+        cdef Port port = self.gives[i]
+        if port.state >= 0:
+            memcpy(cnp.PyArray_BYTES(array), self.carried.addresses[self.carried.count + port.state],
+                   cnp.PyArray_NBYTES(array))
+
+    cdef int go(self) except -1:
+        cdef int failed
+        if self.program.work < GIL_FREE_WORK:
+            failed = self.program.execute(&self.frame, NULL)
+        else:
+            self.carried.turn.process = getpid()
+            with nogil:
+                failed = self.program.execute(&self.frame, NULL)
+            self.carried.turn.process = None
+        if self.nbytes > MAX_OWN_BYTES:
+            self.pool.give(self.arena)
+            self.arena = None
+        if failed >= 0 or self.frame.missing:
+            self.program.finish(&self.frame, failed)
         return 0
 
 
-cdef bint shares(cnp.ndarray array, list others) except -1:
-    """Whether an array has memory in common with one of others."""
-    cdef cnp.ndarray other
-    cdef char *begin = cnp.PyArray_BYTES(array)
-    cdef char *start
-    cdef int i
-    for i in range(len(others)):
-        other = others[i]
-        start = cnp.PyArray_BYTES(other)
-        if begin < start + cnp.PyArray_NBYTES(other) and start < begin + cnp.PyArray_NBYTES(array):
+cdef inline bint overlap(cnp.ndarray one, cnp.ndarray other) noexcept:
+    """Whether two arrays have memory in common."""
+    return (cnp.PyArray_BYTES(one) < cnp.PyArray_BYTES(other) + cnp.PyArray_NBYTES(other)
+            and cnp.PyArray_BYTES(other) < cnp.PyArray_BYTES(one) + cnp.PyArray_NBYTES(one))
+
+
+cdef bint shares(cnp.ndarray array, list others, Py_ssize_t count) except -1:
+    """Whether an array has memory in common with one of the first ``count`` others."""
+    cdef Py_ssize_t i
+    for i in range(count):
+        if overlap(array, <cnp.ndarray?>others[i]):
             return True
     return False
 
