@@ -344,3 +344,30 @@ def test_a_step_of_a_model_that_names_its_output_is_a_dict():
     step, whole = stream.step(x[:, 1]), Model(spec)(x)
     assert list(step) == list(whole) == ["score"]
     np.testing.assert_array_equal(step["score"], whole["score"])
+
+
+@pytest.mark.parametrize(("hidden", "layers", "batch"), [(300, 1, 1), (512, 2, 1), (256, 1, 8)])
+def test_steps_that_a_team_takes_give_the_bits_of_the_sequence(hidden, layers, batch):
+    spec = chain(GRULayer(network(64, hidden, layers)), Dense(numbers(3, hidden)), shape=(None, 64))
+    model, x = Model(spec, n_threads=2), numbers(batch, 30, 64)
+    whole, stream = model(x), model.stream(batch)
+    for _ in range(5):
+        assert same_bits(np.stack([stream.step(x[:, t]) for t in range(30)], axis=1), whole)
+        stream.reset()
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_one_input_is_given_in_any_way_that_a_model_takes_it(options):
+    model, x = Model(chain(GRULayer(network(4, 3)), Last()), **options), numbers(4).astype(np.float32)
+    name, room = model.graph.inputs[0].name, np.empty(3, model.dtype)
+    wanted = model.stream().step(x)
+    assert model.stream().step(x, room) is room and same_bits(room, wanted)
+    for given in (x[None], x.tolist(), x.astype(np.float64), np.repeat(x, 2)[::2]):
+        assert same_bits(np.ravel(model.stream().step(given)), wanted)
+    assert same_bits(model.stream().step(**{name: x}), wanted) and same_bits(model.stream().step({name: x}), wanted)
+    stream = model.stream()
+    for arguments, named in (((), {}), ((x, room, x), {}), ((x,), {"other": x}), (({},), {}), ((None,), {}),
+                             ((np.ma.masked_array(x, [1, 0, 0, 0]),), {}), ((x,), {"out": room[::-1]})):  # fmt: skip
+        with pytest.raises((FastGRUError, TypeError)):
+            stream.step(*arguments, **named)
+    assert not any(state.any() for state in stream.state)

@@ -1,9 +1,15 @@
 # The memory of programs: arenas, buffers, and the checks of every operand; see program.pyx for what they hold.
 
+cdef long long first_second = 0    # of this process; differences of large numbers would lose their last digits
+
+
 cdef double seconds_now() noexcept nogil:
     cdef timespec now
     timespec_get(&now, TIME_UTC)
-    return now.tv_sec + 1e-9 * now.tv_nsec
+    return now.tv_sec - first_second + 1e-9 * now.tv_nsec
+
+
+first_second = <long long>seconds_now()
 
 
 cdef class Arena:
