@@ -32,7 +32,7 @@ from fastgru.engine.state cimport (
     GIL_FREE_WORK, Step, Team, Turn, memory_of_step, take_step, team_of_steps, work_of_step,
 )
 
-from fastgru.errors import ShapeError
+from fastgru.errors import ShapeError, StreamInUseError
 
 from .checks import check_activation
 from .plan import check_rows
@@ -338,3 +338,4 @@ cdef class Program(Buffers):
 
 
 include "stepper.pxi"
+include "slots.pxi"

@@ -1,0 +1,126 @@
+# Which rows of a pool are whose. Part of program.pyx. Nothing here runs Python code between a check and what follows, so
+# neither another thread nor a signal's handler comes between.
+
+
+cdef class Slots:
+    """Places for ``capacity`` streams, by ids that are never given twice; every call has its streams for itself.
+
+    A stream has two rows of every state, of which ``half`` says the one that counts: a call writes the other ones, and
+    turns to them when all is done.
+    """
+
+    cdef readonly Py_ssize_t capacity
+    cdef readonly Py_ssize_t count          # of the streams that there are
+    cdef long long *ids                     # by the slot; -1 where nobody is
+    cdef unsigned char *busy                # whether a call has it
+    cdef unsigned char *half
+    cdef Py_ssize_t *free                   # the slots where nobody is, the next to be given last
+    cdef long long given                    # ids so far
+    cdef object process
+
+    def __cinit__(self, Py_ssize_t capacity):
+        cdef Py_ssize_t slot
+        if capacity < 1 or capacity > 1 << 40:
+            raise ShapeError(f"capacity: got {capacity}, wanted a whole number of at least 1")
+        self.capacity, self.process = capacity, getpid()
+        self.ids = <long long *>malloc(capacity * sizeof(long long))
+        self.free = <Py_ssize_t *>malloc(capacity * sizeof(Py_ssize_t))
+        self.busy = <unsigned char *>malloc(capacity)
+        self.half = <unsigned char *>malloc(capacity)
+        if self.ids == NULL or self.free == NULL or self.busy == NULL or self.half == NULL:
+            raise MemoryError(f"{capacity} streams")
+        memset(self.busy, 0, capacity)
+        memset(self.half, 0, capacity)
+        for slot in range(capacity):
+            self.ids[slot] = -1
+            self.free[slot] = capacity - 1 - slot
+
+    def __dealloc__(self):
+        free(self.ids)
+        free(self.free)
+        free(self.busy)
+        free(self.half)
+
+    def join(self, Py_ssize_t n):
+        """The ids and slots of new streams, which the caller has until ``release`` or ``leave``."""
+        cdef cnp.ndarray ids = np.empty(n, np.int64), slots = np.empty(n, np.intp)
+        cdef long long *own = <long long *>cnp.PyArray_DATA(ids)
+        cdef Py_ssize_t *places = <Py_ssize_t *>cnp.PyArray_DATA(slots)
+        cdef Py_ssize_t i, slot
+        self.look()
+        if n > self.capacity - self.count:
+            raise ShapeError(f"n: got {n} streams, but the pool has {self.count} of at most {self.capacity}; let others "
+                             "leave, or make a larger pool")
+        for i in range(n):
+            slot = self.free[self.capacity - self.count - 1]
+            self.count += 1
+            own[i] = self.given * self.capacity + slot
+            self.given += 1
+            self.ids[slot], self.busy[slot], places[i] = own[i], 1, slot
+        return ids, slots
+
+    def claim(self, cnp.ndarray ids not None):
+        """The slots of ids, an int64 array of one axis in C order, which the caller has until ``release``."""
+        cdef Py_ssize_t i, n = cnp.PyArray_SIZE(ids), slot
+        cdef cnp.ndarray slots = np.empty(n, np.intp)
+        cdef long long *own = <long long *>cnp.PyArray_DATA(ids)
+        cdef Py_ssize_t *places = <Py_ssize_t *>cnp.PyArray_DATA(slots)
+        cdef long long wrong = -1
+        cdef int reason = 0
+        if cnp.PyArray_TYPE(ids) != np.dtype(np.int64).num or not cnp.PyArray_ISCARRAY_RO(ids):
+            raise ShapeError("ids: wanted an int64 array in C order")
+        self.look()
+        for i in range(n):
+            slot = <Py_ssize_t>(own[i] % self.capacity) if own[i] >= 0 else 0
+            if own[i] < 0 or self.ids[slot] != own[i]:
+                reason = 1
+            elif self.busy[slot] == 2:
+                reason = 2
+            elif self.busy[slot]:
+                reason = 3
+            if reason:
+                wrong = own[i]
+                break
+            self.busy[slot], places[i] = 2, slot
+        n = i if reason else n
+        for i in range(n):
+            self.busy[places[i]] = 0 if reason else 1
+        if reason == 1:
+            raise ShapeError(f"ids: {wrong} is no stream of this pool, or left it")
+        if reason == 2:
+            raise ShapeError(f"ids: got {wrong} twice, wanted every stream once")
+        if reason == 3:
+            raise StreamInUseError(f"ids: stream {wrong} is being stepped by another thread")
+        return slots
+
+    def rows(self, const Py_ssize_t[::1] slots, bint other=False):
+        """Which rows of the states count for these slots, or are the others."""
+        cdef Py_ssize_t i
+        cdef cnp.ndarray made = np.empty(slots.shape[0], np.intp)
+        cdef Py_ssize_t *places = <Py_ssize_t *>cnp.PyArray_DATA(made)
+        for i in range(slots.shape[0]):
+            places[i] = 2 * slots[i] + (self.half[slots[i]] != other)
+        return made
+
+    def release(self, const Py_ssize_t[::1] slots, bint turned):
+        """Give slots back; ``turned``: from now on their other rows count."""
+        cdef Py_ssize_t i
+        for i in range(slots.shape[0]):
+            self.busy[slots[i]] = 0
+            if turned:
+                self.half[slots[i]] = 1 - self.half[slots[i]]
+
+    def leave(self, const Py_ssize_t[::1] slots):
+        """Let the streams of slots that the caller has be no more."""
+        cdef Py_ssize_t i
+        for i in range(slots.shape[0]):
+            self.ids[slots[i]], self.busy[slots[i]] = -1, 0
+            self.count -= 1
+            self.free[self.capacity - self.count - 1] = slots[i]
+
+    cdef int look(self) except -1:
+        """In the child of a fork nobody is at work yet."""
+        if self.process != getpid():
+            memset(self.busy, 0, self.capacity)
+            self.process = getpid()
+        return 0

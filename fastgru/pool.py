@@ -1,0 +1,428 @@
+"""The public class ``Pool``: many streams through one model, of which any may join, step and leave at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .arrays import as_integers
+from .engine.program import Carried, Slots, Stepper
+from .errors import DTypeError, ShapeError, UnsupportedModelError
+from .graph.layout import BATCH, has_steps
+from .graph.limits import check_stream
+from .model_inputs import Source
+from .model_steps import Steps, check_room, first_states
+
+if TYPE_CHECKING:
+    from .model import Model
+
+__all__ = ["Pool"]
+
+Array = NDArray[Any]
+MAX_ROWS = 1024  # that step together; more are taken in turn
+MAX_COUNT = 64  # steps that a program takes
+MAX_KEPT = 4  # programs of one size that are kept for calls to come
+
+
+class Pool:
+    """Streams through one model that step in any groups; made by ``model.pool()``.
+
+    Any number of threads may call one at the same time; a call has its streams for itself, and one that is wanted
+    meanwhile by another call is an error of that call. What a stream gives has the bits of a stream of its own.
+
+    Parameters
+    ----------
+    model : Model
+    capacity : int
+        Streams that there may be at a time.
+
+    Examples
+    --------
+    >>> import numpy as np, fastgru
+    >>> from fastgru.layers import GRULayer, GRUWeights, sequential
+    >>> weights = GRUWeights(np.ones((6, 3)), np.ones((6, 2)), np.zeros(6), np.zeros(6))
+    >>> pool = fastgru.Model(sequential([("gru", GRULayer(fastgru.GRUSpec(((weights,),))))])).pool(100)
+    >>> ids = pool.join(5)
+    >>> pool.step(ids[[3, 0]], np.ones((2, 3))).shape
+    (2, 2)
+    >>> pool.leave(ids[:4])
+    >>> len(pool)
+    1
+    """
+
+    def __init__(self, model: Model, capacity: int) -> None:
+        if as_integers(capacity, "capacity").ndim != 0 or capacity < 1:
+            raise ShapeError(f"capacity: got {capacity}, wanted a whole number of at least 1")
+        self._model, self._states = model, model._streamed.states
+        for source in model.graph.inputs:
+            check_stream(source, 1, model._analysis.inputs[source.name])
+            if any(axis.size == 1 and axis.opens for axis in source.fixed):
+                continue
+        _check_rows(model)
+        self._slots = Slots(int(capacity))
+        firsts = None if model._streamed.once else first_states(model, 1, {})
+        self._first = None if firsts is None else self._by_row(firsts, 1)
+        shapes = self._by_row(first_states(model, 1, {}) if firsts is not None else self._example(), 1)
+        self._store = [np.zeros((2 * int(capacity), *each.shape[1:]), each.dtype) for each in shapes]
+        self._ready: dict[int, list[_Batch]] = {}
+
+    def _example(self) -> list[Array]:
+        """States of the right shapes, where the first ones are computed from inputs."""
+        return [
+            np.zeros([1 if not isinstance(size, int) else size for size in state.shape], self._model.dtype)
+            for state in self._states
+        ]
+
+    def _by_row(self, states: Sequence[Array], batch: int) -> list[Array]:
+        """States with the batch on the first axis."""
+        return [state.rows(array) for state, array in zip(self._states, states, strict=True)]
+
+    capacity = property(lambda self: self._slots.capacity, doc="Streams that there may be at a time.")
+
+    def __len__(self) -> int:
+        return self._slots.count
+
+    def join(self, n: int = 1, **first: ArrayLike) -> NDArray[np.int64]:
+        """Let new streams begin.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        **first : array_like
+            Inputs that only first states are computed from, as for ``model.stream``.
+
+        Returns
+        -------
+        ndarray of int64, (n,)
+            Their ids, which no other stream of this pool ever has.
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            There is no room for as many, or an input does not fit. Nothing has changed.
+        """
+        if as_integers(n, "n").ndim != 0 or n < 1:
+            raise ShapeError(f"n: got {n}, wanted a whole number of at least 1")
+        begun = self._first if not first and self._first is not None else None
+        if begun is None:
+            begun = self._by_row(first_states(self._model, int(n), first), int(n))
+        ids, slots = self._slots.join(int(n))
+        try:
+            rows = self._slots.rows(slots)
+            for store, array in zip(self._store, begun, strict=True):
+                store[rows] = array
+        except BaseException:
+            self._slots.leave(slots)
+            raise
+        self._slots.release(slots, False)
+        return ids
+
+    def leave(self, ids: ArrayLike) -> None:
+        """Let streams end; their ids are nobody's from then on.
+
+        Raises
+        ------
+        ShapeError, DTypeError, StreamInUseError
+            An id is no stream's, comes twice, or is at work in another call. Nothing has changed.
+        """
+        self._slots.leave(self._slots.claim(_as_ids(ids)))
+
+    def reset(self, ids: ArrayLike, **first: ArrayLike) -> None:
+        """Let streams begin again.
+
+        Parameters
+        ----------
+        ids : array_like of int, (n,)
+        **first : array_like
+            As for ``join``.
+
+        Raises
+        ------
+        ShapeError, DTypeError, StreamInUseError
+            As for ``leave``.
+        """
+        wanted = _as_ids(ids)
+        begun = self._first if not first and self._first is not None else None
+        if begun is None:
+            begun = self._by_row(first_states(self._model, len(wanted), first), len(wanted))
+        with self._claimed(wanted) as (_, after):
+            for store, array in zip(self._store, begun, strict=True):
+                store[after] = array
+
+    def state(self, ids: ArrayLike) -> tuple[Array, ...]:
+        """The states of streams: copies, each as of a stream of them (see ``ModelStream.state``)."""
+        wanted = _as_ids(ids)
+        slots = self._slots.claim(wanted)
+        try:
+            rows = self._slots.rows(slots)
+            found = [store[rows] for store in self._store]
+        finally:
+            self._slots.release(slots, False)
+        made = []
+        for state, array in zip(self._states, found, strict=True):
+            empty = np.empty([_size(size, len(wanted)) for size in state.shape], array.dtype)
+            state.rows(empty)[...] = array
+            made.append(empty)
+        return tuple(made)
+
+    def step(self, ids: ArrayLike, *inputs: ArrayLike, out: Any = None, **named: ArrayLike) -> Any:
+        """Take one step of some streams.
+
+        Parameters
+        ----------
+        ids : array_like of int, (n,)
+            Every stream once, in any order.
+        *inputs, **named : array_like
+            As for ``ModelStream.step`` of a batch of them: (n, features), or (n,) integers.
+        out : ndarray, or these in tuples, lists and dicts, optional
+            Where to put the results: arrays of their shapes and dtypes.
+
+        Returns
+        -------
+        ndarray, or these in tuples, lists and dicts
+            As from ``ModelStream.step``: row i is of the stream ``ids[i]``.
+
+        Raises
+        ------
+        ShapeError, DTypeError, StreamInUseError
+            An argument does not fit; an id is no stream's, comes twice, or is at work in another call. All states are
+            as they were.
+        """
+        wanted = _as_ids(ids)
+        steps = Steps(self._model, max(1, len(wanted)))
+        given = self._model._by_name(inputs, named, steps.sources)
+        arrays = []
+        for place, source in enumerate(steps.sources):
+            array, single = steps.step_of(place, given[source.name])
+            if single or (not len(wanted) and len(array)):
+                raise ShapeError(f"{source.called}: got shape {array.shape}, wanted one row for each of {len(wanted)} ids")
+            arrays.append(array)
+        with self._claimed(wanted) as (now, after):
+            made = self._taken(now, after, arrays, steps.sources, 1, True)
+            return self._given(steps, made, out)
+
+    def run(self, ids: ArrayLike, sequences: Sequence[ArrayLike]) -> list[Any]:
+        """Take any number of steps of some streams, of each its own.
+
+        Parameters
+        ----------
+        ids : array_like of int, (n,)
+        sequences : list of array_like
+            For each stream its steps, without an axis of the batch: (steps, features), or (steps,) integers; of a model
+            of several inputs a list of these, in order. Their numbers of steps may differ.
+
+        Returns
+        -------
+        list
+            For each stream what the model gives for these steps, without an axis of the batch.
+
+        Raises
+        ------
+        ShapeError, DTypeError, StreamInUseError
+            As for ``step``. All states are as they were.
+        """
+        wanted = _as_ids(ids)
+        steps = Steps(self._model, 1)
+        if len(sequences) != len(wanted):
+            raise ShapeError(f"sequences: got {len(sequences)}, wanted {len(wanted)}: one for every id")
+        given = [self._sequence(place, each, steps.sources) for place, each in enumerate(sequences)]
+        parts: list[list[list[Array]]] = [[] for _ in wanted]
+        with self._claimed(wanted) as (now, after):
+            left = np.array([count for _, count in given], np.intp)
+            done = np.zeros(len(wanted), np.intp)
+            while (left > 0).any():
+                rows = np.flatnonzero(left > 0)
+                count = _power_below(min(int(left[rows].min()), MAX_COUNT))
+                source = np.where(done[rows] > 0, after[rows], now[rows])
+                arrays = [
+                    np.concatenate([_steps_from(given[row][0][at], each, int(done[row]), count) for row in rows],
+                                   axis=each.batch or 0)
+                    for at, each in enumerate(steps.sources)
+                ]  # fmt: skip
+                made = self._taken(source, after[rows], arrays, steps.sources, count, False)
+                for place, row in enumerate(rows):
+                    parts[row].append([np.take(each, [place], axis) for each, axis in zip(made, self._axes(), strict=True)])
+                done[rows] += count
+                left[rows] -= count
+            if (done == 0).any():  # whose other rows nothing was written to
+                rows = np.flatnonzero(done == 0)
+                for store in self._store:
+                    store[after[rows]] = store[now[rows]]
+            return [self._joined(steps, each) for each in parts]
+
+    def _sequence(self, place: int, given: Any, sources: Sequence[Source]) -> tuple[list[Array], int]:
+        """One stream's arrays with an axis for it, and its number of steps."""
+        parts = list(given) if len(sources) > 1 else [given]
+        if len(parts) != len(sources):
+            raise ShapeError(f"sequences: {place} has {len(parts)} arrays, wanted {len(sources)}")
+        named = {}
+        for source, part in zip(sources, parts, strict=True):
+            array = np.asarray(part)
+            named[source.name] = array if source.batch is None else np.expand_dims(array, min(source.batch, array.ndim))
+        try:
+            arrays, _ = self._model._prepared(named, sources)
+        except (ShapeError, DTypeError) as error:
+            raise type(error)(f"sequences: {place}: {error}") from None
+        counts = {arrays[s.name].shape[s.steps] for s in sources if s.steps is not None}
+        if len(counts) != 1:
+            raise ShapeError(f"sequences: {place} has inputs of {sorted(counts)} steps, wanted as many of each")
+        return [arrays[source.name] for source in sources], counts.pop()
+
+    def _joined(self, steps: Steps, parts: list[list[Array]]) -> Any:
+        """The outputs of parts of a sequence as those of the whole, without the axis of the batch."""
+        made = []
+        streamed = self._model._streamed
+        for place, old in enumerate(self._model._runner.outputs):
+            axis, batch = streamed.axes.get(old), self._axes()[place]
+            whole = parts[-1][place] if axis is None else np.concatenate([part[place] for part in parts], axis=axis)
+            made.append(np.ascontiguousarray(whole.take(0, batch)))
+        return steps.structured(made)
+
+    def _axes(self) -> list[int]:
+        """Where the batch is in each output of several steps."""
+        layout = self._model._analysis.layout
+        return [layout(place).index((BATCH,)) for place in self._model._runner.outputs]
+
+    @contextmanager
+    def _claimed(self, ids: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """The rows of the states that count, and those to be written, which count when nothing was raised."""
+        slots, turned = self._slots.claim(ids), False
+        try:
+            yield self._slots.rows(slots), self._slots.rows(slots, True)
+            turned = True
+        finally:
+            self._slots.release(slots, turned)
+
+    def _taken(
+        self, now: NDArray[np.intp], after: NDArray[np.intp], arrays: Sequence[Array], sources: Sequence[Source],
+        count: int, of_step: bool,
+    ) -> list[Array]:  # fmt: skip
+        """Steps of rows of the states to other rows, and the outputs."""
+        made: list[list[Array]] = []
+        axes = self._axes()
+        if of_step:
+            places = zip(self._model._runner.outputs, axes, strict=True)
+            gone = [self._model._streamed.axes.get(place) for place, _ in places]
+            axes = [axis - (steps is not None and steps < axis) for axis, steps in zip(axes, gone, strict=True)]
+        start = 0
+        while start < len(now) or not made:
+            size = min(_power_above(len(now) - start), MAX_ROWS) if len(now) > start else 1
+            rows = min(size, len(now) - start)
+            index = np.minimum(np.arange(start, start + size), max(0, start + rows - 1))
+            batch = self._batch(size)
+            carried = batch.carried
+            states = [store[now[index]] if len(now) else store[:1] for store in self._store]
+            for state, array, to in zip(self._states, states, carried.now, strict=True):
+                state.rows(to)[...] = array
+            given = [
+                array if source.batch is None else _rows_of(array, _axis(source, of_step), index)
+                for source, array in zip(sources, arrays, strict=True)
+            ]
+            results = batch.run(given, count, of_step)
+            for state, store, array in zip(self._states, self._store, carried.now, strict=True):
+                store[after[start : start + rows]] = state.rows(array)[:rows]
+            self._back(size, batch)
+            made.append([each.take(range(rows), axis) for each, axis in zip(results, axes, strict=True)])
+            start += size
+        if len(made) == 1:
+            return made[0]
+        return [np.concatenate(parts, axis=axis) for *parts, axis in zip(*made, axes, strict=True)]
+
+    def _batch(self, size: int) -> _Batch:
+        try:
+            return self._ready[size].pop()
+        except (KeyError, IndexError):
+            return _Batch(self._model, size, self._states)
+
+    def _back(self, size: int, batch: _Batch) -> None:
+        kept = self._ready.setdefault(size, [])
+        if len(kept) < MAX_KEPT:
+            kept.append(batch)
+
+    def _given(self, steps: Steps, made: list[Array], out: Any) -> Any:
+        if out is None:
+            return steps.structured(made)
+        rooms = steps.rooms(out)
+        for to, array in zip(rooms, made, strict=True):
+            check_room(to, array)
+        for to, array in zip(rooms, made, strict=True):
+            to[...] = array
+        return out
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._model!r}, capacity={self.capacity})"
+
+
+class _Batch:
+    """States of so many rows, and the programs that step them."""
+
+    def __init__(self, model: Model, size: int, states: Sequence[Any]) -> None:
+        self.steps = Steps(model, size)
+        shapes = [[_size(each, size) for each in state.shape] for state in states]
+        kinds = [model.dtype if isinstance(state.first, int) or state.first.dtype.kind == "f" else state.first.dtype
+                 for state in states]  # fmt: skip
+        self.carried = Carried([np.zeros(shape, kind) for shape, kind in zip(shapes, kinds, strict=True)])
+        self._steppers: dict[int, Stepper | None] = {}
+
+    def run(self, arrays: list[Array], count: int, of_step: bool) -> list[Array]:
+        if count not in self._steppers:
+            self._steppers[count] = self.steps.stepper(self.carried, count)
+        stepper = self._steppers[count]
+        if stepper is None or (count == 1 and not of_step):
+            return self.steps.in_numpy(self.carried, arrays, None, False, of_step)
+        return stepper.run(arrays, None, False)
+
+
+def _as_ids(ids: ArrayLike) -> NDArray[np.int64]:
+    array = np.atleast_1d(as_integers(ids, "ids"))
+    if array.ndim != 1:
+        raise ShapeError(f"ids: got shape {array.shape}, wanted one id or a list of them")
+    return np.ascontiguousarray(array, np.int64)
+
+
+def _axis(source: Source, of_step: bool) -> int:
+    """Where the batch is in an input of a step, or of several."""
+    assert source.batch is not None
+    return source.batch - (of_step and source.steps is not None and source.steps < source.batch)
+
+
+def _rows_of(array: Array, axis: int, index: NDArray[np.intp]) -> Array:
+    if array.shape[axis] == len(index):
+        return np.ascontiguousarray(array)
+    return np.ascontiguousarray(np.take(array, index, axis=axis))
+
+
+def _steps_from(array: Array, source: Source, start: int, count: int) -> Array:
+    if source.steps is None:
+        return array
+    return array[(slice(None),) * source.steps + (slice(start, start + count),)]
+
+
+def _size(size: Any, batch: int) -> int:
+    from .graph.size import evaluate
+
+    return evaluate(size, {"batch": batch})
+
+
+def _power_below(count: int) -> int:
+    return 1 << (count.bit_length() - 1)
+
+
+def _power_above(count: int) -> int:
+    return 1 << (count - 1).bit_length()
+
+
+def _check_rows(model: Model) -> None:
+    """Raise unless every row of the outputs is of one stream."""
+    for place in model._runner.outputs:
+        layout = model._analysis.layout(place)
+        if (BATCH,) not in layout or any(has_steps(axis) and len(axis) > 1 for axis in layout):
+            raise UnsupportedModelError(
+                "a pool gives every stream its row of the outputs, but an output has no axis of its own for them; use "
+                "model.stream() instead"
+            )
