@@ -14,7 +14,6 @@ typedef double vd_unaligned __attribute__((vector_size(8 * VD), aligned(8), may_
 typedef int64_t vl __attribute__((vector_size(8 * VD)));
 typedef float few __attribute__((vector_size(4 * VD), aligned(4), may_alias)); /* VD floats */
 FASTGRU_STATIC vd broadcast_double(double x) { return x - (vd){0}; }
-FASTGRU_STATIC vd to_doubles(const float *p) { return __builtin_convertvector(*(const few *)p, vd); }
 FASTGRU_STATIC void store_rounded(float *p, vd x) { *(few *)p = __builtin_convertvector(x, few); }
 /* 2^n of the whole number n in the low bits of x; and x, but 0 where d is below a limit. */
 FASTGRU_STATIC vd power_of_2(vd x) { return (vd)(((vl)x + 1023) << 52); }
@@ -24,7 +23,6 @@ FASTGRU_STATIC vd zero_below(vd x, vd d, double limit) { return (vd)((vl)x & ~(v
 typedef double vd;
 typedef double vd_unaligned;
 FASTGRU_STATIC vd broadcast_double(double x) { return x; }
-FASTGRU_STATIC vd to_doubles(const float *p) { return *p; }
 FASTGRU_STATIC void store_rounded(float *p, vd x) { *p = (float)x; }
 FASTGRU_STATIC vd power_of_2(vd x)
 {
@@ -36,6 +34,51 @@ FASTGRU_STATIC vd power_of_2(vd x)
 }
 FASTGRU_STATIC vd zero_below(vd x, vd d, double limit) { return d < limit ? 0 : x; }
 #endif
+
+/* VD floats; and n < VD of them with zeros behind, of which not a byte more is read. Written out where GCC takes a
+ * conversion of vectors apart. */
+#if FASTGRU_VECTORS && VL == 16
+FASTGRU_STATIC vd to_doubles(const float *p) { return (vd)_mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+FASTGRU_STATIC vd part_to_doubles(const float *p, int n)
+{
+    static const int32_t masks[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    return (vd)_mm512_cvtps_pd(_mm256_maskload_ps(p, _mm256_loadu_si256((const __m256i *)(masks + 8 - n))));
+}
+#elif FASTGRU_VECTORS && VL == 8
+FASTGRU_STATIC vd to_doubles(const float *p) { return (vd)_mm256_cvtps_pd(_mm_loadu_ps(p)); }
+FASTGRU_STATIC vd part_to_doubles(const float *p, int n)
+{
+    static const int32_t masks[8] = {-1, -1, -1, -1};
+    return (vd)_mm256_cvtps_pd(_mm_maskload_ps(p, _mm_loadu_si128((const __m128i *)(masks + 4 - n))));
+}
+#elif FASTGRU_VECTORS
+#if defined(__SSE2__)
+FASTGRU_STATIC vd to_doubles(const float *p)
+{
+    return (vd)_mm_cvtps_pd(_mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)p)));
+}
+#else
+FASTGRU_STATIC vd to_doubles(const float *p) { return __builtin_convertvector(*(const few *)p, vd); }
+#endif
+FASTGRU_STATIC vd part_to_doubles(const float *p, int n) { return n ? (vd){p[0], 0} : (vd){0, 0}; }
+#else
+FASTGRU_STATIC vd to_doubles(const float *p) { return *p; }
+FASTGRU_STATIC vd part_to_doubles(const float *p, int n) { return n ? *p : 0; }
+#endif
+
+/* The first n lanes of x, and zeros behind them. */
+FASTGRU_STATIC vd first_lanes(vd x, int n)
+{
+#if FASTGRU_VECTORS && VD == 8
+    return (vd)((vl)x & ((vl){0, 1, 2, 3, 4, 5, 6, 7} < n));
+#elif FASTGRU_VECTORS && VD == 4
+    return (vd)((vl)x & ((vl){0, 1, 2, 3} < n));
+#elif FASTGRU_VECTORS
+    return (vd)((vl)x & ((vl){0, 1} < n));
+#else
+    return n ? x : 0;
+#endif
+}
 
 #define DOUBLES_OF_BLOCK (4 * VD)
 

@@ -32,7 +32,7 @@ def elementwise(str function, list arrays not None, double first=0, double secon
 
 def along(KernelTable kernels not None, str function, x):
     """Softmax, or one of its kind, over the last axis of a float32 array in C order: the numbers of a program."""
-    cdef Py_ssize_t n = x.shape[x.ndim - 1], row, rows = x.size // n if n else 0
+    cdef Py_ssize_t n = places_of_rows(x), row, rows = x.size // n if n else 0
     cdef int code = ALONG.index(function)
     cdef const Kernels *table = kernels.table
     made, room = np.empty(x.shape, np.float32), np.empty(room_of_row(n))
@@ -50,7 +50,7 @@ def normalize(KernelTable kernels not None, x, gamma, beta, double epsilon, bint
 
     ``gamma`` and ``beta`` are None, or float64: (n,), or as x.
     """
-    cdef Py_ssize_t n = x.shape[x.ndim - 1], row, rows = x.size // n if n else 0
+    cdef Py_ssize_t n = places_of_rows(x), row, rows = x.size // n if n else 0
     cdef const Kernels *table = kernels.table
     made, room = np.empty(x.shape, np.float32), np.empty(room_of_row(n))
     cdef float *given = <float *>floats_of(x, x.shape)
@@ -70,12 +70,19 @@ def normalize(KernelTable kernels not None, x, gamma, beta, double epsilon, bint
     return made
 
 
+cdef Py_ssize_t places_of_rows(object array) except -1:
+    if not cnp.PyArray_Check(array) or array.ndim < 1:
+        raise ShapeError("program: wanted an array of one axis or more")
+    return array.shape[array.ndim - 1]
+
+
 cdef const double *weights_of_rows(object array, tuple shape) except? NULL:
+    cdef tuple row = shape[len(shape) - 1:]
     if array is None:
         return NULL
     if (not cnp.PyArray_Check(array) or array.dtype is not _DTYPES["d"] or not cnp.PyArray_ISCARRAY_RO(array)
-            or array.shape not in (shape, shape[-1:])):
-        raise ShapeError(f"program: wanted float64 numbers of shape {shape} or {shape[-1:]} in C order")
+            or array.shape not in (shape, row)):
+        raise ShapeError(f"program: wanted float64 numbers of shape {shape} or {row} in C order")
     return <const double *>cnp.PyArray_DATA(array)
 
 

@@ -114,7 +114,7 @@ cdef struct Kernels:
     # out[i] = max or min over k of x[k apart + i], or (first + sum over k of it) / divisor, for n places
     void (*fold)(int function, Py_ssize_t count, Py_ssize_t apart, Py_ssize_t n, const float *x, float *out,
                  double first, double divisor) noexcept nogil
-    # what a thread calls before the kernels above but the last three, and after, with what the first returned; `tiled`: for `Layer.tiled`
+    # what a thread calls before all but these three, and after, with what the first returned; `tiled`: for `Layer.tiled`
     unsigned int (*begin_work)(bint tiled) noexcept nogil
     void (*end_work)(bint tiled, unsigned int before) noexcept nogil
 

@@ -58,6 +58,8 @@ cdef extern from "doubles.h" nogil:
     vd load_doubles(const double *p)
     void store_doubles(double *p, vd x)
     vd to_doubles(const float *p)
+    vd part_to_doubles(const float *p, int n)
+    vd first_lanes(vd x, int n)
     void store_rounded(float *p, vd x)
     double sum_of_lanes(vd x)
     vd power_of_e(vd d)

@@ -1,27 +1,42 @@
 # Functions of many places: softmax, normalisation, and folds of places that lie behind each other. Part of kernels.pxi.
 #
-# All sums are in double. Those of a row are taken in as many sums beside each other as a block has places, so that zeros
-# beyond a row's end leave its bits as they are; folds take one place after the other, in any number of rows.
+# All sums are in double. A row is summed in blocks, place by place of a block, and then the places of the block: zeros
+# behind the row leave the bits of its sum as they are. Folds take one place after the other.
 
 from libc.math cimport INFINITY, log, sqrt
 
 
-cdef inline void fill_to_block(double *row, Py_ssize_t n) noexcept nogil:
+cdef inline Py_ssize_t filled_to_block(double *row, Py_ssize_t n) noexcept nogil:
+    """Zeros behind n doubles, a multiple of VD, to the end of a block; how many there are then."""
     while n % DOUBLES_OF_BLOCK:
-        row[n] = 0
-        n += 1
+        store_doubles(row + n, broadcast_double(0))
+        n += VD
+    return n
 
 
-cdef inline double sum_of_blocks(const double *row, Py_ssize_t n) noexcept nogil:
+cdef inline double sum_of(const vd *sums) noexcept nogil:
+    return sum_of_lanes((sums[0] + sums[1]) + (sums[2] + sums[3]))
+
+
+cdef inline double sum_of_blocks(const double *row, Py_ssize_t n, double *squares) noexcept nogil:
+    """The sum of whole blocks, and that of their squares, unless `squares` is NULL."""
     cdef vd sums[4]
-    cdef Py_ssize_t k
+    cdef vd others[4]
+    cdef vd x
+    cdef Py_ssize_t k = 0
     cdef int i
     for i in range(4):
-        sums[i] = broadcast_double(0)
-    for k in range((n + DOUBLES_OF_BLOCK - 1) // DOUBLES_OF_BLOCK):
+        sums[i] = others[i] = broadcast_double(0)
+    while k < n:
         for i in range(4):
-            sums[i] = sums[i] + load_doubles(row + k * DOUBLES_OF_BLOCK + i * VD)
-    return sum_of_lanes((sums[0] + sums[1]) + (sums[2] + sums[3]))
+            x = load_doubles(row + k + i * VD)
+            sums[i] = sums[i] + x
+            if squares != NULL:
+                others[i] = others[i] + x * x
+        k += DOUBLES_OF_BLOCK
+    if squares != NULL:
+        squares[0] = sum_of(others)
+    return sum_of(sums)
 
 
 cdef inline double most_of(const int sign, Py_ssize_t n, const float *x) noexcept nogil:
@@ -43,36 +58,48 @@ cdef inline double most_of(const int sign, Py_ssize_t n, const float *x) noexcep
 
 cdef inline void softmax_of(const int function, const int sign, Py_ssize_t n, const float *x, float *out,
                             double *row) noexcept nogil:
-    cdef Py_ssize_t k, whole = n - n % VD
+    cdef Py_ssize_t k = 0, whole = n - n % VD, end = whole
+    cdef int left = <int>(n - whole)
     cdef double most = most_of(sign, n, x), total
     cdef vd signs = broadcast_double(sign), mosts = broadcast_double(most), totals
-    for k in range(n // VD):
-        store_doubles(row + k * VD, power_of_e(signs * to_doubles(x + k * VD) - mosts))
-    if whole < n:
-        for k in range(VD):
-            row[whole + k] = sign * <double>x[whole + k] - most if whole + k < n else -INFINITY
-        store_doubles(row + whole, power_of_e(load_doubles(row + whole)))
-    fill_to_block(row, n)
-    total = sum_of_blocks(row, n)
+    while k < whole:
+        store_doubles(row + k, power_of_e(signs * to_doubles(x + k) - mosts))
+        k += VD
+    if left:
+        store_doubles(row + whole, first_lanes(power_of_e(signs * part_to_doubles(x + whole, left) - mosts), left))
+        end += VD
+    total = sum_of_blocks(row, filled_to_block(row, end), NULL)
     total = log(total) if function == LOG_SOFTMAX else 1 / total
     totals = broadcast_double(total)
-    for k in range(n // VD):
+    k = 0
+    while k < whole:
         if function == LOG_SOFTMAX:
-            store_rounded(out + k * VD, (to_doubles(x + k * VD) - mosts) - totals)
+            store_rounded(out + k, (to_doubles(x + k) - mosts) - totals)
         else:
-            store_rounded(out + k * VD, load_doubles(row + k * VD) * totals)
+            store_rounded(out + k, load_doubles(row + k) * totals)
+        k += VD
     for k in range(whole, n):
         out[k] = <float>((<double>x[k] - most) - total if function == LOG_SOFTMAX else row[k] * total)
 
 
 cdef void softmax(int function, Py_ssize_t n, const float *x, float *out, double *row) noexcept nogil:
-    """softmax: e^(x - m) / sum e^(x - m) with m = max x; log_softmax: x - m - log sum e^(x - m); softmin: softmax of -x"""
+    """softmax: e^(x - m) / sum e^(x - m), m = max x; log_softmax: x - m - log sum e^(x - m); softmin: softmax of -x"""
     if function == LOG_SOFTMAX:
         softmax_of(LOG_SOFTMAX, 1, n, x, out, row)
     elif function == SOFTMIN:
         softmax_of(SOFTMIN, -1, n, x, out, row)
     else:
         softmax_of(SOFTMAX, 1, n, x, out, row)
+
+
+cdef inline vd weighed(const double *row, const double *gamma, const double *beta, Py_ssize_t k, vd scales,
+                       vd shifts) noexcept nogil:
+    cdef vd d = load_doubles(row + k) * scales + shifts
+    if gamma != NULL:
+        d = d * load_doubles(gamma + k)
+    if beta != NULL:
+        d = d + load_doubles(beta + k)
+    return d
 
 
 cdef void normalize(bint rms, double epsilon, Py_ssize_t n, const float *x, const double *gamma, const double *beta,
@@ -82,39 +109,35 @@ cdef void normalize(bint rms, double epsilon, Py_ssize_t n, const float *x, cons
     Both means are of d = x - x[0]: mean (x - mean)^2 = mean d^2 - (mean d)^2. That costs no digits, as x[0] is within
     sqrt(n) deviations of the mean: what is subtracted is at most n - 1 times the result.
     """
-    cdef vd sums[4]
-    cdef vd squares[4]
-    cdef vd d, scales, shifts
-    cdef double mean = 0, scale, shift, value
-    cdef double first = 0 if rms else x[0]
-    cdef Py_ssize_t k
-    cdef int i
-    for k in range(n // VD):
-        store_doubles(row + k * VD, to_doubles(x + k * VD) - broadcast_double(first))
-    for k in range(n - n % VD, n):
-        row[k] = <double>x[k] - first
-    fill_to_block(row, n)
-    for i in range(4):
-        sums[i] = squares[i] = broadcast_double(0)
-    for k in range((n + DOUBLES_OF_BLOCK - 1) // DOUBLES_OF_BLOCK):
+    cdef vd scales, shifts, firsts = broadcast_double(0 if rms else x[0])
+    cdef double mean = 0, square = 0, scale, shift, value, share = 1.0 / n
+    cdef Py_ssize_t k = 0, whole = n - n % VD, end = whole
+    cdef int i, left = <int>(n - whole)
+    while k + DOUBLES_OF_BLOCK <= n:
         for i in range(4):
-            d = load_doubles(row + k * DOUBLES_OF_BLOCK + i * VD)
-            sums[i] = sums[i] + d
-            squares[i] = squares[i] + d * d
-    if not rms:
-        mean = sum_of_lanes((sums[0] + sums[1]) + (sums[2] + sums[3])) / n
-    scale = sum_of_lanes((squares[0] + squares[1]) + (squares[2] + squares[3])) / n - mean * mean
-    scale = 1 / sqrt(scale + epsilon)
+            store_doubles(row + k + i * VD, to_doubles(x + k + i * VD) - firsts)
+        k += DOUBLES_OF_BLOCK
+    while k < whole:
+        store_doubles(row + k, to_doubles(x + k) - firsts)
+        k += VD
+    if left:
+        store_doubles(row + whole, first_lanes(part_to_doubles(x + whole, left) - firsts, left))
+        end += VD
+    mean = sum_of_blocks(row, filled_to_block(row, end), &square) * share
+    if rms:
+        mean = 0
+    scale = 1 / sqrt(square * share - mean * mean + epsilon)
     shift = -mean * scale
     scales, shifts = broadcast_double(scale), broadcast_double(shift)
-    for k in range(n // VD):
-        d = load_doubles(row + k * VD) * scales + shifts
-        if gamma != NULL:
-            d = d * load_doubles(gamma + k * VD)
-        if beta != NULL:
-            d = d + load_doubles(beta + k * VD)
-        store_rounded(out + k * VD, d)
-    for k in range(n - n % VD, n):
+    k = 0
+    while k + DOUBLES_OF_BLOCK <= n:
+        for i in range(4):
+            store_rounded(out + k + i * VD, weighed(row, gamma, beta, k + i * VD, scales, shifts))
+        k += DOUBLES_OF_BLOCK
+    while k < whole:
+        store_rounded(out + k, weighed(row, gamma, beta, k, scales, shifts))
+        k += VD
+    for k in range(whole, n):
         value = row[k] * scale + shift
         if gamma != NULL:
             value = value * gamma[k]
@@ -183,8 +206,8 @@ cdef inline void fold_rest(const int function, Py_ssize_t count, Py_ssize_t apar
         out[i] = <float>(total / divisor) if function == SUM else most
 
 
-cdef inline void fold_all(const int function, Py_ssize_t count, Py_ssize_t apart, Py_ssize_t n, const float *x, float *out,
-                          double first, double divisor) noexcept nogil:
+cdef inline void fold_all(const int function, Py_ssize_t count, Py_ssize_t apart, Py_ssize_t n, const float *x,
+                          float *out, double first, double divisor) noexcept nogil:
     cdef Py_ssize_t i = 0
     if n < VL:
         fold_rest(function, count, apart, n, x, out, first, divisor)

@@ -24,7 +24,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from fastgru.engine.affine cimport Affine
-from fastgru.engine.kernels cimport MAX, MEAN, MIN, Kernels, Layer, room_of_row
+from fastgru.engine.kernels cimport MAX, MEAN, MIN, SUM, Kernels, Layer, room_of_row
 from fastgru.engine.plan cimport Call, KernelTable, Plan, Stack, check_came, compute_in, workspace_of
 
 from fastgru.errors import ShapeError
@@ -127,7 +127,8 @@ cdef class Program(Buffers):
                                  (room_of_row(it.length) + 3 * it.length) * <Py_ssize_t>sizeof(double))
         self.done(name)
 
-    def pool(self, str name, KernelTable kernels not None, bint largest, out, x, int size, int stride, int dilation, before, counted):
+    def pool(self, str name, KernelTable kernels not None, bint largest, out, x, int size, int stride, int dilation,
+             before, counted):
         """The maximum or the mean of windows: (..., places, channels) to (..., windows, channels).
 
         Window w takes the places ``w * stride - before + k * dilation`` that there are; a mean is over those within
@@ -138,8 +139,9 @@ cdef class Program(Buffers):
             raise ShapeError(f"program: windows of {x.shape} to {out.shape}")
         if size < 1 or stride < 1 or dilation < 1 or len(out.shape) != len(x.shape):
             raise ShapeError(f"program: windows of {size} places, {stride} and {dilation} apart")
-        if int(out.shape[-2]) * stride + int(size) * dilation + sum(map(abs, (before, *counted))) >= 1 << 62:
-            raise ShapeError(f"program: windows of {size} places, {stride} and {dilation} apart, {before} before")
+        reach = int(out.shape[-2]) * stride + int(size) * dilation
+        if any(not 0 <= each < 1 << 61 for each in (reach, before, *counted)):
+            raise ShapeError(f"program: windows over {reach} places, {before} before and {counted} beside them")
         self.check(x, "f", &it.operands[1], False)
         self.check(out, "f", &it.operands[0], True)
         self.loop(it, [out.taken(len(out.shape) - 2, 0), x.taken(len(x.shape) - 2, 0)], "ff")
