@@ -30,19 +30,60 @@ def elementwise(str function, list arrays not None, double first=0, double secon
     return made
 
 
-def along(str function, x):
+def along(KernelTable kernels not None, str function, x):
     """Softmax, or one of its kind, over the last axis of a float32 array in C order: the numbers of a program."""
-    cdef Py_ssize_t n = x.shape[x.ndim - 1], row, rows = x.size // n if n else 0
+    cdef Py_ssize_t n = places_of_rows(x), row, rows = x.size // n if n else 0
     cdef int code = ALONG.index(function)
-    cdef char *given = floats_of(x, x.shape)
-    made = np.empty(x.shape, np.float32)
-    powers = np.empty(n)
-    cdef char *out = floats_of(made, x.shape)
-    cdef double *scratch = <double *>cnp.PyArray_DATA(powers)
+    cdef const Kernels *table = kernels.table
+    made, room = np.empty(x.shape, np.float32), np.empty(room_of_row(n))
+    cdef float *given = <float *>floats_of(x, x.shape)
+    cdef float *out = <float *>floats_of(made, x.shape)
+    cdef double *scratch = <double *>cnp.PyArray_DATA(room)
     with nogil:
         for row in range(rows):
-            softmax_row(code, n, out + row * n * 4, 4, given + row * n * 4, 4, scratch)
+            table.softmax(code, n, given + row * n, out + row * n, scratch)
     return made
+
+
+def normalize(KernelTable kernels not None, x, gamma, beta, double epsilon, bint rms):
+    """A normalisation over the last axis of a float32 array in C order: the numbers of a program.
+
+    ``gamma`` and ``beta`` are None, or float64: (n,), or as x.
+    """
+    cdef Py_ssize_t n = places_of_rows(x), row, rows = x.size // n if n else 0
+    cdef const Kernels *table = kernels.table
+    made, room = np.empty(x.shape, np.float32), np.empty(room_of_row(n))
+    cdef float *given = <float *>floats_of(x, x.shape)
+    cdef float *out = <float *>floats_of(made, x.shape)
+    cdef double *scratch = <double *>cnp.PyArray_DATA(room)
+    cdef const double *scales = weights_of_rows(gamma, x.shape)
+    cdef const double *shifts = weights_of_rows(beta, x.shape)
+    cdef Py_ssize_t scales_apart = n if scales != NULL and gamma.ndim > 1 else 0
+    cdef Py_ssize_t shifts_apart = n if shifts != NULL and beta.ndim > 1 else 0
+    with nogil:
+        for row in range(rows):
+            table.normalize(rms, epsilon, n, given + row * n, scales, shifts, out + row * n, scratch)
+            if scales != NULL:
+                scales += scales_apart
+            if shifts != NULL:
+                shifts += shifts_apart
+    return made
+
+
+cdef Py_ssize_t places_of_rows(object array) except -1:
+    if not cnp.PyArray_Check(array) or array.ndim < 1:
+        raise ShapeError("program: wanted an array of one axis or more")
+    return array.shape[array.ndim - 1]
+
+
+cdef const double *weights_of_rows(object array, tuple shape) except? NULL:
+    cdef tuple row = shape[len(shape) - 1:]
+    if array is None:
+        return NULL
+    if (not cnp.PyArray_Check(array) or array.dtype is not _DTYPES["d"] or not cnp.PyArray_ISCARRAY_RO(array)
+            or array.shape not in (shape, row)):
+        raise ShapeError(f"program: wanted float64 numbers of shape {shape} or {row} in C order")
+    return <const double *>cnp.PyArray_DATA(array)
 
 
 cdef char *floats_of(object array, tuple shape) except NULL:

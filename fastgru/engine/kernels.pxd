@@ -7,6 +7,21 @@ cdef enum:                      # what weights are kept in; in the order of plan
     BFLOAT16
     INT8
 
+cdef enum:                      # folds, in the order of program.REDUCTIONS
+    SUM
+    MEAN
+    MAX
+    MIN
+
+cdef enum:                      # functions of a row, in the order of program.ALONG
+    SOFTMAX
+    LOG_SOFTMAX
+    SOFTMIN
+
+cdef inline Py_ssize_t room_of_row(Py_ssize_t n) noexcept nogil:
+    """Doubles that a function of a row of n places wants beside it."""
+    return n + 32
+
 cdef enum:
     MAX_AHEAD_BYTES = 10485760 # of weights of a layer with which its projection goes beside its steps
 
@@ -92,7 +107,14 @@ cdef struct Kernels:
     void (*finish_ahead)(const Layer *layer, Ahead *ahead) noexcept nogil
     # out[i] = activation(x[i]); x and out may be one
     void (*activate)(int activation, Py_ssize_t n, const float *x, float *out) noexcept nogil
-    # what a thread calls before all of the above, and after, with what the first returned; `tiled`: for `Layer.tiled`
+    # functions of n floats, in `places.pxi`; row is `room_of_row(n)` doubles
+    void (*softmax)(int function, Py_ssize_t n, const float *x, float *out, double *row) noexcept nogil
+    void (*normalize)(bint rms, double epsilon, Py_ssize_t n, const float *x, const double *gamma, const double *beta,
+                      float *out, double *row) noexcept nogil
+    # out[i] = max or min over k of x[k apart + i], or (first + sum over k of it) / divisor, for n places
+    void (*fold)(int function, Py_ssize_t count, Py_ssize_t apart, Py_ssize_t n, const float *x, float *out,
+                 double first, double divisor) noexcept nogil
+    # what a thread calls before all but these three, and after, with what the first returned; `tiled`: for `Layer.tiled`
     unsigned int (*begin_work)(bint tiled) noexcept nogil
     void (*end_work)(bint tiled, unsigned int before) noexcept nogil
 

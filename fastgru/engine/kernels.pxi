@@ -17,7 +17,8 @@
 from cpython.pycapsule cimport PyCapsule_New
 
 from fastgru.engine.kernels cimport (
-    BFLOAT16, FLOAT16, FLOAT32, GROUP, INT8, ROW_HEAD, Ahead, Kernels, Layer, row_of_bytes, row_of_pairs,
+    BFLOAT16, FLOAT16, FLOAT32, GROUP, INT8, LOG_SOFTMAX, MAX, MIN, ROW_HEAD, SOFTMAX, SOFTMIN, SUM, Ahead, Kernels,
+    Layer, row_of_bytes, row_of_pairs,
 )
 
 
@@ -46,6 +47,26 @@ cdef extern from "simd.h" nogil:
     vf hyperbolic_tangent(vf x)
     unsigned int flush_subnormals()
     void restore_floating_mode(unsigned int before)
+
+
+cdef extern from "doubles.h" nogil:
+    ctypedef double vd
+    enum:
+        VD
+        DOUBLES_OF_BLOCK
+    vd broadcast_double(double x)
+    vd load_doubles(const double *p)
+    void store_doubles(double *p, vd x)
+    vd to_doubles(const float *p)
+    vd part_to_doubles(const float *p, int n)
+    vd first_lanes(vd x, int n)
+    void store_rounded(float *p, vd x)
+    double sum_of_lanes(vd x)
+    vd power_of_e(vd d)
+    vf larger(vf a, vf b)
+    vf smaller(vf a, vf b)
+    vf unless_nan(vf a, vf b)
+    float largest_of_lanes(vf x)
 
 
 cdef extern from "weights.h" nogil:
@@ -142,6 +163,7 @@ include "ahead.pxi"
 include "tiles.pxi"
 include "bytes.pxi"
 include "equation.pxi"
+include "places.pxi"
 
 
 cdef void project_kept(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp, float *scratch,
@@ -313,6 +335,9 @@ table.step_ahead = step_ahead
 table.begin_ahead = begin_ahead
 table.finish_ahead = finish_ahead
 table.activate = activate
+table.softmax = softmax
+table.normalize = normalize
+table.fold = fold
 table.tile_words = TILE_WORDS
 table.begin_work = begin_work
 table.end_work = end_work

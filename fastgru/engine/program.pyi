@@ -17,7 +17,15 @@ def has_loop(name: str, kinds: str) -> bool: ...
 def elementwise(
     function: str, arrays: list[NDArray[np.float32]], first: float = 0, second: float = 0
 ) -> NDArray[np.float32]: ...
-def along(function: str, x: NDArray[np.float32]) -> NDArray[np.float32]: ...
+def along(kernels: KernelTable, function: str, x: NDArray[np.float32]) -> NDArray[np.float32]: ...
+def normalize(
+    kernels: KernelTable,
+    x: NDArray[np.float32],
+    gamma: NDArray[np.float64] | None,
+    beta: NDArray[np.float64] | None,
+    epsilon: float,
+    rms: bool,
+) -> NDArray[np.float32]: ...
 
 class Pool: ...
 
@@ -29,11 +37,12 @@ class Program:
         self, name: str, function: str, parts: list[Strided], first: float = 0, second: float = 0
     ) -> None: ...
     def activate(self, name: str, kernels: KernelTable, code: int, out: Strided, x: Strided) -> None: ...
-    def reduce(self, name: str, function: str, out: Strided, x: Strided) -> None: ...
-    def along(self, name: str, function: str, out: Strided, x: Strided) -> None: ...
+    def reduce(self, name: str, kernels: KernelTable, function: str, out: Strided, x: Strided) -> None: ...
+    def along(self, name: str, kernels: KernelTable, function: str, out: Strided, x: Strided) -> None: ...
     def normalize(
         self,
         name: str,
+        kernels: KernelTable,
         out: Strided,
         x: Strided,
         gamma: Strided | None,
@@ -44,6 +53,7 @@ class Program:
     def pool(
         self,
         name: str,
+        kernels: KernelTable,
         largest: bool,
         out: Strided,
         x: Strided,

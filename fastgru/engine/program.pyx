@@ -26,7 +26,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from fastgru.engine.affine cimport Affine
-from fastgru.engine.kernels cimport Kernels, Layer
+from fastgru.engine.kernels cimport MAX, MEAN, MIN, SUM, Kernels, Layer, room_of_row
 from fastgru.engine.plan cimport Call, KernelTable, Plan, Stack, check_came, compute_in, workspace_of
 from fastgru.engine.state cimport (
     GIL_FREE_WORK, Step, Team, Turn, memory_of_step, take_step, team_of_steps, work_of_step,
@@ -89,7 +89,7 @@ cdef class Program(Buffers):
         self.owned.append(kernels)
         self.done(name)
 
-    def reduce(self, str name, str function, out, x):
+    def reduce(self, str name, KernelTable kernels not None, str function, out, x):
         """``out[...] = function(x[..., :])``, one place after the other, of sums and means in float64."""
         cdef Instruction *it = self.new(run_reduction, name)
         if x.shape[:-1] != out.shape:
@@ -97,20 +97,22 @@ cdef class Program(Buffers):
         self.check(x, "f", &it.operands[1], False)
         self.loop(it, [out, x.taken(len(x.shape) - 1, 0)], "ff")
         it.operands[1].along = x.strides[-1] * 4
-        it.code, it.length = REDUCTIONS.index(function), x.shape[-1]
+        it.kernels, it.code, it.length = kernels.table, REDUCTIONS.index(function), x.shape[-1]
+        self.owned.append(kernels)
         self.done(name)
 
-    def along(self, str name, str function, out, x):
+    def along(self, str name, KernelTable kernels not None, str function, out, x):
         """Softmax, or one of its kind, over the last axis."""
         cdef Instruction *it = self.new(run_softmax, name)
         if x.shape != out.shape:
             raise ShapeError(f"program: {function} of {x.shape} to {out.shape}")
         self.rows_of(it, [out, x], "ff")
-        it.code, it.length = ALONG.index(function), x.shape[-1]
-        self.scratch_bytes = max(self.scratch_bytes, it.length * <Py_ssize_t>sizeof(double))
+        it.kernels, it.code, it.length = kernels.table, ALONG.index(function), x.shape[-1]
+        self.owned.append(kernels)
+        self.scratch_bytes = max(self.scratch_bytes, (room_of_row(it.length) + it.length) * <Py_ssize_t>sizeof(double))
         self.done(name)
 
-    def normalize(self, str name, out, x, gamma, beta, double epsilon, bint rms):
+    def normalize(self, str name, KernelTable kernels not None, out, x, gamma, beta, double epsilon, bint rms):
         """``(x - mean) / sqrt(variance + epsilon) * gamma + beta`` over the last axis, in float64."""
         cdef Instruction *it = self.new(run_normalization, name)
         cdef list parts = [out, x]
@@ -124,11 +126,14 @@ cdef class Program(Buffers):
         if any(part.shape != out.shape for part in parts):
             raise ShapeError(f"program: a normalization of {[part.shape for part in parts]}")
         self.rows_of(it, parts, kinds)
-        it.length, it.options[0], it.code = x.shape[-1], epsilon, rms
-        self.scratch_bytes = max(self.scratch_bytes, 2 * it.length * <Py_ssize_t>sizeof(double))
+        it.kernels, it.length, it.options[0], it.code = kernels.table, x.shape[-1], epsilon, rms
+        self.owned.append(kernels)
+        self.scratch_bytes = max(self.scratch_bytes,
+                                 (room_of_row(it.length) + 3 * it.length) * <Py_ssize_t>sizeof(double))
         self.done(name)
 
-    def pool(self, str name, bint largest, out, x, int size, int stride, int dilation, before, counted):
+    def pool(self, str name, KernelTable kernels not None, bint largest, out, x, int size, int stride, int dilation,
+             before, counted):
         """The maximum or the mean of windows: (..., places, channels) to (..., windows, channels).
 
         Window w takes the places ``w * stride - before + k * dilation`` that there are; a mean is over those within
@@ -139,11 +144,15 @@ cdef class Program(Buffers):
             raise ShapeError(f"program: windows of {x.shape} to {out.shape}")
         if size < 1 or stride < 1 or dilation < 1 or len(out.shape) != len(x.shape):
             raise ShapeError(f"program: windows of {size} places, {stride} and {dilation} apart")
+        reach = int(out.shape[-2]) * stride + int(size) * dilation
+        if any(not 0 <= each < 1 << 61 for each in (reach, before, *counted)):
+            raise ShapeError(f"program: windows over {reach} places, {before} before and {counted} beside them")
         self.check(x, "f", &it.operands[1], False)
         self.check(out, "f", &it.operands[0], True)
         self.loop(it, [out.taken(len(out.shape) - 2, 0), x.taken(len(x.shape) - 2, 0)], "ff")
         it.operands[0].along, it.operands[1].along = out.strides[-2] * 4, x.strides[-2] * 4
-        it.code = largest
+        it.kernels, it.code = kernels.table, largest
+        self.owned.append(kernels)
         it.numbers[0], it.numbers[1], it.numbers[2], it.numbers[3] = size, stride, dilation, before
         it.numbers[4], it.numbers[5], it.numbers[6], it.numbers[7] = x.shape[-2], out.shape[-2], counted[0], counted[1]
         self.done(name)

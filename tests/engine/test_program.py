@@ -51,9 +51,9 @@ def test_an_operand_beyond_its_buffer_is_refused(bad: Strided) -> None:
             made.elementwise("n", "copy", inputs)
     calls = [
         lambda: made.activate("n", KERNELS, 1, fitting, bad),
-        lambda: made.reduce("n", "sum", part(2, *bad.shape[:-1]), bad),
-        lambda: made.along("n", "softmax", fitting, bad),
-        lambda: made.normalize("n", fitting, bad, None, None, 1e-5, False),
+        lambda: made.reduce("n", KERNELS, "sum", part(2, *bad.shape[:-1]), bad),
+        lambda: made.along("n", KERNELS, "softmax", fitting, bad),
+        lambda: made.normalize("n", KERNELS, fitting, bad, None, None, 1e-5, False),
         lambda: made.linear("n", affine(4, 4), part(2, 3, 4), bad),
         lambda: made.embed("n", part(2, 3, 4), bad, part(4, 3, kind="i")),
     ]
@@ -88,11 +88,14 @@ def test_operands_that_do_not_fit_each_other_are_refused() -> None:
         lambda: made.convolve("n", affine(9, 4), out, x, 2, 1, 1, 0),
         lambda: made.convolve("n", affine(8, 4), out, x, 2, 0, 1, 0),
         lambda: made.convolve("n", affine(8, 5), out, x, 2, 1, 1, 0),
-        lambda: made.pool("n", True, out, part(1, 4, 3), 2, 1, 1, 0, (0, 0)),
-        lambda: made.pool("n", True, out, x, 2, 1, -1, 0, (0, 0)),
+        lambda: made.pool("n", KERNELS, True, out, part(1, 4, 3), 2, 1, 1, 0, (0, 0)),
+        lambda: made.pool("n", KERNELS, True, out, x, 2, 1, -1, 0, (0, 0)),
+        lambda: made.pool("n", KERNELS, True, out, x, 2, 1, 1, HUGE, (0, 0)),
+        lambda: made.pool("n", KERNELS, True, out, x, 2, 1, 1, -HUGE, (0, 0)),
+        lambda: made.pool("n", KERNELS, False, out, x, 2, 1, 1, 0, (0, HUGE)),
         lambda: made.embed("n", out, part(3, 3, 3), rows),
-        lambda: made.reduce("n", "sum", part(2, 4), x),
-        lambda: made.normalize("n", out, x, part(3, 4), None, 1e-5, False),
+        lambda: made.reduce("n", KERNELS, "sum", part(2, 4), x),
+        lambda: made.normalize("n", KERNELS, out, x, part(3, 4), None, 1e-5, False),
         lambda: made.recur("n", plan, None, part(2, 1, 3, 2), part(1, 3, 1, 4), None, None, rows, rows, rows, 1),
         lambda: made.recur("n", plan, None, part(2, 1, 3, 4), part(1, 3, 1, 4), None, None, rows, rows, rows, 1),
     ]

@@ -6,14 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from both_ways import assert_same, compiled, floats, in_numpy, model_of
+from both_ways import assert_same, compiled, floats, in_numpy, model_of, numbers
 
 from fastgru import UnsupportedModelError
 from fastgru.graph.builder import Builder
+from fastgru.graph.operations.along import AlongAxis
 from fastgru.graph.operations.convolution import Convolution, TransposedConvolution
 from fastgru.graph.operations.elementwise import Activation, Unary
+from fastgru.graph.operations.normalization import Normalize
 from fastgru.graph.operations.pooling import Pool
-from fastgru.graph.operations.shape import Expand
+from fastgru.graph.operations.reduce import Reduce
+from fastgru.graph.operations.shape import Expand, Permute
 from fastgru.graph.run import _keep
 from fastgru.graph.size import symbol
 
@@ -55,6 +58,33 @@ def test_a_mean_of_zeros_has_the_sign_that_it_has_in_numpy(padding: tuple[int, i
     model = model_of(builder.finish((builder.add(Unary("reciprocal"), made).place,)))
     arrays = {"x": np.where(floats(1, 9, 3) < 0.5, np.float32(-0.0), np.float32(0.0))}
     assert_same(compiled(model, arrays), in_numpy(model, arrays))
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 3), (2, 9, 40), (3, 70, 17), (1, 1, 1)])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(
+    "operation",
+    [
+        *[Pool(name, (2,), (stride,), ((1, 1),)) for name in ("max", "mean") for stride in (1, 2, 3)],
+        Pool("max", (2,), (4,), ((0, 7),), ceiling=True), Pool("mean", (2,), (1,), ((1, 1),), counts_padding=False),
+        *[Reduce(name, (axis,)) for name in ("sum", "mean", "max", "min") for axis in (1, 2)],
+        *[AlongAxis(name, axis) for name in ("softmax", "log_softmax", "softmin") for axis in (1, 2)],
+        *[Normalize((2,), None, None, 1e-5, rms) for rms in (False, True)],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_odd_values_give_what_they_give_in_numpy(operation: Any, transposed: bool, shape: tuple[int, ...]) -> None:
+    odd = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 3e38, -3e38, 1e-45], np.float32)
+    for share in (0.02, 0.2, 0.9):
+        x = floats(*shape)
+        where = numbers.random(shape) < share
+        x[where] = numbers.choice(odd, int(where.sum()))
+        builder = Builder()
+        given = builder.input("x", (shape[0], shape[2], shape[1]) if transposed else shape)
+        given = builder.add(Permute((0, 2, 1)), given) if transposed else given
+        model = model_of(builder.finish((builder.add(operation, given).place,)))
+        arrays = {"x": np.ascontiguousarray(x.transpose(0, 2, 1)) if transposed else x}
+        assert_same(compiled(model, arrays), in_numpy(model, arrays))
 
 
 def test_results_of_repeated_values_can_be_written() -> None:

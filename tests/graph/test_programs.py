@@ -186,6 +186,10 @@ OPERATIONS: list[tuple[Any, ...]] = [
     (Convolution(floats(4, 3, 1), floats(4), (1,), ((1, 2),)), (2, 9, 3)),
     *[(Pool(name, (3,), (2,), (padding,), (2,), ceiling, counts), (2, 300, 5)) for name in ("max", "mean")
       for padding in ((0, 0), (1, 1)) for ceiling in (False, True) for counts in (False, True)],
+    (Pool("max", (2,), (1,), ((4, 3),), (3,)), (2, 700, 3)), (Pool("mean", (3,), (2,), ((1, 0),)), (2, 700, 3)),
+    *[(Pool(name, (2,), (2,), ((0, 1),)), (2, 9, channels)) for name in ("max", "mean")
+      for channels in (1, 4, 7, 8, 17, 32, 70)],
+    (Pool("max", (3,), (5,), ((2, 2),)), (2, 4, 40)), (Pool("mean", (1,), (3,), ((0, 0),)), (2, 7, 9)),
     (Pool("max", (2,), (1,), ("same",)), (3, 1, 259)), (Pool("mean", (2,), (3,), ("same",)), (3, 7, 1)),
     (Pool("max", (1, 2), (1, 2), ((0, 0), (0, 0))), (2, 3, 8, 5)),
     (Pool("mean", (2, 1), (2, 1), ((0, 0), (0, 0))), (2, 8, 3, 5)),
@@ -195,12 +199,16 @@ OPERATIONS: list[tuple[Any, ...]] = [
     (BatchNorm(floats(3), floats(3) ** 2, floats(3), floats(3), 1e-3, 1), (2, 3, 5)),
     (Normalize((-1,)), (3, 200)), (Normalize((1,), floats(7), floats(1)), (3, 7)),
     (Normalize((-1,), floats(4, 1), floats(300)), (2, 4, 300)), (Normalize((-1,), None, floats(9), 1e-6, True), (5, 9)),
+    *[(Normalize((-1,), floats(n), floats(n)), (3, n)) for n in (1, 2, 5, 8, 16, 31, 64, 67)],
     (Normalize((1, 2)), (2, 3, 4)), (Normalize((-1,)), (4, 1)),
     *[(AlongAxis(name, axis), (3, 4, 5)) for name in ("softmax", "log_softmax", "softmin") for axis in (-1, 1, 0)],
+    *[(AlongAxis("softmax"), (3, n)) for n in (1, 2, 5, 8, 16, 31, 64, 67)],
     (AlongAxis("softmax"), (200,)), (AlongAxis("sparsemax"), (3, 5)),
     (Glu(), (3, 8)), (Glu(1), (3, 4, 5)),
     *[(Reduce(name, (axis,), keeps), (3, 4, 5)) for name in ("sum", "mean", "max", "min", "prod", "var")
       for axis in (0, 1, -1) for keeps in (False, True)],
+    *[(Reduce(name, (axis,)), shape) for name in ("sum", "mean", "max", "min") for axis in (0, 1)
+      for shape in ((40, 7), (7, 40), (3, 300), (300, 3), (9, 9), (1, 70))],
     (Reduce("sum", (1,)), (2, 5, 600)), (Reduce("mean", (0,)), (7,)), (Reduce("max", (0, 2)), (3, 4, 5)),
     (Reduce("sum", (1,)), (3, 4), "i"),
     (Select(1, -1), (3, 4, 5)), (Select(-1, 0), (3, 1)), (Select(0, 2), (3, 4), "i"),

@@ -54,13 +54,15 @@ class AlongAxis(Operation):
         return [Tensor(given.shape)]
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
+        from ...gru import kernel_table
+
         axes = self._axes(arrays[0].ndim)
         behind = range(-len(axes), 0)
         moved = np.moveaxis(arrays[0], axes, behind)
         places = int(np.prod(moved.shape[moved.ndim - len(axes) :]))
         flat: Array = np.ascontiguousarray(moved).reshape(-1, places) if places else np.zeros((0, 1))
         if call.dtype == np.float32 and flat.dtype == np.float32 and self.name in ALONG:
-            made: Array = along(self.name, flat)
+            made: Array = along(kernel_table(), self.name, flat)
         else:
             with np.errstate(all="ignore"):
                 made = activations.formula(self.name)(flat.astype(np.float64)) if flat.size else flat
@@ -70,6 +72,8 @@ class AlongAxis(Operation):
         return [np.inf if self.name == "softmin" else -np.inf]
 
     def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        from ...gru import kernel_table
+
         x = writer.cast(inputs[0], "f")
         if x is None or self.name not in ALONG:
             return None
@@ -78,7 +82,7 @@ class AlongAxis(Operation):
         axis = axis_of(self.axis, len(x.shape))
         order = [at for at in range(len(x.shape)) if at != axis] + [axis]
         made = writer.new(x.shape)
-        writer.write("along", [made], self.name, made.permuted(order), x.permuted(order))
+        writer.write("along", [made], kernel_table(), self.name, made.permuted(order), x.permuted(order))
         return [made]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:

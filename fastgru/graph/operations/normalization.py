@@ -91,7 +91,8 @@ class BatchNorm(Operation):
 class Normalize(Operation):
     """``(x - mean) / sqrt(variance + epsilon) * gamma + beta``, both of x over ``axes``; ``rms`` leaves the mean out.
 
-    Weights are broadcast against x. Mean and variance are made in float64.
+    Weights are broadcast against x. Mean and variance are made in float64; those of the last axis in float32 models by
+    the kernels, in compiled graphs and here.
     """
 
     fresh = True
@@ -117,6 +118,8 @@ class Normalize(Operation):
         return [Tensor(given.shape)]
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
+        if call.dtype == np.float32 and arrays[0].size and self._is_of_features(arrays[0].ndim, call):
+            return [self._by_kernels(arrays[0].astype(np.float32, order="C", copy=False))]
         wide = arrays[0].astype(np.float64)
         with np.errstate(all="ignore"):
             if not self.rms:
@@ -126,14 +129,23 @@ class Normalize(Operation):
             wide = wide if self.beta is None else wide + self.beta
             return [wide.astype(call.dtype)]
 
+    def _is_of_features(self, rank: int, call: Call) -> bool:
+        """Whether only the last axis is taken together, and no row ends along it."""
+        if tuple(axis_of(axis, rank) for axis in self.axes) != (rank - 1,):
+            return False
+        return call.rows is None or not has_steps(call.rows[0].layout[-1])
+
+    def _by_kernels(self, x: Array) -> Array:
+        from ...engine.program import normalize
+        from ...gru import kernel_table
+
+        weights = [weight if weight is None else _of_rows(weight, x.shape) for weight in (self.gamma, self.beta)]
+        return normalize(kernel_table(), x, weights[0], weights[1], self.epsilon, self.rms)
+
     def _mean(self, wide: Array, call: Call) -> Array:
         """Over the axes: of the last one alone as NumPy adds up, of others place by place, whatever a row's length."""
-        if tuple(axis_of(axis, wide.ndim) for axis in self.axes) == (wide.ndim - 1,) and call.rows is None:
+        if self._is_of_features(wide.ndim, call):
             return np.asarray(wide.mean(axis=-1, keepdims=True))
-        if call.rows is not None and not has_steps(call.rows[0].layout[-1]) and len(self.axes) == 1:
-            last = axis_of(self.axes[0], wide.ndim) == wide.ndim - 1
-            if last:
-                return np.asarray(wide.mean(axis=-1, keepdims=True))
         taken = Call(np.dtype(np.float64), call.sizes, call.rows)
         return Reduce("mean", self.axes, True).compute([wide], taken)[0]
 
@@ -143,6 +155,8 @@ class Normalize(Operation):
         return wide if real is None else np.where(real, wide, 0)
 
     def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        from ...gru import kernel_table
+
         x = writer.cast(inputs[0], "f")
         if x is None or [axis_of(axis, len(x.shape)) for axis in self.axes] != [len(x.shape) - 1]:
             return None
@@ -151,7 +165,7 @@ class Normalize(Operation):
             for weight in (self.gamma, self.beta)
         ]
         made = writer.new(x.shape)
-        writer.write("normalize", [made], made, x, *weights, self.epsilon, self.rms)
+        writer.write("normalize", [made], kernel_table(), made, x, *weights, self.epsilon, self.rms)
         return [made]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
@@ -164,3 +178,9 @@ class Normalize(Operation):
     def looks(self, inputs: Sequence[Layout]) -> str | None:
         along = any(has_steps(inputs[0][axis_of(axis, len(inputs[0]))]) for axis in self.axes)
         return "takes the statistics of all steps" if along else None
+
+
+def _of_rows(weight: Array, shape: tuple[int, ...]) -> Array:
+    """A weight as float64 for each place of the last axis, or of all axes if it has more than that one."""
+    own = shape[-1:] if weight.ndim < 2 else shape
+    return np.ascontiguousarray(np.broadcast_to(weight.astype(np.float64), own))

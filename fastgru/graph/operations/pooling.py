@@ -79,6 +79,8 @@ class Pool(Operation):
         return counts
 
     def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        from ...gru import kernel_table
+
         x, along = inputs[0], one_axis(self._windows())
         if x.kind != "f" or along is None:
             return None
@@ -91,7 +93,8 @@ class Pool(Operation):
         made = writer.new((*x.shape[:axis], count, *x.shape[axis + 1 :]))
         order = [at for at in range(len(x.shape) - 1) if at != axis] + [axis, len(x.shape) - 1]
         options = window.size, window.stride, window.dilation, before, counted
-        writer.write("pool", [made], self.name == "max", made.permuted(order), x.permuted(order), *options)
+        parts = made.permuted(order), x.permuted(order)
+        writer.write("pool", [made], kernel_table(), self.name == "max", *parts, *options)
         return [made]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:

@@ -130,13 +130,15 @@ class Reduce(Operation):
         return count
 
     def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
+        from ...gru import kernel_table
+
         x = inputs[0]
         axes = places_of(self.axes, len(x.shape))
         if len(inputs) > 1 or x.kind != "f" or len(axes) != 1 or self.name not in ("sum", "mean", "max", "min"):
             return None
         order = [at for at in range(len(x.shape)) if at not in axes]
         made = writer.new([x.shape[at] for at in order])
-        writer.write("reduce", [made], self.name, made, x.permuted([*order, *axes]))
+        writer.write("reduce", [made], kernel_table(), self.name, made, x.permuted([*order, *axes]))
         if self.keepdims:
             kept = made.reshaped([1 if at in axes else size for at, size in enumerate(x.shape)])
             return None if kept is None else [kept]
