@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -151,6 +151,55 @@ class GRU:
         y, h = self._run(x, h0, lengths, sequences=True)
         assert y is not None
         return y, h
+
+    def map(
+        self,
+        sequences: Any,
+        *,
+        lengths: ArrayLike | None = None,
+        offsets: ArrayLike | None = None,
+        n_threads: int | None = None,
+        progress: bool = False,
+    ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        """Run sequences of unequal length, grouped by length, and give their results in order; see ``Model.map``.
+
+        Parameters
+        ----------
+        sequences : iterable of array_like, (steps, input_size), or array_like, (total steps, input_size)
+            The second with ``lengths`` or ``offsets``: all sequences joined.
+        lengths : array_like of int, (sequences,), optional
+            The steps of each.
+        offsets : array_like of int, (sequences + 1,), optional
+            Where each begins, and where the last one ends.
+        n_threads : int, optional
+            Threads for these sequences; None: as the GRU.
+        progress : bool
+            Show a bar on standard error while results are taken, if that is a terminal.
+
+        Returns
+        -------
+        iterator of (y, h)
+            What the GRU gives for each sequence alone: (steps, hidden_size * directions) and (num_layers * directions,
+            hidden_size). Of no steps y is empty, and h zero.
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            A sequence does not fit; the message has its number.
+
+        Examples
+        --------
+        >>> import numpy as np, fastgru
+        >>> gru = fastgru.from_torch({"weight_ih": np.ones((6, 3)), "weight_hh": np.ones((6, 2))})
+        >>> for y, h in gru.map([np.zeros((4, 3)), np.zeros((9, 3))]):
+        ...     print(y.shape, h.shape)
+        (4, 2) (1, 2)
+        (9, 2) (1, 2)
+        """
+        from .ragged import map_sequences
+        from .ragged_runs import GRURuns
+
+        return map_sequences(GRURuns(self), sequences, lengths, offsets, n_threads, progress)
 
     def _run(
         self, x: ArrayLike, h0: ArrayLike | None, lengths: ArrayLike | None, sequences: bool

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..engine.program import Pool
 from ..errors import FastGRUError, ShapeError
+from ..threads import asked_for
 from .compile import Compiled, compiles
 from .graph import RELATIONS, Graph, Guard, Node, leaves
 from .layout import Rows, Steps
@@ -84,7 +85,7 @@ class Runner:
 
     def _steps_of(self, values: dict[int, Array], lengths: Mapping[str, Any] | None) -> tuple[Mapping[str, int], Any]:
         """The sizes of a call, and what runs in turn: nodes in NumPy and programs, each with the values then done."""
-        key = (*(values[source.value].shape for source in self.graph.inputs), lengths and tuple(lengths))
+        key = (*(values[source.value].shape for source in self.graph.inputs), lengths and tuple(lengths), asked_for())
         compiled = self._compiled.get(key)
         if compiled is None:
             sizes = self.sizes(values)
