@@ -118,6 +118,7 @@ class ModelRuns:
         apart = rows is not None and None not in self._batches.values() and all(map(_has_open_batch, self.sources))
         self.most_rows = MAX_ROWS if apart else 1
         self._ragged = [each for each in self.sources if each.steps is not None and apart and _takes_lengths(model)]
+        self._numbers_of_steps = list(model._runner.numbers_of_steps) if self._ragged else []
 
     def row(self, number: int, arrays: tuple[Array, ...]) -> Row:
         key = tuple(array.shape for array in arrays)
@@ -150,11 +151,14 @@ class ModelRuns:
         if outputs is None:
             return Shape(object(), (), held)  # a group for each
         steps = {each.symbol: whole[self.sources.index(each)][each.steps] for each in self._ragged}
-        group = tuple(
+        numbers = {**sizes, **steps}
+        # An axis of one step is repeated where another has several: such rows are no shorter form of longer ones.
+        ones = [evaluate(size, numbers) == 1 for size in self._numbers_of_steps] + [each == 1 for each in steps.values()]
+        group = tuple(ones), tuple(
             tuple(None if source in self._ragged and axis == source.steps else size for axis, size in enumerate(shape))
             for source, shape in zip(self.sources, whole, strict=True)
         )
-        return Shape(group, tuple(steps[name] for name in sorted(steps)), held, outputs, {**sizes, **steps})
+        return Shape(group, tuple(steps[name] for name in sorted(steps)), held, outputs, numbers)
 
     def _empty(self, shape: tuple[int, ...], sizes: Mapping[str, int]) -> Shape:
         """Of sequences of no steps, if a result of no numbers is all that the model can give."""
@@ -282,7 +286,7 @@ def _padded(rows: Sequence[Row], at: int, batch: int | None, longest: Sequence[i
     array = np.zeros((*longest[:batch], len(rows), *longest[batch:]), first.dtype)
     by_row = np.moveaxis(array, batch, 0)
     for place, row in enumerate(rows):
-        by_row[place][tuple(map(slice, row.arrays[at].shape))] = row.arrays[at]
+        by_row[(place, *map(slice, row.arrays[at].shape))] = row.arrays[at]
     return array
 
 
