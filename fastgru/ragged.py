@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from .errors import FastGRUError
-from .ragged_items import arrays_of, items_of
+from .ragged_items import Check, items_of
 from .ragged_runs import GRURuns, ModelRuns, Row
 from .threads import asking_for, check_threads
 
@@ -60,13 +60,14 @@ def _window(runs: GRURuns | ModelRuns, items: Iterator[Any], first: int) -> tupl
     """The next sequences, and what ended them: ``StopIteration``, an error of one of them, or one of the iterable."""
     rows: list[Row] = []
     held = 0
+    check = Check(runs.sources, runs.dtype, runs.layers)
     while held < WINDOW_NUMBERS and len(rows) < WINDOW_ROWS:
         try:
             item = next(items)
         except Exception as error:  # raised again when the results of all before it are given
             return rows, error
         try:
-            row = runs.row(first + len(rows), arrays_of(runs.sources, item, runs.dtype, runs.layers))
+            row = runs.row(first + len(rows), check.arrays_of(item))
         except FastGRUError as error:
             return rows, _named(error, first + len(rows))
         rows.append(row)

@@ -16,7 +16,7 @@ from .errors import DTypeError, ShapeError
 from .graph.size import Size, size_text
 from .model_inputs import Source, as_kind, by_name
 
-__all__ = ["arrays_of", "items_of"]
+__all__ = ["Check", "items_of"]
 
 Array = NDArray[Any]
 
@@ -123,24 +123,33 @@ def _cut(sources: Sequence[Source], values: Mapping[str, Any], cuts: Mapping[str
         yield item
 
 
-def arrays_of(sources: Sequence[Source], item: Any, dtype: np.dtype[Any], layers: bool) -> tuple[Array, ...]:
-    """The inputs of one sequence without a batch axis, as arrays that nobody else can change.
+class Check:
+    """The check of one sequence against what a model takes without a batch axis."""
 
-    Raises
-    ------
-    ShapeError, DTypeError
-        It does not fit the model.
-    """
-    given = (item,) if len(sources) == 1 and not isinstance(item, Mapping) else None
-    named = by_name(sources, (item,), {}, layers) if given is None else {sources[0].name: item}
-    arrays = []
-    for source in sources:
-        array = as_kind(source, named[source.name], dtype)
-        wanted = _alone(source)
-        if array.ndim != len(wanted) or any(
-            isinstance(size, int) and size != got for size, got in zip(wanted, array.shape, strict=True)
-        ):
-            where = "" if len(sources) == 1 else f"{source.name!r}: "
-            raise ShapeError(f"{where}got shape {array.shape}, wanted {size_text(wanted)}")
-        arrays.append(np.array(array, order="C"))  # a generator may fill one buffer again and again
-    return tuple(arrays)
+    def __init__(self, sources: Sequence[Source], dtype: np.dtype[Any], layers: bool) -> None:
+        self._sources, self._dtype, self._layers = sources, dtype, layers
+        self._wanted = [_alone(source) for source in sources]
+        self._sizes = [
+            [(axis, size) for axis, size in enumerate(wanted) if isinstance(size, int)] for wanted in self._wanted
+        ]
+
+    def arrays_of(self, item: Any) -> tuple[Array, ...]:
+        """The inputs of a sequence, as arrays that nobody else can change.
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            It does not fit the model.
+        """
+        if len(self._sources) == 1 and not isinstance(item, Mapping):
+            return (self._array(0, item),)
+        named = by_name(self._sources, (item,), {}, self._layers)
+        return tuple(self._array(place, named[source.name]) for place, source in enumerate(self._sources))
+
+    def _array(self, place: int, given: Any) -> Array:
+        array = as_kind(self._sources[place], given, self._dtype)
+        wanted, shape = self._wanted[place], array.shape
+        if len(shape) != len(wanted) or any(shape[axis] != size for axis, size in self._sizes[place]):
+            where = "" if len(self._sources) == 1 else f"{self._sources[place].name!r}: "
+            raise ShapeError(f"{where}got shape {shape}, wanted {size_text(wanted)}")
+        return array.copy()  # a generator may fill one buffer again and again

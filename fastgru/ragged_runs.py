@@ -65,13 +65,19 @@ class GRURuns:
         self.gru, self.dtype, self.most_rows = gru, gru.dtype, MAX_ROWS
         shape = symbol("batch"), symbol("steps"), gru.input_size
         self.sources = [Source("x", FLOAT, shape, 0, 1, "steps", called="x")]
-        self._states = gru.num_layers * gru.spec.directions * gru.hidden_size
+        self._shapes: dict[int, Shape] = {}  # by their steps
         self._width: int = max(gru.input_size, 3 * gru.spec.output_size)
 
     def row(self, number: int, arrays: tuple[Array, ...]) -> Row:
         steps = len(arrays[0])
-        held = steps * (self.gru.input_size + self.gru.spec.output_size) + self._states
-        return Row(number, arrays, Shape("steps" if steps else None, (steps,), held))
+        shape = self._shapes.get(steps)
+        if shape is None:
+            if len(self._shapes) >= MAX_ROWS:
+                self._shapes.clear()
+            spec = self.gru.spec
+            held = steps * (spec.input_size + spec.output_size) + spec.num_layers * spec.directions * spec.hidden_size
+            shape = self._shapes[steps] = Shape("steps" if steps else None, (steps,), held)
+        return Row(number, arrays, shape)
 
     def width(self, row: Row, steps: tuple[int, ...]) -> int:
         """The numbers of the widest value for a row of so many steps."""
@@ -122,43 +128,54 @@ class ModelRuns:
 
     def row(self, number: int, arrays: tuple[Array, ...]) -> Row:
         key = tuple(array.shape for array in arrays)
-        if key not in self._shapes:
+        shape = self._shapes.get(key)
+        if shape is None:
+            shape = self._shape(key)
             if len(self._shapes) >= MAX_ROWS:
                 self._shapes.clear()
-            self._shapes[key] = self._shape(key)
-        return Row(number, arrays, self._shapes[key])
+            if shape.outputs is not None:
+                self._shapes[key] = shape
+        return Row(number, arrays, shape)
 
     def _shape(self, key: Any) -> Shape:
         """What sequences of such shapes have in common, and an error if the model takes none alone."""
-        whole = [_with_batch(source, shape, 1) for source, shape in zip(self.sources, key, strict=True)]
+        whole = [_with_batch(source, shape) for source, shape in zip(self.sources, key, strict=True)]
         empty = [
-            at for at, (each, shape) in enumerate(zip(self.sources, whole, strict=True))
-            if (each.steps is not None and shape[each.steps] == 0) or (self.layers and 0 in shape)
+            alone for source, shape, alone in zip(self.sources, whole, key, strict=True)
+            if (source.steps is not None and shape[source.steps] == 0) or (self.layers and 0 in shape)
         ]  # fmt: skip
-        given = {each.name: _nothing(shape) for each, shape in zip(self.sources, whole, strict=True)}
+        given = {source.name: _nothing(shape) for source, shape in zip(self.sources, whole, strict=True)}
         try:
             sizes = self.model.sizes(given)
         except FastGRUError as error:
             if empty:
-                raise _no_steps(key[empty[0]]) from error
+                raise _no_steps(empty[0]) from error
             raise
         if empty:
-            return self._empty(key[empty[0]], sizes)
-        outputs = None
-        with suppress(FastGRUError):  # a size that the numbers decide
+            return self._empty(empty[0], sizes)
+        numbers = sum(map(math.prod, key))
+        try:
             outputs = {place: self._size_of(place, axis, sizes) for place, axis in self._batches.items()}
-        held = sum(map(math.prod, key)) + sum(map(math.prod, (outputs or {}).values()))
-        if outputs is None:
-            return Shape(object(), (), held)  # a group for each
-        steps = {each.symbol: whole[self.sources.index(each)][each.steps] for each in self._ragged}
-        numbers = {**sizes, **steps}
-        # An axis of one step is repeated where another has several: such rows are no shorter form of longer ones.
-        ones = [evaluate(size, numbers) == 1 for size in self._numbers_of_steps] + [each == 1 for each in steps.values()]
-        group = tuple(ones), tuple(
-            tuple(None if source in self._ragged and axis == source.steps else size for axis, size in enumerate(shape))
-            for source, shape in zip(self.sources, whole, strict=True)
-        )
-        return Shape(group, tuple(steps[name] for name in sorted(steps)), held, outputs, numbers)
+        except FastGRUError:  # a size that the numbers decide
+            return Shape(object(), (), numbers)  # each is a group
+        group, steps = self._group(whole, sizes)
+        held = numbers + sum(map(math.prod, outputs.values()))
+        return Shape(group, tuple(steps[name] for name in sorted(steps)), held, outputs, {**sizes, **steps})
+
+    def _group(self, shapes: Sequence[Sequence[int]], sizes: Mapping[str, int]) -> tuple[Any, dict[str, int]]:
+        """What rows must have in common to run together, and the steps that may differ, by their symbols.
+
+        An axis of one step is repeated where another has several: such rows are no shorter form of longer ones.
+        """
+        steps: dict[str, int] = {}
+        others = []
+        for source, shape in zip(self.sources, shapes, strict=True):
+            ragged = source.steps if source in self._ragged else None
+            if ragged is not None:
+                steps[source.symbol] = shape[ragged]
+            others.append(tuple(size for axis, size in enumerate(shape) if axis != ragged))
+        ones = [evaluate(size, {**sizes, **steps}) == 1 for size in self._numbers_of_steps]
+        return (*others, *ones, *(size == 1 for size in steps.values())), steps
 
     def _empty(self, shape: tuple[int, ...], sizes: Mapping[str, int]) -> Shape:
         """Of sequences of no steps, if a result of no numbers is all that the model can give."""
@@ -267,8 +284,9 @@ def _axis_alone(source: Source) -> int:
     return source.steps - (source.batch < source.steps)
 
 
-def _with_batch(source: Source, shape: Sequence[int], batch: int) -> tuple[int, ...]:
-    return tuple(shape) if source.batch is None else (*shape[: source.batch], batch, *shape[source.batch :])
+def _with_batch(source: Source, shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape of one row as a batch."""
+    return tuple(shape) if source.batch is None else (*shape[: source.batch], 1, *shape[source.batch :])
 
 
 def _nothing(shape: Sequence[int]) -> Array:
@@ -286,7 +304,8 @@ def _padded(rows: Sequence[Row], at: int, batch: int | None, longest: Sequence[i
     array = np.zeros((*longest[:batch], len(rows), *longest[batch:]), first.dtype)
     by_row = np.moveaxis(array, batch, 0)
     for place, row in enumerate(rows):
-        by_row[(place, *map(slice, row.arrays[at].shape))] = row.arrays[at]
+        own: Any = (place, *map(slice, row.arrays[at].shape))
+        by_row[own] = row.arrays[at]
     return array
 
 
