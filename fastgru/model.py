@@ -204,8 +204,9 @@ class Model:
         -------
         iterator
             For each sequence what the model gives for it alone, without a batch axis and with all its own steps. The
-            bits are the same too, but for float64, whose products are BLAS's. Of no steps it is empty, if the model
-            gives something for each step; otherwise that is an error.
+            bits are the same too, unless BLAS computes them: in float64, with ``backend="blas"``, and where a graph
+            multiplies two values, as attention does; these are rounded by the shape of a call, here as everywhere. Of
+            no steps the result is empty, if the model gives something for each step; otherwise that is an error.
 
         Raises
         ------
@@ -213,13 +214,14 @@ class Model:
             A sequence does not fit the model; the message has its number. It comes in the place of its result, when
             all before it are given, as does an exception of the iterable itself.
         UnsupportedModelError
-            The model takes rows of a batch together, so that a sequence has no result of its own.
+            The model takes rows of a batch together, or it is not known which part of its results is of which row.
 
         Notes
         -----
         It reads ahead until inputs and results have 8 million numbers, or 8192 sequences, and then runs these in groups
-        of similar length, whose values have at most a million numbers each, or one sequence if that is larger. Where
-        the model takes no ``lengths``, a group has sequences of one length only. No state is kept in the model.
+        of similar length, whose values have at most 2 million numbers each, or one sequence if that is larger. Where
+        the model takes no ``lengths``, a group has sequences of one length only. No state is kept in the model, and
+        any number of threads may map.
 
         Examples
         --------

@@ -151,5 +151,6 @@ class Check:
         wanted, shape = self._wanted[place], array.shape
         if len(shape) != len(wanted) or any(shape[axis] != size for axis, size in self._sizes[place]):
             where = "" if len(self._sources) == 1 else f"{self._sources[place].name!r}: "
-            raise ShapeError(f"{where}got shape {shape}, wanted {size_text(wanted)}")
+            whole = "" if self._sources[place].batch is not None else ": all axes, since none is known to be the batch"
+            raise ShapeError(f"{where}got shape {shape}, wanted {size_text(wanted)}{whole}")
         return array.copy()  # a generator may fill one buffer again and again

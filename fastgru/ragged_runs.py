@@ -103,7 +103,7 @@ class ModelRuns:
     Raises
     ------
     UnsupportedModelError
-        It takes rows together, and no axis of its outputs is known to be the batch.
+        It takes rows together, or no axis of its outputs is known to be the batch.
     """
 
     def __init__(self, model: Model) -> None:
@@ -115,8 +115,8 @@ class ModelRuns:
         if rows is None and not self.layers:
             name, reason = model._analysis.mixes[0]
             raise UnsupportedModelError(
-                f"map: layer {name!r} {reason}, so that a sequence has no result of its own; call the model with a "
-                "whole batch"
+                f"map: layer {name!r} {reason}, so it is not known which part of the results is one sequence's; call "
+                "the model with a whole batch"
             )
         self._batches = {
             place: 0 if rows is None else _batch_axis(rows.layout(place)) for place in leaves(model.graph.outputs)
