@@ -38,7 +38,7 @@ def map_sequences(
 ) -> Iterator[Any]:
     """What ``map`` gives; arguments are checked before the first result is asked for."""
     check_threads(n_threads)
-    items, count = items_of(runs.sources, sequences, lengths, offsets, runs.layers)
+    items, count = items_of(runs.sources, sequences, lengths, offsets, runs.dtype, runs.layers)
     return _results(runs, items, count, n_threads, progress)
 
 
@@ -54,9 +54,8 @@ def _results(
         number, failed = 0, None
         while failed is None:
             rows, failed = _window(runs, items, number)
-            yield from _in_order(runs, rows, n_threads, advance)
             number += len(rows)
-            del rows
+            yield from _in_order(runs, rows, n_threads, advance)
         if not isinstance(failed, StopIteration):
             raise failed
 
@@ -83,17 +82,21 @@ def _window(runs: GRURuns | ModelRuns, items: Iterator[Any], first: int) -> tupl
 def _in_order(
     runs: GRURuns | ModelRuns, rows: list[Row], n_threads: int | None, advance: Callable[[int], None]
 ) -> Iterator[Any]:
-    """The results of a window; a group runs when the first of its results is asked for."""
+    """The results of a window, which is emptied; a group runs when the first of its results is asked for."""
+    numbers = [row.number for row in rows]
     groups = {row.number: group for group in _groups(runs, rows) for row in group}
+    rows.clear()  # so that the inputs of a group go when it has run
     made: dict[int, Any] = {}
-    for number in [row.number for row in rows]:
-        if number not in made:
+    for number in numbers:
+        if number in groups:
             group = groups[number]
             with asking_for(n_threads):
-                made.update(zip([row.number for row in group], _run(runs, group), strict=True))
-            for row in group:
-                del groups[row.number]  # and with the last the arrays of the group
+                results = _run(runs, group)
+            for row, result in zip(group, results, strict=True):
+                made[row.number] = result
+                del groups[row.number]
             advance(len(group))
+            del group, row, results
         result = made.pop(number)
         if isinstance(result, FastGRUError):
             raise result

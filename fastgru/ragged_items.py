@@ -22,7 +22,7 @@ Array = NDArray[Any]
 
 
 def items_of(
-    sources: Sequence[Source], sequences: Any, lengths: Any, offsets: Any, layers: bool
+    sources: Sequence[Source], sequences: Any, lengths: Any, offsets: Any, dtype: np.dtype[Any], layers: bool
 ) -> tuple[Iterator[Any], int | None]:
     """The sequences one by one as a caller gave them, and how many there are, if that is known.
 
@@ -53,12 +53,12 @@ def items_of(
     cuts = {}
     for source in sources:
         if source.name in given:
-            values[source.name] = _as_values(source, values[source.name])
+            values[source.name] = _as_values(source, values[source.name], dtype)
             cuts[source.name] = _cuts(name, given[source.name], values[source.name].shape[_steps_axis(source)])
     counts = {each: len(ends) - 1 for each, ends in cuts.items()}
     for source in sources:
         if source.name not in cuts:
-            values[source.name] = value = as_kind(source, values[source.name], np.dtype(np.float64))
+            values[source.name] = value = as_kind(source, values[source.name], dtype)
             counts[source.name] = len(value) if value.ndim else 0
     if len({*counts.values()}) > 1:
         raise ShapeError(f"values: the inputs have different numbers of sequences: {counts}")
@@ -77,9 +77,9 @@ def _alone(source: Source) -> tuple[Size, ...]:
     return tuple(size for axis, size in enumerate(source.shape) if axis != source.batch)
 
 
-def _as_values(source: Source, given: Any) -> Any:
+def _as_values(source: Source, given: Any, dtype: np.dtype[Any]) -> Array:
     """The values of all sequences; an array stays what it is, so that its parts are checked when they are taken."""
-    values = given if isinstance(given, np.ndarray) else np.asarray(given)
+    values = given if isinstance(given, np.ndarray) else as_kind(source, given, dtype)
     wanted = list(_alone(source))
     if values.ndim != len(wanted):
         axis = _steps_axis(source)

@@ -40,6 +40,14 @@ def test_flat_values_with_lengths_or_offsets():
     for got, alone in zip(model.map(flat, offsets=offsets[3:6]), wanted[3:5], strict=True):  # a slice of a list array
         assert_same(got, alone)
     assert list(model.map(np.empty((0, FEATURES)), lengths=[])) == []
+    for got, alone in zip(model.map(flat.tolist(), lengths=LENGTHS), wanted, strict=True):
+        assert_same(got, alone)
+    with pytest.raises(DTypeError, match="x: cannot be made an array"):
+        model.map([[1.0], [1.0, 2.0]], lengths=[2])
+    masked = np.ma.masked_equal(flat, flat[6, 0])
+    results = model.map(masked, lengths=LENGTHS)
+    with pytest.raises(DTypeError, match="sequence 2: x: got a masked array"):
+        assert [len(each) for each in results] == []
 
 
 def test_flat_values_of_several_inputs():
