@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -11,18 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import threads
-from .activations import GATE_ACTIVATIONS, formula, resolved
+from .activations import resolved
 from .arrays import as_lengths, as_numbers, as_sequences
 from .engine import dispatch
 from .engine.plan import KernelTable, Plan
-from .engine.reduced import REDUCED, widened
 from .errors import ShapeError, UnsupportedModelError
+from .gru_plan import plan_of
 from .gru_weights import GRUSpec, check_gru
 from .record import owned
 
 if TYPE_CHECKING:
-    from .engine.blas import BlasPlan
-    from .engine.generic import GenericPlan
     from .stream import Stream
 
 __all__ = ["GRU"]
@@ -103,7 +101,8 @@ class GRU:
         self._asked_backend = backend
         self._dtype = dtype_of(precision)
         self._backend = _backend_for(precision, self._asked_backend)
-        self._plan = _plan_of(spec, precision, self._backend)
+        kernels = kernel_table() if self._backend == "packed" else None
+        self._plan = plan_of(spec, precision, self._dtype, kernels)
         layers = [weights for layer in spec.layers for weights in layer]
         self._sizes = (spec.input_size, spec.num_layers * spec.directions, spec.directions)
         self._work_per_step = sum(weights.w_ih.size + weights.w_hh.size for weights in layers)
@@ -151,6 +150,55 @@ class GRU:
         y, h = self._run(x, h0, lengths, sequences=True)
         assert y is not None
         return y, h
+
+    def map(
+        self,
+        sequences: Any,
+        *,
+        lengths: ArrayLike | None = None,
+        offsets: ArrayLike | None = None,
+        n_threads: int | None = None,
+        progress: bool = False,
+    ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        """Run sequences of unequal length, grouped by length, and give their results in order; see ``Model.map``.
+
+        Parameters
+        ----------
+        sequences : iterable of array_like, (steps, input_size), or array_like, (total steps, input_size)
+            The second with ``lengths`` or ``offsets``: all sequences joined.
+        lengths : array_like of int, (sequences,), optional
+            The steps of each.
+        offsets : array_like of int, (sequences + 1,), optional
+            Where each begins, and where the last one ends.
+        n_threads : int, optional
+            Threads for these sequences; None: as the GRU.
+        progress : bool
+            Show a bar on standard error while results are taken, if that is a terminal.
+
+        Returns
+        -------
+        iterator of (y, h)
+            What the GRU gives for each sequence alone: (steps, hidden_size * directions) and (num_layers * directions,
+            hidden_size). Of no steps y is empty, and h zero.
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            A sequence does not fit; the message has its number.
+
+        Examples
+        --------
+        >>> import numpy as np, fastgru
+        >>> gru = fastgru.from_torch({"weight_ih": np.ones((6, 3)), "weight_hh": np.ones((6, 2))})
+        >>> for y, h in gru.map([np.zeros((4, 3)), np.zeros((9, 3))]):
+        ...     print(y.shape, h.shape)
+        (4, 2) (1, 2)
+        (9, 2) (1, 2)
+        """
+        from .ragged import map_sequences
+        from .ragged_runs import GRURuns
+
+        return map_sequences(GRURuns(self), sequences, lengths, offsets, n_threads, progress)
 
     def _run(
         self, x: ArrayLike, h0: ArrayLike | None, lengths: ArrayLike | None, sequences: bool
@@ -343,49 +391,3 @@ def _backend_for(precision: str, backend: str | None) -> str:
     if precision == "float64":
         return "blas"
     return backend or ("packed" if kernel_table().vector_length > 1 else "blas")
-
-
-def _plan_of(spec: GRUSpec, precision: Precision, backend: str) -> Plan | BlasPlan | GenericPlan:
-    """The engine's own form of a spec."""
-    kernels = kernel_table() if backend == "packed" else None
-    act, act_r = _code(spec.activation), _code(spec.recurrent_activation)
-    if act is None or act_r is None:
-        from .engine.generic import GenericPlan
-
-        formulas = formula(spec.activation), formula(spec.recurrent_activation)
-        return GenericPlan(_arrays_of(spec, precision), spec.reset_after, *formulas, kernels)
-    if kernels is not None:
-        return Plan(kernels, _arrays_of(spec, precision, rounds=True), spec.reset_after, act, act_r, precision)
-    from .engine.blas import BlasPlan
-
-    return BlasPlan(_arrays_of(spec, precision), spec.reset_after, act, act_r)
-
-
-def _arrays_of(spec: GRUSpec, precision: Precision, rounds: bool = False) -> list[list[tuple[NDArray[Any], ...]]]:
-    """The weights as the engine takes them; biases are never reduced.
-
-    A plan that ``rounds`` is given matrices of float32 as they are. Those of float64 are reduced here even so: rounded
-    to float32 first, some would be rounded twice, and differ from what is saved in that precision.
-    """
-    dtype = dtype_of(precision)
-    stack = []
-    for index, layer in enumerate(spec.layers):
-        directions = []
-        for suffix, weights in zip(("", "_reverse"), layer, strict=False):
-            matrices = [weights.w_ih, weights.w_hh]
-            if precision in REDUCED:
-                names = f"weight_ih_l{index}{suffix}", f"weight_hh_l{index}{suffix}"
-                matrices = [
-                    matrix if rounds and matrix.dtype == np.float32 else widened(matrix, precision, name)
-                    for matrix, name in zip(matrices, names, strict=True)
-                ]
-            arrays = (*matrices, weights.b_ih, weights.b_hh)
-            directions.append(tuple(np.ascontiguousarray(array, dtype=dtype) for array in arrays))
-        stack.append(directions)
-    return stack
-
-
-def _code(activation: Any) -> int | None:
-    """The kernels' number of an activation; None for one that they do not know."""
-    name, options = resolved(activation)
-    return GATE_ACTIVATIONS.index(name) if name in GATE_ACTIVATIONS and not options else None

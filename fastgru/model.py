@@ -6,7 +6,7 @@ It checks what it is given and hands it to the graph's runner.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -24,7 +24,7 @@ from .graph.streaming import Streamed, streamed
 from .gru import Backend, Precision, check_options, dtype_of
 from .layers import ModelSpec, validate
 from .layers.lowering import graph_of
-from .model_inputs import Source, by_name, lengths_by_symbol, prepared, sources_of
+from .model_inputs import Source, by_name, lengths_by_symbol, of_layers, prepared, sources_of
 from .model_stream import ModelStream
 from .record import owned
 
@@ -165,11 +165,80 @@ class Model:
         runs as a compiled program: faster, with the same bits.
         """
         if self._spec is not None:
-            inputs, lengths = _of_layers(inputs, lengths)
+            inputs, lengths = of_layers(inputs, lengths)
             if not inputs and set(named) == {"x"}:
                 inputs, named = (named["x"],), {}
         values, _, single = self._run(self._by_name(inputs, named), lengths)
         return self._structured(values, single)
+
+    def map(
+        self,
+        sequences: Any,
+        *,
+        lengths: ArrayLike | Mapping[str, ArrayLike] | None = None,
+        offsets: ArrayLike | Mapping[str, ArrayLike] | None = None,
+        n_threads: int | None = None,
+        progress: bool = False,
+    ) -> Iterator[Any]:
+        """Run sequences of unequal length, grouped by length, and give their results in order.
+
+        Like the built-in ``map`` it gives results as they are asked for; ``list(model.map(sequences))`` are all.
+
+        Parameters
+        ----------
+        sequences : iterable, or array_like
+            What the model takes for each sequence, without a batch axis: (steps, features), or (steps,) of integers
+            where an Embedding comes first; for several inputs a list, tuple or dict of these. It may be a generator
+            without an end, and may give one buffer filled anew each time. With ``lengths`` or ``offsets`` an array of
+            all sequences joined along their steps, as ragged data usually lies: (total steps, features); of several
+            inputs a list, tuple or dict of these, where inputs without steps are (sequences, ...).
+        lengths : array_like of int, (sequences,), or dict of these by the name of an input, optional
+            The steps of each sequence in such an array.
+        offsets : array_like of int, (sequences + 1,), or dict of these, optional
+            Where each sequence begins in it, and where the last one ends: the ``offsets`` of an Arrow list array, the
+            ``row_splits`` of a TensorFlow ragged tensor.
+        n_threads : int, optional
+            Threads for these sequences; None: as the model.
+        progress : bool
+            Show a bar on standard error while results are taken, if that is a terminal.
+
+        Returns
+        -------
+        iterator
+            For each sequence what the model gives for it alone, without a batch axis and with all its own steps. The
+            bits are the same too, unless BLAS computes them: in float64, with ``backend="blas"``, and where a graph
+            multiplies two values, as attention does; these are rounded by the shape of a call, here as everywhere. Of
+            no steps the result is empty, if the model gives something for each step; otherwise that is an error.
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            A sequence does not fit the model; the message has its number. It comes in the place of its result, when
+            all before it are given, as does an exception of the iterable itself.
+        UnsupportedModelError
+            The model takes rows of a batch together, or it is not known which part of its results is of which row.
+
+        Notes
+        -----
+        It reads ahead until inputs and results have 8 million numbers, or 8192 sequences, and then runs these in groups
+        of similar length, whose values have at most 2 million numbers each, or one sequence if that is larger. Where
+        the model takes no ``lengths``, a group has sequences of one length only. No state is kept in the model, and
+        any number of threads may map.
+
+        Examples
+        --------
+        >>> import numpy as np, fastgru
+        >>> weights = {"gru.weight_ih": np.ones((6, 3), np.float32), "gru.weight_hh": np.ones((6, 2), np.float32)}
+        >>> model = fastgru.from_torch(weights, layers=["gru"])
+        >>> [y.shape for y in model.map(np.zeros((steps, 3)) for steps in (4, 9, 2))]
+        [(4, 2), (9, 2), (2, 2)]
+        >>> [y.shape for y in model.map(np.zeros((15, 3)), lengths=[4, 9, 2])]
+        [(4, 2), (9, 2), (2, 2)]
+        """
+        from .ragged import map_sequences
+        from .ragged_runs import ModelRuns
+
+        return map_sequences(ModelRuns(self), sequences, lengths, offsets, n_threads, progress)
 
     def _structured(self, values: Mapping[int, Array], single: bool) -> Any:
         """Outputs in the model's structure; one that stands in it twice is two arrays."""
@@ -212,7 +281,6 @@ class Model:
         """The same layers with weights of another precision, rounded from those that were given; see ``GRU.astype``."""
         backend = None if precision == "float64" else self._options["backend"]
         return _rebuild(self.description, {**self._options, "precision": precision, "backend": backend})
-
 
     def with_any_size(self) -> Model:
         """The same model with the sizes open that its file fixed although no number in it can come from them.
@@ -331,11 +399,3 @@ def as_tuple(made: Any) -> tuple[Array, ...]:
 
 def _rebuild(model: ModelSpec | Graph, options: dict[str, Any]) -> Model:
     return Model(model, **options)
-
-
-def _of_layers(inputs: tuple[Any, ...], lengths: Any) -> tuple[tuple[Any, ...], Any]:
-    """The arguments of a model of layers: x, and perhaps lengths behind it."""
-    if len(inputs) == 2 and lengths is None:
-        return inputs[:1], inputs[1]
-    return inputs, lengths
-

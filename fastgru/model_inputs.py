@@ -17,7 +17,7 @@ from .graph.size import Size, size_text, symbol
 from .graph.steps import Analysis
 from .layers import Input, ModelSpec
 
-__all__ = ["Source", "as_kind", "by_name", "lengths_by_symbol", "prepared", "sources_of"]
+__all__ = ["Source", "as_kind", "by_name", "lengths_by_symbol", "of_layers", "prepared", "sources_of"]
 
 Array = NDArray[Any]
 
@@ -108,6 +108,13 @@ def by_name(
         by = f" and by name {', '.join(sorted(map(str, named)))}" if named else ""
         raise ShapeError(f"got {count}{by}, wanted {len(names)}: {', '.join(names)}")
     return found
+
+
+def of_layers(inputs: tuple[Any, ...], lengths: Any) -> tuple[tuple[Any, ...], Any]:
+    """The arguments of a model of layers: x, and perhaps lengths behind it."""
+    if len(inputs) == 2 and lengths is None:
+        return inputs[:1], inputs[1]
+    return inputs, lengths
 
 
 def prepared(

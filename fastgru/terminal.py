@@ -102,10 +102,11 @@ def _longest_word(text: str) -> int:
 
 
 @contextmanager
-def progress(total: int, unit: str) -> Iterator[Callable[[int], None]]:
+def progress(total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
     """A bar on standard error while a long work runs: call what is yielded with how many more ``unit`` are done.
 
-    Nothing is drawn where standard error is not a terminal, and nothing of it is left at the end.
+    ``total`` is None if it is not known before the end. Nothing is drawn where standard error is not a terminal, and
+    nothing of it is left at the end.
     """
     if not sys.stderr.isatty():
         yield lambda count: None
@@ -135,7 +136,7 @@ def progress(total: int, unit: str) -> Iterator[Callable[[int], None]]:
 class _Line:
     """A bar in plain characters on one line of standard error."""
 
-    def __init__(self, total: int, unit: str) -> None:
+    def __init__(self, total: int | None, unit: str) -> None:
         self._total, self._unit = total, unit
         self._done = 0
         self._start = time.monotonic()
@@ -145,17 +146,22 @@ class _Line:
     def advance(self, count: int) -> None:
         self._done += count
         elapsed = time.monotonic() - self._start
-        if elapsed - self._drawn < REDRAW_SECONDS and self._done < self._total:
+        if elapsed - self._drawn < REDRAW_SECONDS and (self._total is None or self._done < self._total):
             return
         self._drawn = elapsed
-        share = self._done / max(self._total, 1)
-        bar = ("#" * round(BAR_WIDTH * share)).ljust(BAR_WIDTH, ".")
-        left = elapsed / share - elapsed if share else 0.0
-        text = f"[{bar}] {share:4.0%}  {self._done:,} of {self._total:,} {self._unit}, {left:.0f} s left"
+        text = self._text(elapsed)
         text = text[: shutil.get_terminal_size().columns - 1]
         sys.stderr.write("\r" + text.ljust(self._length))
         sys.stderr.flush()
         self._length = len(text)
+
+    def _text(self, elapsed: float) -> str:
+        if self._total is None:
+            return f"{self._done:,} {self._unit}, {elapsed:.0f} s"
+        share = self._done / max(self._total, 1)
+        bar = ("#" * round(BAR_WIDTH * share)).ljust(BAR_WIDTH, ".")
+        left = elapsed / share - elapsed if share else 0.0
+        return f"[{bar}] {share:4.0%}  {self._done:,} of {self._total:,} {self._unit}, {left:.0f} s left"
 
     def clear(self) -> None:
         sys.stderr.write("\r" + " " * self._length + "\r")

@@ -1,8 +1,9 @@
 """How many threads a call uses, and which rows each takes.
 
-A caller's ``n_threads`` comes first, then ``FASTGRU_NUM_THREADS``, then a rule: as many as the work pays for. There are
-never more than the processors this process may use (affinity and the cgroup's quota). No thread is started here: the
-engine starts them when they are first wanted, and a call for which the system refuses some computes on those there are.
+What ``asking_for`` says comes first, then a model's own ``n_threads``, then ``FASTGRU_NUM_THREADS``, then a rule: as
+many as the work pays for. There are never more than the processors this process may use (affinity and the cgroup's
+quota). No thread is started here: the engine starts them when they are first wanted, and a call for which the system
+refuses some computes on those there are.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "asked_for",
+    "asking_for",
     "available",
     "check_threads",
     "equal_rows",
@@ -48,6 +54,19 @@ TEAM_WORK = 8_000_000
 STEP_WORK_PER_MEMBER = 12_000
 
 _warned = False
+_asked_for: ContextVar[int | None] = ContextVar("fastgru_n_threads", default=None)
+
+asked_for = _asked_for.get  # what stands before a model's own n_threads in this thread; None: nothing
+
+
+@contextmanager
+def asking_for(n_threads: int | None) -> Iterator[None]:
+    """Calls of this thread inside it take ``n_threads`` instead of their model's own; None changes nothing."""
+    token = _asked_for.set(n_threads)
+    try:
+        yield
+    finally:
+        _asked_for.reset(token)
 
 
 def check_threads(n_threads: int | None) -> int | None:
@@ -147,9 +166,9 @@ def team_for(n_threads: int | None, shares: int, work: int, directions: int, ste
     The directions of a layer are computed apart, and all or none of them. ``step_work`` are the multiply-adds of one
     step of one of them, which its members split by units; they wait for each other at every step.
     """
-    if n_threads == 1:
-        return 1
     wanted = _wanted(n_threads)
+    if wanted == 1:
+        return 1
     if wanted is None:
         wanted = available() if work >= shares * TEAM_WORK else 1
     slices = min(wanted // shares // directions, max(step_work // STEP_WORK_PER_MEMBER, 1))
@@ -166,7 +185,7 @@ def threads_for_steps(n_threads: int | None) -> int:
 
 def _wanted(n_threads: int | None) -> int | None:
     """What is asked for, by the caller or the environment; more threads than processors would only wait in turn."""
-    asked = _from_environment() if n_threads is None else n_threads
+    asked = asked_for() or n_threads or _from_environment()
     return None if asked is None else min(asked, available())
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..engine.program import Pool
 from ..errors import FastGRUError, ShapeError
+from ..threads import asked_for
 from .compile import Compiled, Stretch, compiles
 from .graph import RELATIONS, Graph, Guard, Node, leaves
 from .layout import Rows, Steps
@@ -45,11 +46,11 @@ class Runner:
             for place, array in graph.constants.items()
         }
         self.outputs = [*dict.fromkeys(leaves(graph.outputs))]
-        self._numbers_of_steps: dict[Expression, str] = {}  # that values have, and a layer that makes such a value
+        self.numbers_of_steps: dict[Expression, str] = {}  # that values have, and a layer that makes such a value
         for node in () if analysis.mixes else graph.nodes:
             for factor in (each for place in node.outputs for axis in analysis.layout(place) for each in axis):
                 if isinstance(factor, Steps) and isinstance(factor.size, Expression):
-                    self._numbers_of_steps.setdefault(factor.size, node.name)
+                    self.numbers_of_steps.setdefault(factor.size, node.name)
         fresh = {place for node in graph.nodes if node.operation.fresh for place in node.outputs}
         self.shared = set(self.outputs) - fresh  # outputs that may be views of inputs, constants or each other
         last = {place: index for index, node in enumerate(graph.nodes) for place in node.inputs}
@@ -84,7 +85,7 @@ class Runner:
 
     def _steps_of(self, values: dict[int, Array], lengths: Mapping[str, Any] | None) -> tuple[Mapping[str, int], Any]:
         """The sizes of a call, and what runs in turn: nodes in NumPy and programs, each with the values then done."""
-        key = (*(values[source.value].shape for source in self.graph.inputs), lengths and tuple(lengths))
+        key = (*(values[source.value].shape for source in self.graph.inputs), lengths and tuple(lengths), asked_for())
         compiled = self._compiled.get(key)
         if compiled is None:
             sizes = self.sizes(values)
@@ -101,7 +102,7 @@ class Runner:
         if not self._compiles:
             return None
         values = {source.value: np.broadcast_to(np.float32(0), shapes[source.name]) for source in self.graph.inputs}
-        key = (*(values[source.value].shape for source in self.graph.inputs), None)
+        key = (*(values[source.value].shape for source in self.graph.inputs), None, asked_for())
         compiled = self._compiled.get(key)
         if compiled is None:
             compiled = Compiled(self.graph, self.analysis, self.setup, self.sizes(values), False)
@@ -203,7 +204,7 @@ class Runner:
                         left, right = (evaluate(size, {**sizes, symbol: length}) for size in (guard.one, guard.other))
                         if not RELATIONS[guard.relation](left, right):
                             raise ShapeError(f"lengths: got a row of {length} steps, and there {guard.reason}")
-        for size, name in self._numbers_of_steps.items():
+        for size, name in self.numbers_of_steps.items():
             (symbol,) = size.symbols()
             ends = lengths.get(symbol, _NO_LENGTHS)
             if ends.size and evaluate(size, {symbol: int(ends.min())}) < 1:
