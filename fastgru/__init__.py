@@ -65,7 +65,7 @@ if TYPE_CHECKING:
         UpSampling1D,
         ZeroPadding1D,
     )
-    from .model import Model, ModelStream
+    from .model import Model, ModelStream, Pool
     from .stream import Stream
 
 __version__ = "0.1.0"
@@ -96,6 +96,7 @@ __all__ = [
     "ModelStream",
     "Named",
     "Permute",
+    "Pool",
     "RepeatVector",
     "Reshape",
     "Reverse",
@@ -123,7 +124,7 @@ _PLACES = {
     ".config": "show_config",
     ".gru_weights": "GRUSpec GRUWeights",
     ".importers.weights.named": "Named",
-    ".model": "Model ModelStream",
+    ".model": "Model ModelStream Pool",
     ".layers": "Activation AveragePooling1D Cropping1D Dropout FinalState Flatten Last "
     "LayerNormalization Masking Max MaxPooling1D Mean ModelSpec Permute RepeatVector Reshape Reverse Select "
     "Sum UpSampling1D ZeroPadding1D",

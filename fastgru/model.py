@@ -24,11 +24,12 @@ from .graph.streaming import Streamed, streamed
 from .gru import Backend, Precision, check_options, dtype_of
 from .layers import ModelSpec, validate
 from .layers.lowering import graph_of
-from .model_inputs import Source, by_name, lengths_by_symbol, of_layers, prepared, sources_of
+from .model_inputs import Source, as_tuple, by_name, lengths_by_symbol, of_layers, prepared, sources_of
 from .model_stream import ModelStream
+from .pool import Pool
 from .record import owned
 
-__all__ = ["Model", "ModelStream", "as_tuple"]
+__all__ = ["Model", "ModelStream", "Pool", "as_tuple"]
 
 Array = NDArray[Any]
 
@@ -232,8 +233,6 @@ class Model:
         >>> model = fastgru.from_torch(weights, layers=["gru"])
         >>> [y.shape for y in model.map(np.zeros((steps, 3)) for steps in (4, 9, 2))]
         [(4, 2), (9, 2), (2, 2)]
-        >>> [y.shape for y in model.map(np.zeros((15, 3)), lengths=[4, 9, 2])]
-        [(4, 2), (9, 2), (2, 2)]
         """
         from .ragged import map_sequences
         from .ragged_runs import ModelRuns
@@ -372,6 +371,10 @@ class Model:
         """
         return ModelStream(self, batch, **first)
 
+    def pool(self, capacity: int) -> Pool:
+        """Up to ``capacity`` streams, of which any may join, step together and leave at any time; see ``Pool``."""
+        return Pool(self, capacity)
+
     def __repr__(self) -> str:
         if self._spec is None:
             lines = [f"  {name}: {text}" for name, text in self.inputs.items()]
@@ -386,15 +389,6 @@ class Model:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.description, self._options)
-
-
-def as_tuple(made: Any) -> tuple[Array, ...]:
-    """What a model gave, in whatever structure, as a tuple of arrays."""
-    if isinstance(made, dict):
-        return tuple(array for part in made.values() for array in as_tuple(part))
-    if isinstance(made, (tuple, list)):
-        return tuple(array for part in made for array in as_tuple(part))
-    return () if made is None else (made,)
 
 
 def _rebuild(model: ModelSpec | Graph, options: dict[str, Any]) -> Model:

@@ -17,7 +17,7 @@ from .graph.size import Size, size_text, symbol
 from .graph.steps import Analysis
 from .layers import Input, ModelSpec
 
-__all__ = ["Source", "as_kind", "by_name", "lengths_by_symbol", "of_layers", "prepared", "sources_of"]
+__all__ = ["Source", "as_kind", "as_tuple", "by_name", "lengths_by_symbol", "of_layers", "prepared", "sources_of"]
 
 Array = NDArray[Any]
 
@@ -207,3 +207,12 @@ def lengths_by_symbol(
         if not np.array_equal(made.setdefault(source.symbol, ends), ends):
             raise ShapeError("lengths: inputs that are taken step by step together have different lengths")
     return made
+
+
+def as_tuple(made: Any) -> tuple[Array, ...]:
+    """What a model gave, in whatever structure, as a tuple of arrays."""
+    if isinstance(made, dict):
+        return tuple(array for part in made.values() for array in as_tuple(part))
+    if isinstance(made, (tuple, list)):
+        return tuple(array for part in made for array in as_tuple(part))
+    return () if made is None else (made,)

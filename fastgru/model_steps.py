@@ -12,7 +12,7 @@ from .engine.program import Carried, Stepper
 from .errors import ShapeError
 from .graph.graph import leaves
 from .graph.size import Expression, evaluate, size_text
-from .model_inputs import Source, as_kind
+from .model_inputs import Source, as_kind, as_tuple
 
 if TYPE_CHECKING:
     from .model import Model
@@ -140,8 +140,6 @@ class Steps:
 
     def rooms(self, out: Any) -> list[Any]:
         """The arrays of ``out``, one for each output of the graph."""
-        from .model import as_tuple
-
         rooms = [*as_tuple(out)] if isinstance(out, (tuple, list, dict)) else [out]
         wanted = [*leaves(self.model.graph.outputs)]
         if len(rooms) != len(wanted):

@@ -85,7 +85,7 @@ class ModelStream:
         """
         steps = self._steps
         if len(inputs) == 2 and len(steps.sources) == 1 and out is None:
-            inputs, out = inputs[:1], inputs[1]  # as of a stream of one GRU
+            out, inputs = inputs[-1], inputs[:1]  # as of a stream of one GRU
         if len(inputs) == 1 and not named and len(steps.sources) == 1 and not isinstance(inputs[0], (dict, list)):
             pairs = [steps.step_of(0, inputs[0])]
         else:

@@ -10,12 +10,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arrays import as_integers
-from .engine.program import Carried, Slots, Stepper
-from .errors import DTypeError, ShapeError, UnsupportedModelError
-from .graph.layout import BATCH, has_steps
+from .engine.program import Slots
+from .errors import DTypeError, ShapeError
+from .graph.layout import BATCH
 from .graph.limits import check_stream
 from .model_inputs import Source
 from .model_steps import Steps, check_room, first_states
+from .pool_batch import (
+    Batch,
+    as_ids,
+    batch_axis,
+    check_rows,
+    power_above,
+    power_below,
+    rows_of,
+    size_of,
+    steps_from,
+)
 
 if TYPE_CHECKING:
     from .model import Model
@@ -25,6 +36,7 @@ __all__ = ["Pool"]
 Array = NDArray[Any]
 MAX_ROWS = 1024  # that step together; more are taken in turn
 MAX_COUNT = 64  # steps that a program takes
+MAX_KNOWN = 256  # numbers of streams of which it is remembered what a step of them takes
 MAX_KEPT = 4  # programs of one size that are kept for calls to come
 
 
@@ -60,15 +72,14 @@ class Pool:
         self._model, self._states = model, model._streamed.states
         for source in model.graph.inputs:
             check_stream(source, 1, model._analysis.inputs[source.name])
-            if any(axis.size == 1 and axis.opens for axis in source.fixed):
-                continue
-        _check_rows(model)
+        check_rows(model)
         self._slots = Slots(int(capacity))
         firsts = None if model._streamed.once else first_states(model, 1, {})
         self._first = None if firsts is None else self._by_row(firsts, 1)
         shapes = self._by_row(first_states(model, 1, {}) if firsts is not None else self._example(), 1)
         self._store = [np.zeros((2 * int(capacity), *each.shape[1:]), each.dtype) for each in shapes]
-        self._ready: dict[int, list[_Batch]] = {}
+        self._ready: dict[int, list[Batch]] = {}
+        self._known: dict[int, Steps] = {}
 
     def _example(self) -> list[Array]:
         """States of the right shapes, where the first ones are computed from inputs."""
@@ -111,15 +122,15 @@ class Pool:
         begun = self._first if not first and self._first is not None else None
         if begun is None:
             begun = self._by_row(first_states(self._model, int(n), first), int(n))
-        ids, slots = self._slots.join(int(n))
+        ids, claim = self._slots.join(int(n))
         try:
-            rows = self._slots.rows(slots)
+            rows = claim.rows()
             for store, array in zip(self._store, begun, strict=True):
                 store[rows] = array
         except BaseException:
-            self._slots.leave(slots)
+            claim.leave()
             raise
-        self._slots.release(slots, False)
+        claim.give_back()
         return ids
 
     def leave(self, ids: ArrayLike) -> None:
@@ -130,7 +141,7 @@ class Pool:
         ShapeError, DTypeError, StreamInUseError
             An id is no stream's, comes twice, or is at work in another call. Nothing has changed.
         """
-        self._slots.leave(self._slots.claim(_as_ids(ids)))
+        self._slots.claim(as_ids(ids)).leave()
 
     def reset(self, ids: ArrayLike, **first: ArrayLike) -> None:
         """Let streams begin again.
@@ -146,7 +157,7 @@ class Pool:
         ShapeError, DTypeError, StreamInUseError
             As for ``leave``.
         """
-        wanted = _as_ids(ids)
+        wanted = as_ids(ids)
         begun = self._first if not first and self._first is not None else None
         if begun is None:
             begun = self._by_row(first_states(self._model, len(wanted), first), len(wanted))
@@ -156,16 +167,14 @@ class Pool:
 
     def state(self, ids: ArrayLike) -> tuple[Array, ...]:
         """The states of streams: copies, each as of a stream of them (see ``ModelStream.state``)."""
-        wanted = _as_ids(ids)
-        slots = self._slots.claim(wanted)
-        try:
-            rows = self._slots.rows(slots)
-            found = [store[rows] for store in self._store]
-        finally:
-            self._slots.release(slots, False)
+        wanted = as_ids(ids)
+        claim = self._slots.claim(wanted)
+        rows = claim.rows()
+        found = [store[rows] for store in self._store]
+        claim.give_back()
         made = []
         for state, array in zip(self._states, found, strict=True):
-            empty = np.empty([_size(size, len(wanted)) for size in state.shape], array.dtype)
+            empty = np.empty([size_of(size, len(wanted)) for size in state.shape], array.dtype)
             state.rows(empty)[...] = array
             made.append(empty)
         return tuple(made)
@@ -193,15 +202,13 @@ class Pool:
             An argument does not fit; an id is no stream's, comes twice, or is at work in another call. All states are
             as they were.
         """
-        wanted = _as_ids(ids)
-        steps = Steps(self._model, max(1, len(wanted)))
+        wanted = as_ids(ids)
+        steps = self._steps_of(len(wanted))
         given = self._model._by_name(inputs, named, steps.sources)
         arrays = []
         for place, source in enumerate(steps.sources):
             array, single = steps.step_of(place, given[source.name])
-            if single or (not len(wanted) and len(array)):
-                raise ShapeError(f"{source.called}: got shape {array.shape}, wanted one row for each of {len(wanted)} ids")
-            arrays.append(array)
+            arrays.append(array[None] if single else array)
         with self._claimed(wanted) as (now, after):
             made = self._taken(now, after, arrays, steps.sources, 1, True)
             return self._given(steps, made, out)
@@ -226,8 +233,8 @@ class Pool:
         ShapeError, DTypeError, StreamInUseError
             As for ``step``. All states are as they were.
         """
-        wanted = _as_ids(ids)
-        steps = Steps(self._model, 1)
+        wanted = as_ids(ids)
+        steps = self._steps_of(1)
         if len(sequences) != len(wanted):
             raise ShapeError(f"sequences: got {len(sequences)}, wanted {len(wanted)}: one for every id")
         given = [self._sequence(place, each, steps.sources) for place, each in enumerate(sequences)]
@@ -237,22 +244,18 @@ class Pool:
             done = np.zeros(len(wanted), np.intp)
             while (left > 0).any():
                 rows = np.flatnonzero(left > 0)
-                count = _power_below(min(int(left[rows].min()), MAX_COUNT))
+                count = power_below(min(int(left[rows].min()), MAX_COUNT))
                 source = np.where(done[rows] > 0, after[rows], now[rows])
                 arrays = [
-                    np.concatenate([_steps_from(given[row][0][at], each, int(done[row]), count) for row in rows],
+                    np.concatenate([steps_from(given[row][0][at], each, int(done[row]), count) for row in rows],
                                    axis=each.batch or 0)
                     for at, each in enumerate(steps.sources)
                 ]  # fmt: skip
                 made = self._taken(source, after[rows], arrays, steps.sources, count, False)
                 for place, row in enumerate(rows):
-                    parts[row].append([np.take(each, [place], axis) for each, axis in zip(made, self._axes(), strict=True)])
+                    parts[row].append([each.take([place], axis) for each, axis in zip(made, self._axes(), strict=True)])
                 done[rows] += count
                 left[rows] -= count
-            if (done == 0).any():  # whose other rows nothing was written to
-                rows = np.flatnonzero(done == 0)
-                for store in self._store:
-                    store[after[rows]] = store[now[rows]]
             return [self._joined(steps, each) for each in parts]
 
     def _sequence(self, place: int, given: Any, sources: Sequence[Source]) -> tuple[list[Array], int]:
@@ -291,12 +294,12 @@ class Pool:
     @contextmanager
     def _claimed(self, ids: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
         """The rows of the states that count, and those to be written, which count when nothing was raised."""
-        slots, turned = self._slots.claim(ids), False
+        claim = self._slots.claim(ids)
         try:
-            yield self._slots.rows(slots), self._slots.rows(slots, True)
-            turned = True
+            yield claim.rows(), claim.rows(True)
+            claim.turn()
         finally:
-            self._slots.release(slots, turned)
+            claim.give_back()
 
     def _taken(
         self, now: NDArray[np.intp], after: NDArray[np.intp], arrays: Sequence[Array], sources: Sequence[Source],
@@ -310,17 +313,16 @@ class Pool:
             gone = [self._model._streamed.axes.get(place) for place, _ in places]
             axes = [axis - (steps is not None and steps < axis) for axis, steps in zip(axes, gone, strict=True)]
         start = 0
-        while start < len(now) or not made:
-            size = min(_power_above(len(now) - start), MAX_ROWS) if len(now) > start else 1
+        while start < len(now):
+            size = min(power_above(len(now) - start), MAX_ROWS)
             rows = min(size, len(now) - start)
-            index = np.minimum(np.arange(start, start + size), max(0, start + rows - 1))
+            index = np.minimum(np.arange(start, start + size), start + rows - 1)  # the last one fills what is left
             batch = self._batch(size)
             carried = batch.carried
-            states = [store[now[index]] if len(now) else store[:1] for store in self._store]
-            for state, array, to in zip(self._states, states, carried.now, strict=True):
-                state.rows(to)[...] = array
+            for state, store, to in zip(self._states, self._store, carried.now, strict=True):
+                state.rows(to)[...] = store[now[index]]
             given = [
-                array if source.batch is None else _rows_of(array, _axis(source, of_step), index)
+                array if source.batch is None else rows_of(array, batch_axis(source, of_step), index)
                 for source, array in zip(sources, arrays, strict=True)
             ]
             results = batch.run(given, count, of_step)
@@ -333,13 +335,22 @@ class Pool:
             return made[0]
         return [np.concatenate(parts, axis=axis) for *parts, axis in zip(*made, axes, strict=True)]
 
-    def _batch(self, size: int) -> _Batch:
+    def _steps_of(self, n: int) -> Steps:
+        """What a step of so many streams takes and gives."""
+        steps = self._known.get(n)
+        if steps is None:
+            if len(self._known) >= MAX_KNOWN:
+                self._known = {}
+            steps = self._known[n] = Steps(self._model, n)
+        return steps
+
+    def _batch(self, size: int) -> Batch:
         try:
             return self._ready[size].pop()
         except (KeyError, IndexError):
-            return _Batch(self._model, size, self._states)
+            return Batch(self._model, size, self._states)
 
-    def _back(self, size: int, batch: _Batch) -> None:
+    def _back(self, size: int, batch: Batch) -> None:
         kept = self._ready.setdefault(size, [])
         if len(kept) < MAX_KEPT:
             kept.append(batch)
@@ -356,73 +367,3 @@ class Pool:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._model!r}, capacity={self.capacity})"
-
-
-class _Batch:
-    """States of so many rows, and the programs that step them."""
-
-    def __init__(self, model: Model, size: int, states: Sequence[Any]) -> None:
-        self.steps = Steps(model, size)
-        shapes = [[_size(each, size) for each in state.shape] for state in states]
-        kinds = [model.dtype if isinstance(state.first, int) or state.first.dtype.kind == "f" else state.first.dtype
-                 for state in states]  # fmt: skip
-        self.carried = Carried([np.zeros(shape, kind) for shape, kind in zip(shapes, kinds, strict=True)])
-        self._steppers: dict[int, Stepper | None] = {}
-
-    def run(self, arrays: list[Array], count: int, of_step: bool) -> list[Array]:
-        if count not in self._steppers:
-            self._steppers[count] = self.steps.stepper(self.carried, count)
-        stepper = self._steppers[count]
-        if stepper is None or (count == 1 and not of_step):
-            return self.steps.in_numpy(self.carried, arrays, None, False, of_step)
-        return stepper.run(arrays, None, False)
-
-
-def _as_ids(ids: ArrayLike) -> NDArray[np.int64]:
-    array = np.atleast_1d(as_integers(ids, "ids"))
-    if array.ndim != 1:
-        raise ShapeError(f"ids: got shape {array.shape}, wanted one id or a list of them")
-    return np.ascontiguousarray(array, np.int64)
-
-
-def _axis(source: Source, of_step: bool) -> int:
-    """Where the batch is in an input of a step, or of several."""
-    assert source.batch is not None
-    return source.batch - (of_step and source.steps is not None and source.steps < source.batch)
-
-
-def _rows_of(array: Array, axis: int, index: NDArray[np.intp]) -> Array:
-    if array.shape[axis] == len(index):
-        return np.ascontiguousarray(array)
-    return np.ascontiguousarray(np.take(array, index, axis=axis))
-
-
-def _steps_from(array: Array, source: Source, start: int, count: int) -> Array:
-    if source.steps is None:
-        return array
-    return array[(slice(None),) * source.steps + (slice(start, start + count),)]
-
-
-def _size(size: Any, batch: int) -> int:
-    from .graph.size import evaluate
-
-    return evaluate(size, {"batch": batch})
-
-
-def _power_below(count: int) -> int:
-    return 1 << (count.bit_length() - 1)
-
-
-def _power_above(count: int) -> int:
-    return 1 << (count - 1).bit_length()
-
-
-def _check_rows(model: Model) -> None:
-    """Raise unless every row of the outputs is of one stream."""
-    for place in model._runner.outputs:
-        layout = model._analysis.layout(place)
-        if (BATCH,) not in layout or any(has_steps(axis) and len(axis) > 1 for axis in layout):
-            raise UnsupportedModelError(
-                "a pool gives every stream its row of the outputs, but an output has no axis of its own for them; use "
-                "model.stream() instead"
-            )

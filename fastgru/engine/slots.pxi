@@ -42,11 +42,12 @@ cdef class Slots:
         free(self.half)
 
     def join(self, Py_ssize_t n):
-        """The ids and slots of new streams, which the caller has until ``release`` or ``leave``."""
+        """The ids of new streams, and a claim on them."""
         cdef cnp.ndarray ids = np.empty(n, np.int64), slots = np.empty(n, np.intp)
         cdef long long *own = <long long *>cnp.PyArray_DATA(ids)
         cdef Py_ssize_t *places = <Py_ssize_t *>cnp.PyArray_DATA(slots)
         cdef Py_ssize_t i, slot
+        cdef Claim claim = Claim()
         self.look()
         if n > self.capacity - self.count:
             raise ShapeError(f"n: got {n} streams, but the pool has {self.count} of at most {self.capacity}; let others "
@@ -57,16 +58,18 @@ cdef class Slots:
             own[i] = self.given * self.capacity + slot
             self.given += 1
             self.ids[slot], self.busy[slot], places[i] = own[i], 1, slot
-        return ids, slots
+        claim.owner, claim.slots = self, slots
+        return ids, claim
 
     def claim(self, cnp.ndarray ids not None):
-        """The slots of ids, an int64 array of one axis in C order, which the caller has until ``release``."""
+        """A claim on the streams of ids, an int64 array of one axis in C order."""
         cdef Py_ssize_t i, n = cnp.PyArray_SIZE(ids), slot
         cdef cnp.ndarray slots = np.empty(n, np.intp)
         cdef long long *own = <long long *>cnp.PyArray_DATA(ids)
         cdef Py_ssize_t *places = <Py_ssize_t *>cnp.PyArray_DATA(slots)
         cdef long long wrong = -1
         cdef int reason = 0
+        cdef Claim claim = Claim()
         if cnp.PyArray_TYPE(ids) != np.dtype(np.int64).num or not cnp.PyArray_ISCARRAY_RO(ids):
             raise ShapeError("ids: wanted an int64 array in C order")
         self.look()
@@ -91,32 +94,8 @@ cdef class Slots:
             raise ShapeError(f"ids: got {wrong} twice, wanted every stream once")
         if reason == 3:
             raise StreamInUseError(f"ids: stream {wrong} is being stepped by another thread")
-        return slots
-
-    def rows(self, const Py_ssize_t[::1] slots, bint other=False):
-        """Which rows of the states count for these slots, or are the others."""
-        cdef Py_ssize_t i
-        cdef cnp.ndarray made = np.empty(slots.shape[0], np.intp)
-        cdef Py_ssize_t *places = <Py_ssize_t *>cnp.PyArray_DATA(made)
-        for i in range(slots.shape[0]):
-            places[i] = 2 * slots[i] + (self.half[slots[i]] != other)
-        return made
-
-    def release(self, const Py_ssize_t[::1] slots, bint turned):
-        """Give slots back; ``turned``: from now on their other rows count."""
-        cdef Py_ssize_t i
-        for i in range(slots.shape[0]):
-            self.busy[slots[i]] = 0
-            if turned:
-                self.half[slots[i]] = 1 - self.half[slots[i]]
-
-    def leave(self, const Py_ssize_t[::1] slots):
-        """Let the streams of slots that the caller has be no more."""
-        cdef Py_ssize_t i
-        for i in range(slots.shape[0]):
-            self.ids[slots[i]], self.busy[slots[i]] = -1, 0
-            self.count -= 1
-            self.free[self.capacity - self.count - 1] = slots[i]
+        claim.owner, claim.slots = self, slots
+        return claim
 
     cdef int look(self) except -1:
         """In the child of a fork nobody is at work yet."""
@@ -124,3 +103,51 @@ cdef class Slots:
             memset(self.busy, 0, self.capacity)
             self.process = getpid()
         return 0
+
+
+cdef class Claim:
+    """The streams that a call has for itself, until it gives them back or is no more."""
+
+    cdef Slots owner            # None when they were given back
+    cdef cnp.ndarray slots
+
+    def __dealloc__(self):
+        self.free(False, False)
+
+    def rows(self, bint other=False):
+        """Which rows of the states count, or are the others."""
+        cdef Py_ssize_t i, n = cnp.PyArray_SIZE(self.slots)
+        cdef cnp.ndarray made = np.empty(n, np.intp)
+        cdef Py_ssize_t *places = <Py_ssize_t *>cnp.PyArray_DATA(made)
+        cdef const Py_ssize_t *slots = <const Py_ssize_t *>cnp.PyArray_DATA(self.slots)
+        for i in range(n):
+            places[i] = 2 * slots[i] + (self.owner.half[slots[i]] != other)
+        return made
+
+    def give_back(self):
+        """The streams as they were."""
+        self.free(False, False)
+
+    def turn(self):
+        """The streams, of which the other rows of the states count from now on."""
+        self.free(True, False)
+
+    def leave(self):
+        """The streams, which are no more."""
+        self.free(False, True)
+
+    cdef void free(self, bint turned, bint gone) noexcept:
+        cdef Py_ssize_t i, slot
+        cdef Slots owner = self.owner
+        if owner is None:
+            return
+        self.owner = None
+        for i in range(cnp.PyArray_SIZE(self.slots)):
+            slot = (<const Py_ssize_t *>cnp.PyArray_DATA(self.slots))[i]
+            owner.busy[slot] = 0
+            if turned:
+                owner.half[slot] = 1 - owner.half[slot]
+            if gone:
+                owner.ids[slot] = -1
+                owner.count -= 1
+                owner.free[owner.capacity - owner.count - 1] = slot

@@ -1,0 +1,97 @@
+"""What a pool steps together: batches of a few sizes, with the programs for them, and the parts of arrays they take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .arrays import as_integers
+from .engine.program import Carried, Stepper
+from .errors import ShapeError, UnsupportedModelError
+from .graph.layout import BATCH, has_steps
+from .graph.size import evaluate
+from .graph.streams import State
+from .model_inputs import Source
+from .model_steps import Steps
+
+if TYPE_CHECKING:
+    from .model import Model
+
+__all__ = [
+    "Batch", "as_ids", "batch_axis", "check_rows", "power_above", "power_below", "rows_of", "size_of", "steps_from",
+]  # fmt: skip
+
+Array = NDArray[Any]
+
+
+class Batch:
+    """States of so many rows, and the programs that step them."""
+
+    def __init__(self, model: Model, size: int, states: Sequence[State]) -> None:
+        self.steps = Steps(model, size)
+        shapes = [[size_of(each, size) for each in state.shape] for state in states]
+        kinds = [model.dtype if isinstance(state.first, int) or state.first.dtype.kind == "f" else state.first.dtype
+                 for state in states]  # fmt: skip
+        self.carried = Carried([np.zeros(shape, kind) for shape, kind in zip(shapes, kinds, strict=True)])
+        self._steppers: dict[int, Stepper | None] = {}
+
+    def run(self, arrays: list[Array], count: int, of_step: bool) -> list[Array]:
+        if count not in self._steppers:
+            self._steppers[count] = self.steps.stepper(self.carried, count)
+        stepper = self._steppers[count]
+        if stepper is None or (count == 1 and not of_step):
+            return self.steps.in_numpy(self.carried, arrays, None, False, of_step)
+        return stepper.run(arrays, None, False)
+
+
+def as_ids(ids: ArrayLike) -> NDArray[np.int64]:
+    array = np.atleast_1d(as_integers(ids, "ids"))
+    if array.ndim != 1:
+        raise ShapeError(f"ids: got shape {array.shape}, wanted one id or a list of them")
+    if not array.size:
+        raise ShapeError("ids: got none, wanted at least one")
+    return np.ascontiguousarray(array, np.int64)
+
+
+def batch_axis(source: Source, of_step: bool) -> int:
+    """Where the batch is in an input of a step, or of several."""
+    assert source.batch is not None
+    return source.batch - (of_step and source.steps is not None and source.steps < source.batch)
+
+
+def rows_of(array: Array, axis: int, index: NDArray[np.intp]) -> Array:
+    if array.shape[axis] == len(index):
+        return np.ascontiguousarray(array)
+    return np.ascontiguousarray(np.take(array, index, axis=axis))
+
+
+def steps_from(array: Array, source: Source, start: int, count: int) -> Array:
+    if source.steps is None:
+        return array
+    return array[(slice(None),) * source.steps + (slice(start, start + count),)]
+
+
+def size_of(size: Any, batch: int) -> int:
+    return evaluate(size, {"batch": batch})
+
+
+def power_below(count: int) -> int:
+    return 1 << (count.bit_length() - 1)
+
+
+def power_above(count: int) -> int:
+    return 1 << (count - 1).bit_length()
+
+
+def check_rows(model: Model) -> None:
+    """Raise unless every row of the outputs is of one stream."""
+    for place in model._runner.outputs:
+        layout = model._analysis.layout(place)
+        if (BATCH,) not in layout or any(has_steps(axis) and len(axis) > 1 for axis in layout):
+            raise UnsupportedModelError(
+                "a pool gives every stream its row of the outputs, but an output has no axis of its own for them; use "
+                "model.stream() instead"
+            )
