@@ -66,7 +66,7 @@ if TYPE_CHECKING:
         ZeroPadding1D,
     )
     from .model import Model, ModelStream, Pool
-    from .stream import Stream
+    from .streams.gru import Stream
 
 __version__ = "0.1.0"
 
@@ -128,7 +128,7 @@ _PLACES = {
     ".layers": "Activation AveragePooling1D Cropping1D Dropout FinalState Flatten Last "
     "LayerNormalization Masking Max MaxPooling1D Mean ModelSpec Permute RepeatVector Reshape Reverse Select "
     "Sum UpSampling1D ZeroPadding1D",
-    ".stream": "Stream",
+    ".streams.gru": "Stream",
 }
 
 if not TYPE_CHECKING:  # where types are checked, a name that is not above is an error

@@ -21,7 +21,7 @@ from .gru_weights import GRUSpec, check_gru
 from .record import owned
 
 if TYPE_CHECKING:
-    from .stream import Stream
+    from .streams.gru import Stream
 
 __all__ = ["GRU"]
 
@@ -195,8 +195,8 @@ class GRU:
         (4, 2) (1, 2)
         (9, 2) (1, 2)
         """
-        from .ragged import map_sequences
-        from .ragged_runs import GRURuns
+        from .ragged.mapping import map_sequences
+        from .ragged.runs import GRURuns
 
         return map_sequences(GRURuns(self), sequences, lengths, offsets, n_threads, progress)
 
@@ -251,7 +251,7 @@ class GRU:
         UnsupportedModelError
             The GRU is bidirectional, and its reverse direction would need the steps to come.
         """
-        from .stream import Stream
+        from .streams.gru import Stream
 
         return Stream(self, batch)
 

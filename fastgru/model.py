@@ -25,9 +25,9 @@ from .gru import Backend, Precision, check_options, dtype_of
 from .layers import ModelSpec, validate
 from .layers.lowering import graph_of
 from .model_inputs import Source, as_tuple, by_name, lengths_by_symbol, of_layers, prepared, sources_of
-from .model_stream import ModelStream
-from .pool import Pool
 from .record import owned
+from .streams.model import ModelStream
+from .streams.pool import Pool
 
 __all__ = ["Model", "ModelStream", "Pool", "as_tuple"]
 
@@ -234,8 +234,8 @@ class Model:
         >>> [y.shape for y in model.map(np.zeros((steps, 3)) for steps in (4, 9, 2))]
         [(4, 2), (9, 2), (2, 2)]
         """
-        from .ragged import map_sequences
-        from .ragged_runs import ModelRuns
+        from .ragged.mapping import map_sequences
+        from .ragged.runs import ModelRuns
 
         return map_sequences(ModelRuns(self), sequences, lengths, offsets, n_threads, progress)
 

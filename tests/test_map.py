@@ -26,7 +26,7 @@ from numpy.testing import assert_array_equal
 from random_graphs import random_graph
 from random_operations import random_operations
 
-from fastgru import GRU, FastGRUError, Model, ShapeError, ragged
+from fastgru import GRU, FastGRUError, Model, ShapeError
 from fastgru.graph.builder import Builder
 from fastgru.graph.graph import FLOAT, Graph, leaves
 from fastgru.graph.operations.elementwise import Binary
@@ -41,7 +41,8 @@ from fastgru.layers import (
     Reverse,
 )
 from fastgru.model import as_tuple
-from fastgru.ragged_runs import ModelRuns
+from fastgru.ragged import mapping
+from fastgru.ragged.runs import ModelRuns
 
 
 @pytest.mark.parametrize("n_threads", [None, 1, 2])
@@ -196,7 +197,7 @@ def of_one_or_six() -> Graph:
 @given(st.lists(st.integers(1, 60), max_size=40), st.sampled_from([2**8, 2**11, 2**21]), st.integers(1, 40))
 def test_any_lengths_in_any_windows_and_groups(lengths, numbers_of_a_group, rows_of_a_window):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ragged, "GROUP_NUMBERS", numbers_of_a_group)
-        patch.setattr(ragged, "WINDOW_ROWS", rows_of_a_window)
-        patch.setattr(ragged, "ENOUGH_ROWS", 3)
+        patch.setattr(mapping, "GROUP_NUMBERS", numbers_of_a_group)
+        patch.setattr(mapping, "WINDOW_ROWS", rows_of_a_window)
+        patch.setattr(mapping, "ENOUGH_ROWS", 3)
         assert_as_alone(tagger(), [sequence(steps, place) for place, steps in enumerate(lengths)])

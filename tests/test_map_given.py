@@ -24,8 +24,9 @@ from map_models import (
 from networks import network, numbers
 
 import fastgru.threads
-from fastgru import GRU, DTypeError, FastGRUError, Model, ShapeError, ragged, terminal
+from fastgru import GRU, DTypeError, FastGRUError, Model, ShapeError, terminal
 from fastgru.layers import GRULayer
+from fastgru.ragged import mapping
 
 # What is given: flat values, generators, wrong items.
 
@@ -167,8 +168,8 @@ def test_no_steps_are_an_error_where_a_result_would_need_some(model):
 
 @pytest.mark.parametrize("steps", [20, 400])
 def test_a_generator_without_an_end_takes_bounded_memory(steps, monkeypatch):
-    monkeypatch.setattr(ragged, "WINDOW_NUMBERS", 2**18)
-    monkeypatch.setattr(ragged, "GROUP_NUMBERS", 2**16)
+    monkeypatch.setattr(mapping, "WINDOW_NUMBERS", 2**18)
+    monkeypatch.setattr(mapping, "GROUP_NUMBERS", 2**16)
     count = 2**23 // (steps * (FEATURES + HIDDEN))  # 32 windows, or 32 MB
 
     def generated() -> Iterator[np.ndarray]:
@@ -185,11 +186,11 @@ def test_a_generator_without_an_end_takes_bounded_memory(steps, monkeypatch):
     assert total == sum(1 + place % steps for place in range(count))
     # The numbers of a window and of a group in float32, what Python keeps of each sequence, and room for one more.
     rows = 2**18 // (steps // 2 * (FEATURES + HIDDEN)) + 1
-    assert peak <= 2 * 4 * (2**18 + 2**16) + 3000 * min(rows, ragged.WINDOW_ROWS) + 2**20
+    assert peak <= 2 * 4 * (2**18 + 2**16) + 3000 * min(rows, mapping.WINDOW_ROWS) + 2**20
 
 
 def test_it_reads_no_further_than_a_window_ahead(monkeypatch):
-    monkeypatch.setattr(ragged, "WINDOW_ROWS", 3)
+    monkeypatch.setattr(mapping, "WINDOW_ROWS", 3)
     read = []
 
     def endless() -> Iterator[np.ndarray]:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .engine.program import Carried, Stepper
-from .errors import ShapeError
-from .graph.graph import leaves
-from .graph.size import Expression, evaluate, size_text
-from .model_inputs import Source, as_kind, as_tuple
+from ..engine.program import Carried, Stepper
+from ..errors import ShapeError
+from ..graph.graph import leaves
+from ..graph.size import Expression, evaluate, size_text
+from ..model_inputs import Source, as_kind, as_tuple
 
 if TYPE_CHECKING:
-    from .model import Model
+    from ..model import Model
 
 __all__ = ["Steps", "check_room", "first_states"]
 

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arrays import as_integers
-from .engine.program import Slots
-from .errors import DTypeError, ShapeError
-from .graph.layout import BATCH
-from .graph.limits import check_stream
-from .model_inputs import Source
-from .model_steps import Steps, check_room, first_states
-from .pool_batch import (
+from ..arrays import as_integers
+from ..engine.program import Slots
+from ..errors import DTypeError, ShapeError
+from ..graph.layout import BATCH
+from ..graph.limits import check_stream
+from ..model_inputs import Source
+from .batch import (
     Batch,
     as_ids,
     batch_axis,
@@ -27,9 +26,10 @@ from .pool_batch import (
     size_of,
     steps_from,
 )
+from .steps import Steps, check_room, first_states
 
 if TYPE_CHECKING:
-    from .model import Model
+    from ..model import Model
 
 __all__ = ["Pool"]
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arrays import as_integers, as_numbers, as_rows
-from .engine.program import Carried, Stepper
-from .errors import ShapeError
-from .graph.limits import check_stream
-from .model_steps import Steps, first_states
+from ..arrays import as_integers, as_numbers, as_rows
+from ..engine.program import Carried, Stepper
+from ..errors import ShapeError
+from ..graph.limits import check_stream
+from .steps import Steps, first_states
 
 if TYPE_CHECKING:
-    from .model import Model
+    from ..model import Model
 
 __all__ = ["ModelStream"]
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arrays import as_integers
-from .engine.program import Carried, Stepper
-from .errors import ShapeError, UnsupportedModelError
-from .graph.layout import BATCH, has_steps
-from .graph.size import evaluate
-from .graph.streams import State
-from .model_inputs import Source
-from .model_steps import Steps
+from ..arrays import as_integers
+from ..engine.program import Carried, Stepper
+from ..errors import ShapeError, UnsupportedModelError
+from ..graph.layout import BATCH, has_steps
+from ..graph.size import evaluate
+from ..graph.streams import State
+from ..model_inputs import Source
+from .steps import Steps
 
 if TYPE_CHECKING:
-    from .model import Model
+    from ..model import Model
 
 __all__ = [
     "Batch", "as_ids", "batch_axis", "check_rows", "power_above", "power_below", "rows_of", "size_of", "steps_from",

@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import FastGRUError, ShapeError, UnsupportedModelError
-from .graph.graph import BOOLEAN, FLOAT, INTEGER, leaves
-from .graph.layout import BATCH, Layout, has_steps, plain
-from .graph.size import evaluate, symbol
-from .graph.steps import Analysis
-from .gru import GRU
-from .model import Model
-from .model_inputs import Source
+from ..errors import FastGRUError, ShapeError, UnsupportedModelError
+from ..graph.graph import BOOLEAN, FLOAT, INTEGER, leaves
+from ..graph.layout import BATCH, Layout, has_steps, plain
+from ..graph.size import evaluate, symbol
+from ..graph.steps import Analysis
+from ..gru import GRU
+from ..model import Model
+from ..model_inputs import Source
 
 __all__ = ["GRURuns", "ModelRuns", "Row", "Shape"]
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import threads
-from .arrays import as_integers, as_numbers, as_rows
-from .engine.plan import Plan
-from .engine.state import State, Turn
-from .errors import ShapeError, UnsupportedModelError
+from .. import threads
+from ..arrays import as_integers, as_numbers, as_rows
+from ..engine.plan import Plan
+from ..engine.state import State, Turn
+from ..errors import ShapeError, UnsupportedModelError
 
 if TYPE_CHECKING:
-    from .gru import GRU
+    from ..gru import GRU
 
 __all__ = ["Stream", "as_states", "state_of"]
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import as_integers
-from .errors import DTypeError, ShapeError
-from .graph.size import Size, size_text
-from .model_inputs import Source, as_kind, by_name
+from ..arrays import as_integers
+from ..errors import DTypeError, ShapeError
+from ..graph.size import Size, size_text
+from ..model_inputs import Source, as_kind, by_name
 
 __all__ = ["Check", "items_of"]
 

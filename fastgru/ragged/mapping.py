@@ -1,7 +1,7 @@
 """``map`` of a GRU and of a Model: sequences of unequal length, grouped by length, with results in the order given.
 
 Sequences are read a window at a time, sorted within it, and run in groups whose padding is small. Owns the windows, the
-groups and the order of results; what one group computes is for ``ragged_runs``.
+groups and the order of results; what one group computes is for ``runs``.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
-from .errors import FastGRUError
-from .ragged_items import Check, items_of
-from .ragged_runs import GRURuns, ModelRuns, Row
-from .threads import asking_for, check_threads
+from ..errors import FastGRUError
+from ..threads import asking_for, check_threads
+from .items import Check, items_of
+from .runs import GRURuns, ModelRuns, Row
 
 __all__ = ["map_sequences"]
 
@@ -47,7 +47,7 @@ def _results(
 ) -> Iterator[Any]:
     shown: Any = nullcontext(lambda done: None)
     if progress:
-        from .terminal import progress as bar
+        from ..terminal import progress as bar
 
         shown = bar(count, "sequences")
     with shown as advance:
