@@ -6,7 +6,7 @@ same bits. To compile takes as long as some calls in NumPy, so it is done for sh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ class Runner:
             for factor in (each for place in node.outputs for axis in analysis.layout(place) for each in axis):
                 if isinstance(factor, Steps) and isinstance(factor.size, Expression):
                     self.numbers_of_steps.setdefault(factor.size, node.name)
+        self._made_for = [*_made_for(graph, analysis)]
         fresh = {place for node in graph.nodes if node.operation.fresh for place in node.outputs}
         self.shared = set(self.outputs) - fresh  # outputs that may be views of inputs, constants or each other
         last = {place: index for index, node in enumerate(graph.nodes) for place in node.inputs}
@@ -204,6 +205,11 @@ class Runner:
                         left, right = (evaluate(size, {**sizes, symbol: length}) for size in (guard.one, guard.other))
                         if not RELATIONS[guard.relation](left, right):
                             raise ShapeError(f"lengths: got a row of {length} steps, and there {guard.reason}")
+        for size, wanted, name in self._made_for:
+            (symbol,) = size.symbols()
+            for length in sorted({*lengths.get(symbol, _NO_LENGTHS).tolist()}):
+                if evaluate(size, {symbol: length}) != wanted:
+                    raise ShapeError(f"lengths: got a row of {length} steps, but layer {name!r} is made for {wanted}")
         for size, name in self.numbers_of_steps.items():
             (symbol,) = size.symbols()
             ends = lengths.get(symbol, _NO_LENGTHS)
@@ -219,6 +225,18 @@ class Runner:
                     f"makes {array.shape}, but the model was made for {size_text(self.graph.tensors[place].shape)}, "
                     f"here {wanted}"
                 )
+
+
+def _made_for(graph: Graph, analysis: Analysis) -> Iterator[tuple[Expression, int, str]]:
+    """Where steps that may be any meet as many places as there are: how many these are, and in which layer."""
+    sizes = (size for source in graph.inputs for size in graph.tensors[source.value].shape)
+    known = {name for size in sizes if isinstance(size, Expression) for name in size.symbols()}
+    for node in () if analysis.mixes else graph.nodes:
+        for place in node.outputs:
+            for axis, size in zip(analysis.layout(place), graph.tensors[place].shape, strict=True):
+                made = axis[0].size if len(axis) == 1 and isinstance(axis[0], Steps) else None
+                if isinstance(size, int) and isinstance(made, Expression) and set(made.symbols()) <= known:
+                    yield made, size, node.name
 
 
 def _keep(kept: dict[Any, Any], key: Any, value: Any, limit: int) -> None:

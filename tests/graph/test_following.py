@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from networks import network
 
+from fastgru import Model, ShapeError
+from fastgru.graph.builder import Builder
 from fastgru.graph.graph import Tensor
 from fastgru.graph.layout import BATCH, STEPS, Batch, Mixed, Rows, Steps
 from fastgru.graph.operations import by_name
@@ -258,3 +260,16 @@ def test_every_operation_is_followed_here_or_refused():
 
 
 OTHERS: set[str] = set()
+
+
+def test_rows_of_other_lengths_than_a_table_has_places_are_refused() -> None:
+    """A table of six rows is added: three steps alone cannot be, and one alone makes six."""
+    builder = Builder()
+    x = builder.input("x", (symbol("batch"), symbol("steps"), 4))
+    made = builder.add(Binary("add"), x, builder.constant(np.ones((6, 4), np.float32)), name="table")
+    model = Model(builder.finish(made.place))
+    x = np.zeros((2, 6, 4), np.float32)
+    np.testing.assert_array_equal(model(x, lengths=[6, 6]), model(x))
+    for length in (1, 3):
+        with pytest.raises(ShapeError, match=f"a row of {length} steps, but layer 'table' is made for 6"):
+            model(x, lengths=[6, length])
