@@ -266,6 +266,8 @@ class Model:
         if lengths is not None:
             layers = self._spec is not None
             ends = lengths_by_symbol(self._sources, arrays, lengths, self._graph, self._analysis, single, layers)
+            if not layers:  # whose fixed steps are padding to a mask
+                self._runner.check_tables(ends)
         with np.errstate(all="ignore"):  # NaN and overflows are results like others
             values, real = self._runner(arrays, ends)
         return self._runner.apart(values, arrays), real, single

@@ -205,16 +205,19 @@ class Runner:
                         left, right = (evaluate(size, {**sizes, symbol: length}) for size in (guard.one, guard.other))
                         if not RELATIONS[guard.relation](left, right):
                             raise ShapeError(f"lengths: got a row of {length} steps, and there {guard.reason}")
-        for size, wanted, name in self._made_for:
-            (symbol,) = size.symbols()
-            for length in sorted({*lengths.get(symbol, _NO_LENGTHS).tolist()}):
-                if evaluate(size, {symbol: length}) != wanted:
-                    raise ShapeError(f"lengths: got a row of {length} steps, but layer {name!r} is made for {wanted}")
         for size, name in self.numbers_of_steps.items():
             (symbol,) = size.symbols()
             ends = lengths.get(symbol, _NO_LENGTHS)
             if ends.size and evaluate(size, {symbol: int(ends.min())}) < 1:
                 raise ShapeError(f"lengths: a row of {ends.min()} steps has none left in layer {name!r}")
+
+    def check_tables(self, lengths: Mapping[str, NDArray[np.intp]]) -> None:
+        """Raise unless every row alone has as many steps as each table that it meets has places."""
+        for size, wanted, name in self._made_for:
+            (symbol,) = size.symbols()
+            for length in sorted({*lengths.get(symbol, _NO_LENGTHS).tolist()}):
+                if evaluate(size, {symbol: length}) != wanted:
+                    raise ShapeError(f"lengths: got a row of {length} steps, but layer {name!r} is made for {wanted}")
 
     def _check(self, node: Node, made: Sequence[Array], sizes: Mapping[str, int]) -> None:
         """Raise unless every output has the shape that was inferred for it."""
