@@ -66,6 +66,8 @@ class Steps:
             return None
         inputs = {place: at for at, (place, _) in enumerate(stretch.inputs)}
         outputs = {place: (at, shape) for place, at, shape, _ in stretch.outputs}
+        if not outputs.keys() >= {place for place, _ in self._outputs} | {state.after for state in states}:
+            return None  # an input, or a constant, is an output as it is
         takes = [
             (inputs.get(self._inputs[source.name]), shape, self._kinds[source.kind])
             for source, shape in zip(self.sources, self.shapes if count == 1 else long, strict=True)

@@ -407,3 +407,15 @@ def test_states_of_every_kind_are_set_and_read() -> None:
     for bad in (states[:2], [*states, states[0]], [states[0], states[1], states[1]], [states[0], states[1], "x"], 3):
         with pytest.raises(FastGRUError, match="state: "):
             stream.state = bad
+
+
+def test_inputs_and_constants_are_outputs_as_they_are() -> None:
+    model = model_of(lambda b, x: (x, gru(b, x)[0], b.constant(floats(3)), x))
+    x = floats(2, 5, 4)
+    whole, stream = model(x), model.stream(2)
+    for t in range(5):
+        made = stream.step(x[:, t])
+        assert same_bits(made[0], x[:, t].copy()) and same_bits(made[1], whole[1][:, t].copy())
+        assert same_bits(made[2], floats(3)) and same_bits(made[3], made[0]) and made[0] is not made[3]
+        made[0][...] = 7
+    assert same_bits(model(x)[0], x)
