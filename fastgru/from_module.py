@@ -48,9 +48,7 @@ def _plain(given: Any) -> Any:
     return given.detach().cpu().numpy() if hasattr(given, "detach") else given
 
 
-def model_of(
-    module: Any, example: Any, precision: Precision, n_threads: int | None, backend: Backend | None
-) -> Model:
+def model_of(module: Any, example: Any, precision: Precision, n_threads: int | None, backend: Backend | None) -> Model:
     """What ``from_torch(module, example)`` gives.
 
     Raises
@@ -122,9 +120,7 @@ def guard_holds(graph: Graph, sizes: Mapping[str, int], place: int) -> bool:
         return False
 
 
-def _compare(
-    torch: Any, module: Any, model: Model, example: Any, inputs: Mapping[str, np.ndarray], where: str
-) -> None:
+def _compare(torch: Any, module: Any, model: Model, example: Any, inputs: Mapping[str, np.ndarray], where: str) -> None:
     """Raise unless a model gives what the module gives, where the module takes such inputs at all."""
     from .importers.torch.live import call_with
 

@@ -138,7 +138,9 @@ def _ready(source: Source, given: Any, dtype: np.dtype[Any], layers: bool) -> tu
     array = array[None] if single else array
     fits = array.ndim == len(source.shape) and all(
         not layers  # a graph checks its own sizes, and says why they are fixed
-        or not isinstance(wanted, int) or got == wanted for got, wanted in zip(array.shape, source.shape, strict=True)
+        or not isinstance(wanted, int)
+        or got == wanted
+        for got, wanted in zip(array.shape, source.shape, strict=True)
     )
     if not fits:
         kind = "" if source.kind == FLOAT else f" {source.kind}s"

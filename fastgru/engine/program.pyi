@@ -13,7 +13,6 @@ REDUCTIONS: tuple[str, ...]
 ALONG: tuple[str, ...]
 
 def has_loop(name: str, kinds: str) -> bool: ...
-
 def elementwise(
     function: str, arrays: list[NDArray[np.float32]], first: float = 0, second: float = 0
 ) -> NDArray[np.float32]: ...

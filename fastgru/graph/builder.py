@@ -99,9 +99,7 @@ class Builder:
         self._guarded: dict[Size, Size] = {}  # what other sizes are, by the guards
         self._equal: dict[str, Size] = {}  # what symbols stand for that have turned out to be the same as others
 
-    def input(
-        self, name: str, shape: Sequence[Size], dtype: str = FLOAT, fixed: tuple[FixedAxis, ...] = ()
-    ) -> Value:
+    def input(self, name: str, shape: Sequence[Size], dtype: str = FLOAT, fixed: tuple[FixedAxis, ...] = ()) -> Value:
         """A new input of the model; ``fixed`` are axes that have one size only."""
         self._check_shape(tuple(shape), f"input {name!r}")
         value = self._value(Tensor(tuple(shape), dtype))

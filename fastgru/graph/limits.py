@@ -89,9 +89,7 @@ def with_any_size(graph: Graph) -> Graph:
     if not any(each.opens for each in fixed):
         why = f"{fixed[0].reason}. {_STEPS}" if fixed else "its sizes are open already"
         raise UnsupportedModelError(f"with_any_size() finds no size to open: {why}")
-    inputs = (
-        source._replace(fixed=tuple(each for each in source.fixed if not each.opens)) for source in graph.inputs
-    )
+    inputs = (source._replace(fixed=tuple(each for each in source.fixed if not each.opens)) for source in graph.inputs)
     return graph._replace(inputs=tuple(inputs))
 
 

@@ -23,7 +23,13 @@ from .topology import names_of_matrices, names_of_normalisations
 __all__ = ["Written", "narrowed"]
 
 _TYPES = {
-    "float16": "F16", "float32": "F32", "float64": "F64", "int8": "I8", "int32": "I32", "int64": "I64", "bool": "BOOL",
+    "float16": "F16",
+    "float32": "F32",
+    "float64": "F64",
+    "int8": "I8",
+    "int32": "I32",
+    "int64": "I64",
+    "bool": "BOOL",
 }  # of safetensors, by those of NumPy
 
 

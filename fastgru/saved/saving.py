@@ -32,9 +32,7 @@ __all__ = ["save"]
 _ALIGNMENT = 8
 
 
-def save(
-    spec: GRUSpec | ModelSpec | Graph, path: str | os.PathLike[str], precision: Precision | None = None
-) -> None:
+def save(spec: GRUSpec | ModelSpec | Graph, path: str | os.PathLike[str], precision: Precision | None = None) -> None:
     """Write a description and its weights, so that ``fastgru.load`` gives the same results bit for bit.
 
     With a precision it does so when it loads in this precision, or in ``"stored"``, which then is this one.

@@ -25,6 +25,7 @@ from fastgru.graph.size import symbol
 
 BATCH, STEPS = symbol("batch"), symbol("steps")
 
+
 def floats(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32) / 2
 
@@ -69,9 +70,7 @@ def padded(builder: Builder, x: Value, before: int, after: int = 0, value: float
 
 def causal(builder: Builder, x: Value, size: int, dilation: int = 1, outputs: int = 4, groups: int = 1) -> Value:
     weight = floats(outputs, x.shape[2] // groups, size, seed=size)
-    made: Value = builder.add(
-        Convolution(weight, floats(outputs), (1,), ("causal",), (dilation,), groups), x
-    )
+    made: Value = builder.add(Convolution(weight, floats(outputs), (1,), ("causal",), (dilation,), groups), x)
     return made
 
 

@@ -24,8 +24,11 @@ def flow_of(graph: Graph, layouts: Mapping[str, Layout]) -> dict[str, Any]:
     made = _makers(graph)
     return {
         "inputs": [
-            {"name": source.name, "integers": graph.tensors[source.value].dtype == INTEGER,
-             **_sizes(source, graph.tensors[source.value].shape, layouts[source.name])}
+            {
+                "name": source.name,
+                "integers": graph.tensors[source.value].dtype == INTEGER,
+                **_sizes(source, graph.tensors[source.value].shape, layouts[source.name]),
+            }
             for source in graph.inputs
         ],
         "outputs": [

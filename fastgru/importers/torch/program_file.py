@@ -239,5 +239,3 @@ def _left_over(checkpoint: Checkpoint, program: FileProgram, used: set[str]) -> 
         if name not in used and name not in program.buffers and id(array) not in arrays
         and name.rpartition(".")[2] != _COUNTER
     ]  # fmt: skip
-
-
