@@ -21,7 +21,7 @@ from ..errors import FastGRUError, UnsupportedModelError
 from .builder import Builder, Value
 from .graph import Graph, Input, Node, Structure
 from .layout import Axis, Layout, Steps, has_steps, is_steps
-from .operations.operation import Array, Call, Operation
+from .operations.operation import Array, Call, Compute, Operation
 from .operations.parts import Slice
 from .operations.shape import Concatenate
 from .run import Runner
@@ -141,6 +141,8 @@ class Streams:
         for axis, size in zip(flow.layout, sizes, strict=True):
             if is_steps(axis) and isinstance(size, int):
                 raise Unstreamed(f"it is made for {size} steps")
+            if not has_steps(axis) and _counts_steps(size):
+                raise Unstreamed("it makes places by how many steps there are")
 
     # What the rules of operations are written with.
 
@@ -152,6 +154,8 @@ class Streams:
             raise Unstreamed("it joins values of which some have a step where others have none")
         if makes_steps and EACH not in knows and not operation.alike:
             raise Unstreamed("it makes steps that are not all alike")
+        if any(name != "shape" and _counts_steps(value) for name, value in operation.fields().items()):
+            raise Unstreamed("it computes with the number of steps")
         shifts = {(flow.lead, flow.ahead) for flow in inputs if flow.knows == EACH} or {(0, 0)}
         if len(shifts) > 1:
             raise Unstreamed("it joins steps of different times")
@@ -160,7 +164,7 @@ class Streams:
         values = made if isinstance(made, tuple) else (made,)
         firsts: Sequence[Array | None] = [None] * len(values)
         if lead:
-            firsts = self._computed(self.node, [self.beginning(flow) for flow in inputs], lead, ahead)
+            firsts = self.computed([self.beginning(flow) for flow in inputs], ahead, operation)
         return [Flow(value, lead=lead, first=first, ahead=ahead) for value, first in zip(values, firsts, strict=True)]
 
     def add(self, operation: Operation, *values: Value) -> Any:
@@ -205,15 +209,17 @@ class Streams:
         arrays = [self.known(each) for each in node.inputs]
         if any(array is None for array in arrays):
             return None
-        return self._computed(node, arrays, 0, 0)[node.outputs.index(place)]  # type: ignore[arg-type]
+        compute = self.runner.computes[self._nodes[place]]
+        return self._computed(compute, arrays, 0)[node.outputs.index(place)]  # type: ignore[arg-type]
 
-    def computed(self, arrays: Sequence[Array], lead: int, ahead: int = 0) -> Sequence[Array]:
-        """What the node whose rule is at work makes of one row with ``lead`` places."""
-        return self._computed(self.node, arrays, lead, ahead)
+    def computed(self, arrays: Sequence[Array], ahead: int = 0, operation: Operation | None = None) -> Sequence[Array]:
+        """What an operation, by default that whose rule is at work, makes of what is before the first step."""
+        if operation is None or operation is self.node.operation:
+            return self._computed(self.runner.computes[self._nodes[self.node.outputs[0]]], arrays, ahead)
+        return self._computed(operation.prepare(self.runner.setup), arrays, ahead)
 
-    def _computed(self, node: Node, arrays: Sequence[Array], lead: int, ahead: int) -> Sequence[Array]:
-        """What a node makes of one row with ``lead`` steps."""
-        compute = self.runner.computes[self._nodes[node.outputs[0]]]
+    def _computed(self, compute: Compute, arrays: Sequence[Array], ahead: int) -> Sequence[Array]:
+        """What is computed of one row, of whose steps all are before the first but ``ahead``."""
         names = {name for size in self._sizes() for name in names_of(size)}
         sizes = {name: -ahead if name.startswith("steps") else 1 for name in names}
         try:
@@ -379,6 +385,13 @@ class Streams:
         outputs: Structure = tuple(wanted)
         graph = Graph(inputs, self.graph.constants, tuple(reversed(nodes)), outputs, self.graph.tensors)
         return Runner(graph, self.analysis, self.runner.setup)
+
+
+def _counts_steps(given: Any) -> bool:
+    """Whether sizes are by the number of steps."""
+    if isinstance(given, tuple):
+        return any(map(_counts_steps, given))
+    return any(name.startswith("steps") for name in names_of(given))
 
 
 def _called(node: Node) -> str:

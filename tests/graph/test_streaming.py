@@ -14,13 +14,15 @@ from fastgru import FastGRUError, Model, ShapeError, UnsupportedModelError
 from fastgru.graph.builder import Builder, Value
 from fastgru.graph.graph import Graph
 from fastgru.graph.operations.convolution import Convolution
-from fastgru.graph.operations.create import Full
-from fastgru.graph.operations.elementwise import Activation, Binary, Unary
+from fastgru.graph.operations.create import Full, SizeOf
+from fastgru.graph.operations.elementwise import Activation, Binary, Cast, Unary
+from fastgru.graph.operations.index import Put
 from fastgru.graph.operations.parts import Pad, Select, Slice, Windows
 from fastgru.graph.operations.pooling import Pool
 from fastgru.graph.operations.product import Linear
 from fastgru.graph.operations.recurrent import GRU
-from fastgru.graph.operations.shape import Concatenate, Expand, Permute, View
+from fastgru.graph.operations.reduce import Reduce
+from fastgru.graph.operations.shape import Concatenate, Expand, Permute, Repeat, View
 from fastgru.graph.size import symbol
 
 BATCH, STEPS = symbol("batch"), symbol("steps")
@@ -418,3 +420,35 @@ def test_inputs_and_constants_are_outputs_as_they_are() -> None:
         assert same_bits(made[2], floats(3)) and same_bits(made[3], made[0]) and made[0] is not made[3]
         made[0][...] = 7
     assert same_bits(model(x)[0], x)
+
+
+def padded_twice(builder: Builder, x: Value) -> Value:
+    """Steps in front, then more of them and a feature at once."""
+    y = builder.add(Pad(((0, 0), (1, 0), (0, 1)), 0.5), padded(builder, x, 2, 0, -1.0))
+    made: Value = builder.add(Convolution(floats(3, 5, 4), floats(3)), builder.add(Unary("exp"), y))
+    return made
+
+
+def test_steps_and_features_are_padded_at_once() -> None:
+    check(model_of(padded_twice))
+
+
+BY_STEPS = {
+    "a table of places by the steps": lambda b, x: b.add(
+        Binary("add"), x, b.add(Reduce("sum", (0,)), b.add(Repeat((STEPS, 1)), b.constant(floats(3, 4))))
+    ),
+    "places after as many as steps": lambda b, x: b.add(
+        Binary("add"), x, b.add(Reduce("sum", (0,)), b.add(Put(0, None, STEPS), b.constant(floats(9, 4)),
+                                                       b.add(Full((STEPS, 4), 1.0))))
+    ),
+    "the number itself": lambda b, x: b.add(Binary("mul"), x, b.add(Cast("float"), b.add(SizeOf(STEPS)))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BY_STEPS)
+def test_what_is_computed_with_the_number_of_steps_is_not_streamed_nor_given_lengths(name: str) -> None:
+    model = model_of(BY_STEPS[name])
+    with pytest.raises(UnsupportedModelError, match="steps"):
+        model.stream()
+    with pytest.raises(FastGRUError, match=r"lengths|steps"):
+        model(floats(2, 5, 4), lengths=[5, 2])

@@ -73,6 +73,8 @@ class Arange(Operation):
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         count = self.infer([])[0].shape[0]
         if isinstance(count, int):
+            if any(is_steps_size(each) for each in (self.start, self.stop, self.step)):
+                raise Mixed("counts from the number of steps, which rows of their own lengths have not alike")
             return [((),) if count == 1 else ((count,),)]
         if is_steps_size(count) and isinstance(self.start, int):
             return [(steps_axis(count),)]

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...errors import ShapeError
 from ..graph import INTEGER, Tensor
-from ..layout import Layout, Mixed, broadcast, has_steps, is_plain, is_steps
+from ..layout import Layout, Mixed, broadcast, has_steps, is_plain, is_steps, is_steps_size
 from ..size import Size, Sizes, size_text
 from .elementwise import broadcast_shapes
 from .operation import Array, Call, Operation, axis_of
@@ -196,4 +196,6 @@ class Put(Operation):
         axis = axis_of(self.axis, len(inputs[0]))
         if not is_plain(inputs[0][axis]):
             raise Mixed("puts values in some steps, or rows")
+        if any(bound is not None and is_steps_size(bound) for bound in (self.start, self.stop)):
+            raise Mixed("puts values in places by the number of steps, which rows of their own lengths have not alike")
         return [without(broadcast([without(layout, axis, ()) for layout in inputs]), axis, inputs[0][axis])]

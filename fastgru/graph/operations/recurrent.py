@@ -121,7 +121,7 @@ class GRU(Operation):
         if x.lead:
             if self.masked or isinstance(first, int):
                 raise Unstreamed("there are steps before the first, which its mask or an input is for")
-            outputs, first = here.computed([here.beginning(x), first], x.lead)
+            outputs, first = here.computed([here.beginning(x), first], x.ahead)
         state = here.state(shape, (_plain(self.state_count), x.layout[0], _plain(self.gru.hidden_size)), first)
         y, h = here.add(own, value, state)
         here.keep(state, h)

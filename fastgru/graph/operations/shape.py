@@ -209,6 +209,8 @@ class Repeat(Operation):
         for axis, count in zip(own, self.counts, strict=True):
             if count == 1 or axis == ():
                 axes.append(_repeated(axis, count))
+            elif is_plain(axis) and is_steps_size(count):
+                raise Mixed("repeats places by the number of steps, which rows of their own lengths have not alike")
             elif is_plain(axis):
                 axes.append((count, *axis))
             else:
