@@ -347,4 +347,5 @@ cdef class Program(Buffers):
 
 
 include "stepper.pxi"
+include "caller.pxi"
 include "slots.pxi"

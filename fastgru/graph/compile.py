@@ -46,6 +46,11 @@ class Stretch:
             for (place, part), (at, shape) in zip(outputs.items(), results, strict=True)
         ]
 
+    @property
+    def repeats(self) -> bool:
+        """Whether an output is repeated along an axis, of which the program gives one place."""
+        return any(repeated for *_, repeated in self.outputs)
+
     def run(self, values: dict[int, Array], lengths: Lengths | None, pool: Pool) -> None:
         """Add the outputs to the values."""
         arrays: list[Array] = [np.ascontiguousarray(values[place], dtype) for place, dtype in self.inputs]

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.program import Pool
+from ..engine.program import Caller, Pool
 from ..errors import FastGRUError, ShapeError
 from ..threads import asked_for
 from .compile import Compiled, Stretch, compiles
-from .graph import RELATIONS, Graph, Guard, Node, leaves
+from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, Graph, Guard, Node, leaves
 from .layout import Rows, Steps
 from .limits import check_fixed
 from .operations.operation import Array, Call, Compute, Setup
+from .passes import rewritten
 from .size import Expression, evaluate, size_text
 from .steps import Analysis
 
@@ -34,6 +35,7 @@ class Runner:
     """The nodes of a graph, ready to run. An operation that stands in several nodes is prepared once."""
 
     def __init__(self, graph: Graph, analysis: Analysis, setup: Setup) -> None:
+        graph = rewritten(graph)
         self.graph, self.analysis, self.setup = graph, analysis, setup
         prepared: dict[int, Compute] = {}
         for node in graph.nodes:
@@ -64,6 +66,7 @@ class Runner:
         self._seen: dict[Any, None] = {}  # shapes of inputs that came once, the latest last
         self._compiled: dict[Any, Compiled] = {}  # by the shapes of the inputs, the latest last
         self.pool = Pool()
+        self.callers: dict[tuple[int, ...], Caller] = {}  # by the shape of the only input, without lengths
 
     def __call__(
         self, inputs: Mapping[str, Array], lengths: Mapping[str, NDArray[np.intp]] | None = None
@@ -96,6 +99,8 @@ class Runner:
                 return sizes, enumerate(self._done)
             compiled = Compiled(self.graph, self.analysis, self.setup, sizes, lengths is not None)
             _keep(self._compiled, key, compiled, MAX_COMPILED)
+            if len(self.graph.inputs) == 1 and lengths is None and asked_for() is None:
+                self._add_caller(values[self.graph.inputs[0].value].shape, compiled)
         return compiled.sizes, zip(compiled.steps, compiled.done, strict=True)
 
     def whole(self, shapes: Mapping[str, tuple[int, ...]]) -> Stretch | None:
@@ -110,6 +115,28 @@ class Runner:
             _keep(self._compiled, key, compiled, MAX_COMPILED)
         (step,) = compiled.steps if len(compiled.steps) == 1 else (None,)
         return step if isinstance(step, Stretch) else None
+
+    def direct(self, x: Any) -> Array | dict[int, Array] | None:
+        """The output, or several by their places, for an array that fits a program as it lies; None for others."""
+        caller = self.callers.get(x.shape) if type(x) is np.ndarray else None
+        made = None if caller is None or asked_for() is not None else caller.call(x)
+        if made is None:
+            return None
+        return made[0] if isinstance(self.graph.outputs, int) else dict(zip(self.outputs, made, strict=True))
+
+    def _add_caller(self, shape: tuple[int, ...], compiled: Compiled) -> None:
+        """Where a call is one program from the input to the outputs, let arrays of that shape go straight to it."""
+        (step,) = compiled.steps if len(compiled.steps) == 1 else (None,)
+        made = {} if not isinstance(step, Stretch) else {place: (at, size) for place, at, size, _ in step.outputs}
+        if not isinstance(step, Stretch) or not made.keys() >= set(self.outputs) or step.repeats:
+            return
+        source = self.graph.inputs[0]
+        dtypes = {FLOAT: np.dtype(self.setup.dtype), INTEGER: np.dtype(np.int64), BOOLEAN: np.dtype(np.bool_)}
+        kinds = [dtypes[self.graph.tensors[place].dtype] for place in (source.value, *self.outputs)]
+        inputs = {place: at for at, (place, _) in enumerate(step.inputs)}
+        gives = [(*made[place], kind) for place, kind in zip(self.outputs, kinds[1:], strict=True)]
+        caller = Caller(step.program, self.pool, (inputs.get(source.value), shape, kinds[0]), gives)
+        _keep(self.callers, shape, caller, MAX_COMPILED)
 
     def _is_new(self, key: Any) -> bool:
         """Whether shapes come for the first time, or the first after many others."""

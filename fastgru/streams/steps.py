@@ -62,7 +62,7 @@ class Steps:
         shapes = {source.name: shape for source, shape in zip(self.sources, long, strict=True)}
         shapes.update((state.input, now.shape) for state, now in zip(states, carried.now, strict=True))
         stretch = runner.whole(shapes)
-        if stretch is None or any(repeated for *_, repeated in stretch.outputs):
+        if stretch is None or stretch.repeats:
             return None
         inputs = {place: at for at, (place, _) in enumerate(stretch.inputs)}
         outputs = {place: (at, shape) for place, at, shape, _ in stretch.outputs}
