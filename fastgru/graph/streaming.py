@@ -6,8 +6,8 @@ How an operation goes through it is its own rule, ``Operation.stream``; here are
 
 A value of the sequence has one place for every step, and perhaps some before the first or behind the last: what was
 padded. Places before the first (``lead``) are the same in every sequence, so that they are computed once, when the
-graph is made, and become states. Places behind the last (``ahead``) never come; a value that has them has to lose
-them again before anything of the end is taken.
+graph is made, and become states. Places behind the last (``ahead``) come only when the sequence is over. What looks
+ahead comes later than the step that it is of: its lead is negative, and its first places are none (see ``delays``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import numpy as np
 
 from ..errors import FastGRUError, UnsupportedModelError
 from .builder import Builder, Value
-from .graph import Graph, Input, Node, Structure
+from .delays import Delays
+from .graph import FLOAT, Graph, Input, Node, Structure
 from .layout import Axis, Layout, Steps, has_steps, is_steps
 from .operations.operation import Array, Call, Compute, Operation
 from .operations.parts import Slice
@@ -41,6 +42,10 @@ class Streamed(NamedTuple):
     outputs: tuple[int, ...]  # in the new graph, for those of the old in order
     axes: Mapping[int, int]  # of the steps in each output that has them alone on an axis, by its place in the old graph
     firsts: Runner | None  # gives the first states that are computed from inputs, in the order of those states
+    delay: int = 0  # steps by which outputs come later than what they are of
+    behind: int | None = 0  # steps of the outputs that come when the sequence is over; None: of each its own
+    times: tuple[int, int] | None = None  # which states count the steps, and know where a sequence ends
+    warm: int = 0  # steps after which no value of the graph is none any more
 
     @property
     def once(self) -> tuple[str, ...]:
@@ -59,13 +64,18 @@ def streamed(runner: Runner) -> Streamed:
     UnsupportedModelError
         An operation needs more than the steps so far; the message names it and says why.
     """
-    return Streams(runner).finish()
+    streams = Streams(runner)
+    if streams.is_late:
+        streams = Streams(runner, Delays())
+    return streams.finish()
 
 
 class Streams:
     """A graph some steps at a time that is being made."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, delays: Delays | None = None) -> None:
+        self.delays = delays  # None: as if nothing came later
+        self.warm = 0
         self.runner, self.graph, self.analysis = runner, runner.graph, runner.analysis
         if not self.analysis.has_steps:
             raise UnsupportedModelError(
@@ -103,6 +113,11 @@ class Streams:
                 ) from None
         check_sizes(self.graph, self.analysis.inputs)
 
+    @property
+    def is_late(self) -> bool:
+        """Whether a value comes later than what it is of, or an output has places behind the last step."""
+        return self.warm > 0 or any(self._flows[place].ahead for place in self.runner.outputs)
+
     def _flow(self, place: int, value: Value, knows: int) -> None:
         self._flows[place] = Flow(value, place, self.analysis.layout(place), knows)
 
@@ -119,8 +134,9 @@ class Streams:
             along = [axis for axis in layout if has_steps(axis)]
             flow = flow._replace(place=place, layout=layout, knows=EACH if along else ONCE if knows else FIXED)
             if not along and not flow.ahead:
-                flow = flow._replace(lead=0, first=None)
+                flow = flow._replace(lead=min(flow.lead, 0), first=None)
             self._check_steps(flow, along)
+            self.warm = max(self.warm, -flow.lead)
             why = shifts.get((flow.lead, flow.ahead))
             if why is None and (flow.lead or flow.ahead):
                 reason = node.operation.looks([each.layout for each in inputs])
@@ -156,16 +172,40 @@ class Streams:
             raise Unstreamed("it makes steps that are not all alike")
         if any(name != "shape" and _counts_steps(value) for name, value in operation.fields().items()):
             raise Unstreamed("it computes with the number of steps")
-        shifts = {(flow.lead, flow.ahead) for flow in inputs if flow.knows == EACH} or {(0, 0)}
-        if len(shifts) > 1:
-            raise Unstreamed("it joins steps of different times")
-        ((lead, ahead),) = shifts
+        inputs, lead, ahead = self._at_one_time(inputs)
         made = self.add(self._settled(operation, lead + ahead), *(flow.value for flow in inputs))
         values = made if isinstance(made, tuple) else (made,)
         firsts: Sequence[Array | None] = [None] * len(values)
-        if lead:
+        if lead > 0:
             firsts = self.computed([self.beginning(flow) for flow in inputs], ahead, operation)
         return [Flow(value, lead=lead, first=first, ahead=ahead) for value, first in zip(values, firsts, strict=True)]
+
+    def _at_one_time(self, inputs: Sequence[Flow]) -> tuple[list[Flow], int, int]:
+        """The inputs with those delayed that come before others, their lead, and the places behind the last step."""
+        lead = min((flow.lead for flow in inputs if flow.knows), default=0)
+        made = [self.delayed(flow, flow.lead - lead) if flow.knows == EACH else flow for flow in inputs]
+        aheads = {flow.ahead for flow in made if flow.knows == EACH} or {0}
+        if len(aheads) > 1:
+            raise Unstreamed("it joins steps of different times")
+        return made, lead, aheads.pop()
+
+    def delayed(self, x: Flow, count: int) -> Flow:
+        """A value some steps later."""
+        if not count:
+            return x
+        axis = next((at for at, factors in enumerate(x.layout) if is_steps(factors)), None)
+        if axis is None:
+            raise Unstreamed("it joins steps of different times, inside of a larger axis")
+        lead = x.lead - count
+        none = np.zeros(self.row_shape(x, axis, count - max(0, min(count, x.lead))), self.dtype_of(x))
+        first = none if x.lead <= 0 else np.concatenate([none, self.beginning(x)[_along(axis, max(lead, 0), None)]], axis)
+        shape = [*x.value.shape[:axis], count, *x.value.shape[axis + 1 :]]
+        state = self.state(shape, _without(x.layout, axis, count), first, x.value.dtype)
+        joined = self.add(Concatenate(axis), state, x.value)
+        self.keep(state, self.add(Slice(axis, -count), joined))
+        value = self.add(Slice(axis, None, -count), joined)
+        kept = None if lead <= 0 else self.beginning(x)[_along(axis, None, lead)]
+        return x._replace(value=value, lead=lead, first=kept, ahead=x.ahead + count)
 
     def add(self, operation: Operation, *values: Value) -> Any:
         """What an operation makes of values of the new graph."""
@@ -174,9 +214,8 @@ class Streams:
         except FastGRUError as error:
             raise Unstreamed(f"its shapes do not hold for some steps alone: {error}") from None
 
-    def state(self, shape: Sequence[Size], layout: Layout, first: Array | int) -> Value:
+    def state(self, shape: Sequence[Size], layout: Layout, first: Array | int, kind: str = FLOAT) -> Value:
         """A new state of the stream: what it is at first, for one row, or which value of the old graph that is."""
-        kind = self.graph.tensors[self.node.inputs[0]].dtype
         value = self._builder.input(f"state {len(self._states)}", tuple(shape), kind)
         self._states.append(State(value.place, self.node.name, tuple(shape), layout, first))
         return value
@@ -220,16 +259,21 @@ class Streams:
 
     def _computed(self, compute: Compute, arrays: Sequence[Array], ahead: int) -> Sequence[Array]:
         """What is computed of one row, of whose steps all are before the first but ``ahead``."""
-        names = {name for size in self._sizes() for name in names_of(size)}
-        sizes = {name: -ahead if name.startswith("steps") else 1 for name in names}
+        sizes = {name: -ahead for name in self.symbols() if name.startswith("steps")} | {"batch": 1}
         try:
             with np.errstate(all="ignore"):
                 return [np.asarray(array) for array in compute(arrays, Call(self.runner.setup.dtype, sizes))]
         except (FastGRUError, ArithmeticError, ValueError, KeyError):
             raise Unstreamed("what stands before the first step does not go through it") from None
 
-    def _sizes(self) -> Sequence[Size]:
-        return [size for source in self.graph.inputs for size in self.graph.tensors[source.value].shape]
+    def symbols(self) -> set[str]:
+        """The names of all sizes that calls decide."""
+        sizes = [size for source in self.graph.inputs for size in self.graph.tensors[source.value].shape]
+        return {name for size in sizes for name in names_of(size)}
+
+    def constant(self, array: Array) -> Value:
+        """A value of the new graph that is known."""
+        return self._builder.constant(array)
 
     def _settled(self, operation: Operation, more: int) -> Operation:
         """An operation whose fields count ``more`` steps than there are, for as many as there are."""
@@ -267,19 +311,20 @@ class Streams:
 
         ``padding`` are the places before and behind, of ``fill``, that the windows go over too.
         """
-        padded = self.shifted(x, axis, *padding, fill)
-        short = reach - 1 - padded.lead
-        if short > 0:
-            steps = "step" if short == 1 else "steps"
-            raise Unstreamed(f"it takes several steps together, the first of them with {short} {steps} to come")
-        taken = self.behind(padded, axis, reach - 1)
-        made = self.add(operation, taken)
+        if self.delays is not None:
+            x = x._replace(value=self.delays.real(self, x, axis, fill))
+        before, after = padding
+        lead = x.lead + before - (reach - 1)
+        least = max(before, reach - 1 - max(x.lead, 0))  # more of what is padded, for places that are none
+        padded = self.shifted(x._replace(lead=max(x.lead, 0)), axis, least, 0, fill)
+        made = self.add(operation, self.behind(padded, axis, reach - 1))
         first = None
-        if short < 0:
+        if lead > 0:
             assert padded.first is not None
             call = Call(self.runner.setup.dtype, {"batch": 1})
-            (first,) = operation.prepare(self.runner.setup)([padded.first], call)
-        return [Flow(made, lead=-short, first=first, ahead=padded.ahead)]
+            (made_first,) = operation.prepare(self.runner.setup)([padded.first], call)
+            first = np.asarray(made_first[_along(axis, None, lead)])
+        return [Flow(made, lead=lead, first=first, ahead=x.ahead + after)]
 
     def over_windows(self, operation: Any, windows: Sequence[Window], x: Flow, fill: float) -> Sequence[Flow]:
         """An operation that has ``padding`` along the axes behind the rows, and windows over them."""
@@ -304,24 +349,24 @@ class Streams:
         assert x.first is not None
         first = x.first.take(range(x.lead - count, x.lead), axis=axis)
         shape = [*x.value.shape[:axis], count, *x.value.shape[axis + 1 :]]
-        state = self.state(shape, _without(x.layout, axis, count), first)
+        state = self.state(shape, _without(x.layout, axis, count), first, x.value.dtype)
         joined: Value = self.add(Concatenate(axis), state, x.value)
         self.keep(state, self.add(Slice(axis, -count), joined))
         return joined
 
     def shifted(self, x: Flow, axis: int, before: int, after: int, fill: float = 0.0) -> Flow:
         """A value with ``fill`` before and behind its steps; negative numbers take places away."""
+        if x.lead < 0 or x.lead + before < 0:
+            return self._shifted_late(x, axis, before, after, fill)
         lead, first, ahead, value = x.lead + before, x.first, x.ahead + after, x.value
-        if lead < 0:
-            raise Unstreamed("it leaves the first steps out")
         if before > 0:
-            around = np.full(self.row_shape(x, axis, before), fill, self._dtype_of(x))
+            around = np.full(self.row_shape(x, axis, before), fill, self.dtype_of(x))
             first = around if first is None else np.concatenate([around, first], axis=axis)
         elif before < 0 and first is not None:
             first = first.take(range(-before, x.lead), axis=axis)
         if ahead < 0:
             if lead < -ahead:
-                raise Unstreamed("it leaves the last steps out, which are not known before the sequence is over")
+                return self.delayed(x._replace(lead=lead, first=first, ahead=0), -ahead)._replace(ahead=0)
             moved = x._replace(lead=lead, first=first)
             joined = self.behind(moved, axis, -ahead)
             value = self.add(Slice(axis, None, ahead), joined)
@@ -329,22 +374,38 @@ class Streams:
             first = None if first is None else first.take(range(lead), axis=axis)
         return x._replace(value=value, lead=lead, first=first if lead else None, ahead=ahead)
 
+    def _shifted_late(self, x: Flow, axis: int, before: int, after: int, fill: float) -> Flow:
+        """``shifted`` where places come later than the first step."""
+        lead, ahead = x.lead + before, x.ahead + after
+        if self.delays is not None and (before > 0 or after > 0):
+            x = x._replace(value=self.delays.real(self, x, axis, fill))
+        first = np.full(self.row_shape(x, axis, lead), fill, self.dtype_of(x)) if lead > 0 else None
+        made = x._replace(lead=lead, first=first, ahead=max(ahead, 0))
+        return self.delayed(made, -ahead)._replace(ahead=0) if ahead < 0 else made
+
     def led(self, x: Flow, axis: int, beginning: Sequence[Array]) -> Flow:
         """A value with known places before its steps, those of several arrays one after the other."""
         parts = [
-            np.broadcast_to(part, self.row_shape(x, axis, part.shape[axis])).astype(self._dtype_of(x), copy=False)
+            np.broadcast_to(part, self.row_shape(x, axis, part.shape[axis])).astype(self.dtype_of(x), copy=False)
             for part in beginning
         ]
+        if x.lead < 0:
+            raise Unstreamed("it puts a beginning before steps that come later")
         first = np.concatenate(parts if x.first is None else [*parts, x.first], axis=axis)
         return x._replace(lead=first.shape[axis], first=first)
 
-    def _dtype_of(self, flow: Flow) -> Any:
+    def dtype_of(self, flow: Flow) -> Any:
+        """The dtype of its numbers as they are computed."""
         return {"float": self.runner.setup.dtype, "integer": np.int64, "boolean": np.bool_}[flow.value.dtype]
 
     def finish(self) -> Streamed:
         """The whole graph with its states."""
         analysis = self.analysis
+        lead = self._outputs_at_one_time()
         check_outputs(self.runner.outputs, self._flows)
+        behind = {self._flows[place].ahead for place in self.runner.outputs if self._flows[place].knows == EACH} or {0}
+        if self.delays is not None:
+            self.delays.finish(self)
         places = tuple(self._flows[place].value.place for place in self.runner.outputs)
         after = tuple(self._next[state.value].place for state in self._states)
         made = self._builder.finish((places, after))
@@ -369,7 +430,25 @@ class Streams:
             for state, place in zip(self._states, after, strict=True)
         )
         runner = Runner(made, Analysis(made, inputs), self.runner.setup)
-        return Streamed(runner, states, places, axes, firsts)
+        late = behind.pop() if len(behind) == 1 else None
+        times = None
+        if self.delays is not None and self.delays.states is not None:
+            known = [state.value for state in states]
+            times = known.index(self.delays.states[0].place), known.index(self.delays.states[1].place)
+        return Streamed(runner, states, places, axes, firsts, -lead, late, times, self.warm)
+
+    def _outputs_at_one_time(self) -> int:
+        """Let every output of a step come as late as the last of them; their lead."""
+        places = [place for place in self.runner.outputs if self._flows[place].knows]
+        lead = min([0, *(self._flows[place].lead for place in places)])
+        for place in places if self.delays is not None else ():
+            flow = self._flows[place]
+            if flow.knows == EACH:
+                flow = self.delayed(flow, flow.lead - lead)
+            if flow.lead < 0:
+                flow = flow._replace(value=self.delays.shown(self, flow))  # type: ignore[union-attr]
+            self._flows[place] = flow
+        return lead
 
     def _firsts(self) -> Runner | None:
         """What computes the first states that depend on inputs."""
@@ -396,6 +475,10 @@ def _counts_steps(given: Any) -> bool:
 
 def _called(node: Node) -> str:
     return f"layer {node.name!r} ({type(node.operation).__name__})"
+
+
+def _along(axis: int, start: int | None, stop: int | None) -> Any:
+    return (*(slice(None),) * axis, slice(start, stop))
 
 
 def _without(layout: Layout, axis: int, places: int) -> Layout:

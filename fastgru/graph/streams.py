@@ -121,11 +121,15 @@ def check_outputs(outputs: Sequence[int], flows: Mapping[int, Flow]) -> None:
                 "a stream gives the outputs of a step, but an output has its steps inside of other rows or places; "
                 "call the model on sequences instead"
             )
-        if flow.ahead or flow.lead:
-            more = f"{flow.ahead} behind the last step" if flow.ahead else f"{flow.lead} before the first step"
+        if flow.knows == ONCE and flow.ahead:
             raise UnsupportedModelError(
-                f"{flow.why}, so that an output has {more}, and a stream gives one for every step; call the model on "
-                "sequences instead"
+                f"{flow.why}, so that an output is known only when the sequence is over; call the model on sequences "
+                "instead"
+            )
+        if flow.lead > 0:
+            raise UnsupportedModelError(
+                f"{flow.why}, so that an output has {flow.lead} before the first step, and a stream gives one for each; "
+                "call the model on sequences instead"
             )
 
 

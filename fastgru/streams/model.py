@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import as_integers, as_numbers, as_rows
 from ..engine.program import Carried, Stepper
-from ..errors import ShapeError
+from ..errors import ShapeError, UnsupportedModelError
 from ..graph.limits import check_stream
-from .steps import Steps, first_states
+from .steps import Steps, check_room, first_states
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -136,9 +136,93 @@ class ModelStream:
         arrays = [np.require(given[source.name], requirements=["C", "A"]) for source in sources]
         return self._taken(arrays, counts.pop(), out, single, of_step=False)
 
+    @property
+    def delay(self) -> int:
+        """How many steps later than what they are of the outputs come, where layers look ahead; 0: at once.
+
+        What a step gives is what the model gives for the step that was ``delay`` steps before; in the first ``delay``
+        steps that is NaN. The last ones come from ``finish``.
+        """
+        return self._model._streamed.delay
+
+    def finish(self) -> Any:
+        """The outputs that layers which look ahead have not given yet: the sequence is over, and the next begins.
+
+        Returns
+        -------
+        ndarray, or these in tuples, lists and dicts
+            As from ``run``: what the model gives for the last ``delay`` steps. All states are then as at the start.
+
+        Raises
+        ------
+        UnsupportedModelError
+            There is nothing to come, or not as many steps of each output.
+        """
+        streamed = self._model._streamed
+        if not streamed.behind:
+            why = "its outputs end at different steps" if streamed.behind is None else "every step has given its outputs"
+            raise UnsupportedModelError(f"finish() has nothing to give: {why}")
+        before = [array.copy() for array in self._carried.now]
+        try:
+            if streamed.times is not None:
+                position, end = streamed.times
+                now = list(self._carried.now)
+                now[end] = now[position].copy()
+                with self._carried.turn:
+                    self._carried.put(now)
+            arrays = [
+                np.zeros(shape, self._steps.kind_of(source))
+                for source, shape in zip(self._steps.sources, self._steps.shapes, strict=True)
+            ]
+            made = self._one_by_one([arrays] * streamed.behind, False)
+        except BaseException:
+            with self._carried.turn:
+                self._carried.put(before)
+            raise
+        self.reset()
+        return self._steps.structured(made)
+
+    def _one_by_one(self, steps: Sequence[list[Array]], single: bool) -> list[Array]:
+        """Steps of which some rows may have no outputs yet, with the axis of the steps."""
+        made = []
+        for arrays in steps:
+            stepper = self._stepper(1)
+            if stepper is not None:
+                made.append(stepper.run(arrays, None, single))
+            else:
+                made.append(self._steps.in_numpy(self._carried, arrays, None, single, True))
+        axes = [self._model._streamed.axes.get(place) for place in self._model._runner.outputs]
+        return [
+            parts[-1] if axis is None else np.stack(parts, axis=axis - single)
+            for axis, parts in zip(axes, zip(*made, strict=True), strict=True)
+        ]
+
+    def _is_cold(self) -> bool:
+        """Whether a row has places that are none yet."""
+        times = self._model._streamed.times
+        return times is not None and bool((self._carried.now[times[0]] < self._model._streamed.warm).any())
+
     def _taken(self, arrays: list[Array], count: int, out: Any, single: bool, of_step: bool) -> Any:
         """Some steps of arrays that fit: their outputs in the model's structure, or ``out``."""
         rooms = None if out is None else self._steps.rooms(out)
+        if not of_step and count > 1 and self._is_cold():
+            before = [array.copy() for array in self._carried.now]
+            steps = [
+                [array if source.steps is None else np.ascontiguousarray(array.take(t, source.steps))
+                 for source, array in zip(self._steps.sources, arrays, strict=True)]
+                for t in range(count)
+            ]  # fmt: skip
+            try:
+                made = self._one_by_one(steps, single)
+                for to, array in zip(rooms or (), made, strict=False):
+                    check_room(to, array)
+            except BaseException:
+                with self._carried.turn:
+                    self._carried.put(before)
+                raise
+            for to, array in zip(rooms or (), made, strict=False):
+                to[...] = array
+            return self._steps.structured(made) if out is None else out
         stepper = self._stepper(count) if of_step or count > 1 else None
         if stepper is not None and (of_step or not single):
             made = stepper.run(arrays, rooms, single)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import as_integers
 from ..engine.program import Slots
-from ..errors import DTypeError, ShapeError
+from ..errors import DTypeError, ShapeError, UnsupportedModelError
 from ..graph.layout import BATCH
 from ..graph.limits import check_stream
 from ..model_inputs import Source
@@ -73,6 +73,11 @@ class Pool:
         for source in model.graph.inputs:
             check_stream(source, 1, model._analysis.inputs[source.name])
         check_rows(model)
+        if model._streamed.warm:
+            raise UnsupportedModelError(
+                f"a pool has streams that give the outputs of a step with it, but layers look {model._streamed.warm} steps "
+                "ahead; use model.stream() instead"
+            )
         self._slots = Slots(int(capacity))
         firsts = None if model._streamed.once else first_states(model, 1, {})
         self._first = None if firsts is None else self._by_row(firsts, 1)

@@ -50,6 +50,10 @@ class Steps:
             for old, place in zip(model._runner.outputs, self.streamed.outputs, strict=True)
         ]
 
+    def kind_of(self, source: Source) -> np.dtype[Any]:
+        """What an input is computed with."""
+        return self._kinds[source.kind]
+
     def stepper(self, carried: Carried, count: int) -> Stepper | None:
         """The program of so many steps from these states on; None where a part of the model runs in NumPy.
 

@@ -124,6 +124,8 @@ class GRU(Operation):
             outputs, first = here.computed([here.beginning(x), first], x.ahead)
         state = here.state(shape, (_plain(self.state_count), x.layout[0], _plain(self.gru.hidden_size)), first)
         y, h = here.add(own, value, state)
+        if here.delays is not None:
+            h = here.delays.kept(here, x, h, state)
         here.keep(state, h)
         made = x._replace(value=y, first=outputs)
         return [made, made._replace(value=h)]
