@@ -164,10 +164,8 @@ class Model:
         -----
         From the second call with the same shapes on, a model in float32 is a compiled program: faster, the same bits.
         """
-        if len(inputs) == 1 and lengths is None and not named:
-            made = self._runner.direct(inputs[0])
-            if made is not None:
-                return made if isinstance(made, np.ndarray) else self._structured(made, False)
+        if len(inputs) == 1 and lengths is None and not named and (made := self._runner.direct(inputs[0])) is not None:
+            return made if isinstance(made, np.ndarray) else self._structured(made, False)
         if self._spec is not None:
             inputs, lengths = of_layers(inputs, lengths)
             if not inputs and set(named) == {"x"}:
