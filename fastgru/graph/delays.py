@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import UnsupportedModelError
 from .builder import Value
 from .graph import FLOAT, INTEGER
 from .layout import BATCH, Layout, Steps, is_steps
@@ -22,7 +23,7 @@ from .size import Size, symbol
 from .streams import Flow
 
 if TYPE_CHECKING:
-    from .streaming import Streams
+    from .stream_ways import Ways
 
 __all__ = ["NO_END", "Delays"]
 
@@ -41,7 +42,7 @@ class Delays:
     def __init__(self) -> None:
         self.states: tuple[Value, Value] | None = None
 
-    def real(self, streams: Streams, x: Flow, axis: int, fill: float) -> Value:
+    def real(self, streams: Ways, x: Flow, axis: int, fill: float) -> Value:
         """A value with ``fill`` in the places before its first and behind its last."""
         (factor,) = x.layout[axis]
         assert isinstance(factor, Steps)
@@ -60,7 +61,7 @@ class Delays:
         made: Value = add(Where(), add(View(tuple(shape)), real), x.value, self._fill(streams, x, fill))
         return made
 
-    def kept(self, streams: Streams, x: Flow, after: Value, before: Value) -> Value:
+    def kept(self, streams: Ways, x: Flow, after: Value, before: Value) -> Value:
         """States of (layers, rows, units) after a step where it is real, and else those before it.
 
         Of several steps all are: a stream takes those one by one that some of its rows do not have.
@@ -74,10 +75,13 @@ class Delays:
         made: Value = add(Where(), real, after, before)
         return made
 
-    def shown(self, streams: Streams, x: Flow) -> Value:
+    def shown(self, streams: Ways, x: Flow) -> Value:
         """An output with NaN where it has no place yet."""
         if x.value.dtype != FLOAT:
-            raise Unstreamed("it comes later than the first step, until when there are no integers to give")
+            raise UnsupportedModelError(
+                f"an output of {x.value.dtype}s comes {-x.lead} steps late, and there is nothing to give until then; call "
+                "the model on sequences instead"
+            )
         along = [at for at, factors in enumerate(x.layout) if is_steps(factors)]
         if along:
             return self.real(streams, x._replace(ahead=NO_END), along[0], np.nan)
@@ -89,7 +93,7 @@ class Delays:
         made: Value = add(Where(), add(View(tuple(shape)), real), x.value, self._fill(streams, x, np.nan))
         return made
 
-    def finish(self, streams: Streams) -> None:
+    def finish(self, streams: Ways) -> None:
         """Count the steps of a run."""
         if self.states is not None:
             position, end = self.states
@@ -97,7 +101,7 @@ class Delays:
             streams.keep(position, streams.add(Binary("add"), position, count))
             streams.keep(end, streams.add(Binary("add"), end, self._number(streams, 0)))
 
-    def _rows(self, streams: Streams, x: Flow) -> Value:
+    def _rows(self, streams: Ways, x: Flow) -> Value:
         """The steps that each row has taken, (batch, 1)."""
         size = x.value.shape[_axis_of_rows(x.layout)]
         if self.states is None:
@@ -108,20 +112,20 @@ class Delays:
         made: Value = streams.add(View((size, 1)), self.states[0])
         return made
 
-    def _ends(self, streams: Streams, x: Flow) -> Value:
+    def _ends(self, streams: Ways, x: Flow) -> Value:
         """How many places each row has in all, (batch, 1)."""
         assert self.states is not None
         end = streams.add(View((x.value.shape[_axis_of_rows(x.layout)], 1)), self.states[1])
         made: Value = streams.add(Binary("add"), end, self._number(streams, x.lead + x.ahead))
         return made
 
-    def _number(self, streams: Streams, number: int) -> Value:
+    def _number(self, streams: Ways, number: int) -> Value:
         return streams.constant(np.asarray(number, np.int64))
 
-    def _fill(self, streams: Streams, x: Flow, fill: float) -> Value:
+    def _fill(self, streams: Ways, x: Flow, fill: float) -> Value:
         return streams.constant(np.asarray(fill).astype(streams.dtype_of(x)))
 
-    def _count(self, streams: Streams) -> Size:
+    def _count(self, streams: Ways) -> Size:
         """The steps of a run."""
         return symbol(min(name for name in streams.symbols() if name.startswith("steps")))
 
@@ -131,5 +135,3 @@ def _axis_of_rows(layout: Layout) -> int:
         if factors == (BATCH,):
             return axis
     raise Unstreamed("it looks ahead, in rows that are inside of a larger axis")
-
-

@@ -128,8 +128,8 @@ def check_outputs(outputs: Sequence[int], flows: Mapping[int, Flow]) -> None:
             )
         if flow.lead > 0:
             raise UnsupportedModelError(
-                f"{flow.why}, so that an output has {flow.lead} before the first step, and a stream gives one for each; "
-                "call the model on sequences instead"
+                f"{flow.why}, so that an output has {flow.lead} before the first step, and a stream gives one for "
+                "every step; call the model on sequences instead"
             )
 
 

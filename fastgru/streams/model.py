@@ -160,7 +160,7 @@ class ModelStream:
         """
         streamed = self._model._streamed
         if not streamed.behind:
-            why = "its outputs end at different steps" if streamed.behind is None else "every step has given its outputs"
+            why = "every step has given its outputs" if streamed.behind == 0 else "its outputs end at different steps"
             raise UnsupportedModelError(f"finish() has nothing to give: {why}")
         before = [array.copy() for array in self._carried.now]
         try:

@@ -75,8 +75,8 @@ class Pool:
         check_rows(model)
         if model._streamed.warm:
             raise UnsupportedModelError(
-                f"a pool has streams that give the outputs of a step with it, but layers look {model._streamed.warm} steps "
-                "ahead; use model.stream() instead"
+                f"a pool gives the outputs of a step with it, but layers look {model._streamed.warm} steps ahead; use "
+                "model.stream() instead"
             )
         self._slots = Slots(int(capacity))
         firsts = None if model._streamed.once else first_states(model, 1, {})

@@ -52,7 +52,8 @@ class Steps:
 
     def kind_of(self, source: Source) -> np.dtype[Any]:
         """What an input is computed with."""
-        return self._kinds[source.kind]
+        kind: np.dtype[Any] = self._kinds[source.kind]
+        return kind
 
     def stepper(self, carried: Carried, count: int) -> Stepper | None:
         """The program of so many steps from these states on; None where a part of the model runs in NumPy.

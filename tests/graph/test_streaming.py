@@ -24,6 +24,7 @@ from fastgru.graph.operations.recurrent import GRU
 from fastgru.graph.operations.reduce import Reduce
 from fastgru.graph.operations.shape import Concatenate, Expand, Permute, Repeat, View
 from fastgru.graph.size import symbol
+from fastgru.model import as_tuple
 
 BATCH, STEPS = symbol("batch"), symbol("steps")
 
@@ -40,29 +41,38 @@ def model_of(make: Any, features: int = 4, **options: Any) -> Model:
 
 
 def check(model: Model, batch: int = 2, steps: int = 9, exact: bool = True) -> None:
-    """Steps one by one, and in parts of several, beside the whole sequence."""
+    """Steps one by one, and in parts of several, beside the whole sequence; what comes late, and what comes last."""
     features = model.graph.tensors[model.graph.inputs[0].value].shape[2]
     x = floats(batch, steps, features, seed=7)
     whole, stream, parts = model(x), model.stream(batch), model.stream(batch)
     single = isinstance(whole, np.ndarray)
     wanted = [whole] if single else list(whole)
     axes = [model._streamed.axes.get(place) for place in model._runner.outputs]
+    delay = stream.delay
     for _ in range(2):
         steps_made = [stream.step(x[:, t]) for t in range(steps)]
         parts_made = [parts.run(x[:, :1]), parts.run(x[:, 1:5]), parts.run(x[:, 5:8]), parts.run(x[:, 8:])]
+        for made, other in zip(stream.state, parts.state, strict=True):
+            assert same_bits(made, other) if exact else np.allclose(made, other, atol=1e-5)
+        last = [each.finish() for each in (stream, parts) if model._streamed.behind]
         for at, (axis, array) in enumerate(zip(axes, wanted, strict=True)):
             ones = [made if single else made[at] for made in steps_made]
             some = [made if single else made[at] for made in parts_made]
             one = ones[-1] if axis is None else np.stack(ones, axis=axis)
             other = some[-1] if axis is None else np.concatenate(some, axis=axis)
-            for made in (one, other):
+            for place, made in enumerate((one, other)):
+                if axis is not None and delay:
+                    before, made = np.split(made, [delay], axis=axis)
+                    assert np.isnan(before).all()
+                if axis is not None and last:
+                    made = np.concatenate([made, last[place] if single else last[place][at]], axis=axis)
                 if exact:
                     assert same_bits(made, array), np.abs(made - array).max()
                 np.testing.assert_allclose(made, array, atol=1e-5)
-        for made, other in zip(stream.state, parts.state, strict=True):
-            assert same_bits(made, other) if exact else np.allclose(made, other, atol=1e-5)
-        stream.reset()
-        parts.reset()
+        if not last:
+            stream.reset()
+            parts.reset()
+        assert all(map(same_bits, stream.state, model.stream(batch).state))
 
 
 def padded(builder: Builder, x: Value, before: int, after: int = 0, value: float = 0.0) -> Value:
@@ -232,31 +242,90 @@ def test_random_graphs_give_the_bits_of_the_sequence_or_refuse(block: int) -> No
             model(floats(2, 9, 4))
         except ShapeError:
             continue
-        check(model)
+        if model._streamed.delay < 9 and model._streamed.behind is not None:
+            check(model)
         right += 1
         with_windows += windows > 0
-    assert right >= 15 and with_windows >= 5
+    assert right >= 25 and with_windows >= 10
 
 
-def test_what_looks_ahead_says_by_how_much() -> None:
-    def same(builder: Builder, x: Value) -> Value:
-        made: Value = builder.add(Convolution(floats(4, 4, 5), None, (1,), ("same",)), x)
-        return made
+def same(builder: Builder, x: Value, size: int = 5) -> Value:
+    """Looks ahead by half its size."""
+    made: Value = builder.add(Convolution(floats(4, x.shape[2], size), floats(4), (1,), ("same",)), x)
+    return made
 
-    with pytest.raises(UnsupportedModelError, match="several steps together, the first of them with 2 steps to come"):
-        model_of(same).stream()
-    with pytest.raises(UnsupportedModelError, match="several steps together, the first of them with 1 step to come"):
-        model_of(lambda b, x: b.add(Convolution(floats(4, 4, 3), None), padded(b, x, 1, 1))).stream()
-    with pytest.raises(UnsupportedModelError, match="leaves the last steps out"):
-        model_of(lambda b, x: b.add(Slice(1, None, -1), x)).stream()
-    with pytest.raises(UnsupportedModelError, match="steps of different times"):
-        model_of(
-            lambda b, x: b.add(
-                Binary("add"), padded(b, x, 2), b.add(Convolution(floats(4, 4, 1), None, (1,), ((1, 1),)), x)
-            )
-        ).stream()
+
+LATE = {  # (graph, steps that outputs come later, steps that come when the sequence is over)
+    "looks ahead": (same, 2, 2),
+    "twice": (lambda b, x: same(b, same(b, x, 3)), 3, 3),
+    "before a GRU": (lambda b, x: gru(b, same(b, x), layers=2)[0], 2, 2),
+    "on both sides of a GRU": (lambda b, x: same(b, gru(b, same(b, x, 3))[0]), 3, 3),
+    "beside its input": (lambda b, x: b.add(Binary("add"), x, same(b, x)), 2, 2),
+    "no padding": (lambda b, x: gru(b, b.add(Convolution(floats(4, 4, 4), None), x))[0], 3, 0),
+    "padded on both sides": (lambda b, x: b.add(Convolution(floats(4, 4, 3), None), padded(b, x, 1, 1, 0.5)), 1, 1),
+    "padding alone": (lambda b, x: b.add(Unary("exp"), padded(b, x, 0, 2, 1.5)), 0, 2),
+    "without the last": (lambda b, x: b.add(Slice(1, None, -2), x), 2, 0),
+    "without the first": (lambda b, x: b.add(Slice(1, 2), x), 2, 0),
+    "a pool": (lambda b, x: b.add(Pool("max", (3,), (1,), ((1, 1),)), same(b, x)), 3, 3),
+    "of different times": (
+        lambda b, x: b.add(Binary("add"), b.add(Slice(1, None, -2), padded(b, x, 2)), same(b, causal(b, x, 3))), 2, 2
+    ),
+    "two outputs": (lambda b, x: (same(b, x), causal(b, same(b, x, 3), 2)), 2, 2),
+    "outputs that end apart": (lambda b, x: (same(b, x), b.add(Slice(1, None, -2), x)), 2, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [{}, {"backend": "blas"}, {"precision": "float64"}], ids=str)
+@pytest.mark.parametrize("name", LATE)
+def test_what_looks_ahead_comes_later_and_says_by_how_much(name: str, options: dict[str, Any]) -> None:
+    make, delay, behind = LATE[name]
+    model = model_of(make, **options)
+    stream = model.stream(2)
+    assert stream.delay == delay
+    assert model._streamed.behind == behind
+    if behind is not None:
+        check(model, exact=not options)
+    if not behind:
+        with pytest.raises(UnsupportedModelError, match="nothing to give"):
+            model_of(make, **options).stream().finish()
+    x, other = floats(2, 12, 4, seed=3), model.stream(1)
+    stream.reset()
+    stream.run(x[:, :5])
+    stream.reset(rows=[1])  # which is behind the other row from then on
+    for t in range(5, 12):
+        one, alone = stream.step(x[:, t]), other.step(x[1:, t])
+        for made, wanted in zip(as_tuple(one), as_tuple(alone), strict=True):
+            assert np.allclose(made[1:], wanted, atol=0 if not options else 1e-5, equal_nan=True)
+
+
+def test_finishing_is_all_or_nothing_and_begins_anew(monkeypatch) -> None:
+    model, x = model_of(LATE["on both sides of a GRU"][0]), floats(2, 6, 4)
+    stream = model.stream(2)
+    stream.run(x)
+    before, one = stream.state, type(stream)._one_by_one
+
+    def ended(*given: Any) -> Any:
+        one(*given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(stream), "_one_by_one", ended)
+        with pytest.raises(KeyboardInterrupt):
+            stream.finish()
+    assert all(map(same_bits, stream.state, before))
+    assert same_bits(stream.finish(), np.ascontiguousarray(model(x)[:, 3:]))
+    assert all(map(same_bits, stream.state, model.stream(2).state))
+    room = np.empty((2, 6, 4), np.float32)
+    assert stream.run(x, out=room) is room and same_bits(room[:, 3:].copy(), np.ascontiguousarray(model(x)[:, :3]))
+
+
+def test_what_cannot_come_later_is_refused() -> None:
     with pytest.raises(UnsupportedModelError, match="known only when the sequence is over"):
         model_of(lambda b, x: b.add(Activation("relu"), b.add(Select(1, -1), padded(b, x, 0, 2)))).stream()
+    with pytest.raises(UnsupportedModelError, match="an output of booleans comes 2 steps late"):
+        model_of(lambda b, x: b.add(Binary("ge"), same(b, x), b.constant(np.float32(0)))).stream()
+    with pytest.raises(UnsupportedModelError, match="layers look 2 steps ahead"):
+        model_of(same).pool(3)
 
 
 def test_steps_of_their_own_that_are_not_alike_are_refused() -> None:

@@ -118,7 +118,7 @@ class GRU(Operation):
             known = here.known(given.place)
             first = given.place if known is None else known
         outputs = None
-        if x.lead:
+        if x.lead > 0:
             if self.masked or isinstance(first, int):
                 raise Unstreamed("there are steps before the first, which its mask or an input is for")
             outputs, first = here.computed([here.beginning(x), first], x.ahead)
