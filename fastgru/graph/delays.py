@@ -79,8 +79,8 @@ class Delays:
         """An output with NaN where it has no place yet."""
         if x.value.dtype != FLOAT:
             raise UnsupportedModelError(
-                f"an output of {x.value.dtype}s comes {-x.lead} steps late, and there is nothing to give until then; call "
-                "the model on sequences instead"
+                f"an output of {x.value.dtype}s comes {-x.lead} steps late, and there is nothing to give until then; "
+                "call the model on sequences instead"
             )
         along = [at for at, factors in enumerate(x.layout) if is_steps(factors)]
         if along:

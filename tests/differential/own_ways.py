@@ -251,6 +251,10 @@ def _stream(model: Model, case: Any, x: Arrays, got: list[Any]) -> None:
     def until(step: int) -> Arrays:
         return {name: array[:, : step + 1] if name in stepped else array for name, array in x.items()}
 
+    if stream.delay or model._streamed.behind:
+        if all(x[name].shape[1] == count for name in stepped):
+            _late(model, stream, case, [at(step) for step in range(count)], got)
+        return
     copy, made = stream, []
     for step in range(count):
         made.append(_step(stream, at(step)))
@@ -279,6 +283,20 @@ def _stream(model: Model, case: Any, x: Arrays, got: list[Any]) -> None:
             _same([one], [other], "stream", f"a step after a reset of row {row}", _keeps_bits(case))
     stream.reset()
     _same(_step(stream, at(0)), made[0], "stream", "the first step after a reset", True)
+
+
+def _late(model: Model, stream: Any, case: Any, steps: list[Arrays], got: list[Any]) -> None:
+    """What comes later than its step, and when the sequence is over, beside what the model gives."""
+    if model._streamed.behind is None or model._streamed.delay >= len(steps):
+        return
+    made = [_step(stream, x) for x in steps][model._streamed.delay :]
+    last = list(as_tuple(stream.finish())) if model._streamed.behind else None
+    for number, place in enumerate(leaves(model.graph.outputs)):
+        axis = model._streamed.axes.get(place)
+        if axis is not None:
+            whole = np.stack([part[number] for part in made], axis=axis)
+            whole = whole if last is None else np.concatenate([whole, last[number]], axis=axis)
+            _same([whole], [got[number]], "stream", "a late stream", _keeps_bits(case))
 
 
 def _of_step(
