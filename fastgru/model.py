@@ -267,8 +267,9 @@ class Model:
         if lengths is not None:
             layers = self._spec is not None
             ends = lengths_by_symbol(self._sources, arrays, lengths, self._graph, self._analysis, single, layers)
-            if not layers:  # whose fixed steps are padding to a mask
-                self._runner.check_tables(ends)
+            fixed = {source.symbol for source in self._sources if source.steps and isinstance(source.shape[1], int)}
+            open_ends = {name: each for name, each in ends.items() if not layers or name not in fixed}
+            self._runner.check_tables(open_ends, only_ones=layers)
         with np.errstate(all="ignore"):  # NaN and overflows are results like others
             values, real = self._runner(arrays, ends)
         return self._runner.apart(values, arrays), real, single

@@ -238,12 +238,16 @@ class Runner:
             if ends.size and evaluate(size, {symbol: int(ends.min())}) < 1:
                 raise ShapeError(f"lengths: a row of {ends.min()} steps has none left in layer {name!r}")
 
-    def check_tables(self, lengths: Mapping[str, NDArray[np.intp]]) -> None:
-        """Raise unless every row alone has as many steps as each table that it meets has places."""
+    def check_tables(self, lengths: Mapping[str, NDArray[np.intp]], only_ones: bool) -> None:
+        """Raise unless every row alone has as many steps as each table that it meets has places.
+
+        ``only_ones``: of rows that have others only those are refused whose one step would be repeated.
+        """
         for size, wanted, name in self._made_for:
             (symbol,) = size.symbols()
             for length in sorted({*lengths.get(symbol, _NO_LENGTHS).tolist()}):
-                if evaluate(size, {symbol: length}) != wanted:
+                made = evaluate(size, {symbol: length})
+                if made != wanted and (made == 1 or not only_ones):
                     raise ShapeError(f"lengths: got a row of {length} steps, but layer {name!r} is made for {wanted}")
 
     def _check(self, node: Node, made: Sequence[Array], sizes: Mapping[str, int]) -> None:
