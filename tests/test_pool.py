@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from typing import Any
 
 import numpy as np
@@ -317,7 +318,9 @@ def test_streams_that_another_call_has_are_left_alone(monkeypatch) -> None:
             with pytest.raises(StreamInUseError, match="another thread"):
                 act()
         pool.step(ids[2:], x[2:])
-        child = os.fork() if hasattr(os, "fork") else None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python and of frameworks, that there are other threads
+            child = os.fork() if hasattr(os, "fork") else None
         if child == 0:  # where nobody is at work
             try:
                 pool.step(ids, x)
