@@ -81,7 +81,7 @@ class Series(nn.Module):
 
 
 class Example(NamedTuple):
-    """A model, its steps, and an input of so many rows and steps."""
+    """A model, its steps, and its input for a batch and a number of steps."""
 
     make: Callable[[], nn.Module]
     steps: int

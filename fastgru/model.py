@@ -267,8 +267,8 @@ class Model:
         if lengths is not None:
             layers = self._spec is not None
             ends = lengths_by_symbol(self._sources, arrays, lengths, self._graph, self._analysis, single, layers)
-            fixed = {source.symbol for source in self._sources if source.steps and isinstance(source.shape[1], int)}
-            open_ends = {name: each for name, each in ends.items() if not layers or name not in fixed}
+            fixed = {source.symbol for source in self._sources if source.has_fixed_steps}
+            open_ends = {name: each for name, each in ends.items() if name not in fixed}
             self._runner.check_tables(open_ends, only_ones=layers)
         with np.errstate(all="ignore"):  # NaN and overflows are results like others
             values, real = self._runner(arrays, ends)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.program import Caller, Pool
+from ..engine.program import Arenas, Caller
 from ..errors import FastGRUError, ShapeError
 from ..threads import asked_for
 from .compile import Compiled, Stretch, compiles
@@ -65,7 +65,7 @@ class Runner:
         self._compiles = compiles(setup)
         self._seen: dict[Any, None] = {}  # shapes of inputs that came once, the latest last
         self._compiled: dict[Any, Compiled] = {}  # by the shapes of the inputs, the latest last
-        self.pool = Pool()
+        self.arenas = Arenas()
         self.callers: dict[tuple[int, ...], Caller] = {}  # by the shape of the only input, without lengths
 
     def __call__(
@@ -82,7 +82,7 @@ class Runner:
             if isinstance(step, int):
                 self._run_node(step, values, sizes, lengths)
             else:
-                step.run(values, lengths, self.pool)
+                step.run(values, lengths, self.arenas)
             for place in done:
                 values.pop(place, None)
         return self._results(values, sizes, lengths)
@@ -135,7 +135,7 @@ class Runner:
         kinds = [dtypes[self.graph.tensors[place].dtype] for place in (source.value, *self.outputs)]
         inputs = {place: at for at, (place, _) in enumerate(step.inputs)}
         gives = [(*made[place], kind) for place, kind in zip(self.outputs, kinds[1:], strict=True)]
-        caller = Caller(step.program, self.pool, (inputs.get(source.value), shape, kinds[0]), gives)
+        caller = Caller(step.program, self.arenas, (inputs.get(source.value), shape, kinds[0]), gives)
         _keep(self.callers, shape, caller, MAX_COMPILED)
 
     def _is_new(self, key: Any) -> bool:
