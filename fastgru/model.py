@@ -25,7 +25,7 @@ from .gru import Backend, Precision, check_options, dtype_of
 from .layers import ModelSpec, validate
 from .layers.lowering import graph_of
 from .model_inputs import Source, as_tuple, by_name, lengths_by_symbol, of_layers, prepared, sources_of
-from .record import owned
+from .records.record import owned
 from .streams.model import ModelStream
 from .streams.pool import Pool
 
