@@ -113,7 +113,7 @@ def traced(chosen: Sequence[Case], folder: Path) -> Prepared:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing is deprecated
             torch.jit.trace(example.make().eval(), (example.example(2, example.steps),)).save(path)
-        models[name], files[name] = fastgru.load(path).description, ModelFiles(path)
+        models[name], files[name] = fastgru.load(path).description, ModelFiles(path, trusted=True)
     return models, files
 
 

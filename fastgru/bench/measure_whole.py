@@ -70,7 +70,7 @@ def measure_model(
         if files.data is not None:
             raise
         raise ShapeError(f"{error}; these were random inputs: give inputs that fit with --data") from error
-    work = ModelWork(given, inputs, tuple(outputs_of(exact)), threads, files.path, files.onnx, exported)
+    work = ModelWork(given, inputs, tuple(outputs_of(exact)), threads, files.path, files.onnx, exported, files.trusted)
 
     def check_one(name: str) -> Checked:
         return _checked(name, replace(work, precision=PEERS[name].precision), wanted)

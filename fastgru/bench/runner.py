@@ -107,6 +107,7 @@ def _named(files: ModelFiles, folder: str, name: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if files.path is not None:
         found["path"] = os.path.abspath(files.path)
+    found["trusted"] = files.trusted
     if files.onnx is not None:
         found["onnx"] = os.path.abspath(files.onnx)
     if files.data is not None:
