@@ -82,7 +82,7 @@ static void multiply_add(long rounds) {
     float_sink = a[0][0];
 }
 
-/* Read ``bytes`` so many times; an integer OR keeps up with the loads on every processor there is. */
+/* Read ``bytes`` a number of times; an integer OR keeps up with the loads on every processor there is. */
 static void read_all(const char *data, size_t bytes, long rounds) {
     vi found[READS] = {{0}};
     for (long round = 0; round < rounds; round++) {

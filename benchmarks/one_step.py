@@ -70,7 +70,7 @@ class _Nodes:
 
 
 def one_step(spec: ModelSpec, streams: int) -> OneStep:
-    """One step of so many streams together."""
+    """One step of a batch of streams."""
     from onnx import helper
 
     nodes, (source,) = _Nodes(), spec.inputs

@@ -81,7 +81,7 @@ class Series(nn.Module):
 
 
 class Example(NamedTuple):
-    """A model, its steps, and an input of so many rows and steps."""
+    """A model, its steps, and its input for a batch and a number of steps."""
 
     make: Callable[[], nn.Module]
     steps: int
@@ -113,7 +113,7 @@ def traced(chosen: Sequence[Case], folder: Path) -> Prepared:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing is deprecated
             torch.jit.trace(example.make().eval(), (example.example(2, example.steps),)).save(path)
-        models[name], files[name] = fastgru.load(path).description, ModelFiles(path)
+        models[name], files[name] = fastgru.load(path).description, ModelFiles(path, trusted=True)
     return models, files
 
 

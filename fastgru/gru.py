@@ -18,7 +18,7 @@ from .engine.plan import KernelTable, Plan
 from .errors import ShapeError, UnsupportedModelError
 from .gru_plan import plan_of
 from .gru_weights import GRUSpec, check_gru
-from .record import owned
+from .records.record import owned
 
 if TYPE_CHECKING:
     from .streams.gru import Stream

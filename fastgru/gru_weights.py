@@ -13,7 +13,7 @@ import numpy as np
 from .activations import check_activation
 from .arrays import check_array
 from .errors import DTypeError, ShapeError
-from .record import Record
+from .records.record import Record
 
 __all__ = ["GRUSpec", "GRUWeights", "check_gru"]
 

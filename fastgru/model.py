@@ -25,7 +25,7 @@ from .gru import Backend, Precision, check_options, dtype_of
 from .layers import ModelSpec, validate
 from .layers.lowering import graph_of
 from .model_inputs import Source, as_tuple, by_name, lengths_by_symbol, of_layers, prepared, sources_of
-from .record import owned
+from .records.record import owned
 from .streams.model import ModelStream
 from .streams.pool import Pool
 
@@ -267,8 +267,9 @@ class Model:
         if lengths is not None:
             layers = self._spec is not None
             ends = lengths_by_symbol(self._sources, arrays, lengths, self._graph, self._analysis, single, layers)
-            if not layers:  # whose fixed steps are padding to a mask
-                self._runner.check_tables(ends)
+            fixed = {source.symbol for source in self._sources if source.has_fixed_steps}
+            open_ends = {name: each for name, each in ends.items() if name not in fixed}
+            self._runner.check_tables(open_ends, only_ones=layers)
         with np.errstate(all="ignore"):  # NaN and overflows are results like others
             values, real = self._runner(arrays, ends)
         return self._runner.apart(values, arrays), real, single

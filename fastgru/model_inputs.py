@@ -40,6 +40,11 @@ class Source(NamedTuple):
         """Whether the file fixed how many rows run together."""
         return self.batch is not None and any(axis == self.batch for axis, _ in self.fixed)
 
+    @property
+    def has_fixed_steps(self) -> bool:
+        """Whether it has one number of steps."""
+        return self.steps is not None and isinstance(self.shape[self.steps], int)
+
     def sizes(self, batch: int, steps: int) -> tuple[int, ...]:
         """A shape that it takes, every open size but the batch as large as there are steps."""
         opened = [steps if not isinstance(size, int) else size for size in self.shape]

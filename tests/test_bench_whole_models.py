@@ -282,7 +282,11 @@ def test_without_an_onnx_file_or_a_program_the_reason_says_what_to_do(one: str) 
         with pytest.raises(CannotRun, match="needs the model as ONNX: export the model to ONNX and name the file"):
             model_of(work_with(inputs, path=path))
     assert model_of(work_with(inputs, path=one, onnx="model.onnx")) == "model.onnx"
+
+
+def test_a_file_without_a_program_is_not_run_by_pytorch(one: str) -> None:
     pytest.importorskip("torch")
+    inputs = {"x": np.zeros((2, 3), np.float32)}
     with pytest.raises(CannotRun, match=r"is a safetensors file, with no program of PyTorch's; save the module with"):
         peers.adapter("torch").prepare_model(work_with(inputs, path=one))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import signal
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -366,3 +367,27 @@ def test_one_input_is_given_in_any_way_that_a_model_takes_it(options):
         with pytest.raises((FastGRUError, TypeError)):
             stream.step(*arguments, **named)
     assert not any(state.any() for state in stream.state)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_one_sequence_without_a_batch_axis_is_run(options):
+    model, x = Model(chain(GRULayer(network(4, 3)), Dense(numbers(5, 3))), **options), numbers(6, 4)
+    whole, stream, room = model(x[None])[0], model.stream(), np.empty((4, 5), model.dtype)
+    first = stream.run(x[:2])
+    assert stream.run(x[2:], out=room) is room
+    compare = same_bits if not options else np.allclose
+    assert compare(first, whole[:2].copy()) and compare(room, whole[2:].copy())
+
+
+def test_a_step_with_out_makes_no_array():
+    model, x = Model(chain(GRULayer(network(4, 3)), Dense(numbers(100_000, 3)))), numbers(1, 4).astype(np.float32)
+    if not model._runner._compiles:
+        pytest.skip("there are no programs without vector kernels")
+    stream, room = model.stream(), np.empty((1, 100_000), np.float32)
+    stream.step(x, out=room)
+    tracemalloc.start()
+    for _ in range(100):
+        stream.step(x, out=room)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10_000  # and a result has 400,000 bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from networks import network, numbers, same_bits
 
 from fastgru import DTypeError, FastGRUError, Model, Pool, ShapeError, StreamInUseError, UnsupportedModelError
 from fastgru.graph.builder import Builder
+from fastgru.graph.operations.elementwise import Binary
 from fastgru.graph.operations.recurrent import GRU
 from fastgru.graph.operations.shape import Permute
 from fastgru.graph.size import symbol
@@ -250,6 +252,21 @@ def test_first_states_are_given_to_those_who_join() -> None:
     assert same_bits(pool.state(ids[1])[0], other) and same_bits(pool.state(ids[2])[0], stream.state[0][:, 2:].copy())
 
 
+def test_an_input_of_first_states_may_be_one_of_every_step_too() -> None:
+    builder = Builder()
+    batch, steps = symbol("batch"), symbol("steps")
+    x, h = builder.input("x", (batch, steps, 4)), builder.input("h", (1, batch, 5))
+    y, _ = builder.add(GRU(network(4, 5)), x, h)
+    shift = builder.add(Permute((1, 0, 2)), h)  # one place of steps for all of them
+    model = Model(builder.finish(builder.add(Binary("add"), y, shift).place))
+    x0, h0 = numbers(3, 6, 4), numbers(1, 3, 5)
+    pool = model.pool(7)
+    ids, whole, stream = pool.join(3, h=h0), model(x0, h0), model.stream(3, h=h0)
+    for t in range(6):
+        made = pool.step(ids, x0[:, t], h0)
+        assert same_bits(made, whole[:, t].copy()) and same_bits(made, stream.step(x0[:, t], h0))
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, TimeoutError])
 def test_a_call_that_ends_in_an_exception_changes_no_stream(error: Any, monkeypatch) -> None:
     _, pool, ids = small()
@@ -317,7 +334,9 @@ def test_streams_that_another_call_has_are_left_alone(monkeypatch) -> None:
             with pytest.raises(StreamInUseError, match="another thread"):
                 act()
         pool.step(ids[2:], x[2:])
-        child = os.fork() if hasattr(os, "fork") else None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python and of frameworks, that there are other threads
+            child = os.fork() if hasattr(os, "fork") else None
         if child == 0:  # where nobody is at work
             try:
                 pool.step(ids, x)

@@ -395,7 +395,7 @@ def test_a_child_of_a_fork_may_use_what_another_thread_was_stepping(kind, monkey
 def forked(right) -> int:
     """A child that ends with 0 where ``right()`` is true."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on: that there are other threads
+        warnings.simplefilter("ignore")  # of Python from 3.12 on and of frameworks: that there are other threads
         child = os.fork()
     if child == 0:
         try:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import ShapeError, UnsupportedModelError
-from ..record import Record
+from ..records.record import Record
 from .formulas import FORMULAS
 
 if TYPE_CHECKING:

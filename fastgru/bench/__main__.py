@@ -89,7 +89,7 @@ def _files(folder: Path, case: Case, request: dict[str, Any]) -> ModelFiles:
     if names is not None:
         with np.load(folder / f"{case.model}.npz") as arrays:
             data = {name: arrays[f"arr_{place}"] for place, name in enumerate(names)}
-    return ModelFiles(named.get("path"), named.get("onnx"), data)
+    return ModelFiles(named.get("path"), named.get("onnx"), data, named.get("trusted", False))
 
 
 if __name__ == "__main__":

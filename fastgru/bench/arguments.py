@@ -27,6 +27,12 @@ def add_arguments(bench: argparse.ArgumentParser, at_least_one: Callable[[str], 
         "code 1 where an engine computes something else, or none runs FILE",
     )
     bench.add_argument(
+        "--trust",
+        action="store_true",
+        help="let PyTorch load MODEL, a TorchScript file or a .pt2, to run it and to export it to ONNX. PyTorch can "
+        "run any code in such a file: only for one of your own. Without it MODEL is only read, and nothing in it runs",
+    )
+    bench.add_argument(
         "--data",
         metavar="DATA",
         nargs="+",

@@ -80,11 +80,14 @@ class ModelFiles:
         The same model as ONNX, exported by the user.
     data : mapping of str to ndarray, optional
         An array for every input, in the order of the model's inputs; random ones if left out.
+    trusted : bool
+        Whether PyTorch may load the model's own file, which can run any code in it.
     """
 
     path: str | None = None
     onnx: str | None = None
     data: Mapping[str, Array] | None = None
+    trusted: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +101,7 @@ class ModelWork:
     path: str | None = None  # the model's own file
     onnx: str | None = None  # the same model as ONNX
     exported: str | None = None  # where its own export to ONNX is kept
+    trusted: bool = False  # whether PyTorch may load that file, and so run any code in it
     precision: str = "float32"  # that of the engine, as ``PEERS`` has it
 
 

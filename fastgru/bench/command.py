@@ -56,6 +56,7 @@ def bench(
     strict: bool,
     part: str | None,
     onnx: str | None,
+    trust: bool,
     data: Sequence[str] | None,
     against: Sequence[str] | None,
     precision: str,
@@ -80,6 +81,8 @@ def bench(
         As in ``load``.
     part : str, optional
         As in ``load``.
+    trust : bool
+        Whether PyTorch may load the file, and so run any code in it.
     onnx : str, optional
         The same model as ONNX. With it, or with ``data``, the whole model alone is measured, and no GRU in it.
     data : sequence of str, optional
@@ -125,7 +128,7 @@ def bench(
         _check_plot(plot)
     loaded = load(path, layers=layers, strict=strict, part=part, precision=cast(Precision, precision))
     own = _own_inputs(path, loaded, onnx, data, steps)
-    models, files = measured(loaded), {"model": ModelFiles(path, onnx, own)}
+    models, files = measured(loaded), {"model": ModelFiles(path, onnx, own, trust)}
     if onnx is not None or own is not None:
         models = {"model": models["model"]}
     cases = list(_cases(loaded, models, scenarios, Sizes(steps, batch), bound, own))

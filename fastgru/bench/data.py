@@ -34,7 +34,7 @@ def data_of(model: Model, given: Sequence[str]) -> dict[str, Array]:
 
 
 def shape_of(model: Model, data: Mapping[str, Array], wanted: int | None) -> tuple[int, int]:
-    """How many rows and steps a case has that wants so many rows; None for all, as of rows that run together only.
+    """The rows and steps of a case that asks for ``wanted`` rows; None asks for all, as do rows that run together.
 
     Raises
     ------

@@ -52,7 +52,7 @@ def _caches(cpus: Path) -> str:
 
 @contextmanager
 def on_cores(count: int) -> Iterator[None]:
-    """Bind this thread to so many cores, which processes started meanwhile inherit; where the system can."""
+    """Bind this thread to a number of cores, which processes started meanwhile inherit; where the system can."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from .. import reference
 from ..engine.reduced import widened
 from ..gru_weights import GRUSpec
-from .cases import Case, Work, work_of
+from .cases import Case, Measured, Work, work_of
 from .peers import IN_FLOAT32, PEERS, adapter, engine
-from .peers.interface import Prepared
+from .peers.interface import Prepared, PreparedModel
 from .placement import Placement
 from .results import row
 from .server import largest_rate
 from .statistics import summary
 from .turns import in_turn
 
-__all__ = ["Advance", "expected", "failure", "measure", "timed", "tolerance"]
+__all__ = ["Advance", "Checked", "checked_and_timed", "expected", "failure", "measure", "tolerance"]
 
 ROUNDING = 4e-3  # what rounding weights to bfloat16 changes at most in a GRU with PyTorch's first weights
 MOST = 0.5  # of the largest output: what is further off is not taken for rounding
@@ -29,6 +29,7 @@ LONGEST_REASON = 120
 
 Array = NDArray[Any]
 Advance = Callable[[int], None]
+Checked = tuple[Prepared | PreparedModel | None, float | None, str | None]  # ready, its error, or why it is not timed
 
 
 def measure(
@@ -57,20 +58,38 @@ def measure(
     list of dict
         A row of the results for each engine.
     """
-    work, rows = work_of(case, spec, threads), {}
-    calls: dict[str, Callable[[], object]] = {}
+    work = work_of(case, spec, threads)
     rounded = _rounding(work, wanted) if not set(systems) <= set(IN_FLOAT32) else 0.0
-    for name in systems:
+
+    def check(name: str) -> Checked:
         most = tolerance(spec, name)
         if name not in IN_FLOAT32:
             most = min(most * max(1.0, rounded / ROUNDING), MOST * float(np.abs(wanted).max(initial=0)))
-        prepared, difference, reason = _checked(name, work, wanted, most)
-        rows[name] = row(case, spec, threads, name, largest_difference=difference, skipped=reason)
+        return _checked(name, work, wanted, most)
+
+    return checked_and_timed(case, spec, systems, threads, seconds, check, advance)
+
+
+def checked_and_timed(
+    case: Case,
+    given: Measured,
+    systems: Sequence[str],
+    threads: int,
+    seconds: float,
+    check: Callable[[str], Checked],
+    advance: Advance,
+) -> list[dict[str, Any]]:
+    """A row of the results for each engine: checked first, and timed in turn with the others that are right."""
+    rows: dict[str, dict[str, Any]] = {}
+    calls: dict[str, Callable[[], object]] = {}
+    for name in systems:
+        prepared, difference, reason = check(name)
+        rows[name] = row(case, given, threads, name, largest_difference=difference, skipped=reason)
         if prepared is not None:
             calls[name] = prepared.call
             rows[name]["precision"] = prepared.precision or PEERS[name].precision
         advance(1)
-    for name, figures in timed(case, calls, threads, seconds).items():
+    for name, figures in _timed(case, calls, threads, seconds).items():
         rows[name].update(figures)
     advance(len(systems))
     return list(rows.values())
@@ -116,7 +135,7 @@ def _largest(y: Array, wanted: Array, work: Work) -> float:
     return float(np.abs(y - wanted)[real].max(initial=0))
 
 
-def _checked(name: str, work: Work, wanted: Array, most: float) -> tuple[Prepared | None, float | None, str | None]:
+def _checked(name: str, work: Work, wanted: Array, most: float) -> Checked:
     """An engine that is ready and right; or the reason why it is not timed."""
     try:
         module, own_work = adapter(name), replace(work, precision=PEERS[name].precision)
@@ -146,7 +165,7 @@ def failure(name: str, error: Exception) -> str:
     return f"{PEERS[name].title} failed: {lines[0][:LONGEST_REASON]}"
 
 
-def timed(
+def _timed(
     case: Case, calls: dict[str, Callable[[], object]], threads: int, seconds: float
 ) -> dict[str, dict[str, Any]]:
     """The figures of each engine, by the names that the results have."""

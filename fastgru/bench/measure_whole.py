@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +15,9 @@ from ..evaluation.rows import outputs_of
 from ..graph.graph import FLOAT, INTEGER
 from ..model import Model, as_tuple
 from .cases import Case, ModelFiles, ModelWork, Whole
-from .measure import Advance, failure, timed
+from .measure import Advance, Checked, checked_and_timed, failure
 from .peers import PEERS, adapter, engine
 from .peers.interface import CannotRun, PreparedModel
-from .results import row
 
 __all__ = ["ANOTHER_MODEL", "check", "inputs_for", "measure_model"]
 
@@ -71,20 +70,12 @@ def measure_model(
         if files.data is not None:
             raise
         raise ShapeError(f"{error}; these were random inputs: give inputs that fit with --data") from error
-    work = ModelWork(given, inputs, tuple(outputs_of(exact)), threads, files.path, files.onnx, exported)
-    rows: dict[str, dict[str, Any]] = {}
-    calls: dict[str, Callable[[], object]] = {}
-    for name in systems:
-        prepared, difference, reason = _checked(name, replace(work, precision=PEERS[name].precision), wanted)
-        rows[name] = row(case, given, threads, name, largest_difference=difference, skipped=reason)
-        if prepared is not None:
-            calls[name] = prepared.call
-            rows[name]["precision"] = prepared.precision or PEERS[name].precision
-        advance(1)
-    for name, figures in timed(case, calls, threads, seconds).items():
-        rows[name].update(figures)
-    advance(len(systems))
-    return list(rows.values())
+    work = ModelWork(given, inputs, tuple(outputs_of(exact)), threads, files.path, files.onnx, exported, files.trusted)
+
+    def check_one(name: str) -> Checked:
+        return _checked(name, replace(work, precision=PEERS[name].precision), wanted)
+
+    return checked_and_timed(case, given, systems, threads, seconds, check_one, advance)
 
 
 def inputs_for(model: Model, case: Case, data: Mapping[str, Array] | None) -> dict[str, Array]:
@@ -130,9 +121,7 @@ def _difference(y: Array, other: Array) -> float:
         return float(np.abs(y - other)[~same].max(initial=0))
 
 
-def _checked(
-    name: str, work: ModelWork, wanted: Sequence[Array]
-) -> tuple[PreparedModel | None, float | None, str | None]:
+def _checked(name: str, work: ModelWork, wanted: Sequence[Array]) -> Checked:
     """An engine that is ready and right; or the reason why it is not timed."""
     prepare = getattr(adapter(name), "prepare_model", None)
     if prepare is None:

@@ -90,7 +90,7 @@ def charts(results: Mapping[str, Any]) -> dict[str, Callable[[], Figure]]:
 
 
 def sheet(title: str, panels: int) -> tuple[Figure, list[Axes]]:
-    """A figure with that title and so many panels, at most three side by side."""
+    """A figure with a title and its panels, at most three side by side."""
     try:
         from matplotlib.figure import Figure  # by itself, so that no window and no global state is involved
     except ImportError as error:

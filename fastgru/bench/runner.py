@@ -107,6 +107,7 @@ def _named(files: ModelFiles, folder: str, name: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if files.path is not None:
         found["path"] = os.path.abspath(files.path)
+    found["trusted"] = files.trusted
     if files.onnx is not None:
         found["onnx"] = os.path.abspath(files.onnx)
     if files.data is not None:
@@ -155,7 +156,7 @@ def _messages(folder: str, threads: int) -> Generator[dict[str, Any], None, None
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """This process's, with so many threads for every library, and this very package first on the path."""
+    """This process's, with a number of threads for every library, and this very package first on the path."""
     kept = {name: value for name, value in os.environ.items() if name != "FASTGRU_NUM_THREADS"}
     path = [str(Path(__file__).resolve().parents[2]), *filter(None, [kept.get("PYTHONPATH")])]
     one = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1" if threads == 1 else ""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..fields import Fields
+from ..records.fields import Fields
 
 __all__ = ["Checkpoint"]
 

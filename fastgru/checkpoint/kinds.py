@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
-from ..fields import Fields
+from ..records.fields import Fields
 from .contents import Checkpoint
 from .opened import OpenedFile
 from .signatures import (

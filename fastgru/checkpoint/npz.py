@@ -12,7 +12,7 @@ import re
 import numpy as np
 
 from ..errors import CheckpointError
-from ..sealed import sealed
+from ..records.sealed import sealed
 from .contents import Checkpoint
 from .opened import OpenedFile
 from .signatures import NPY, NPY_SUFFIX

@@ -13,8 +13,8 @@ from functools import cached_property
 from io import BufferedReader
 
 from ..errors import CheckpointError
-from ..fields import Fields
 from ..origin import raised_in
+from ..records.fields import Fields
 from .text import shown
 from .zip import MAGIC, Archive
 

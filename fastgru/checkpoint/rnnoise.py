@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import CheckpointError, UnsupportedModelError
 from ..origin import raised_in
-from ..sealed import sealed
+from ..records.sealed import sealed
 from .contents import Checkpoint
 from .opened import OpenedFile
 from .signatures import RNNOISE

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError
-from ..sealed import sealed
+from ..records.sealed import sealed
 from .contents import Checkpoint
 from .opened import OpenedFile
 from .text import MAX_JSON_BYTES, parse_json, shown

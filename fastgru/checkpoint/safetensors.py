@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError
-from ..fields import Fields
 from ..origin import raised_in
-from ..sealed import sealed
+from ..records.fields import Fields
+from ..records.sealed import sealed
 from .contents import Checkpoint
 from .int8_rows import STEPS, check_form, check_steps, multiplied
 from .opened import OpenedFile

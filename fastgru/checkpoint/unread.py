@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable
 
 from ..errors import CheckpointError, FastGRUError, UnsupportedModelError
-from ..fields import Fields
 from ..origin import is_folder, is_there
+from ..records.fields import Fields
 from . import advice
 from .opened import OpenedFile
 from .signatures import KERAS_CONFIG, KERAS_METADATA, KERAS_WEIGHTS, NPY, PARTS

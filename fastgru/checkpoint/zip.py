@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import BinaryIO
 
 from ..errors import CheckpointError
-from ..fields import Fields
+from ..records.fields import Fields
 from .text import shown
 
 __all__ = ["MAGIC", "Archive", "Record"]

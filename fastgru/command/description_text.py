@@ -56,7 +56,7 @@ def print_verification(path: str, found: dict[str, Any]) -> None:
     print(f"  on       {inputs}: {rows}")
     largest = "none is a number" if found["largest_output"] is None else f"up to {found['largest_output']:.3g}"
     print(f"  outputs  {largest}; differences are from those in float64")
-    print("  time     the median of a call on so many rows\n")
+    print("  time     the median of a call on as many rows\n")
     each_timed = [each["timings"] for each in found["precisions"] if each["timings"]]
     timed = [f"{timing['rows']:,} row{'s' if timing['rows'] != 1 else ''}" for timing in (each_timed or [[]])[0]]
     scored = ["same class"] if found["classes"] else []

@@ -80,7 +80,7 @@ def _bytes(inputs: int, gru: GRUSpec, precision: str) -> int:
 
 
 def _words(terms: int, kept_in: str, multiple: int) -> float:
-    """The 32-bit words that the weights of a unit for so many inputs are in; of some kinds, whole tiles of them."""
+    """The 32-bit words of the weights of a unit for a number of inputs; of some kinds, whole tiles of them."""
     if kept_in == "float16":
         return terms / 2
     if kept_in == "bfloat16":

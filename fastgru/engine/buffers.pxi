@@ -31,7 +31,7 @@ cdef class Arena:
         return self.memory + (ALIGNMENT - <size_t>self.memory % ALIGNMENT)
 
 
-cdef class Pool:
+cdef class Arenas:
     """The arenas that no call has."""
 
     cdef list idle

@@ -7,20 +7,20 @@ cdef class Caller:
     Parameters
     ----------
     program : Program
-    pool : Pool
+    arenas : Arenas
     takes : (place, shape, dtype)
     gives : list of (place, shape, dtype)
         The array that is given and those that are made, and which input and outputs of the program they are.
     """
 
     cdef Program program
-    cdef Pool pool
+    cdef Arenas arenas
     cdef Port takes
     cdef list gives
     cdef Py_ssize_t nbytes
 
-    def __cinit__(self, Program program not None, Pool pool not None, tuple takes, list gives):
-        self.program, self.pool, self.nbytes = program, pool, program.nbytes
+    def __cinit__(self, Program program not None, Arenas arenas not None, tuple takes, list gives):
+        self.program, self.arenas, self.nbytes = program, arenas, program.nbytes
         self.takes = port_of(takes, program.inputs)
         self.gives = [port_of(what, program.outputs) for what in gives]
         given = {(<Port>port).base for port in self.gives}
@@ -41,7 +41,7 @@ cdef class Caller:
         if not self.takes.fits(x, False, 0):
             return None
         made = []
-        arena = self.pool.take(self.nbytes)
+        arena = self.arenas.take(self.nbytes)
         self.program.begin(&frame, arena)
         array = x
         if self.takes.base >= 0:
@@ -56,7 +56,7 @@ cdef class Caller:
         else:
             with nogil:
                 failed = self.program.execute(&frame, NULL)
-        self.pool.give(arena)
+        self.arenas.give(arena)
         if failed >= 0 or frame.missing:
             self.program.finish(&frame, failed)
         return made

@@ -148,7 +148,7 @@ cdef void normalize(bint rms, double epsilon, Py_ssize_t n, const float *x, cons
 
 cdef inline void fold_floats(const int function, const int vectors, Py_ssize_t count, Py_ssize_t apart, const float *x,
                              float *out) noexcept nogil:
-    """The maximum or the minimum, for so many vectors beside each other."""
+    """The maximum or the minimum of each lane of adjacent vectors."""
     cdef vf most[4]
     cdef vf value
     cdef Py_ssize_t k
@@ -166,7 +166,7 @@ cdef inline void fold_floats(const int function, const int vectors, Py_ssize_t c
 
 cdef inline void fold_doubles(const int vectors, Py_ssize_t count, Py_ssize_t apart, const float *x, float *out,
                               double first, double divisor) noexcept nogil:
-    """The sum by a divisor, for so many vectors beside each other."""
+    """The sum of each lane of adjacent vectors, over a divisor."""
     cdef vd sums[8]
     cdef Py_ssize_t k
     cdef int i

@@ -65,7 +65,7 @@ cdef class KernelTable:
         return self.table.tile_words
 
     def kept_in(self, str precision, Py_ssize_t terms):
-        """What these kernels keep the weights for so many inputs in: ``precision``, or float32 for what they lack."""
+        """What these kernels keep the weights for a number of inputs in: ``precision``, or float32 for what they lack."""
         lacks_half = precision == "float16" and not self.table.has_half
         return "float32" if lacks_half or (precision == "int8" and terms > MAX_BYTES) else precision
 

@@ -26,7 +26,7 @@ def normalize(
     rms: bool,
 ) -> NDArray[np.float32]: ...
 
-class Pool: ...
+class Arenas: ...
 
 class Program:
     nbytes: int
@@ -92,7 +92,7 @@ class Program:
     ) -> None: ...
     def step(self, name: str, plan: Plan, h: Strided, x: Strided, h0: Strided | None, threads: int) -> None: ...
     def run(
-        self, arrays: list[NDArray[Any]], pool: Pool, seconds: list[tuple[str, float]] | None = None
+        self, arrays: list[NDArray[Any]], arenas: Arenas, seconds: list[tuple[str, float]] | None = None
     ) -> list[NDArray[Any]]: ...
 
 class Carried:
@@ -106,7 +106,7 @@ class Stepper:
     def __init__(
         self,
         program: Program,
-        pool: Pool,
+        arenas: Arenas,
         carried: Carried,
         takes: list[tuple[int | None, tuple[int, ...], np.dtype[Any]]],
         gives: list[tuple[int, tuple[int, ...], np.dtype[Any]]],
@@ -139,7 +139,7 @@ class Caller:
     def __init__(
         self,
         program: Program,
-        pool: Pool,
+        arenas: Arenas,
         takes: tuple[int | None, tuple[int, ...], np.dtype[Any]],
         gives: list[tuple[int, tuple[int, ...], np.dtype[Any]]],
     ) -> None: ...

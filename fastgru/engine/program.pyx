@@ -1,7 +1,9 @@
 """Programs: lists of instructions that run one after the other without Python, in memory that is laid out before.
 
-A program is made for the sizes of one call and runs in an arena, which belongs to a call and comes from a pool, so that
-any number of threads may run one program. The instructions lie in ``elementwise.pxi``, ``along.pxi`` and ``rows.pxi``.
+A program is made for the sizes of one call and runs in an arena, which belongs to a call and comes from ``Arenas``, so
+that any number of threads may run one program. The instructions lie in ``elementwise.pxi``, ``along.pxi`` and
+``rows.pxi``; ``caller.pxi`` and ``stepper.pxi`` run a program with arrays as a model and a stream are given them, and
+``slots.pxi`` says whose the rows of a pool of streams are.
 
 Memory is safe by construction: what a file says can only choose instructions and shapes.
 
@@ -295,7 +297,7 @@ cdef class Program(Buffers):
         """Of the arena that a call takes."""
         return self.head() + self.arena_bytes + self.scratch_bytes
 
-    def run(self, list arrays not None, Pool pool not None, list seconds=None):
+    def run(self, list arrays not None, Arenas arenas not None, list seconds=None):
         """The outputs for inputs in C order, each of the declared kind and size.
 
         ``seconds``, if given, gets how long each instruction took.
@@ -321,7 +323,7 @@ cdef class Program(Buffers):
                 raise ShapeError(f"program: got an input of {given.dtype} {given.shape}, wanted {count} of {kind!r}")
         for rows, lengths, shares, batch, steps in self.schedules:
             check_rows(arrays[rows], arrays[lengths], arrays[shares], batch, steps)
-        arena = pool.take(self.nbytes)
+        arena = arenas.take(self.nbytes)
         self.begin(&frame, arena)
         for i in range(len(self.inputs)):
             array = arrays[i]
@@ -341,7 +343,7 @@ cdef class Program(Buffers):
             if failed < 0:
                 seconds += [(self.names[k], clock[k + 1] - clock[k]) for k in range(self.count)]
             free(clock)
-        pool.give(arena)
+        arenas.give(arena)
         self.finish(&frame, failed)
         return made
 

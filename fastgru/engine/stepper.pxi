@@ -101,7 +101,7 @@ cdef class Stepper:
     Parameters
     ----------
     program : Program
-    pool : Pool
+    arenas : Arenas
     carried : Carried
     takes, gives : list of (place, shape, dtype)
         The arrays of a run and which input or output of the program each is: None of one that it does not use.
@@ -116,7 +116,7 @@ cdef class Stepper:
     """
 
     cdef Program program
-    cdef Pool pool
+    cdef Arenas arenas
     cdef readonly Carried carried
     cdef list takes, gives
     cdef int *bases             # of the states, then of those after them
@@ -126,9 +126,9 @@ cdef class Stepper:
     cdef Frame frame            # in its own arena
     cdef Py_ssize_t nbytes
 
-    def __cinit__(self, Program program not None, Pool pool not None, Carried carried not None, list takes, list gives,
+    def __cinit__(self, Program program not None, Arenas arenas not None, Carried carried not None, list takes, list gives,
                   list before, list after, bint alone, convert, structured, rooms):
-        self.program, self.pool, self.carried = program, pool, carried
+        self.program, self.arenas, self.carried = program, arenas, carried
         self.alone, self.convert, self.structured, self.rooms = alone, convert, structured, rooms
         self.nbytes = program.nbytes
         self.takes = [port_of(what, program.inputs) for what in takes]
@@ -250,7 +250,7 @@ cdef class Stepper:
         """A frame for a run, which knows the states."""
         cdef int i
         if self.nbytes > MAX_OWN_BYTES:
-            self.arena = self.pool.take(self.nbytes)
+            self.arena = self.arenas.take(self.nbytes)
             self.program.begin(&self.frame, self.arena)
         self.frame.wrong = self.frame.missing = self.frame.wanted = 0
         for i in range(2 * self.carried.count):
@@ -284,7 +284,7 @@ cdef class Stepper:
                 failed = self.program.execute(&self.frame, NULL)
             self.carried.turn.process = None
         if self.nbytes > MAX_OWN_BYTES:
-            self.pool.give(self.arena)
+            self.arenas.give(self.arena)
             self.arena = None
         if failed >= 0 or self.frame.missing:
             self.program.finish(&self.frame, failed)

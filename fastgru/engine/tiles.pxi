@@ -28,7 +28,7 @@ cdef inline bint changes_rows(const Weight *kept_in) noexcept nogil:
 
 
 cdef inline bint in_tiles(Py_ssize_t rows, const Weight *kept_in) noexcept nogil:
-    """Whether a product of so many rows is taken in tile registers."""
+    """Whether a product of n rows is taken in tile registers."""
     if Weight is quad:
         return TILES and rows > TILE_ROWS
     elif Weight is bf_pair:

@@ -14,11 +14,11 @@ import numpy as np
 
 from ..arrays import as_numbers
 from ..errors import CheckpointError, DTypeError, ShapeError
-from ..fields import Fields
 from ..graph.graph import leaves
 from ..gru import GRU
 from ..model import Model
 from ..model_inputs import as_kind
+from ..records.fields import Fields
 from .rows import Lengths, Rows, inputs_of, outputs_of, rows_at_once
 
 __all__ = ["Output", "advice_for", "check_model", "compare", "output_names", "outputs_with_steps", "problem_of"]

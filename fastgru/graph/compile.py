@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..engine.program import Pool
+from ..engine.program import Arenas
 from ..engine.strided import Strided
 from ..errors import FastGRUError
 from .graph import Graph, Node, leaves
@@ -51,7 +51,7 @@ class Stretch:
         """Whether an output is repeated along an axis, of which the program gives one place."""
         return any(repeated for *_, repeated in self.outputs)
 
-    def run(self, values: dict[int, Array], lengths: Lengths | None, pool: Pool) -> None:
+    def run(self, values: dict[int, Array], lengths: Lengths | None, arenas: Arenas) -> None:
         """Add the outputs to the values."""
         arrays: list[Array] = [np.ascontiguousarray(values[place], dtype) for place, dtype in self.inputs]
         if self.schedules:
@@ -62,7 +62,7 @@ class Stretch:
                 except FastGRUError as error:
                     raise type(error)(f"layer {name!r}: {error}") from None
             arrays = [arrays[place] for place in self.arrangement]
-        made = self.program.run(arrays, pool)
+        made = self.program.run(arrays, arenas)
         for place, at, shape, repeated in self.outputs:
             values[place] = np.broadcast_to(made[at], shape) if repeated else made[at]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import numpy as np
 
-from ..record import equal
+from ..records.record import equal
 from .size import Size, size_text
 
 if TYPE_CHECKING:

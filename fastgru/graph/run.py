@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.program import Caller, Pool
+from ..engine.program import Arenas, Caller
 from ..errors import FastGRUError, ShapeError
 from ..threads import asked_for
 from .compile import Compiled, Stretch, compiles
@@ -65,7 +65,7 @@ class Runner:
         self._compiles = compiles(setup)
         self._seen: dict[Any, None] = {}  # shapes of inputs that came once, the latest last
         self._compiled: dict[Any, Compiled] = {}  # by the shapes of the inputs, the latest last
-        self.pool = Pool()
+        self.arenas = Arenas()
         self.callers: dict[tuple[int, ...], Caller] = {}  # by the shape of the only input, without lengths
 
     def __call__(
@@ -82,7 +82,7 @@ class Runner:
             if isinstance(step, int):
                 self._run_node(step, values, sizes, lengths)
             else:
-                step.run(values, lengths, self.pool)
+                step.run(values, lengths, self.arenas)
             for place in done:
                 values.pop(place, None)
         return self._results(values, sizes, lengths)
@@ -135,7 +135,7 @@ class Runner:
         kinds = [dtypes[self.graph.tensors[place].dtype] for place in (source.value, *self.outputs)]
         inputs = {place: at for at, (place, _) in enumerate(step.inputs)}
         gives = [(*made[place], kind) for place, kind in zip(self.outputs, kinds[1:], strict=True)]
-        caller = Caller(step.program, self.pool, (inputs.get(source.value), shape, kinds[0]), gives)
+        caller = Caller(step.program, self.arenas, (inputs.get(source.value), shape, kinds[0]), gives)
         _keep(self.callers, shape, caller, MAX_COMPILED)
 
     def _is_new(self, key: Any) -> bool:
@@ -238,12 +238,16 @@ class Runner:
             if ends.size and evaluate(size, {symbol: int(ends.min())}) < 1:
                 raise ShapeError(f"lengths: a row of {ends.min()} steps has none left in layer {name!r}")
 
-    def check_tables(self, lengths: Mapping[str, NDArray[np.intp]]) -> None:
-        """Raise unless every row alone has as many steps as each table that it meets has places."""
+    def check_tables(self, lengths: Mapping[str, NDArray[np.intp]], only_ones: bool) -> None:
+        """Raise unless every row alone has as many steps as each table that it meets has places.
+
+        ``only_ones``: of rows that have others only those are refused whose one step would be repeated.
+        """
         for size, wanted, name in self._made_for:
             (symbol,) = size.symbols()
             for length in sorted({*lengths.get(symbol, _NO_LENGTHS).tolist()}):
-                if evaluate(size, {symbol: length}) != wanted:
+                made = evaluate(size, {symbol: length})
+                if made != wanted and (made == 1 or not only_ones):
                     raise ShapeError(f"lengths: got a row of {length} steps, but layer {name!r} is made for {wanted}")
 
     def _check(self, node: Node, made: Sequence[Array], sizes: Mapping[str, int]) -> None:

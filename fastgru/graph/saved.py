@@ -16,7 +16,7 @@ from ..checkpoint.text import shown
 from ..errors import CheckpointError, FastGRUError, UnsupportedModelError
 from ..gru_weights import GRUSpec, GRUWeights
 from ..layers import Activation
-from ..record import Record
+from ..records.record import Record
 from .builder import MAX_NODES, Builder, Value
 from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, FixedAxis, Graph, Structure
 from .operations import by_name

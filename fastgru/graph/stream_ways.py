@@ -182,7 +182,7 @@ class Ways:
         return made
 
     def row_shape(self, flow: Flow, axis: int, places: int) -> list[int]:
-        """The shape of one row of a value with so many places along an axis."""
+        """The shape of one row of a value with another number of places along an axis."""
         sizes = list(flow.value.shape)
         sizes[axis] = places
         try:
@@ -193,7 +193,7 @@ class Ways:
     def windows(
         self, operation: Operation, x: Flow, axis: int, reach: int, padding: tuple[int, int] = (0, 0), fill: float = 0.0
     ) -> list[Flow]:
-        """An operation over windows that reach over so many steps, and which pads none of them itself.
+        """An operation over windows of ``reach`` steps, which pads none of them itself.
 
         ``padding`` are the places before and behind, of ``fill``, that the windows go over too.
         """

@@ -49,17 +49,22 @@ class State(NamedTuple):
         """The axis that the rows are on, perhaps with others."""
         return next((axis for axis, factors in enumerate(self.layout) if BATCH in factors), None)
 
+    def zeros(self, batch: int, dtype: np.dtype[Any]) -> Array:
+        """Room for the state of a batch."""
+        shape = tuple(evaluate(size, {"batch": batch}) for size in self.shape)
+        if not isinstance(self.first, int) and self.first.dtype.kind != "f":
+            dtype = self.first.dtype
+        return np.zeros(shape, dtype)
+
     def begin(self, batch: int, dtype: np.dtype[Any], given: Array | None = None) -> Array:
         """The state before the first step, for a batch; ``given`` where it was computed from inputs."""
-        shape = tuple(evaluate(size, {"batch": batch}) for size in self.shape)
         first = self.first if given is None else given
         assert not isinstance(first, int)
-        if first.dtype.kind == "f":
-            first = first.astype(dtype, copy=False)
+        made = self.zeros(batch, dtype)
         if given is not None or self.batch is None:
-            return np.array(np.broadcast_to(first, shape))
-        made = np.empty(shape, first.dtype)
-        self.rows(made)[...] = self.rows(first)
+            made[...] = first
+        else:
+            self.rows(made)[...] = self.rows(first)
         return made
 
     def rows(self, array: Array) -> Array:

@@ -11,7 +11,7 @@ from ..lazy import attach
 if TYPE_CHECKING:
     from ..activations import GATE_ACTIVATIONS
     from ..gru_weights import GRUSpec, GRUWeights
-    from ..record import Record, owned
+    from ..records.record import Record, owned
     from .elementwise import ACTIVATIONS, Activation, Dropout, PReLU
     from .layer import Layer
     from .masks import Masking, MaskOf, NotEqual, Unmasked
@@ -41,7 +41,7 @@ __all__ = [
 _PLACES = {
     "..activations": "GATE_ACTIVATIONS",
     "..gru_weights": "GRUSpec GRUWeights",
-    "..record": "Record owned",
+    "..records.record": "Record owned",
     ".elementwise": "ACTIVATIONS Activation Dropout PReLU",
     ".layer": "Layer",
     ".masks": "MaskOf Masking NotEqual Unmasked",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ShapeError
-from ..record import Record
+from ..records.record import Record
 from .flow import Flow
 from .signal import Signal
 

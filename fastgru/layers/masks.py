@@ -84,15 +84,16 @@ class Unmasked(Layer):
 
 
 def all_real(s: Scope, value: Value) -> Value:
-    """The mask of a sequence that leaves no step out."""
-    if not isinstance(value.shape[1], int):
-        made: Value = s.add(op.Full(value.shape[:2], 1, op.BOOLEAN))
-        return made
-    while value.rank > 2:  # a fixed number of steps: only the value itself says that they are steps
+    """The mask of a sequence that leaves no step out.
+
+    It is made of the sequence: its steps may turn out to be a fixed number, and then nothing else says that they are
+    steps, of which a row may have fewer.
+    """
+    while value.rank > 2:
         value = s.add(op.Select(-1, 0), value)
     one = s.add(op.Binary("ne"), value, value)
     other: Value = s.add(op.Binary("eq"), value, value)  # one of the two holds, for NaN too
-    made = s.add(op.Binary("logical_or"), one, other)
+    made: Value = s.add(op.Binary("logical_or"), one, other)
     return made
 
 

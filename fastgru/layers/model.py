@@ -7,7 +7,7 @@ from typing import Union
 
 from ..errors import ShapeError, UnsupportedModelError
 from ..gru_weights import GRUSpec, check_gru
-from ..record import Record
+from ..records.record import Record
 from .layer import Layer
 from .signal import MAX_RANK, Shape, Signal, check_count, same
 

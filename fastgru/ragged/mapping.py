@@ -24,7 +24,7 @@ WINDOW_ROWS = 8192
 
 # Numbers of the widest value of a group, padding included: 8 MB of float32. Of 75 sequences of about 60 steps through
 # both directions of 256 units, one thread takes 200 ms alone, 177 ms in groups of 2**16 numbers, 118 ms of 2**20 and
-# 102 ms of 2**21 (Zen 4); of 400 through 128 units 138, 121, 88 and 84 ms. Larger groups gain nothing.
+# 102 ms of 2**21 (Zen 3); of 400 through 128 units 138, 121, 88 and 84 ms. Larger groups gain nothing.
 GROUP_NUMBERS = 2**21
 
 # From how many rows on a group takes none that is shorter than this part of its longest: what is padding there is

@@ -80,7 +80,7 @@ class GRURuns:
         return Row(number, arrays, shape)
 
     def width(self, row: Row, steps: tuple[int, ...]) -> int:
-        """The numbers of the widest value for a row of so many steps."""
+        """The numbers of the widest value for a row with these steps."""
         return self._width * steps[0]
 
     def run(self, rows: Sequence[Row]) -> list[Any]:
@@ -195,7 +195,7 @@ class ModelRuns:
         return tuple(evaluate(size, sizes) for axis, size in enumerate(shape) if axis != batch)
 
     def width(self, row: Row, steps: tuple[int, ...]) -> int:
-        """The numbers of the widest value for a row of so many steps; of a GRU its gates."""
+        """The numbers of the widest value for a row with these steps; of a GRU its gates."""
         key = row.shape.group, steps
         if key not in self._widths:
             if len(self._widths) >= MAX_ROWS:

@@ -17,7 +17,7 @@ import numpy as np
 from ..checkpoint.int8_rows import STEPS
 from ..engine.reduced import bfloat16_bits, float16, int8, is_kept
 from ..errors import UnsupportedModelError
-from ..fields import Fields
+from ..records.fields import Fields
 from .topology import names_of_matrices, names_of_normalisations
 
 __all__ = ["Written", "narrowed"]

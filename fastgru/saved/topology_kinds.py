@@ -18,7 +18,7 @@ from ..checkpoint.text import shown
 from ..errors import CheckpointError, UnsupportedModelError
 from ..gru_weights import GRUSpec, GRUWeights
 from ..layers import Activation, Input, Layer, ModelSpec, Node
-from ..record import Record
+from ..records.record import Record
 
 if TYPE_CHECKING:
     from .topology import _Reader, _Writer

@@ -12,7 +12,6 @@ from ..arrays import as_integers
 from ..engine.program import Carried, Stepper
 from ..errors import ShapeError, UnsupportedModelError
 from ..graph.layout import BATCH, has_steps
-from ..graph.size import evaluate
 from ..graph.streams import State
 from ..model_inputs import Source
 from .steps import Steps
@@ -21,21 +20,18 @@ if TYPE_CHECKING:
     from ..model import Model
 
 __all__ = [
-    "Batch", "as_ids", "batch_axis", "check_rows", "power_above", "power_below", "rows_of", "size_of", "steps_from",
+    "Batch", "as_ids", "batch_axis", "check_rows", "power_above", "power_below", "rows_of", "steps_from",
 ]  # fmt: skip
 
 Array = NDArray[Any]
 
 
 class Batch:
-    """States of so many rows, and the programs that step them."""
+    """The states of a batch of one size, and the programs that step them."""
 
     def __init__(self, model: Model, size: int, states: Sequence[State]) -> None:
         self.steps = Steps(model, size)
-        shapes = [[size_of(each, size) for each in state.shape] for state in states]
-        kinds = [model.dtype if isinstance(state.first, int) or state.first.dtype.kind == "f" else state.first.dtype
-                 for state in states]  # fmt: skip
-        self.carried = Carried([np.zeros(shape, kind) for shape, kind in zip(shapes, kinds, strict=True)])
+        self.carried = Carried([state.zeros(size, model.dtype) for state in states])
         self._steppers: dict[int, Stepper | None] = {}
 
     def run(self, arrays: list[Array], count: int, of_step: bool) -> list[Array]:
@@ -74,10 +70,6 @@ def steps_from(array: Array, source: Source, start: int, count: int) -> Array:
     return array[(slice(None),) * source.steps + (slice(start, start + count),)]
 
 
-def size_of(size: Any, batch: int) -> int:
-    return evaluate(size, {"batch": batch})
-
-
 def power_below(count: int) -> int:
     return 1 << (count.bit_length() - 1)
 
@@ -88,6 +80,10 @@ def power_above(count: int) -> int:
 
 def check_rows(model: Model) -> None:
     """Raise unless every row of the outputs is of one stream."""
+    if any(state.batch is None for state in model._streamed.states):
+        raise UnsupportedModelError(
+            "a pool has a state for every stream, but a layer keeps one for all rows; use model.stream() instead"
+        )
     for place in model._runner.outputs:
         layout = model._analysis.layout(place)
         if (BATCH,) not in layout or any(has_steps(axis) and len(axis) > 1 for axis in layout):

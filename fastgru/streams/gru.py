@@ -12,6 +12,7 @@ from ..arrays import as_integers, as_numbers, as_rows
 from ..engine.plan import Plan
 from ..engine.state import State, Turn
 from ..errors import ShapeError, UnsupportedModelError
+from .copied import Copied
 
 if TYPE_CHECKING:
     from ..gru import GRU
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Stream", "as_states", "state_of"]
 
 
-class Stream:
+class Stream(Copied):
     """Single steps through a GRU; made by ``gru.stream()``.
 
     A stream belongs to one caller at a time, and says so by an error where another thread is stepping it. Its results
@@ -113,17 +114,6 @@ class Stream:
             self._state.reset()
         else:
             self._state.reset(as_rows(rows, self.batch))
-
-    def copy(self) -> Stream:
-        """A stream of its own that goes on from the same states."""
-        twin = object.__new__(type(self))
-        twin.__setstate__(self.__getstate__())
-        return twin
-
-    __copy__ = copy
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Stream:
-        return self.copy()
 
     def __getstate__(self) -> dict[str, Any]:
         own = {name: value for name, value in self.__dict__.items() if name not in ("_state", "step")}

@@ -12,6 +12,7 @@ from ..arrays import as_integers, as_numbers, as_rows
 from ..engine.program import Carried, Stepper
 from ..errors import ShapeError, UnsupportedModelError
 from ..graph.limits import check_stream
+from .copied import Copied
 from .steps import Steps, check_room, first_states
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ Array = NDArray[Any]
 MAX_STEPPERS = 4  # numbers of steps for which a stream keeps its program at hand
 
 
-class ModelStream:
+class ModelStream(Copied):
     """Steps through a model; made by ``model.stream()``.
 
     It belongs to one caller at a time, and says so by an error where another thread is stepping it.
@@ -68,7 +69,7 @@ class ModelStream:
             first states are computed from were given to ``stream``.
         out : ndarray, or these in tuples, lists and dicts, optional
             Where to put the results: C-contiguous arrays of their shapes and dtypes. With it a step of a model that is
-            one program allocates nothing.
+            one program makes no array.
 
         Returns
         -------
@@ -224,7 +225,7 @@ class ModelStream:
                 to[...] = array
             return self._steps.structured(made) if out is None else out
         stepper = self._stepper(count) if of_step or count > 1 else None
-        if stepper is not None and (of_step or not single):
+        if stepper is not None:
             made = stepper.run(arrays, rooms, single)
         else:
             made = self._steps.in_numpy(self._carried, arrays, rooms, single, of_step)
@@ -276,8 +277,8 @@ class ModelStream:
         with self._carried.turn:
             made = []
             for state, now, first in zip(self._states, self._carried.now, self._first, strict=True):
-                changed = now.copy()
-                if rows is None or state.batch is not None:
+                changed = (first if rows is None else now).copy()
+                if rows is not None and state.batch is not None:
                     state.rows(changed)[chosen] = state.rows(first)[chosen]
                 made.append(changed)
             self._carried.put(made)
@@ -309,17 +310,6 @@ class ModelStream:
                 for arrays in (self._carried.now, self._first)
             )
             self._begin(first, len(chosen), now)
-
-    def copy(self) -> ModelStream:
-        """A stream of its own that goes on from the same states."""
-        other = object.__new__(type(self))
-        other.__setstate__(self.__getstate__())
-        return other
-
-    __copy__ = copy
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> ModelStream:
-        return self.copy()
 
     def __getstate__(self) -> dict[str, Any]:
         made = ("_states", "_carried", "_steps", "_steppers", "step")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,6 @@ from .batch import (
     power_above,
     power_below,
     rows_of,
-    size_of,
     steps_from,
 )
 from .steps import Steps, check_room, first_states
@@ -79,21 +78,20 @@ class Pool:
                 "model.stream() instead"
             )
         self._slots = Slots(int(capacity))
-        firsts = None if model._streamed.once else first_states(model, 1, {})
-        self._first = None if firsts is None else self._by_row(firsts, 1)
-        shapes = self._by_row(first_states(model, 1, {}) if firsts is not None else self._example(), 1)
+        # The states that every stream begins with; None where they are computed from inputs.
+        self._first = None if model._streamed.firsts is not None else self._by_row(first_states(model, 1, {}))
+        shapes = self._by_row([state.zeros(1, model.dtype) for state in self._states])
         self._store = [np.zeros((2 * int(capacity), *each.shape[1:]), each.dtype) for each in shapes]
         self._ready: dict[int, list[Batch]] = {}
         self._known: dict[int, Steps] = {}
 
-    def _example(self) -> list[Array]:
-        """States of the right shapes, where the first ones are computed from inputs."""
-        return [
-            np.zeros([1 if not isinstance(size, int) else size for size in state.shape], self._model.dtype)
-            for state in self._states
-        ]
+    def _begun(self, n: int, first: Mapping[str, ArrayLike]) -> list[Array]:
+        """The states that n streams, or all, begin with."""
+        if self._first is not None and not first:
+            return self._first
+        return self._by_row(first_states(self._model, n, first))
 
-    def _by_row(self, states: Sequence[Array], batch: int) -> list[Array]:
+    def _by_row(self, states: Sequence[Array]) -> list[Array]:
         """States with the batch on the first axis."""
         return [state.rows(array) for state, array in zip(self._states, states, strict=True)]
 
@@ -124,9 +122,7 @@ class Pool:
         """
         if as_integers(n, "n").ndim != 0 or n < 1:
             raise ShapeError(f"n: got {n}, wanted a whole number of at least 1")
-        begun = self._first if not first and self._first is not None else None
-        if begun is None:
-            begun = self._by_row(first_states(self._model, int(n), first), int(n))
+        begun = self._begun(int(n), first)
         ids, claim = self._slots.join(int(n))
         try:
             rows = claim.rows()
@@ -163,9 +159,7 @@ class Pool:
             As for ``leave``.
         """
         wanted = as_ids(ids)
-        begun = self._first if not first and self._first is not None else None
-        if begun is None:
-            begun = self._by_row(first_states(self._model, len(wanted), first), len(wanted))
+        begun = self._begun(len(wanted), first)
         with self._claimed(wanted) as (_, after):
             for store, array in zip(self._store, begun, strict=True):
                 store[after] = array
@@ -179,9 +173,9 @@ class Pool:
         claim.give_back()
         made = []
         for state, array in zip(self._states, found, strict=True):
-            empty = np.empty([size_of(size, len(wanted)) for size in state.shape], array.dtype)
-            state.rows(empty)[...] = array
-            made.append(empty)
+            copy = state.zeros(len(wanted), self._model.dtype)
+            state.rows(copy)[...] = array
+            made.append(copy)
         return tuple(made)
 
     def step(self, ids: ArrayLike, *inputs: ArrayLike, out: Any = None, **named: ArrayLike) -> Any:
@@ -341,7 +335,7 @@ class Pool:
         return [np.concatenate(parts, axis=axis) for *parts, axis in zip(*made, axes, strict=True)]
 
     def _steps_of(self, n: int) -> Steps:
-        """What a step of so many streams takes and gives."""
+        """What a step of n streams takes and gives."""
         steps = self._known.get(n)
         if steps is None:
             if len(self._known) >= MAX_KNOWN:

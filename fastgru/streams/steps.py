@@ -56,7 +56,7 @@ class Steps:
         return kind
 
     def stepper(self, carried: Carried, count: int) -> Stepper | None:
-        """The program of so many steps from these states on; None where a part of the model runs in NumPy.
+        """The program of ``count`` steps from these states on; None where a part of the model runs in NumPy.
 
         Of one step it takes and gives arrays without the axis of the steps.
         """
@@ -85,7 +85,7 @@ class Steps:
         before = [inputs[self._inputs[state.input]] for state in states]
         after = [outputs[state.after][0] for state in states]
         return Stepper(
-            stretch.program, runner.pool, carried, takes, gives, before, after, self.takes_single,
+            stretch.program, runner.arenas, carried, takes, gives, before, after, self.takes_single,
             self._converted, self._structure(), self.rooms,
         )  # fmt: skip
 

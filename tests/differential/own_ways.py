@@ -355,9 +355,14 @@ def _forms(model: Model, case: Any, x: Arrays, got: list[Any]) -> None:
         _same(_run(model, given), got, "forms", said, _keeps_bits(case))
 
 
+_JUMPS = ("hard_shrink", "hardshrink", "threshold")  # where numbers that are near can come out far apart
+
+
 def _reduced(model: Model, case: Any, x: Arrays, got: list[Any]) -> None:
     """Beside the model with whole weights, as near as weights of so many bits let it be."""
     name = case["options"]["precision"]
+    if any(node["fields"].get("name") in _JUMPS for node in case["nodes"]):
+        return
     one = {name: array[:1] for name, array in x.items()}
     wanted = meanings(model, one, 1)
     if wanted is not None:

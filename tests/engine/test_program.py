@@ -12,7 +12,7 @@ from fastgru import ShapeError
 from fastgru.engine import dispatch
 from fastgru.engine.affine import Affine
 from fastgru.engine.plan import KernelTable, Plan
-from fastgru.engine.program import Pool, Program
+from fastgru.engine.program import Arenas, Program
 from fastgru.engine.strided import Strided, merged
 
 KERNELS = KernelTable(dispatch.kernels(LEVELS[0]))
@@ -123,7 +123,7 @@ def test_a_buffer_that_is_nowhere_is_refused(buffers: list[Any]) -> None:
 
 
 def test_a_call_that_does_not_fit_is_refused() -> None:
-    made, pool = program(), Pool()
+    made, pool = program(), Arenas()
     made.elementwise("n", "copy", [part(2, 3, 4), part(1, 3, 4)])
     x, index = np.ones((3, 4), np.float32), np.zeros(3, np.int64)
     np.testing.assert_array_equal(made.run([x, index], pool)[0], x)
@@ -140,12 +140,12 @@ def test_the_order_of_rows_is_checked_by_every_call() -> None:
     parts = [part(2, 3, kind="i"), part(3, 3, kind="i"), part(4, 2, kind="i")]
     made.recur("n", plan, None, part(1, 1, 3, 2), part(0, 3, 1, 4), None, None, *parts, 1)
     x, good = np.ones((3, 1, 4), np.float32), [np.arange(3), np.ones(3, np.int64), np.array([0, 3])]
-    assert made.run([x, *good], Pool())[0].shape == (1, 3, 2)
+    assert made.run([x, *good], Arenas())[0].shape == (1, 3, 2)
     for place, wrong in ((0, [0, 1, 3]), (0, [0, 0, 1]), (0, [-1, 0, 1]), (1, [1, 1, 2]), (1, [1, 1, 0]), (2, [0, 4])):
         given = list(good)
         given[place] = np.array(wrong)
         with pytest.raises(ShapeError, match="rows, lengths or shares"):
-            made.run([x, *given], Pool())
+            made.run([x, *given], Arenas())
 
 
 def test_parts_are_what_numpy_makes_of_arrays() -> None:

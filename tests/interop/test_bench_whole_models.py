@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from fastgru.bench.peers import installed
+from fastgru.bench.peers.interface import CannotRun
+from fastgru.bench.peers.whole_torch import loaded
 from fastgru.command.cli import main
 
 torch = pytest.importorskip("torch")
@@ -124,7 +126,7 @@ def test_a_program_of_pytorch_runs_in_every_engine_without_an_onnx_file(
 ) -> None:
     path = saved(make(), inputs(), tmp_path / "model", kind)
     against = ",".join(["torch", *ONNX])
-    assert main(["bench", path, *SIZES, "--against", against, "--json"]) == 0
+    assert main(["bench", path, "--trust", *SIZES, "--against", against, "--json"]) == 0
     found = rows_of(capsys)
     assert set(found) == {"fastgru", "torch", *ONNX}
     for rows in found.values():
@@ -140,7 +142,7 @@ def test_inputs_by_name_and_nested_outputs_reach_every_engine(
     path = str(tmp_path / "model.pt2")
     torch.export.save(torch.export.export(Nested().eval(), (left,), {"right": right}), path)
     against = ["--against", ",".join(["torch", *ONNX])]
-    assert main(["bench", path, "--seconds", "0.01", "--scenario", "offline", *against, "--json"]) == 0
+    assert main(["bench", path, "--trust", "--seconds", "0.01", "--scenario", "offline", *against, "--json"]) == 0
     found = rows_of(capsys)
     assert set(found) == {"fastgru", "torch", *ONNX}
     assert all(row["p50"] > 0 and row["largest_difference"] < 1e-5 for rows in found.values() for row in rows)
@@ -214,7 +216,7 @@ def test_every_engine_is_given_the_user_s_inputs(tmp_path: Path, capsys: pytest.
     left, right = np.ones((BATCH, STEPS, 5), np.float32), np.zeros((BATCH, STEPS, 5), np.float32)
     np.savez(tmp_path / "x.npz", left=left, right=right)
     sizes = ["--seconds", "0.01", "--data", str(tmp_path / "x.npz"), "--against", ",".join(["torch", *ONNX])]
-    assert main(["bench", path, *sizes, "--json"]) == 0
+    assert main(["bench", path, "--trust", *sizes, "--json"]) == 0
     found = rows_of(capsys)
     assert all(row["skipped"] is None for rows in found.values() for row in rows)
     assert {(row["batch"], row["steps"]) for row in found["torch"]} == {(1, STEPS), (BATCH, STEPS)}
@@ -224,9 +226,34 @@ def test_every_engine_is_given_the_user_s_inputs(tmp_path: Path, capsys: pytest.
 def test_a_batch_that_the_file_fixed_is_run_as_a_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = saved(Words(), words(), tmp_path / "model.pt2", "pt2")
     np.save(tmp_path / "x.npy", np.zeros((BATCH, STEPS), np.int64))
-    command = ["bench", path, "--seconds", "0.01", "--data", str(tmp_path / "x.npy"), "--against", "torch", "--json"]
+    data = ["--data", str(tmp_path / "x.npy")]
+    command = ["bench", path, "--trust", "--seconds", "0.01", *data, "--against", "torch", "--json"]
     assert main(command) == 0
     assert [row["batch"] for row in rows_of(capsys)["torch"]] == [BATCH]
     np.save(tmp_path / "x.npy", np.zeros((BATCH + 1, STEPS), np.int64))
     assert main(command) == 1
     assert f"got a batch of {BATCH + 1}, wanted {BATCH}" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize("kind", ["pt2", "torchscript"])
+def test_pytorch_is_given_no_file_that_is_not_trusted(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its loaders unpickle, and run what they find."""
+    path = saved(Words(), words(), tmp_path / "model", kind)
+    against = ",".join(["torch", *ONNX])
+    assert main(["bench", path, *SIZES, "--against", against, "--json"]) == 0
+    found = rows_of(capsys)
+    for name in ("torch", *ONNX):
+        assert all("any code in the model's file; give --trust" in row["skipped"] for row in found[name])
+
+    def called(*_: Any, **__: Any) -> None:
+        raise AssertionError("the file was loaded")
+
+    monkeypatch.setattr(torch.jit, "load", called)
+    monkeypatch.setattr(torch.export, "load", called)
+    with pytest.raises(CannotRun, match="--trust"):
+        loaded(path, trusted=False)
+    with pytest.raises(AssertionError, match="the file was loaded"):
+        loaded(path, trusted=True)

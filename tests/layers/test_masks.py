@@ -14,11 +14,13 @@ from fastgru.layers import (
     Input,
     Last,
     Masking,
+    MaskOf,
     Mean,
     ModelSpec,
     Multiply,
     Node,
     NotEqual,
+    PReLU,
     Reverse,
     Select,
     sequential,
@@ -183,3 +185,16 @@ def test_a_value_without_features_carries_no_mask():
     ids = np.array([[7, 0], [0, 3]])
     made = Model(ModelSpec((Input("x", (None,), True),), nodes, ("square",)))(ids)
     np.testing.assert_array_equal(made, numbers(9, 4)[ids][..., 0] ** 2)
+
+
+def test_the_mask_of_fixed_steps_ends_with_a_row():
+    """Whatever says that the steps are fixed, before the mask is asked for or after."""
+    nodes = (
+        Node("scaled", PReLU(numbers(7, 1)), ("x",)),
+        Node("real", MaskOf(), ("x",)),
+        Node("after", MaskOf(), ("scaled",)),
+    )
+    for ordered in (nodes, (nodes[1], nodes[0], nodes[2])):
+        model = Model(ModelSpec((Input("x", (7, 6)),), ordered, ("real", "after")))
+        for made in model(numbers(2, 7, 6), lengths=[7, 4]):
+            np.testing.assert_array_equal(made.sum(axis=1), [7, 4])

@@ -176,8 +176,11 @@ def test_steps_that_meet_the_features_of_another_end_where_their_row_does():
     nodes = (Node("flat", Select(-1, 0), ("a",)), Node("join", Add(), ("flat", "b")))
     model = Model(ModelSpec((Input("a", (None, 4)), Input("b", (3, STEPS))), nodes, ("join",)))
     a, b = numbers(4, STEPS, 4), numbers(4, 3, STEPS)
-    whole, together = model([a, b]), model([a, b], lengths={"a": LENGTHS})
-    for row, length in enumerate(LENGTHS):
+    with pytest.raises(ShapeError, match="a row of 1 steps, but layer 'join' is made for 6"):
+        model([a, b], lengths={"a": [STEPS, STEPS, STEPS, 1]})  # which alone is repeated
+    lengths = [max(length, 2) for length in LENGTHS]
+    whole, together = model([a, b]), model([a, b], lengths={"a": lengths})
+    for row, length in enumerate(lengths):
         np.testing.assert_array_equal(together[row, :, :length], whole[row, :, :length])
         assert not together[row, :, length:].any()
 

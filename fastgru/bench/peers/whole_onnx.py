@@ -45,6 +45,8 @@ def model_of(work: ModelWork) -> bytes | str:
     if not kept.exists():
         try:
             content = onnx_of(work)
+        except CannotRun as error:
+            raise CannotRun(f"{error}, or {EXPORT}") from error
         except Exception as error:  # of whatever kind; it is PyTorch's
             first = (str(error) or type(error).__name__).strip().splitlines()[0]
             raise CannotRun(f"PyTorch's export of this file to ONNX failed ({first[:100]}); {EXPORT}") from error

@@ -35,18 +35,22 @@ def is_runnable(path: str | None) -> bool:
     return installed("torch") and _kind(path) in (TORCHSCRIPT, EXPORTED)
 
 
-def loaded(path: str | None) -> tuple[torch.nn.Module, Any]:
+def loaded(path: str | None, trusted: bool) -> tuple[torch.nn.Module, Any]:
     """The module of a file, and how its arguments are nested, where the file says so.
+
+    ``torch.export.load`` unpickles what it finds, which can run any code, so the user has to trust the file.
 
     Raises
     ------
     CannotRun
-        The file holds no program of PyTorch's.
+        The file holds no program of PyTorch's, or it is not trusted.
     """
     kind = _kind(path)
     if kind not in (TORCHSCRIPT, EXPORTED):
         what = "holds no program of PyTorch's" if kind is None else f"is {kind}, with no program of PyTorch's"
         raise CannotRun(f"the model's file {what}; {ADVICE}")
+    if not trusted:
+        raise CannotRun("PyTorch would run any code in the model's file; give --trust if the file is your own")
     import torch
 
     with warnings.catch_warnings():
@@ -61,7 +65,7 @@ def with_arguments(work: ModelWork) -> tuple[torch.nn.Module, tuple[Any, ...], d
     """The module of a file, and its arguments and named arguments, of the model's inputs in order."""
     import torch
 
-    module, nested = loaded(work.path)
+    module, nested = loaded(work.path, work.trusted)
     tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in work.inputs.values()]
     if nested is None:
         return module, tuple(tensors), {}

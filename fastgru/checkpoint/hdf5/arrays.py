@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 import numpy as np
 
 from ...errors import CheckpointError
-from ...sealed import sealed
+from ...records.sealed import sealed
 from .blocks import UNDEFINED
 from .structure import COMPACT, DATATYPE, FLOAT, LAYOUT, Node, Structure
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...fields import Fields
+from ...records.fields import Fields
 from ..text import shown
 
 __all__ = ["Built", "Global", "Key", "Ordered", "Stub", "entries_of"]

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from ...errors import CheckpointError
-from ...fields import Fields
+from ...records.fields import Fields
 from ..parts import listed_parts, part_of
 from ..pickle.inert import Stub, entries_of
 from ..text import shown

@@ -13,8 +13,8 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from ...errors import CheckpointError
-from ...fields import Fields
-from ...sealed import sealed
+from ...records.fields import Fields
+from ...records.sealed import sealed
 from ..pickle.inert import Built, Global
 from ..pickle.values import STANDARD, Builder
 from ..text import shown

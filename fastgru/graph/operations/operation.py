@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import FastGRUError, ShapeError
-from ...record import Record
+from ...records.record import Record
 from ..graph import Tensor
 from ..layout import Layout, Mixed, Rows
 from ..size import Expression, Size, Sizes, Unequal, evaluate, size_text

@@ -11,7 +11,7 @@ from ...graph.graph import INTEGER, Graph, Input, Structure
 from ...graph.layout import BATCH, Layout
 from ...graph.size import Sizes
 from ...gru_weights import GRUSpec, GRUWeights
-from ...record import Record
+from ...records.record import Record
 
 __all__ = ["flow_of", "grus_of", "layers_of"]
 

@@ -208,7 +208,7 @@ def _array(name: str, value: Any, stored: dict[str, str]) -> np.ndarray:
         array = np.array(value, order="C", copy=True)
         if kind in _NARROW or kind in _QUANTISED:
             stored[name] = _QUANTISED.get(kind, kind)
-        return array.astype(np.float32) if array.dtype.name in _NARROW else array
+        return array.astype(np.float32) if array.dtype.type.__name__ in _NARROW else array
     except _CONVERSION_ERRORS as error:
         if not raised_in(error, "fastgru", "torch", "numpy"):
             raise

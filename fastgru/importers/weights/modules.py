@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import CheckpointError, UnsupportedModelError
-from ...fields import Fields
 from ...gru_weights import GRUSpec, GRUWeights
 from ...layers import Dense, Embedding
+from ...records.fields import Fields
 from ..tensors import indexed, listed, take
 
 __all__ = [

@@ -109,7 +109,7 @@ class TorchSequence:
             self.turned = turned
 
     def need_rank(self, rank: int, options: Options) -> None:
-        """Raise unless the value has so many axes behind the batch here."""
+        """Raise unless the value has this number of axes behind the batch here."""
         if self.rank != rank:
             raise UnsupportedModelError(
                 f"{options.place}: takes a value of {rank + 1} axes, and gets one of {self.rank + 1}"
@@ -329,7 +329,7 @@ def _flatten(chain: TorchSequence, path: str, options: Options) -> None:
 
 
 def _takes_channels(chain: TorchSequence, path: str, channels: int | None) -> None:
-    """The next module takes so many sizes along axis 1."""
+    """The next module takes this number of places along axis 1."""
     chain.takes(*((channels, None) if chain.rank == 2 else (channels,)))
     chain.is_uneven(path)
 

@@ -1,0 +1,1 @@
+"""Immutable records of named fields and sealed arrays, which descriptions and operations are made of."""
