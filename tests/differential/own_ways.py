@@ -251,7 +251,7 @@ def _stream(model: Model, case: Any, x: Arrays, got: list[Any]) -> None:
     def until(step: int) -> Arrays:
         return {name: array[:, : step + 1] if name in stepped else array for name, array in x.items()}
 
-    if stream.delay or model._streamed.behind:
+    if stream.delay or model._streamed.behind != 0:
         if all(x[name].shape[1] == count for name in stepped):
             _late(model, stream, case, [at(step) for step in range(count)], got)
         return

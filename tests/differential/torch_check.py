@@ -318,7 +318,7 @@ class Comparison:
             return
         arrays = arrays_of(self.case, 2, 5)
         ((name, *_),) = self.case["inputs"]
-        if isinstance(model, fastgru.Model) and (model._streamed.delay or model._streamed.behind):
+        if isinstance(model, fastgru.Model) and (model._streamed.delay or model._streamed.behind != 0):
             self._check_late(model, stream, arrays, name)
             return
         for step in range(5):
