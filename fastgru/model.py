@@ -98,7 +98,8 @@ class Model:
     dtype = property(lambda self: self._dtype, doc="Of inputs and results: float64, or else float32.")
     nbytes = property(
         lambda self: self._runner.nbytes,
-        doc="""Bytes of the weights and biases of all GRUs as the engine has them; other layers do not count.
+        doc="""Bytes of the weights and biases of all GRUs as the engine has them; other layers do not count,
+        nor do rows of an Embedding that the GRU after it has multiplied, which are kept as they are met, 64 MiB at most.
 
         >>> import numpy as np, fastgru
         >>> weights = {"gru.weight_ih": np.ones((96, 32), np.float32), "gru.weight_hh": np.ones((96, 32), np.float32)}

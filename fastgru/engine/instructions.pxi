@@ -52,6 +52,7 @@ cdef struct Instruction:
     const Layer *layer
     const Stack *stack
     Team *team                  # of a step of a stack
+    const Projected *projected  # of a GRU whose inputs are rows of a table
 
 
 cdef inline char *address(const Instruction *it, Frame *frame, int operand) noexcept nogil:

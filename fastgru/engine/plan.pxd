@@ -24,7 +24,9 @@ cdef struct Stack:              # packed layers
 
 
 cdef struct Call:               # one run over whole sequences
-    const float *x              # (batch, steps, I)
+    const float *x              # (batch, steps, I); NULL where `numbers` are given
+    const long long *numbers    # (batch, steps): rows of a table, or NULL
+    const float *projected      # (table, directions, 3 * width): those of the first layer, where they are given
     const float *h0             # (num_layers * directions, batch, H), or NULL for zeros
     float *y                    # (batch, steps, directions * H), or NULL where only h is wanted
     float *between              # two arrays like y, in turn the outputs of all layers but the last; NULL for one layer

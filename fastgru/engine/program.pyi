@@ -28,6 +28,11 @@ def normalize(
 
 class Arenas: ...
 
+class ProjectedRows:
+    table: NDArray[np.float32]
+    nbytes: int
+    def __init__(self, plan: Plan, table: NDArray[np.float32]) -> None: ...
+
 class Program:
     nbytes: int
     def __init__(self, buffers: list[tuple[str, str, Any]], arena_bytes: int) -> None: ...
@@ -63,6 +68,7 @@ class Program:
         counted: tuple[int, int],
     ) -> None: ...
     def embed(self, name: str, out: Strided, table: Strided, index: Strided) -> None: ...
+    def number(self, name: str, numbers: int, out: Strided, x: Strided) -> None: ...
     def linear(self, name: str, affine: Affine, out: Strided, x: Strided, activation: int = 0) -> None: ...
     def convolve(
         self,
@@ -89,6 +95,9 @@ class Program:
         lengths: Strided,
         shares: Strided,
         team: int,
+        met: ProjectedRows | None = None,
+        numbers: Strided | None = None,
+        looked_up: str = "",
     ) -> None: ...
     def step(self, name: str, plan: Plan, h: Strided, x: Strided, h0: Strided | None, threads: int) -> None: ...
     def run(

@@ -24,11 +24,11 @@ import numpy as np
 
 cimport cython
 cimport numpy as cnp
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from fastgru.engine.affine cimport Affine
-from fastgru.engine.kernels cimport MAX, MEAN, MIN, SUM, Kernels, Layer, room_of_row
+from fastgru.engine.kernels cimport MAX, MEAN, MIN, SUM, Kernels, Layer, room_of_row, scratch_of
 from fastgru.engine.plan cimport Call, KernelTable, Plan, Stack, check_came, compute_in, workspace_of
 from fastgru.engine.state cimport (
     GIL_FREE_WORK, Step, Team, Turn, memory_of_step, take_step, team_of_steps, work_of_step,
@@ -53,6 +53,7 @@ cdef extern from "<time.h>" nogil:
 include "instructions.pxi"
 include "elementwise.pxi"
 include "along.pxi"
+include "projected.pxi"
 include "rows.pxi"
 
 REDUCTIONS = ("sum", "mean", "max", "min")
@@ -219,19 +220,40 @@ cdef class Program(Buffers):
         self.scratch_bytes = max(self.scratch_bytes, (it.numbers[7] + ROWS * affine.inputs) * <Py_ssize_t>sizeof(float))
         self.done(name)
 
-    def recur(self, str name, Plan plan not None, out, h, x, h0, between, rows, lengths, shares, int team):
+    def number(self, str name, Py_ssize_t numbers, out, x):
+        """``out = x``, integers from 0 to ``numbers - 1``; another is an error of the call."""
+        cdef Instruction *it = self.new(run_number, name)
+        if out.shape != x.shape:
+            raise ShapeError(f"program: integers {x.shape} to {out.shape}")
+        self.check(out, "i", &it.operands[0], True)
+        self.loop(it, [out, x], "ii")
+        it.numbers[0] = numbers
+        self.done(name)
+
+    def recur(self, str name, Plan plan not None, out, h, x, h0, between, rows, lengths, shares, int team,
+              ProjectedRows met=None, numbers=None, str looked_up=""):
         """A stack of GRU layers over (batch, steps, features), as ``Plan.run``; ``out`` and ``h0`` may be None.
+
+        Where ``met`` is given, x are (batch, steps) integers, of whose rows the layer called ``looked_up`` would make
+        the features, and ``numbers`` is a buffer for them.
 
         ``rows``, ``lengths`` and ``shares`` are parts of constants or of inputs, which every call then checks.
         """
-        cdef Instruction *it = self.new(run_gru, name)
+        cdef Instruction *it
         cdef const Stack *stack = &plan.stack
         cdef Call call
         cdef object batch = x.shape[0], steps = x.shape[1]
         cdef tuple width, states
         width = (batch, steps, stack.directions * stack.hidden_size)
         states = (stack.num_layers * stack.directions, batch, stack.hidden_size)
-        if x.shape[2] != stack.input_size or h.shape != states or (h0 is not None and h0.shape != states):
+        if met is not None:
+            if met.plan is not plan or numbers.shape != (batch, steps) or x.shape != (batch, steps):
+                raise ShapeError(f"program: a GRU of integers {x.shape} and {numbers.shape}")
+            self.number(looked_up, met.table.shape[0], numbers, x)
+            x = numbers
+        elif len(x.shape) != 3 or x.shape[2] != stack.input_size:
+            raise ShapeError(f"program: a GRU of {x.shape}")
+        if h.shape != states or (h0 is not None and h0.shape != states):
             raise ShapeError(f"program: a GRU of {x.shape} and {states}")
         if out is not None and out.shape != width:
             raise ShapeError(f"program: a GRU of {x.shape} to {out.shape}")
@@ -241,12 +263,14 @@ cdef class Program(Buffers):
             raise ShapeError(f"program: {between.shape} between the layers")
         if sizeof(Py_ssize_t) != 8 or rows.shape != (batch,) or lengths.shape != (batch,) or len(shares.shape) != 1:
             raise ShapeError("program: the order of the rows of a GRU")
+        it = self.new(run_gru, name)
         for place, part in enumerate((h, x, rows, lengths, shares, out, between, h0)):
             if part is None:
                 continue
             if not part.contiguous:
                 raise ShapeError("program: a GRU of elements that do not lie together")
-            self.check(part, "i" if 2 <= place <= 4 else "f", &it.operands[place], place in (0, 5, 6))
+            kind = "i" if 2 <= place <= 4 or (place == 1 and met is not None) else "f"
+            self.check(part, kind, &it.operands[place], place in (0, 5, 6))
             it.numbers[2 + place] = 1
         self.schedule(rows, lengths, shares, batch, steps)
         it.numbers[0], it.numbers[1] = batch, steps
@@ -256,6 +280,10 @@ cdef class Program(Buffers):
         if not 1 <= team <= 1024:
             raise ShapeError(f"team: got {team}, wanted 1 to 1024")
         self.scratch_bytes = max(self.scratch_bytes, workspace_of(stack, &call, batch, <int>it.length, team))
+        if met is not None:
+            it.projected = &met.projected
+            self.scratch_bytes = max(self.scratch_bytes, memory_of_projection(stack))
+            self.owned.append(met)
         self.work += min(steps * stack.directions * work_of_step(stack, batch), 1 << 60)
         self.owned.append(plan)
         self.done(name)

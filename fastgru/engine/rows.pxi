@@ -114,14 +114,38 @@ cdef int run_embedding(const Instruction *it, Frame *frame) noexcept nogil:
             return 0
 
 
+cdef int run_number(const Instruction *it, Frame *frame) noexcept nogil:
+    """out = x, each of them looked at as it is written: the caller's array may change meanwhile"""
+    cdef char *p[MAX_OPERANDS]
+    cdef Py_ssize_t index[MAX_RANK]
+    cdef long long number
+    memset(index, 0, sizeof(index))
+    p[0], p[1] = address(it, frame, 0), address(it, frame, 1)
+    while True:
+        number = (<const volatile long long *>p[1])[0]
+        if number < 0 or number >= it.numbers[0]:
+            frame.wrong = number
+            return 1
+        (<long long *>p[0])[0] = number
+        if not advance(it, it.rank, index, p):
+            return 0
+
+
 cdef int run_gru(const Instruction *it, Frame *frame) noexcept nogil:
     """What ``Plan.run`` does, in memory of the arena."""
     cdef Call call
+    cdef unsigned int mode
     cdef int came, wanted = 0
     memset(&call, 0, sizeof(call))
     call.batch, call.steps = it.numbers[0], it.numbers[1]
     call.h = <float *>address(it, frame, 0)
-    call.x = <const float *>address(it, frame, 1)
+    if it.projected != NULL:
+        call.numbers, call.projected = <const long long *>address(it, frame, 1), it.projected.rows
+        mode = it.stack.kernels.begin_work(it.stack.tiled)
+        make_rows(it.projected, call.numbers, call.batch * call.steps, frame.scratch)
+        it.stack.kernels.end_work(it.stack.tiled, mode)
+    else:
+        call.x = <const float *>address(it, frame, 1)
     call.rows = <const Py_ssize_t *>address(it, frame, 2)
     call.lengths = <const Py_ssize_t *>address(it, frame, 3)
     if it.numbers[7]:

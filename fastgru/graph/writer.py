@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,14 @@ BOUNDARY = 64  # bytes, on which buffers begin
 
 Lengths = Mapping[str, NDArray[np.intp]]
 Schedule = Callable[[Lengths], Sequence[NDArray[np.intp]]]
+
+
+class LookedUp(NamedTuple):
+    """Rows of a table, by integers."""
+
+    instruction: Instruction
+    table: NDArray[Any]
+    numbers: Strided
 
 
 class Writer:
@@ -55,7 +63,7 @@ class Writer:
         self.layouts: Sequence[Layout] | None = None
         self.schedules: list[tuple[str, Schedule]] = []  # by node: what makes three more inputs of a call's lengths
         self._buffers: list[tuple[str, str, Any]] = []  # (where, kind, count, array or shape), as Program takes them
-        self._instructions: list[_Instruction] = []
+        self._instructions: list[Instruction] = []
 
     def __len__(self) -> int:
         return len(self._instructions)
@@ -92,7 +100,15 @@ class Writer:
 
     def write(self, method: str, results: Sequence[Strided], *arguments: Any) -> None:
         """An instruction: a method of ``Program`` and its arguments behind the name; it writes ``results``."""
-        self._instructions.append(_Instruction(method, self.name, list(arguments), [part.buffer for part in results]))
+        self._instructions.append(Instruction(method, self.name, list(arguments), [part.buffer for part in results]))
+
+    def replace(self, instruction: Instruction) -> None:
+        """Let the instruction that was written last do the work of an earlier one, too."""
+        instruction.replaced_by = self._instructions[-1]
+
+    def _live(self) -> list[Instruction]:
+        """The instructions that no other has replaced."""
+        return [each for each in self._instructions if each.replaced_by not in self._instructions]
 
     def like(self, x: Strided, kind: str = "f") -> Strided:
         """A buffer for a result of the shape of x, laid out as x is if its elements lie beside each other."""
@@ -146,6 +162,21 @@ class Writer:
         self.write("activate", [made], kernels, code, *flat)
         return made
 
+    def looked_up(self, x: Strided) -> LookedUp | None:
+        """The table and the integers that x was made of, (batch, steps, features), if only the node reads it."""
+        made_by = [each for each in self._instructions if x.buffer in each.results]
+        if len(made_by) != 1 or made_by[0].method != "embed" or x.offset or len(x.shape) != 3 or not self.alone():
+            return None
+        made, table, index = made_by[0].arguments
+        if x.size == made.size and x.contiguous:
+            index = index.reshaped(x.shape[:2])
+        elif len(index.shape) == 2 and x == made.permuted((1, 0, 2)):
+            index = index.permuted((1, 0))
+        else:
+            return None
+        _, _, array = self._buffers[table.buffer]
+        return None if index is None else LookedUp(made_by[0], array, index)
+
     def schedule(self, batch: int, shares: int, make: Schedule) -> list[Strided]:
         """Orders, lengths and shares of rows, which ``make`` gives for the lengths of a call."""
         self.schedules.append((self.name, make))
@@ -177,11 +208,11 @@ class Writer:
         buffers: list[tuple[str, str, Any]] = []
         for place, (where, kind, what) in enumerate(self._buffers):
             if where == "arena":
-                buffers.append((where, kind, (offsets.get(place, 0), what)))
+                buffers.append((where, kind, (offsets[place], what) if place in offsets else (0, 1)))  # or of nobody
             else:
                 buffers.append(("input" if where == "schedule" else where, kind, what))
         program = Program(buffers, total)
-        for each in self._instructions:
+        for each in self._live():
             getattr(program, each.method)(each.name, *each.arguments)
         return program
 
@@ -198,13 +229,13 @@ class Writer:
     def _laid_out(self) -> tuple[dict[int, int], int]:
         """Where each buffer begins, in bytes, none in the place of another while that is used; where the last ends."""
         last: dict[int, int] = {}
-        for at, each in enumerate(self._instructions):
+        for at, each in enumerate(self._live()):
             for buffer in each.buffers():
                 last[buffer] = at
         offsets: dict[int, int] = {}
         live: list[tuple[int, int, int]] = []  # (start, end, last instruction), in order of start
         total = BOUNDARY
-        for at, each in enumerate(self._instructions):
+        for at, each in enumerate(self._live()):
             live = [(start, end, until) for start, end, until in live if until >= at]
             for buffer in each.results:
                 where, kind, count = self._buffers[buffer]
@@ -223,11 +254,12 @@ class Writer:
         return offsets, total
 
 
-class _Instruction:
+class Instruction:
     """A method of ``Program``, its arguments, and the buffers that it writes."""
 
     def __init__(self, method: str, name: str, arguments: list[Any], results: list[int]) -> None:
         self.method, self.name, self.arguments, self.results = method, name, arguments, results
+        self.replaced_by: Instruction | None = None
 
     def takes_activation(self, x: Strided) -> bool:
         """Whether this is a product without an activation, and x all of its result, in any order."""

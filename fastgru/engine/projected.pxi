@@ -1,0 +1,100 @@
+# Rows of a table as the first layer of a GRU projects them. Part of program.pyx.
+
+cdef extern from *:
+    """
+    #if FASTGRU_THREADS
+    #define FASTGRU_IS_MADE(flag) __atomic_load_n(flag, __ATOMIC_ACQUIRE)
+    #define FASTGRU_IS_MADE_NOW(flag) __atomic_store_n(flag, 1, __ATOMIC_RELEASE)
+    #else
+    #define FASTGRU_IS_MADE(flag) (*(volatile unsigned char *)(flag))
+    #define FASTGRU_IS_MADE_NOW(flag) (*(volatile unsigned char *)(flag) = 1)
+    #endif
+    """
+    bint is_made "FASTGRU_IS_MADE" (const unsigned char *flag) nogil
+    void is_made_now "FASTGRU_IS_MADE_NOW" (unsigned char *flag) nogil
+
+
+cdef struct Projected:
+    const Stack *stack
+    const float *table          # (numbers, inputs)
+    float *rows                 # (numbers, directions, 3 * width)
+    unsigned char *made         # (numbers,): whether the rows of a number are there
+    Py_ssize_t row              # directions * 3 * width
+
+
+cdef class ProjectedRows:
+    """``table[number] W_ih + b_ih`` for every direction of a stack's first layer, made when a number is first met.
+
+    An Embedding before a GRU multiplies the same few rows again and again. Memory that no number has come to is not
+    touched, and takes none of the machine's. Two calls that meet a number at the same time both make its rows, of the
+    same bytes, and say so when they are there.
+
+    Parameters
+    ----------
+    plan : Plan
+    table : (numbers, inputs) float32, C-contiguous
+    """
+
+    cdef Projected projected
+    cdef char *memory
+    cdef Plan plan
+    cdef readonly cnp.ndarray table
+
+    def __cinit__(self, Plan plan not None, cnp.ndarray table not None):
+        cdef Py_ssize_t numbers, row = plan.stack.directions * 3 * plan.stack.width
+        if table.ndim != 2 or table.shape[1] != plan.stack.input_size or table.dtype is not _DTYPES["f"] or (
+                not cnp.PyArray_ISCARRAY_RO(table)):
+            raise ShapeError(f"a table of {table.dtype} {np.shape(table)} for a GRU of {plan.stack.input_size} inputs")
+        self.plan, self.table, numbers = plan, table, table.shape[0]
+        if numbers < 1 or numbers >= (1 << 46) // row:
+            raise MemoryError(f"{numbers} projected rows")
+        self.memory = <char *>malloc(numbers * row * sizeof(float) + ALIGNMENT)
+        self.projected.made = <unsigned char *>calloc(numbers, 1)
+        if self.memory == NULL or self.projected.made == NULL:
+            raise MemoryError(f"{numbers} projected rows")
+        self.projected.rows = <float *>(self.memory + (ALIGNMENT - <size_t>self.memory % ALIGNMENT))
+        self.projected.table = <const float *>cnp.PyArray_DATA(table)
+        self.projected.stack, self.projected.row = &plan.stack, row
+
+    def __dealloc__(self):
+        free(self.memory)
+        free(self.projected.made)
+
+    @property
+    def nbytes(self):
+        """Of the rows that were made so far."""
+        cdef Py_ssize_t number, count = 0
+        for number in range(self.table.shape[0]):
+            count += is_made(self.projected.made + number)
+        return count * self.projected.row * sizeof(float)
+
+
+cdef Py_ssize_t memory_of_projection(const Stack *stack) noexcept nogil:
+    """Bytes that ``make_rows`` takes."""
+    cdef Py_ssize_t size = ROWS * 3 * stack.width, direction, scratch = 0
+    for direction in range(stack.directions):
+        scratch = max(scratch, scratch_of(&stack.layers[direction], ROWS))
+    return (size + scratch) * <Py_ssize_t>sizeof(float) + ALIGNMENT
+
+
+cdef void make_rows(const Projected *it, const long long *numbers, Py_ssize_t count, char *memory) noexcept nogil:
+    """The rows of all of these numbers that are not there yet."""
+    cdef const float *x[ROWS]
+    cdef long long missing[ROWS]
+    cdef float *xp = <float *>(memory + (ALIGNMENT - <size_t>memory % ALIGNMENT))
+    cdef Py_ssize_t width = 3 * it.stack.width, inputs = it.stack.input_size, n = 0, i, k
+    cdef int direction
+    for i in range(count):
+        if not is_made(it.made + numbers[i]) and (n == 0 or missing[n - 1] != numbers[i]):
+            missing[n] = numbers[i]
+            x[n] = it.table + numbers[i] * inputs
+            n += 1
+        if n < ROWS and (n == 0 or i < count - 1):
+            continue
+        for direction in range(it.stack.directions):
+            it.stack.kernels.project(&it.stack.layers[direction], n, x, xp, xp + ROWS * width)
+            for k in range(n):
+                memcpy(it.rows + missing[k] * it.row + direction * width, xp + k * width, width * sizeof(float))
+        for k in range(n):
+            is_made_now(it.made + missing[k])
+        n = 0
