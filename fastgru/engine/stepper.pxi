@@ -151,7 +151,8 @@ cdef class Stepper:
             if (<Port>port).base in ends:
                 (<Port>port).state = ends.index((<Port>port).base)
         given = {(<Port>port).base for port in self.gives} | set(ends)
-        if given != {base for _, _, base in program.outputs} or len(set(ends)) < len(ends):
+        shown = {(<Port>port).base for port in self.gives}
+        if given != {base for _, _, base in program.outputs} or len(set(ends)) < len(ends) or len(shown) < len(gives):
             raise ShapeError("program: wanted a place for every output")
         if self.nbytes <= MAX_OWN_BYTES:
             self.arena = Arena(self.nbytes)

@@ -19,7 +19,7 @@ from .operations.create import Arange, SizeOf
 from .operations.elementwise import Binary, Where
 from .operations.operation import Unstreamed
 from .operations.shape import Permute, View
-from .size import Size, symbol
+from .size import Size, evaluate, symbol
 from .streams import Flow
 
 if TYPE_CHECKING:
@@ -91,6 +91,20 @@ class Delays:
         shape: list[Size] = [1] * len(x.layout)
         shape[rows] = x.value.shape[rows]
         made: Value = add(Where(), add(View(tuple(shape)), real), x.value, self._fill(streams, x, np.nan))
+        return made
+
+    def lasting(self, streams: Ways, x: Flow) -> Value:
+        """An output of all the steps so far, which stays as it is when the sequence is over and others still come."""
+        add, rows = streams.add, _axis_of_rows(x.layout)
+        taken = add(Binary("add"), self._rows(streams, x), add(SizeOf(self._count(streams))))
+        assert self.states is not None
+        real = add(Binary("le"), taken, add(View((x.value.shape[rows], 1)), self.states[1]))
+        shape: list[Size] = [1] * len(x.layout)
+        shape[rows] = x.value.shape[rows]
+        sizes = [evaluate(size, {"batch": 1}) for size in x.value.shape]
+        state = streams.state(x.value.shape, x.layout, np.zeros(sizes, streams.dtype_of(x)), x.value.dtype)
+        made: Value = add(Where(), add(View(tuple(shape)), real), x.value, state)
+        streams.keep(state, made)
         return made
 
     def finish(self, streams: Ways) -> None:

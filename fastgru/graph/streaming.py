@@ -20,6 +20,7 @@ from .builder import Value
 from .delays import Delays
 from .graph import Graph, Input, Node, Structure
 from .layout import Axis, Layout, Steps, has_steps, is_steps
+from .operations.shape import View
 from .run import Runner
 from .size import evaluate
 from .steps import Analysis
@@ -155,7 +156,7 @@ class Streams(Ways):
         behind = {self._flows[place].ahead for place in self.runner.outputs if self._flows[place].knows == EACH} or {0}
         if self.delays is not None:
             self.delays.finish(self)
-        places = tuple(self._flows[place].value.place for place in self.runner.outputs)
+        places = self._places_of_outputs()
         after = tuple(self._next[state.value].place for state in self._states)
         made = self._builder.finish((places, after))
         firsts = self._firsts()
@@ -186,6 +187,16 @@ class Streams(Ways):
             times = known.index(self.delays.states[0].place), known.index(self.delays.states[1].place)
         return Streamed(runner, states, places, axes, firsts, -lead, late, times, self.warm)
 
+    def _places_of_outputs(self) -> tuple[int, ...]:
+        """A place of its own for every output: some that differ in the whole sequence are one at each step."""
+        made: list[int] = []
+        for place in self.runner.outputs:
+            value = self._flows[place].value
+            if value.place in made:
+                value = self.add(View(value.shape), value)
+            made.append(value.place)
+        return tuple(made)
+
     def _outputs_at_one_time(self) -> int:
         """Let every output of a step come as late as the last of them; their lead."""
         places = [place for place in self.runner.outputs if self._flows[place].knows]
@@ -197,6 +208,12 @@ class Streams(Ways):
             if flow.lead < 0:
                 flow = flow._replace(value=self.delays.shown(self, flow))  # type: ignore[union-attr]
             self._flows[place] = flow
+        if any(self._flows[place].ahead for place in places):
+            for place in places:
+                flow = self._flows[place]
+                if flow.knows == ONCE:
+                    assert self.delays is not None
+                    self._flows[place] = flow._replace(value=self.delays.lasting(self, flow))
         return lead
 
     def _firsts(self) -> Runner | None:

@@ -12,6 +12,7 @@ from ..arrays import as_integers, as_numbers, as_rows
 from ..engine.program import Carried, Stepper
 from ..errors import ShapeError, UnsupportedModelError
 from ..graph.limits import check_stream
+from ..graph.size import size_text
 from .copied import Copied
 from .steps import Steps, check_room, first_states
 
@@ -152,17 +153,24 @@ class ModelStream(Copied):
         Returns
         -------
         ndarray, or these in tuples, lists and dicts
-            As from ``run``: what the model gives for the last ``delay`` steps. All states are then as at the start.
+            As from ``run``: what the model gives for the last ``delay`` steps; NaN where a row had fewer, and outputs
+            of all steps as they were with the last. All states are then as at the start.
 
         Raises
         ------
         UnsupportedModelError
-            There is nothing to come, or not as many steps of each output.
+            There is nothing to come, or not as many steps of each output, or what a step is has open sizes.
         """
         streamed = self._model._streamed
         if not streamed.behind:
             why = "every step has given its outputs" if streamed.behind == 0 else "its outputs end at different steps"
             raise UnsupportedModelError(f"finish() has nothing to give: {why}")
+        shapes = self._steps.shapes
+        if any(not isinstance(size, int) for shape in shapes for size in shape):
+            sizes = ", ".join(map(size_text, shapes))
+            raise UnsupportedModelError(f"finish() takes steps of zeros, and the model leaves their sizes open: {sizes}")
+        if streamed.times is not None and not self._carried.now[streamed.times[0]].any():
+            raise UnsupportedModelError("finish() has nothing to give: no step was taken")
         before = [array.copy() for array in self._carried.now]
         try:
             if streamed.times is not None:
@@ -173,7 +181,7 @@ class ModelStream(Copied):
                     self._carried.put(now)
             arrays = [
                 np.zeros(shape, self._steps.kind_of(source))
-                for source, shape in zip(self._steps.sources, self._steps.shapes, strict=True)
+                for source, shape in zip(self._steps.sources, shapes, strict=True)
             ]
             made = self._one_by_one([arrays] * streamed.behind, False)
         except BaseException:

@@ -287,7 +287,7 @@ def _stream(model: Model, case: Any, x: Arrays, got: list[Any]) -> None:
 
 def _late(model: Model, stream: Any, case: Any, steps: list[Arrays], got: list[Any]) -> None:
     """What comes later than its step, and when the sequence is over, beside what the model gives."""
-    if model._streamed.behind is None or model._streamed.delay >= len(steps):
+    if model._streamed.delay >= len(steps):
         return
     made = [_step(stream, x) for x in steps][model._streamed.delay :]
     last = list(as_tuple(stream.finish())) if model._streamed.behind else None
@@ -296,7 +296,10 @@ def _late(model: Model, stream: Any, case: Any, steps: list[Arrays], got: list[A
         if axis is not None:
             whole = np.stack([part[number] for part in made], axis=axis)
             whole = whole if last is None else np.concatenate([whole, last[number]], axis=axis)
-            _same([whole], [got[number]], "stream", "a late stream", _keeps_bits(case))
+            wanted = got[number] if last is not None else got[number].take(range(whole.shape[axis]), axis)
+            _same([whole], [wanted], "stream", "a late stream", _keeps_bits(case))
+        elif last is not None:
+            _same([last[number]], [got[number]], "stream", "the end of a late stream", _keeps_bits(case))
 
 
 def _of_step(

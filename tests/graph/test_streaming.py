@@ -64,6 +64,8 @@ def check(model: Model, batch: int = 2, steps: int = 9, exact: bool = True) -> N
                 if axis is not None and delay:
                     before, made = np.split(made, [delay], axis=axis)
                     assert np.isnan(before).all()
+                if axis is None and last:
+                    made = last[place] if single else last[place][at]
                 if axis is not None and last:
                     made = np.concatenate([made, last[place] if single else last[place][at]], axis=axis)
                 if exact:
@@ -271,6 +273,8 @@ LATE = {  # (graph, steps that outputs come later, steps that come when the sequ
         lambda b, x: b.add(Binary("add"), b.add(Slice(1, None, -2), padded(b, x, 2)), same(b, causal(b, x, 3))), 2, 2
     ),
     "two outputs": (lambda b, x: (same(b, x), causal(b, same(b, x, 3), 2)), 2, 2),
+    "beside its last step": (lambda b, x: (same(b, x), b.add(Select(1, -1), x), gru(b, x)[1]), 2, 2),
+    "beside a late last step": (lambda b, x: (same(b, x), b.add(Select(1, -1), b.add(Slice(1, None, -2), x))), 2, 2),
     "outputs that end apart": (lambda b, x: (same(b, x), b.add(Slice(1, None, -2), x)), 2, None),
 }  # fmt: skip
 
@@ -317,6 +321,42 @@ def test_finishing_is_all_or_nothing_and_begins_anew(monkeypatch) -> None:
     assert all(map(same_bits, stream.state, model.stream(2).state))
     room = np.empty((2, 6, 4), np.float32)
     assert stream.run(x, out=room) is room and same_bits(room[:, 3:].copy(), np.ascontiguousarray(model(x)[:, :3]))
+
+
+def test_outputs_that_are_one_at_each_step_are_all_given() -> None:
+    """Those of the whole sequence differ in their last places."""
+
+    def cut_and_whole(builder: Builder, x: Value) -> tuple[Value, Value]:
+        made = builder.add(Convolution(floats(4, 4, 2), None), padded(builder, x, 1, 1))
+        return builder.add(Slice(1, None, -1), made), made
+
+    for options in ({}, {"precision": "float64"}):
+        model, x = model_of(cut_and_whole, **options), floats(2, 6, 4)
+        wanted, _ = model(x)
+        stream = model.stream(2)
+        made = [stream.step(x[:, t]) for t in range(6)]
+        for at in range(2):
+            assert same_bits(np.stack([each[at] for each in made], 1), wanted)
+        stream.reset()
+        assert all(same_bits(each, wanted) for each in stream.run(x))
+        rooms = [np.full((2, 4), fill, wanted.dtype) for fill in (7, 8)]
+        stream.reset()
+        stream.step(x[:, 0], out=rooms)
+        assert all(same_bits(each, wanted[:, 0].copy()) for each in rooms)
+        made[0][0][...] = 9
+        assert not (made[0][1] == 9).any()
+
+
+def test_there_is_nothing_to_finish_before_the_first_step_or_of_open_sizes() -> None:
+    model = model_of(same)
+    with pytest.raises(UnsupportedModelError, match="no step was taken"):
+        model.stream().finish()
+    builder = Builder()
+    made = padded(builder, builder.input("x", (BATCH, STEPS, symbol("size_2"))), -2, 3)
+    stream = Model(builder.finish(made.place)).stream()
+    stream.run(np.ones((1, 8, 3), np.float32))
+    with pytest.raises(UnsupportedModelError, match="leaves their sizes open"):
+        stream.finish()
 
 
 def test_what_cannot_come_later_is_refused() -> None:

@@ -143,7 +143,7 @@ def of_the_last_step(stream: Any, whole: np.ndarray, shape: tuple[int, ...]) -> 
 
 
 def gives_the_sequence_later(stream, x, whole, seed) -> bool:
-    """Whether what a stream that looks ahead gives from its delay on, and at the end, was compared with the sequence."""
+    """Whether what a stream gives from its delay on, and at the end, was compared with the sequence."""
     axes = [*stream._model._streamed.axes.values()]
     if whole is None or not axes or stream.delay >= x.shape[1]:
         return False
