@@ -73,9 +73,11 @@ class Streams(Ways):
         super().__init__(runner, delays)
         self.warm = 0
         if not self.analysis.has_steps:
-            raise UnsupportedModelError(
-                "a model whose input has no steps on its first axis cannot be streamed; call it on whole arrays instead"
-            )
+            why = "no axis of its inputs has steps"
+            if self.analysis.lost is not None:
+                name, reason = self.analysis.lost
+                why = f"layer {name!r} {reason}"
+            raise UnsupportedModelError(f"the model cannot be streamed: {why}; call it on whole arrays instead")
         self._sources: dict[int, Input] = {}
         for place, array in runner.constants.items():
             self._flow(place, self._builder.constant(array), FIXED)

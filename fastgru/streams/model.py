@@ -168,7 +168,7 @@ class ModelStream(Copied):
         shapes = self._steps.shapes
         if any(not isinstance(size, int) for shape in shapes for size in shape):
             sizes = ", ".join(map(size_text, shapes))
-            raise UnsupportedModelError(f"finish() takes steps of zeros, and the model leaves their sizes open: {sizes}")
+            raise UnsupportedModelError(f"finish() takes steps of zeros, and their sizes are open: {sizes}")
         if streamed.times is not None and not self._carried.now[streamed.times[0]].any():
             raise UnsupportedModelError("finish() has nothing to give: no step was taken")
         before = [array.copy() for array in self._carried.now]

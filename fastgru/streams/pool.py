@@ -72,10 +72,10 @@ class Pool:
         for source in model.graph.inputs:
             check_stream(source, 1, model._analysis.inputs[source.name])
         check_rows(model)
-        if model._streamed.warm:
+        if model._streamed.delay or model._streamed.behind != 0:
             raise UnsupportedModelError(
-                f"a pool gives the outputs of a step with it, but layers look {model._streamed.warm} steps ahead; use "
-                "model.stream() instead"
+                f"a pool gives the outputs of a step with it, but here they come {max(model._streamed.delay, 1)} steps "
+                "later, or when the sequence is over; use model.stream() instead"
             )
         self._slots = Slots(int(capacity))
         # The states that every stream begins with; None where they are computed from inputs.
@@ -238,12 +238,13 @@ class Pool:
             raise ShapeError(f"sequences: got {len(sequences)}, wanted {len(wanted)}: one for every id")
         given = [self._sequence(place, each, steps.sources) for place, each in enumerate(sequences)]
         parts: list[list[list[Array]]] = [[] for _ in wanted]
+        cold = self._model._streamed.warm > 0  # a row may have places that are none yet, which single steps leave out
         with self._claimed(wanted) as (now, after):
             left = np.array([count for _, count in given], np.intp)
             done = np.zeros(len(wanted), np.intp)
             while (left > 0).any():
                 rows = np.flatnonzero(left > 0)
-                count = power_below(min(int(left[rows].min()), MAX_COUNT))
+                count = 1 if cold else power_below(min(int(left[rows].min()), MAX_COUNT))
                 source = np.where(done[rows] > 0, after[rows], now[rows])
                 arrays = [
                     np.concatenate([steps_from(given[row][0][at], each, int(done[row]), count) for row in rows],

@@ -355,7 +355,7 @@ def test_there_is_nothing_to_finish_before_the_first_step_or_of_open_sizes() -> 
     made = padded(builder, builder.input("x", (BATCH, STEPS, symbol("size_2"))), -2, 3)
     stream = Model(builder.finish(made.place)).stream()
     stream.run(np.ones((1, 8, 3), np.float32))
-    with pytest.raises(UnsupportedModelError, match="leaves their sizes open"):
+    with pytest.raises(UnsupportedModelError, match="their sizes are open"):
         stream.finish()
 
 
@@ -364,7 +364,7 @@ def test_what_cannot_come_later_is_refused() -> None:
         model_of(lambda b, x: b.add(Activation("relu"), b.add(Select(1, -1), padded(b, x, 0, 2)))).stream()
     with pytest.raises(UnsupportedModelError, match="an output of booleans comes 2 steps late"):
         model_of(lambda b, x: b.add(Binary("ge"), same(b, x), b.constant(np.float32(0)))).stream()
-    with pytest.raises(UnsupportedModelError, match="layers look 2 steps ahead"):
+    with pytest.raises(UnsupportedModelError, match="they come 2 steps later"):
         model_of(same).pool(3)
 
 

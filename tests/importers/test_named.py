@@ -198,3 +198,9 @@ def test_a_named_module_shows_how_it_is_written():
     assert repr(Named("a", "PReLU")) == "Named('a', kind='PReLU')"
     assert repr(Named("conv", padding=1, stride=2)) == "Named('conv', padding=1, stride=2)"
     assert repr(Named("conv", kind=..., padding=...)) == "Named('conv', kind=..., padding=...)"
+
+
+def test_the_suggested_kind_keeps_the_options_that_were_given() -> None:
+    tensors = {"conv.weight": np.zeros((4, 4, 3), np.float32), "conv.bias": np.zeros(4, np.float32)}
+    with pytest.raises(CheckpointError, match=r"say which: fastgru\.Named\('conv', kind='Conv1d', padding=1\)"):
+        model_spec({**tensors, **gru("rnn", 4, 3)}, [Named("conv", padding=1), "rnn"], "file")

@@ -288,3 +288,90 @@ def test_a_module_without_an_example_is_told_to_give_one_and_a_file_of_it_how_to
     torch.save(Pair().eval(), tmp_path / "pair.pt")
     with pytest.raises(CheckpointError, match=r"use the live module, .* or load the file of torch\.export\.save"):
         fastgru.load(tmp_path / "pair.pt")
+
+
+class Channels(nn.Module):
+    """A convolution along the steps, for which the axes are turned, before a GRU."""
+
+    def __init__(self, cut: bool = False) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv1d(6, 6, 3, padding=2 if cut else 1), nn.BatchNorm1d(6)
+        self.gru, self.cut = nn.GRU(6, 8, batch_first=True), cut
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norm(self.conv(x.transpose(1, 2)))
+        return self.gru((y[:, :, :-2] if self.cut else y).transpose(1, 2).contiguous())[0]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_convolution_along_turned_axes_takes_one_step_and_is_streamed(cut: bool, batch: int) -> None:
+    module = Channels(cut).eval()
+    model = fastgru.from_torch(module, torch.randn(batch, 12, 6))
+    for shape in [(1, 1, 6), (3, 1, 6), (2, 9, 6)]:
+        x = torch.randn(*shape)
+        np.testing.assert_allclose(model(x.numpy()), module(x).detach().numpy(), atol=2e-6)
+    stream, x = model.stream(2), torch.randn(2, 9, 6)
+    assert stream.delay == (0 if cut else 1)
+    made = [stream.step(x[:, t].numpy()) for t in range(9)][stream.delay :]
+    made = np.stack(made, 1)
+    if not cut:
+        made = np.concatenate([made, stream.finish()], 1)
+    np.testing.assert_allclose(made, module(x).detach().numpy(), atol=2e-6)
+
+
+class Halved(nn.Module):
+    """Steps that a convolution and a pool halve, and a Linear behind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.gru = nn.Conv1d(6, 10, 3, stride=2, padding=1), nn.GRU(10, 8, batch_first=True)
+        self.out = nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.gru(torch.max_pool1d(self.conv(x), 2).transpose(1, 2))[0])
+
+
+def test_steps_stay_open_that_the_code_halves_and_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    module = Halved().eval()
+    model = fastgru.from_torch(module, torch.randn(2, 6, 48))
+    assert capfd.readouterr() == ("", "")
+    for shape in [(1, 6, 28), (3, 6, 7), (2, 6, 49)]:
+        x = torch.randn(*shape)
+        np.testing.assert_allclose(model(x.numpy()), module(x).detach().numpy(), atol=2e-6)
+
+
+def test_a_stream_that_pads_by_what_lies_at_the_edge_is_refused_by_name() -> None:
+    class Edge(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru = nn.GRU(6, 6, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.gru(nn.functional.pad(x.transpose(1, 2), (1, 1), "replicate").transpose(1, 2))[0]
+
+    model = fastgru.from_torch(Edge().eval(), torch.randn(2, 12, 6))
+    with pytest.raises(UnsupportedModelError, match=r"the model cannot be streamed: layer '.*pad.*' "):
+        model.stream()
+
+
+class Changes(nn.Module):
+    """What each step differs from the one before by: it looks ahead by one step and is padded in front."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(6, 6, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.gru(nn.functional.pad(x[:, 1:] - x[:, :-1], (0, 0, 1, 0)))[0]
+
+
+def test_a_pool_takes_what_looks_ahead_and_is_not_late() -> None:
+    module = Changes().eval()
+    model = fastgru.from_torch(module, torch.randn(3, 9, 6))
+    pool, x = model.pool(4), torch.randn(3, 9, 6)
+    wanted, ids = model(x.numpy()), pool.join(3)
+    first = pool.run(ids[:1], [x[0, :4].numpy()])
+    rows = pool.run(ids, [x[0, 4:].numpy(), x[1].numpy(), x[2].numpy()])
+    np.testing.assert_array_equal(np.concatenate([first[0], rows[0]]), wanted[0])
+    np.testing.assert_array_equal(np.stack(rows[1:]), wanted[1:])

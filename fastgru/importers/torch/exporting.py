@@ -19,7 +19,7 @@ from .operators import for_export
 __all__ = ["Module"]
 
 Axis = tuple[str, int]  # of an input by its name
-_LOGGERS = ("torch.export._trace", "torch.fx.experimental.symbolic_shapes")
+_LOGGERS = ("torch.export._trace", "torch.fx.experimental.symbolic_shapes", "torch._subclasses.fake_tensor")
 
 
 class _WithoutTorch:
@@ -143,8 +143,10 @@ class Module:
         last = place == tensor.dim() - 1 and place > 0 and tensor.is_floating_point()
         return 1 if place >= 2 or last else 2 if place == 1 else 3
 
-    def program(self, ones: Mapping[str, int] | None = None) -> Any:
+    def program(self, ones: Mapping[str, int] | None = None, twos: Mapping[str, int] | None = None) -> Any:
         """The ExportedProgram; ``ones`` are axes by input that are cut to one place and closed.
+
+        ``twos`` are axes of which one place is repeated: the exporter would close them where both are 1.
 
         Raises
         ------
@@ -154,7 +156,7 @@ class Module:
         from torch.fx.experimental import _config  # torch is there: its module is what was given
 
         config: Any = _config
-        cut = ones or {}
+        cut, wide = ones or {}, twos or {}
         dim = self.torch.export.Dim
 
         shared = self._shared()
@@ -165,7 +167,9 @@ class Module:
             return {axis: dim.STATIC if axis in fixed else each for axis, each in free.items()}
 
         def narrowed(tensor: Any, name: str) -> Any:
-            return tensor.narrow(cut[name], 0, 1) if name in cut else tensor
+            if name in wide and tensor.shape[wide[name]] == 1:
+                tensor = self.torch.cat([tensor, tensor], wide[name])
+            return tensor.narrow(cut[name], 0, 1).contiguous() if name in cut else tensor
 
         args, kwargs = self._mapped(narrowed)
         positional, named = self._mapped(dims, tensors_only=True)

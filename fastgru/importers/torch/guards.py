@@ -13,7 +13,7 @@ from typing import Any, Union
 from ...errors import FastGRUError, UnsupportedModelError
 from ...graph.builder import Builder
 from ...graph.parse import size_of_node
-from ...graph.size import Size
+from ...graph.size import Applied, Size
 
 __all__ = ["UnreadGuard", "axes_named", "fixed_axes", "read_guards"]
 
@@ -50,6 +50,8 @@ def read_guards(
                 f"{builder.where}: {why} where {text[:200]}, which is not followed: {error}", reader.axes
             ) from None
         for one, relation, other in conditions:
+            if (relation, other) == (">=", 0) and _is_never_negative(one):
+                continue
             builder.guard(one, relation, other, f"{why} where {text[:200]}")
 
 
@@ -75,6 +77,15 @@ def fixed_axes(texts: Sequence[str]) -> dict[tuple[str, int], int]:
     return found
 
 
+def _is_never_negative(size: Size) -> bool:
+    """Whether sizes are only added, multiplied and divided, so that none of them can make it negative."""
+    if isinstance(size, int):
+        return size >= 0
+    applied = [atom for atoms, _ in size.terms for atom in atoms if isinstance(atom, Applied)]
+    inner = [each for atom in applied for each in (atom.one, atom.other)]
+    return all(count >= 0 for _, count in size.terms) and all(map(_is_never_negative, inner))
+
+
 class _Reader:
     def __init__(self, inputs: Mapping[Path, Sequence[Size]]) -> None:
         self.inputs = inputs
@@ -98,18 +109,29 @@ class _Reader:
                 found = self._axis(each)
                 if found is not None:
                     self.axes.append(found)
+                path, axis = self._axis(each, "stride") or ((), -1)
+                self.axes += [(path, behind) for behind in range(axis + 1, len(self.inputs.get(path, ())))]
 
     def size(self, node: ast.expr) -> Size:
         return size_of_node(node, self._of_axis)
 
     def _of_axis(self, node: ast.expr) -> Size | None:
-        axis = self._axis(node) if isinstance(node, ast.Subscript) else None
-        return None if axis is None else self.inputs[axis[0]][axis[1]]
+        if not isinstance(node, ast.Subscript):
+            return None
+        axis, before = self._axis(node), self._axis(node, "stride")
+        if axis is not None:
+            return self.inputs[axis[0]][axis[1]]
+        if before is None:
+            return None
+        stride: Size = 1  # of an array in C order, as all inputs are
+        for size in self.inputs[before[0]][before[1] + 1 :]:
+            stride = stride * size
+        return stride
 
-    def _axis(self, node: ast.Subscript) -> tuple[Path, int] | None:
-        """The input and the axis of ``L['x'].size()[1]``."""
+    def _axis(self, node: ast.Subscript, of: str = "size") -> tuple[Path, int] | None:
+        """The input and the axis of ``L['x'].size()[1]``, or of another of its methods."""
         call, index = node.value, node.slice
-        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "size"):
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == of):
             return None
         owner, path = call.func.value, _path(call.func.value)
         name = owner.slice.value if len(path) == 1 and isinstance(owner, ast.Subscript) else path  # type: ignore[attr-defined]

@@ -127,13 +127,16 @@ def _with_one(source: _Module, graph: Graph, layouts: Mapping[str, Layout]) -> G
     Whether the module computes anything else then is seen by exporting it with a batch of 1: it is the same graph or
     it is not.
     """
-    for name, axis in (("batch", (BATCH,)), ("steps", (Steps(STEPS),))):
+    places = {
+        name: {each.name: layouts[each.name].index(axis) for each in graph.inputs if axis in layouts[each.name]}
+        for name, axis in (("batch", (BATCH,)), ("steps", (Steps(STEPS),)))
+    }
+    for name, other in (("batch", "steps"), ("steps", "batch")):
         guards = [guard for guard in graph.guards if _leaves_out_one(guard, name)]
-        places = {each.name: layouts[each.name].index(axis) for each in graph.inputs if axis in layouts[each.name]}
-        if not guards or not places:
+        if not guards or not places[name]:
             continue
         try:
-            program = source.program(places)
+            program = source.program(places[name], places[other])
             alone = analyse(graph_of(program, source.where))[0]
             equal = same(specialised(graph._replace(guards=()), {name: 1}), specialised(alone._replace(guards=()), {}))
         except FastGRUError:

@@ -129,8 +129,11 @@ def known_with(items: object, known: Facts | None = None) -> dict[str, Known]:
     return facts
 
 
-def open_question(module: Module, place: str) -> str:
-    """What to say of a module whose tensors leave open what it is, or nothing; ``place`` begins the sentence."""
+def open_question(module: Module, place: str, options: Mapping[str, object] | None = None) -> str:
+    """What to say of a module whose tensors leave open what it is, or nothing; ``place`` begins the sentence.
+
+    ``options`` are what is said of it already: the answer that is suggested keeps them.
+    """
     classes = OPEN.get(module.kind, ())
     if not classes:
         return ""
@@ -143,8 +146,8 @@ def open_question(module: Module, place: str) -> str:
         found = f"may be {' or '.join((', '.join(classes[:-1]), classes[-1]))}, whose tensors look alike; say which"
     recurrent = any("weight_hh" in name for name in module.names)
     example = classes[1] if module.kind == "norm" or (module.kind == "own" and not recurrent) else classes[0]
-    more = ", groups=4" if module.kind == "norm" else ""
-    return f"{place} {found}: fastgru.Named({module.prefix!r}, kind={example!r}{more})"
+    said = {**({"groups": 4} if module.kind == "norm" else {}), **(options or {})}
+    return f"{place} {found}: fastgru.{Named(module.prefix, kind=example, **said)!r}"
 
 
 def refuse_blank(item: str | Named, where: str) -> None:
@@ -194,7 +197,8 @@ def _check_item(item: object, modules: Modules, where: str) -> None:
         )
     module = modules[prefix]
     if module.kind in OPEN:
-        raise CheckpointError(open_question(module, f"{where}: layers= names {prefix!r}, which"))
+        options = item.options if isinstance(item, Named) else {}
+        raise CheckpointError(open_question(module, f"{where}: layers= names {prefix!r}, which", options))
     if module.kind not in ORDER:
         raise UnsupportedModelError(
             f"{where}: layers= names {prefix!r}, which looks like {module.looks_like} (tensors "
