@@ -29,6 +29,7 @@ from libc.string cimport memcpy, memset
 
 from fastgru.engine.affine cimport Affine
 from fastgru.engine.kernels cimport MAX, MEAN, MIN, SUM, Kernels, Layer, room_of_row, scratch_of
+from fastgru.engine.pack cimport aligned_empty
 from fastgru.engine.plan cimport Call, KernelTable, Plan, Stack, check_came, compute_in, workspace_of
 from fastgru.engine.state cimport (
     GIL_FREE_WORK, Step, Team, Turn, memory_of_step, take_step, team_of_steps, work_of_step,

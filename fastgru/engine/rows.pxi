@@ -173,6 +173,10 @@ cdef int run_step(const Instruction *it, Frame *frame) noexcept nogil:
     step.x, step.y = <const float *>address(it, frame, 1), NULL
     step.h, step.h_next = own, own + rows * width
     step.memory = <char *>(own + (2 * rows * width + 15) // 16 * 16)
+    if it.numbers[1] and width == hidden and (<size_t>h | <size_t>h_next) % ALIGNMENT == 0:
+        step.h, step.h_next = h, h_next
+        take_step(&step)
+        return 0
     for row in range(rows):
         if it.numbers[1]:
             memcpy(own + row * width, h + row * hidden, hidden * sizeof(float))

@@ -16,8 +16,8 @@ cdef class Carried:
         self.addresses = <char **>malloc((2 * self.count + 1) * sizeof(char *))
         if self.addresses == NULL:
             raise MemoryError("the addresses of states")
-        self.now = [np.array(array, order="C", subok=False) for array in arrays]
-        self.after = [np.empty_like(array) for array in self.now]
+        self.now = [aligned_copy(array, array.dtype) for array in arrays]
+        self.after = [aligned_copy(array, array.dtype) for array in arrays]
         self.find()
 
     def __dealloc__(self):
@@ -29,7 +29,7 @@ cdef class Carried:
         for array, now in zip(arrays, self.now, strict=True):
             if array.shape != now.shape:
                 raise ShapeError(f"state: got shape {array.shape}, wanted {now.shape}")
-            made.append(np.array(array, now.dtype, order="C", subok=False))
+            made.append(aligned_copy(array, now.dtype))
         self.now = made
         self.find()
 
@@ -51,6 +51,15 @@ cdef class Carried:
             address = self.addresses[i]
             self.addresses[i] = self.addresses[self.count + i]
             self.addresses[self.count + i] = address
+
+
+cdef object aligned_copy(array, dtype):
+    """A copy in C order, from which kernels can take vectors if it is of float32."""
+    if dtype is not _DTYPES["f"] or array.ndim == 0:
+        return np.array(array, dtype, order="C", subok=False)
+    made = aligned_empty(array.size).reshape(array.shape)
+    made[...] = array
+    return made
 
 
 cdef class Port:

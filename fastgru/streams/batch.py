@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from ..model import Model
 
 __all__ = [
-    "Batch", "as_ids", "batch_axis", "check_rows", "power_above", "power_below", "rows_of", "steps_from",
+    "Batch", "as_ids", "batch_axis", "check_rows", "first_of", "power_above", "power_below", "rows_of", "steps_from",
+    "taken",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -59,9 +60,23 @@ def batch_axis(source: Source, of_step: bool) -> int:
 
 
 def rows_of(array: Array, axis: int, index: NDArray[np.intp]) -> Array:
+    """Rows of an array, and the array itself where it has no more of them."""
     if array.shape[axis] == len(index):
         return np.ascontiguousarray(array)
     return np.ascontiguousarray(np.take(array, index, axis=axis))
+
+
+def taken(array: Array, index: NDArray[np.intp], to: Array) -> None:
+    """Put the rows of an array, whose numbers are known to be right, into another."""
+    if to.flags.c_contiguous:
+        np.take(array, index, 0, out=to, mode="clip")  # any other mode goes through an array of its own
+    else:
+        to[...] = array[index]
+
+
+def first_of(array: Array, count: int, axis: int) -> Array:
+    """The first rows of an array of one's own."""
+    return array if array.shape[axis] == count else array[(slice(None),) * axis + (slice(count),)]
 
 
 def steps_from(array: Array, source: Source, start: int, count: int) -> Array:

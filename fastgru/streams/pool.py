@@ -20,10 +20,12 @@ from .batch import (
     as_ids,
     batch_axis,
     check_rows,
+    first_of,
     power_above,
     power_below,
     rows_of,
     steps_from,
+    taken,
 )
 from .steps import Steps, check_room, first_states
 
@@ -317,19 +319,20 @@ class Pool:
             size = min(power_above(len(now) - start), MAX_ROWS)
             rows = min(size, len(now) - start)
             index = np.minimum(np.arange(start, start + size), start + rows - 1)  # the last one fills what is left
+            source = now[index]
             batch = self._batch(size)
             carried = batch.carried
             for state, store, to in zip(self._states, self._store, carried.now, strict=True):
-                state.rows(to)[...] = store[now[index]]
+                taken(store, source, state.rows(to))
             given = [
-                array if source.batch is None else rows_of(array, batch_axis(source, of_step), index)
-                for source, array in zip(sources, arrays, strict=True)
+                array if each.batch is None else rows_of(array, batch_axis(each, of_step), index)
+                for each, array in zip(sources, arrays, strict=True)
             ]
             results = batch.run(given, count, of_step)
             for state, store, array in zip(self._states, self._store, carried.now, strict=True):
                 store[after[start : start + rows]] = state.rows(array)[:rows]
             self._back(size, batch)
-            made.append([each.take(range(rows), axis) for each, axis in zip(results, axes, strict=True)])
+            made.append([first_of(each, rows, axis) for each, axis in zip(results, axes, strict=True)])
             start += size
         if len(made) == 1:
             return made[0]
