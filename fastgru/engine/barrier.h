@@ -12,9 +12,9 @@
 #ifndef FASTGRU_THREADS
 #define FASTGRU_THREADS 0 /* whether there are POSIX threads, and a compiler with GNU's atomics; setup.py says */
 #endif
+#include <time.h>
 #if FASTGRU_THREADS
 #include <sched.h>
-#include <time.h>
 #elif defined(_OPENMP)
 #include <omp.h>
 #endif
@@ -26,7 +26,8 @@ typedef struct {
     int arrived;
     int round;
     int stalled; /* whether a member waited here for as long as only one that had lost its processor lets others wait */
-    char apart[48]; /* so that no other's data shares the cache line */
+    int over;    /* whether nobody waits here any more */
+    char apart[44]; /* so that no other's data shares the cache line */
 } Barrier;
 
 typedef struct {
@@ -35,6 +36,8 @@ typedef struct {
 } Claims;
 
 #if FASTGRU_THREADS
+static inline int is_set(const int *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }
+static inline void set_flag(int *flag) { __atomic_store_n(flag, 1, __ATOMIC_RELAXED); }
 #define STALL 300e-6 /* seconds */
 static inline double seconds_now(void)
 {
@@ -64,7 +67,7 @@ static inline void meet_within(Barrier *barrier, const int patience)
         __atomic_store_n(&barrier->round, round + 1, __ATOMIC_RELEASE);
         return;
     }
-    for (looks = 0; __atomic_load_n(&barrier->round, __ATOMIC_ACQUIRE) == round; looks++) {
+    for (looks = 0; __atomic_load_n(&barrier->round, __ATOMIC_ACQUIRE) == round && !is_set(&barrier->over); looks++) {
         if (looks < patience) {
             look_again();
         } else {
@@ -110,11 +113,18 @@ static inline int come_together(Barrier *barrier, Claims *claims)
     return claims->crowded;
 }
 #else
+static inline int is_set(const int *flag) { return *(const volatile int *)flag; }
+static inline void set_flag(int *flag) { *(volatile int *)flag = 1; }
 static inline void meet(Barrier *barrier) { (void)barrier; }
 static inline int come_together(Barrier *barrier, Claims *claims) { (void)barrier, (void)claims; return 0; }
 static inline int take_team(void) { return 0; }
 static inline void give_team(void) {}
-static inline double seconds_now(void) { return 0; }
+static inline double seconds_now(void)
+{
+    struct timespec now;
+    timespec_get(&now, TIME_UTC);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
 #endif
 
 #endif

@@ -11,7 +11,7 @@ from libc.math cimport exp, expf, tanh, tanhf
 from libc.string cimport memcpy, memset
 from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 
-from fastgru.engine.plan cimport check_came, in_parallel
+from fastgru.engine.plan cimport Watch, check_came, in_parallel, is_set, look, settle
 from fastgru.engine.single_threaded_blas cimport enter, leave
 
 from fastgru.errors import ShapeError
@@ -63,6 +63,8 @@ cdef struct Call:               # as in plan.pyx, with the addresses of floats o
     const Py_ssize_t *rows
     const Py_ssize_t *lengths
     Py_ssize_t block_rows
+    Watch *watch
+    bint looks                  # whether this thread lets handlers of signals run
 
 
 cdef struct Run:                # one call, as every thread sees it
@@ -79,10 +81,17 @@ cdef void thread_of_run(void *what, int thread, int threads) noexcept nogil:
     """What thread ``thread`` of ``threads`` does of a run; of which there may be fewer than shares."""
     cdef const Run *run = <const Run *>what
     cdef Py_ssize_t share = thread
+    cdef Call call = run.call[0]
+    call.looks = thread == 0
     while share < run.count:
-        (<BlasPlan>run.plan).run_rows(run.call, run.weights, run.space + thread * run.space_size,
+        (<BlasPlan>run.plan).run_rows(&call, run.weights, run.space + thread * run.space_size,
                                       run.shares[share], run.shares[share + 1])
         share += threads
+
+
+cdef inline bint is_over(const Call *call) noexcept nogil:
+    """Whether a handler of a signal has ended the call."""
+    return look(call.watch) if call.looks else is_set(&call.watch.over)
 
 
 cdef int enter_with(int threads) except -1:
@@ -180,6 +189,7 @@ cdef class BlasPlan:
         cdef Py_ssize_t threads = shares.shape[0] - 1, thread, rows_of_share = 0, space_size
         cdef char[::1] space, weights
         cdef int entered, came
+        cdef Watch watch
         cdef Call call
         cdef Run run
         x = np.asarray(x)
@@ -193,6 +203,8 @@ cdef class BlasPlan:
         check_rows(rows, lengths, np.asarray(shares), batch, steps)
         row_order, row_lengths = rows, lengths
         memset(&call, 0, sizeof(call))
+        memset(&watch, 0, sizeof(watch))
+        call.watch = &watch
         y = np.empty((batch, steps, self.directions * self.hidden_size), dtype=self.dtype) if sequences else None
         h = np.empty((states, batch, self.hidden_size), dtype=self.dtype)
         call.x = self.bytes_of(x)
@@ -227,6 +239,7 @@ cdef class BlasPlan:
                 came = in_parallel(entered, thread_of_run, &run)
         finally:
             leave(entered)
+        settle(&watch)
         check_came(came, <int>threads)
         return y, h
 
@@ -321,6 +334,8 @@ cdef class BlasPlan:
             for t in range(begin, end):
                 while lengths[running - 1] <= t:
                     running -= 1
+                if is_over(call):
+                    return
                 self.step(weights, running, h, xp + projected * 3 * hidden, gates, reset)
                 projected += running
                 for i in range(running):

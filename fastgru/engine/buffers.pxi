@@ -106,6 +106,7 @@ cdef class Buffers:
         frame.bases[0] = <char *>frame.bases + self.head()
         frame.scratch = frame.bases[0] + self.arena_bytes
         frame.wrong = frame.missing = frame.wanted = 0
+        frame.watch = NULL
         for i in range(len(self.constants)):
             array = self.constants[i][0]
             frame.bases[<int>self.constants[i][1]] = cnp.PyArray_BYTES(array)
@@ -117,11 +118,27 @@ cdef class Buffers:
         for i in range(self.count):
             if clock != NULL:
                 clock[i] = seconds_now()
+            if look(frame.watch):
+                return -1
             if self.instructions[i].execute(&self.instructions[i], frame):
                 return i
         if clock != NULL:
             clock[self.count] = seconds_now()
         return -1
+
+    cdef int go(self, Frame *frame, double *clock, bint is_free) except -2:
+        """``execute``, in a way that handlers of signals can end where it takes long."""
+        cdef Watch watch
+        cdef int failed
+        if self.work < GIL_FREE_WORK and not is_free:
+            return self.execute(frame, clock)
+        memset(&watch, 0, sizeof(watch))
+        frame.watch = &watch
+        with nogil:
+            failed = self.execute(frame, clock)
+        frame.watch = NULL
+        settle(&watch)
+        return failed
 
     cdef int finish(self, Frame *frame, int failed) except -1:
         """Raise what an instruction found."""

@@ -51,11 +51,7 @@ cdef class Caller:
             array = port.new(0)
             frame.bases[port.base] = cnp.PyArray_BYTES(array)
             made.append(array)
-        if self.program.work < GIL_FREE_WORK:
-            failed = self.program.execute(&frame, NULL)
-        else:
-            with nogil:
-                failed = self.program.execute(&frame, NULL)
+        failed = self.program.go(&frame, NULL, False)
         self.arenas.give(arena)
         if failed >= 0 or frame.missing:
             self.program.finish(&frame, failed)

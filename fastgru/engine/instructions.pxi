@@ -16,6 +16,7 @@ cdef enum:
     MAX_DIMENSIONS = 8          # of an array that a program takes or gives
     ALIGNMENT = 64              # bytes
     ROWS = 64                   # that a product takes at a time
+    BETWEEN_LOOKS = 16          # such products, before handlers of signals may run
     MAX_OWN_BYTES = 65536       # of an arena that a stream keeps for itself
     MAX_KEPT = 4                # arenas that a pool keeps
     MAX_KEPT_BYTES = 1073741824 # of one of these
@@ -32,6 +33,7 @@ cdef struct Frame:              # one run of a program
     char **bases                # of the arena, and of every other buffer
     char *scratch               # what an instruction needs while it runs
     Py_ssize_t wrong            # an integer that is not in its range
+    Watch *watch                # or NULL, where a run is short
     int missing                 # threads that did not come
     int wanted
 

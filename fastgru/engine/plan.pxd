@@ -6,13 +6,25 @@ cdef extern from "barrier.h" nogil:
     ctypedef struct Barrier:    # where the members of a team meet
         int members
         bint stalled
+        int over
     ctypedef struct Claims:     # which processors the threads of a run have
         pass
     void meet(Barrier *barrier)
     bint come_together(Barrier *barrier, Claims *claims)
+    bint is_set(const int *flag)
+    void set_flag(int *flag)
     double seconds_now()
 
 ctypedef void (*Work)(void *what, int thread, int threads) noexcept nogil   # what each of `threads` threads does
+
+cdef struct Watch:              # a call that a signal's handler can end; all zeros at first
+    double next                 # when handlers may run again, by the clock of `seconds_now`
+    int over                    # whether one raised something
+    void *kind                  # what it raised
+    void *value
+    void *trace
+    Barrier *barriers           # where threads of the call wait for each other
+    int barrier_count
 
 cdef struct Stack:              # packed layers
     const Kernels *kernels
@@ -36,6 +48,7 @@ cdef struct Call:               # one run over whole sequences
     const Py_ssize_t *rows      # (batch,): the rows, longest first
     const Py_ssize_t *lengths   # (batch,): the length of rows[i]
     Py_ssize_t block_rows       # rows of projected inputs at a time, at least the rows of the largest share
+    Watch *watch                # or NULL
     Py_ssize_t first, last      # the share: the rows from `first` to `last` in the order of `rows`
 
 
@@ -52,6 +65,8 @@ cdef class Plan:
     cdef char *own_weights(self, matrix, steps, int gates, Py_ssize_t *block) except NULL
     cdef char *own(self, array) except NULL
 
+cdef bint look(Watch *watch) noexcept nogil
+cdef int settle(Watch *watch) except -1
 cdef int in_parallel(int threads, Work work, void *what) noexcept nogil
 cdef int check_came(int came, int wanted) except -1
 cdef bint enter_team() noexcept nogil

@@ -96,6 +96,7 @@ cdef void *address(array, str name, int ndim, int dtype) except NULL:
 
 
 include "teams.pxi"
+include "watch.pxi"
 include "sequences.pxi"
 
 

@@ -30,7 +30,9 @@ from libc.string cimport memcpy, memset
 from fastgru.engine.affine cimport Affine
 from fastgru.engine.kernels cimport MAX, MEAN, MIN, SUM, Kernels, Layer, room_of_row, scratch_of
 from fastgru.engine.pack cimport aligned_empty
-from fastgru.engine.plan cimport Call, KernelTable, Plan, Stack, check_came, compute_in, workspace_of
+from fastgru.engine.plan cimport (
+    Call, KernelTable, Plan, Stack, Watch, check_came, compute_in, look, settle, workspace_of,
+)
 from fastgru.engine.state cimport (
     GIL_FREE_WORK, Step, Team, Turn, memory_of_step, take_step, team_of_steps, work_of_step,
 )
@@ -366,8 +368,11 @@ cdef class Program(Buffers):
             clock = <double *>malloc((self.count + 1) * sizeof(double))
             if clock == NULL:
                 raise MemoryError("the times of instructions")
-        with nogil:
-            failed = self.execute(&frame, clock)
+        try:
+            failed = self.go(&frame, clock, True)
+        except BaseException:
+            free(clock)
+            raise
         if clock != NULL:
             if failed < 0:
                 seconds += [(self.names[k], clock[k + 1] - clock[k]) for k in range(self.count)]

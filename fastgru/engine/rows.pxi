@@ -22,7 +22,7 @@ cdef int run_linear(const Instruction *it, Frame *frame) noexcept nogil:
     cdef const float *x[ROWS]
     cdef float *y[ROWS]
     cdef float *wide = <float *>frame.scratch
-    cdef Py_ssize_t n
+    cdef Py_ssize_t n, turns = 0
     cdef bint more = True
     cdef unsigned int mode = it.kernels.begin_work(False)
     memset(index, 0, sizeof(index))
@@ -35,6 +35,8 @@ cdef int run_linear(const Instruction *it, Frame *frame) noexcept nogil:
             more = advance(it, it.rank, index, p)
         it.kernels.project(it.layer, n, x, wide, NULL)
         finish_rows(it, n, wide, y)
+        turns += 1
+        more = more and not (turns % BETWEEN_LOOKS == 0 and look(frame.watch))
     it.kernels.end_work(False, mode)
     return 0
 
@@ -77,7 +79,7 @@ cdef int run_convolution(const Instruction *it, Frame *frame) noexcept nogil:
                 it.kernels.project(it.layer, n, x, wide, NULL)
                 finish_rows(it, n, wide, y)
                 n = 0
-        more = advance(it, it.rank, index, p)
+        more = advance(it, it.rank, index, p) and not look(frame.watch)
     if n:
         it.kernels.project(it.layer, n, x, wide, NULL)
         finish_rows(it, n, wide, y)
@@ -137,7 +139,7 @@ cdef int run_gru(const Instruction *it, Frame *frame) noexcept nogil:
     cdef unsigned int mode
     cdef int came, wanted = 0
     memset(&call, 0, sizeof(call))
-    call.batch, call.steps = it.numbers[0], it.numbers[1]
+    call.batch, call.steps, call.watch = it.numbers[0], it.numbers[1], frame.watch
     call.h = <float *>address(it, frame, 0)
     if it.projected != NULL:
         call.numbers, call.projected = <const long long *>address(it, frame, 1), it.projected.rows

@@ -20,6 +20,7 @@ cdef struct Member:             # what one thread of the team that computes a sh
     int slices
     Barrier *step_done          # where the members of one direction meet after every step
     Barrier *layer_done         # where all meet after a layer
+    bint looks                  # whether it lets handlers of signals run
 
 cdef struct Sizes:              # of a workspace, in floats but for x_rows
     Py_ssize_t xp
@@ -102,7 +103,11 @@ cdef int compute_in(const Stack *stack, Call *call, const Py_ssize_t *shares, in
     memset(memory, 0, run.size_of_meetings + 64)
     run.meetings = arranged(memory + (64 - <size_t>memory % 64), wanted[0], count, stack.directions, run.slices)
     run.memory = <float *>(<char *>run.meetings.teams + run.size_of_meetings)
+    if call.watch != NULL:
+        call.watch.barriers, call.watch.barrier_count = run.meetings.teams, count * (1 + stack.directions)
     came = in_parallel(wanted[0], thread_of_run, &run)
+    if call.watch != NULL:
+        call.watch.barrier_count = 0
     if run.team > 1:
         for share in range(count * (1 + stack.directions)):
             stalled = stalled or run.meetings.teams[share].stalled
@@ -115,14 +120,18 @@ cdef int compute(const Stack *stack, Call *call, const Py_ssize_t *shares, int c
     cdef Py_ssize_t largest = 0
     cdef int share, came, wanted = 0
     cdef char *memory
+    cdef Watch watch
     for share in range(count):
         largest = max(largest, shares[share + 1] - shares[share])
     memory = <char *>malloc(workspace_of(stack, call, largest, count, team))
     if memory == NULL:
         raise MemoryError(f"a workspace for {largest} rows of {stack.width} units and {count * team} threads")
+    memset(&watch, 0, sizeof(watch))
+    call.watch = &watch
     with nogil:
         came = compute_in(stack, call, shares, count, team, memory, &wanted)
     free(memory)
+    settle(&watch)
     return check_came(came, wanted)
 
 
@@ -181,6 +190,7 @@ cdef void thread_of_run(void *what, int thread, int threads) noexcept nogil:
     member.first_direction = member.slice = 0
     member.last_direction = directions
     member.slices = 1
+    member.looks = thread == 0
     member.step_done = member.layer_done = run.meetings.nobody
     if threads > 1 and threads == run.count * run.team:
         if come_together(run.meetings.everyone, run.meetings.claims) and run.team > 1:
@@ -193,6 +203,8 @@ cdef void thread_of_run(void *what, int thread, int threads) noexcept nogil:
         while share < run.count:
             call.first = run.shares[share]
             while call.first < run.shares[share + 1]:
+                if is_over(&call, &member):
+                    return
                 call.last = min(call.first + run.group, run.shares[share + 1])
                 run_share(run.stack, call, space, member)
                 call.first = call.last
@@ -209,6 +221,13 @@ cdef void thread_of_run(void *what, int thread, int threads) noexcept nogil:
     space.h = lay_out(run.memory + leader * run.sizes.all, run.sizes).h
     call.first, call.last = run.shares[share], run.shares[share + 1]
     run_share(run.stack, call, space, member)
+
+
+cdef inline bint is_over(const Call *call, const Member *member) noexcept nogil:
+    """Whether a handler of a signal has ended the call."""
+    if call.watch == NULL:
+        return False
+    return look(call.watch) if member.looks else is_set(&call.watch.over)
 
 
 cdef void run_share(const Stack *stack, Call call, Workspace space, Member member) noexcept nogil:
@@ -265,6 +284,8 @@ cdef void run_direction(const Stack *stack, const Call *call, Workspace space, M
         memcpy(finals + order[0] * layer.hidden, h + (lengths[0] & 1) * width + unit, units * sizeof(float))
         return
     while begin < lengths[0]:
+        if is_over(call, &member):
+            return
         n = running
         projected = 0
         end = begin
@@ -333,6 +354,8 @@ cdef void run_one(const Stack *stack, const Call *call, Workspace space, Member 
         space.x_rows[i] = source + at * layer.inputs
     stack.kernels.project(layer, end, space.x_rows, xp, space.scratch)
     while begin < length:
+        if is_over(call, &member):
+            return
         ahead.block = layer.blocks
         if end < length:
             for i in range(group):      # beyond the end the last step again, and nobody reads it

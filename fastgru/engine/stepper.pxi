@@ -290,9 +290,10 @@ cdef class Stepper:
             failed = self.program.execute(&self.frame, NULL)
         else:
             self.carried.turn.process = getpid()
-            with nogil:
-                failed = self.program.execute(&self.frame, NULL)
-            self.carried.turn.process = None
+            try:
+                failed = self.program.go(&self.frame, NULL, False)
+            finally:
+                self.carried.turn.process = None
         if self.nbytes > MAX_OWN_BYTES:
             self.arenas.give(self.arena)
             self.arena = None
