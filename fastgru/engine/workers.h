@@ -16,7 +16,7 @@ typedef void (*Work)(void *what, int thread, int threads);
 #include <signal.h>
 #include <stdlib.h>
 
-#define IDLE 2e-3           /* seconds that a thread looks for its turn before it sleeps: waking it takes 30 to 60 us */
+#define IDLE 2e-4           /* seconds that a thread looks for its turn before it sleeps: waking it takes 30 to 60 us */
 #define STACK_BYTES 1048576 /* BLAS keeps tens of kilobytes on it; the usual 8 MiB are what address space runs out of */
 
 typedef struct Worker {
