@@ -34,23 +34,26 @@ cdef class Arena:
 cdef class Arenas:
     """The arenas that no call has."""
 
-    cdef list idle
+    cdef list idle              # of MAX_KEPT: those that there are, and then None; its size never changes
+    cdef int count
 
     def __cinit__(self):
-        self.idle = []
+        self.idle = [None] * MAX_KEPT
 
     cdef Arena take(self, Py_ssize_t nbytes):
         """An arena of at least this size, in bytes."""
         cdef Arena arena
-        try:
-            arena = self.idle.pop()
-        except IndexError:
+        if self.count == 0:
             return Arena(nbytes)
+        self.count -= 1
+        arena = self.idle[self.count]
+        self.idle[self.count] = None
         return arena if arena.nbytes >= nbytes else Arena(nbytes)
 
     cdef int give(self, Arena arena) except -1:
-        if len(self.idle) < MAX_KEPT and arena.nbytes <= MAX_KEPT_BYTES:
-            self.idle.append(arena)
+        if self.count < MAX_KEPT and arena.nbytes <= MAX_KEPT_BYTES:
+            self.idle[self.count] = arena
+            self.count += 1
         return 0
 
 
