@@ -315,11 +315,11 @@ def test_streams_that_another_call_has_are_left_alone(monkeypatch) -> None:
     _, pool, ids = small()
     inside, go_on, take = threading.Event(), threading.Event(), Pool._taken
 
-    def held(*given: Any) -> Any:
+    def held(*given: Any, **named: Any) -> Any:
         if threading.current_thread() is not threading.main_thread():
             inside.set()
             go_on.wait(20)
-        return take(*given)
+        return take(*given, **named)
 
     monkeypatch.setattr(Pool, "_taken", held)
     x = numbers(4, 4)

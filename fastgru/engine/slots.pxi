@@ -16,6 +16,8 @@ cdef class Slots:
     cdef unsigned char *half
     cdef Py_ssize_t *free                   # the slots where nobody is, the next to be given last
     cdef long long given                    # ids so far
+    cdef Py_ssize_t *spare                  # what a claim had for its slots, for the next one
+    cdef Py_ssize_t spare_room
     cdef object process
 
     def __cinit__(self, Py_ssize_t capacity):
@@ -40,39 +42,39 @@ cdef class Slots:
         free(self.free)
         free(self.busy)
         free(self.half)
+        free(self.spare)
 
     def join(self, Py_ssize_t n):
         """The ids of new streams, and a claim on them."""
-        cdef cnp.ndarray ids = np.empty(n, np.int64), slots = np.empty(n, np.intp)
+        cdef cnp.ndarray ids = np.empty(n, np.int64)
         cdef long long *own = <long long *>cnp.PyArray_DATA(ids)
-        cdef Py_ssize_t *places = <Py_ssize_t *>cnp.PyArray_DATA(slots)
         cdef Py_ssize_t i, slot
         cdef Claim claim = Claim()
         self.look()
         if n > self.capacity - self.count:
             raise ShapeError(f"n: got {n} streams, but the pool has {self.count} of at most {self.capacity}; let others "
                              "leave, or make a larger pool")
+        claim.take(self, n)
         for i in range(n):
             slot = self.free[self.capacity - self.count - 1]
             self.count += 1
             own[i] = self.given * self.capacity + slot
             self.given += 1
-            self.ids[slot], self.busy[slot], places[i] = own[i], 1, slot
-        claim.owner, claim.slots = self, slots
+            self.ids[slot], self.busy[slot], claim.slots[i] = own[i], 1, slot
+        claim.owner = self
         return ids, claim
 
     def claim(self, cnp.ndarray ids not None):
         """A claim on the streams of ids, an int64 array of one axis in C order."""
         cdef Py_ssize_t i, n = cnp.PyArray_SIZE(ids), slot
-        cdef cnp.ndarray slots = np.empty(n, np.intp)
         cdef long long *own = <long long *>cnp.PyArray_DATA(ids)
-        cdef Py_ssize_t *places = <Py_ssize_t *>cnp.PyArray_DATA(slots)
         cdef long long wrong = -1
         cdef int reason = 0
         cdef Claim claim = Claim()
         if cnp.PyArray_TYPE(ids) != np.dtype(np.int64).num or not cnp.PyArray_ISCARRAY_RO(ids):
             raise ShapeError("ids: wanted an int64 array in C order")
         self.look()
+        claim.take(self, n)
         for i in range(n):
             slot = <Py_ssize_t>(own[i] % self.capacity) if own[i] >= 0 else 0
             if own[i] < 0 or self.ids[slot] != own[i]:
@@ -84,17 +86,17 @@ cdef class Slots:
             if reason:
                 wrong = own[i]
                 break
-            self.busy[slot], places[i] = 2, slot
+            self.busy[slot], claim.slots[i] = 2, slot
         n = i if reason else n
         for i in range(n):
-            self.busy[places[i]] = 0 if reason else 1
+            self.busy[claim.slots[i]] = 0 if reason else 1
         if reason == 1:
             raise ShapeError(f"ids: {wrong} is no stream of this pool, or left it")
         if reason == 2:
             raise ShapeError(f"ids: got {wrong} twice, wanted every stream once")
         if reason == 3:
             raise StreamInUseError(f"ids: stream {wrong} is being stepped by another thread")
-        claim.owner, claim.slots = self, slots
+        claim.owner = self
         return claim
 
     cdef int look(self) except -1:
@@ -109,20 +111,94 @@ cdef class Claim:
     """The streams that a call has for itself, until it gives them back or is no more."""
 
     cdef Slots owner            # None when they were given back
-    cdef cnp.ndarray slots
+    cdef Py_ssize_t *slots
+    cdef Py_ssize_t count, room
+
+    cdef int take(self, Slots owner, Py_ssize_t count) except -1:
+        """Room for the slots of ``count`` streams; ``owner`` keeps one such for the next claim."""
+        self.count, self.room = count, count
+        if owner.spare != NULL and owner.spare_room >= count:
+            self.slots, self.room, owner.spare = owner.spare, owner.spare_room, NULL
+        else:
+            self.slots = <Py_ssize_t *>malloc(max(count, 1) * sizeof(Py_ssize_t))
+        if self.slots == NULL:
+            raise MemoryError(f"{count} streams")
+        return 0
 
     def __dealloc__(self):
         self.free(False, False)
+        free(self.slots)
+
+    def __len__(self):
+        return self.count
 
     def rows(self, bint other=False):
         """Which rows of the states count, or are the others."""
-        cdef Py_ssize_t i, n = cnp.PyArray_SIZE(self.slots)
-        cdef cnp.ndarray made = np.empty(n, np.intp)
+        cdef Py_ssize_t i
+        cdef cnp.ndarray made = np.empty(self.count, np.intp)
         cdef Py_ssize_t *places = <Py_ssize_t *>cnp.PyArray_DATA(made)
-        cdef const Py_ssize_t *slots = <const Py_ssize_t *>cnp.PyArray_DATA(self.slots)
-        for i in range(n):
-            places[i] = 2 * slots[i] + (self.owner.half[slots[i]] != other)
+        for i in range(self.count):
+            places[i] = self.row(i, other)
         return made
+
+    cdef Py_ssize_t row(self, Py_ssize_t i, bint other) noexcept:
+        return 2 * self.slots[i] + (self.owner.half[self.slots[i]] != other)
+
+    def gather(self, cnp.ndarray store not None, cnp.ndarray array not None, Py_ssize_t outer, cnp.ndarray rows=None,
+               Py_ssize_t start=0, bint other=False):
+        """Put the states of streams into a batch: row i is of stream ``rows[start + i]`` of these, or of the last.
+
+        ``store`` has a row of ``outer`` parts for each of two states of every slot; the batch is (outer, rows, rest).
+        """
+        cdef Py_ssize_t size, part, n, i, k, o
+        cdef const char *row
+        cdef char *to = cnp.PyArray_BYTES(array)
+        cdef const Py_ssize_t *places = self.places(store, array, outer, rows, &size, &part, &n)
+        if not 0 <= start < n:
+            raise ShapeError(f"streams from {start} of {n}")
+        for i in range(size):
+            k = min(start + i, n - 1)
+            row = cnp.PyArray_BYTES(store) + self.row(k if places == NULL else places[k], other) * outer * part
+            for o in range(outer):
+                memcpy(to + (o * size + i) * part, row + o * part, part)
+
+    def scatter(self, cnp.ndarray store not None, cnp.ndarray array not None, Py_ssize_t outer, cnp.ndarray rows=None,
+                Py_ssize_t start=0):
+        """The opposite of ``gather``, to the states that do not count yet."""
+        cdef Py_ssize_t size, part, n, i, k, o
+        cdef char *row
+        cdef const char *of = cnp.PyArray_BYTES(array)
+        cdef const Py_ssize_t *places = self.places(store, array, outer, rows, &size, &part, &n)
+        if not 0 <= start < n:
+            raise ShapeError(f"streams from {start} of {n}")
+        for i in range(min(size, n - start)):
+            k = start + i
+            row = cnp.PyArray_BYTES(store) + self.row(k if places == NULL else places[k], True) * outer * part
+            for o in range(outer):
+                memcpy(row + o * part, of + (o * size + i) * part, part)
+
+    cdef const Py_ssize_t *places(self, cnp.ndarray store, cnp.ndarray array, Py_ssize_t outer, cnp.ndarray rows,
+                                  Py_ssize_t *size, Py_ssize_t *part, Py_ssize_t *n) except? NULL:
+        """The places of some streams among those of the claim, or NULL for all; sizes that fit both arrays."""
+        cdef Py_ssize_t nbytes, i
+        cdef const Py_ssize_t *found = NULL
+        if self.owner is None or store.ndim < 1 or store.shape[0] != 2 * self.owner.capacity:
+            raise ShapeError("states of another pool, or of streams that were given back")
+        if not (cnp.PyArray_ISCARRAY(store) and cnp.PyArray_ISCARRAY(array)) or store.dtype is not array.dtype:
+            raise ShapeError("states that do not lie together, or of another kind")
+        nbytes = cnp.PyArray_NBYTES(store) // store.shape[0]
+        if outer < 1 or nbytes < 1 or nbytes % outer or cnp.PyArray_NBYTES(array) % nbytes:
+            raise ShapeError(f"a batch of {cnp.PyArray_NBYTES(array)} bytes for states of {nbytes}")
+        size[0], part[0], n[0] = cnp.PyArray_NBYTES(array) // nbytes, nbytes // outer, self.count
+        if rows is None:
+            return NULL
+        if cnp.PyArray_TYPE(rows) != cnp.NPY_INTP or not cnp.PyArray_ISCARRAY_RO(rows) or rows.ndim != 1:
+            raise ShapeError("rows: wanted an intp array in C order")
+        found, n[0] = <const Py_ssize_t *>cnp.PyArray_DATA(rows), rows.shape[0]
+        for i in range(n[0]):
+            if not 0 <= found[i] < self.count:
+                raise ShapeError(f"rows: got {found[i]}, wanted 0 to {self.count - 1}")
+        return found
 
     def give_back(self):
         """The streams as they were."""
@@ -142,8 +218,8 @@ cdef class Claim:
         if owner is None:
             return
         self.owner = None
-        for i in range(cnp.PyArray_SIZE(self.slots)):
-            slot = (<const Py_ssize_t *>cnp.PyArray_DATA(self.slots))[i]
+        for i in range(self.count):
+            slot = self.slots[i]
             owner.busy[slot] = 0
             if turned:
                 owner.half[slot] = 1 - owner.half[slot]
@@ -151,3 +227,5 @@ cdef class Claim:
                 owner.ids[slot] = -1
                 owner.count -= 1
                 owner.free[owner.capacity - owner.count - 1] = slot
+        if owner.spare == NULL:
+            owner.spare, owner.spare_room, self.slots = self.slots, self.room, NULL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import UnsupportedModelError
 from .builder import Value
 from .graph import Graph, Guard
-from .layout import BATCH, Layout, Steps, has_steps, is_steps, is_steps_size
+from .layout import BATCH, Axis, Layout, Steps, has_steps, is_steps, is_steps_size
 from .operations.operation import Array, Unstreamed
 from .size import Expression, Size, evaluate
 
@@ -73,17 +74,17 @@ class State(NamedTuple):
         assert axis is not None
         factors = self.layout[axis]
         at = factors.index(BATCH)
-        outer = 1
-        for factor in factors[:at]:
-            assert isinstance(factor, int)
-            outer *= factor
-        inner = 1
-        for factor in factors[at + 1 :]:
-            assert isinstance(factor, int)
-            inner *= factor
+        outer, inner = _product(factors[:at]), _product(factors[at + 1 :])
         size = array.shape[axis] // max(1, outer * inner)
         shape = (*array.shape[:axis], outer, size, inner, *array.shape[axis + 1 :])
         return np.moveaxis(array.reshape(shape), axis + 1, 0)
+
+    def parts(self, array: Array) -> int:
+        """Into how many parts, of as many bytes each, the places before the batch cut what a row has of the state."""
+        axis = self.batch
+        assert axis is not None
+        factors = self.layout[axis]
+        return prod(array.shape[:axis]) * _product(factors[: factors.index(BATCH)])
 
     def taken(self, array: Array, rows: NDArray[np.intp]) -> Array:
         """The state of some rows, in this order."""
@@ -92,6 +93,12 @@ class State(NamedTuple):
             return array
         made = np.moveaxis(self.rows(array)[rows], 0, axis + 1)
         return made.reshape(*array.shape[:axis], -1, *array.shape[axis + 1 :])
+
+
+def _product(factors: Axis) -> int:
+    """Of plain places."""
+    assert all(isinstance(factor, int) for factor in factors)
+    return prod(factors)  # type: ignore[arg-type]
 
 
 def check_sizes(graph: Graph, layouts: Mapping[str, Layout]) -> None:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch", "as_ids", "batch_axis", "check_rows", "first_of", "power_above", "power_below", "rows_of", "steps_from",
-    "taken",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -35,13 +34,17 @@ class Batch:
         self.carried = Carried([state.zeros(size, model.dtype) for state in states])
         self._steppers: dict[int, Stepper | None] = {}
 
-    def run(self, arrays: list[Array], count: int, of_step: bool) -> list[Array]:
+    def run(
+        self, arrays: list[Array], count: int, of_step: bool, rooms: list[Any] | None = None
+    ) -> list[Array]:  # fmt: skip
+        """The outputs of some steps, in ``rooms`` where they are given."""
         if count not in self._steppers:
             self._steppers[count] = self.steps.stepper(self.carried, count)
         stepper = self._steppers[count]
         if stepper is None or (count == 1 and not of_step):
-            return self.steps.in_numpy(self.carried, arrays, None, False, of_step)
-        return stepper.run(arrays, None, False)
+            return self.steps.in_numpy(self.carried, arrays, rooms, False, of_step)
+        made = stepper.run(arrays, rooms, False)
+        return made if rooms is None else rooms
 
 
 def as_ids(ids: ArrayLike) -> NDArray[np.int64]:
@@ -59,19 +62,10 @@ def batch_axis(source: Source, of_step: bool) -> int:
     return source.batch - (of_step and source.steps is not None and source.steps < source.batch)
 
 
-def rows_of(array: Array, axis: int, index: NDArray[np.intp]) -> Array:
-    """Rows of an array, and the array itself where it has no more of them."""
-    if array.shape[axis] == len(index):
-        return np.ascontiguousarray(array)
+def rows_of(array: Array, axis: int, start: int, count: int) -> Array:
+    """``count`` rows of an array, the last of which fills what is left."""
+    index = np.minimum(np.arange(start, start + count), array.shape[axis] - 1)
     return np.ascontiguousarray(np.take(array, index, axis=axis))
-
-
-def taken(array: Array, index: NDArray[np.intp], to: Array) -> None:
-    """Put the rows of an array, whose numbers are known to be right, into another."""
-    if to.flags.c_contiguous:
-        np.take(array, index, 0, out=to, mode="clip")  # any other mode goes through an array of its own
-    else:
-        to[...] = array[index]
 
 
 def first_of(array: Array, count: int, axis: int) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import as_integers
-from ..engine.program import Slots
+from ..engine.program import Claim, Slots
 from ..errors import DTypeError, ShapeError, UnsupportedModelError
 from ..graph.layout import BATCH
 from ..graph.limits import check_stream
@@ -25,7 +26,6 @@ from .batch import (
     power_below,
     rows_of,
     steps_from,
-    taken,
 )
 from .steps import Steps, check_room, first_states
 
@@ -38,6 +38,7 @@ Array = NDArray[Any]
 MAX_ROWS = 1024  # that step together; more are taken in turn
 MAX_COUNT = 64  # steps that a program takes
 MAX_KNOWN = 256  # numbers of streams of which it is remembered what a step of them takes
+MAX_EXACT = 16  # numbers of streams for which there are batches of just so many rows
 MAX_KEPT = 4  # programs of one size that are kept for calls to come
 
 
@@ -84,8 +85,10 @@ class Pool:
         self._first = None if model._streamed.firsts is not None else self._by_row(first_states(model, 1, {}))
         shapes = self._by_row([state.zeros(1, model.dtype) for state in self._states])
         self._store = [np.zeros((2 * int(capacity), *each.shape[1:]), each.dtype) for each in shapes]
-        self._ready: dict[int, list[Batch]] = {}
+        self._ready: dict[int, deque[Batch]] = {}  # whose room is kept when the last is taken, unlike a list's
         self._known: dict[int, Steps] = {}
+        self._seen: set[int] = set()  # numbers of streams that came once
+        self._exact: set[int] = set()  # and more often
 
     def _begun(self, n: int, first: Mapping[str, ArrayLike]) -> list[Array]:
         """The states that n streams, or all, begin with."""
@@ -162,7 +165,8 @@ class Pool:
         """
         wanted = as_ids(ids)
         begun = self._begun(len(wanted), first)
-        with self._claimed(wanted) as (_, after):
+        with self._claimed(wanted) as claim:
+            after = claim.rows(True)
             for store, array in zip(self._store, begun, strict=True):
                 store[after] = array
 
@@ -210,9 +214,15 @@ class Pool:
         for place, source in enumerate(steps.sources):
             array, single = steps.step_of(place, given[source.name])
             arrays.append(array[None] if single else array)
-        with self._claimed(wanted) as (now, after):
-            made = self._taken(now, after, arrays, steps.sources, 1, True)
-            return self._given(steps, made, out)
+        rooms = None if out is None else steps.rooms(out)
+        with self._claimed(wanted) as claim:
+            made = self._taken(claim, arrays, steps.sources, rooms=rooms)
+            if rooms is not None and made is not rooms:
+                for to, array in zip(rooms, made, strict=True):
+                    check_room(to, array)
+                for to, array in zip(rooms, made, strict=True):
+                    to[...] = array
+        return steps.structured(made) if out is None else out
 
     def run(self, ids: ArrayLike, sequences: Sequence[ArrayLike]) -> list[Any]:
         """Take any number of steps of some streams, of each its own.
@@ -241,19 +251,19 @@ class Pool:
         given = [self._sequence(place, each, steps.sources) for place, each in enumerate(sequences)]
         parts: list[list[list[Array]]] = [[] for _ in wanted]
         cold = self._model._streamed.warm > 0  # a row may have places that are none yet, which single steps leave out
-        with self._claimed(wanted) as (now, after):
+        with self._claimed(wanted) as claim:
+            self._carry(claim)
             left = np.array([count for _, count in given], np.intp)
             done = np.zeros(len(wanted), np.intp)
             while (left > 0).any():
                 rows = np.flatnonzero(left > 0)
                 count = 1 if cold else power_below(min(int(left[rows].min()), MAX_COUNT))
-                source = np.where(done[rows] > 0, after[rows], now[rows])
                 arrays = [
                     np.concatenate([steps_from(given[row][0][at], each, int(done[row]), count) for row in rows],
                                    axis=each.batch or 0)
                     for at, each in enumerate(steps.sources)
                 ]  # fmt: skip
-                made = self._taken(source, after[rows], arrays, steps.sources, count, False)
+                made = self._taken(claim, arrays, steps.sources, count, rows)
                 for place, row in enumerate(rows):
                     parts[row].append([each.take([place], axis) for each, axis in zip(made, self._axes(), strict=True)])
                 done[rows] += count
@@ -294,20 +304,30 @@ class Pool:
         return [layout(place).index((BATCH,)) for place in self._model._runner.outputs]
 
     @contextmanager
-    def _claimed(self, ids: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        """The rows of the states that count, and those to be written, which count when nothing was raised."""
+    def _claimed(self, ids: NDArray[np.int64]) -> Iterator[Claim]:
+        """A claim on streams, whose states that were written count when nothing was raised."""
         claim = self._slots.claim(ids)
         try:
-            yield claim.rows(), claim.rows(True)
+            yield claim
             claim.turn()
         finally:
             claim.give_back()
 
+    def _carry(self, claim: Claim) -> None:
+        """Let the states that do not count yet be those that do."""
+        now, after = claim.rows(), claim.rows(True)
+        for store in self._store:
+            store[after] = store[now]
+
     def _taken(
-        self, now: NDArray[np.intp], after: NDArray[np.intp], arrays: Sequence[Array], sources: Sequence[Source],
-        count: int, of_step: bool,
+        self, claim: Claim, arrays: Sequence[Array], sources: Sequence[Source], count: int = 1,
+        rows: NDArray[np.intp] | None = None, rooms: list[Any] | None = None,
     ) -> list[Array]:  # fmt: skip
-        """Steps of rows of the states to other rows, and the outputs."""
+        """The outputs of one step of all streams of a claim, in ``rooms`` where they fit, or of steps of some ``rows``.
+
+        Those of ``rows`` go on from the states that do not count yet.
+        """
+        of_step, n = rows is None, len(claim) if rows is None else len(rows)
         made: list[list[Array]] = []
         axes = self._axes()
         if of_step:
@@ -315,28 +335,42 @@ class Pool:
             gone = [self._model._streamed.axes.get(place) for place, _ in places]
             axes = [axis - (steps is not None and steps < axis) for axis, steps in zip(axes, gone, strict=True)]
         start = 0
-        while start < len(now):
-            size = min(power_above(len(now) - start), MAX_ROWS)
-            rows = min(size, len(now) - start)
-            index = np.minimum(np.arange(start, start + size), start + rows - 1)  # the last one fills what is left
-            source = now[index]
+        while start < n:
+            size = self._size_for(n - start)
             batch = self._batch(size)
-            carried = batch.carried
-            for state, store, to in zip(self._states, self._store, carried.now, strict=True):
-                taken(store, source, state.rows(to))
+            for state, store, to in zip(self._states, self._store, batch.carried.now, strict=True):
+                claim.gather(store, to, state.parts(to), rows, start, not of_step)
+            whole = size == n
             given = [
-                array if each.batch is None else rows_of(array, batch_axis(each, of_step), index)
+                array if whole or each.batch is None else rows_of(array, batch_axis(each, of_step), start, size)
                 for each, array in zip(sources, arrays, strict=True)
             ]
-            results = batch.run(given, count, of_step)
-            for state, store, array in zip(self._states, self._store, carried.now, strict=True):
-                store[after[start : start + rows]] = state.rows(array)[:rows]
+            results = batch.run(given, count, of_step, rooms if whole else None)
+            for state, store, array in zip(self._states, self._store, batch.carried.now, strict=True):
+                claim.scatter(store, array, state.parts(array), rows, start)
             self._back(size, batch)
-            made.append([first_of(each, rows, axis) for each, axis in zip(results, axes, strict=True)])
+            if whole:
+                return results
+            made.append([first_of(each, n - start, axis) for each, axis in zip(results, axes, strict=True)])
             start += size
         if len(made) == 1:
             return made[0]
         return [np.concatenate(parts, axis=axis) for *parts, axis in zip(*made, axes, strict=True)]
+
+    def _size_for(self, n: int) -> int:
+        """How many rows a batch for n streams has: n, where as many came before, or a power of two."""
+        if n > MAX_ROWS:
+            return MAX_ROWS
+        if n in self._exact:
+            return n
+        if len(self._exact) < MAX_EXACT:
+            if n in self._seen:
+                self._exact.add(n)
+                return n
+            if len(self._seen) >= MAX_KNOWN:
+                self._seen = set()
+            self._seen.add(n)
+        return power_above(n)
 
     def _steps_of(self, n: int) -> Steps:
         """What a step of n streams takes and gives."""
@@ -354,19 +388,11 @@ class Pool:
             return Batch(self._model, size, self._states)
 
     def _back(self, size: int, batch: Batch) -> None:
-        kept = self._ready.setdefault(size, [])
+        kept = self._ready.get(size)
+        if kept is None:
+            kept = self._ready.setdefault(size, deque())
         if len(kept) < MAX_KEPT:
             kept.append(batch)
-
-    def _given(self, steps: Steps, made: list[Array], out: Any) -> Any:
-        if out is None:
-            return steps.structured(made)
-        rooms = steps.rooms(out)
-        for to, array in zip(rooms, made, strict=True):
-            check_room(to, array)
-        for to, array in zip(rooms, made, strict=True):
-            to[...] = array
-        return out
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._model!r}, capacity={self.capacity})"
