@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from ..arrays import as_integers
 from ..engine.program import Carried, Stepper
 from ..errors import ShapeError, UnsupportedModelError
 from ..graph.layout import BATCH, has_steps
-from ..graph.streams import State
 from ..model_inputs import Source
 from .steps import Steps
 
@@ -20,18 +19,22 @@ if TYPE_CHECKING:
     from ..model import Model
 
 __all__ = [
-    "Batch", "as_ids", "batch_axis", "check_rows", "first_of", "power_above", "power_below", "rows_of", "steps_from",
+    "Batches", "as_ids", "batch_axis", "check_rows", "first_of", "power_below", "rows_of", "steps_from",
 ]  # fmt: skip
 
 Array = NDArray[Any]
+MAX_ROWS = 1024  # that step together; more are taken in turn
+MAX_EXACT = 16  # numbers of rows for which there are batches of just so many
+MAX_SEEN = 256  # numbers of rows that are remembered as having come once
+MAX_KEPT = 4  # batches of one size that are kept for calls to come
 
 
 class Batch:
     """The states of a batch of one size, and the programs that step them."""
 
-    def __init__(self, model: Model, size: int, states: Sequence[State]) -> None:
-        self.steps = Steps(model, size)
-        self.carried = Carried([state.zeros(size, model.dtype) for state in states])
+    def __init__(self, model: Model, size: int) -> None:
+        self.size, self.steps = size, Steps(model, size)
+        self.carried = Carried([state.zeros(size, model.dtype) for state in model._streamed.states])
         self._steppers: dict[int, Stepper | None] = {}
 
     def run(
@@ -45,6 +48,46 @@ class Batch:
             return self.steps.in_numpy(self.carried, arrays, rooms, False, of_step)
         made = stepper.run(arrays, rooms, False)
         return made if rooms is None else rooms
+
+
+class Batches:
+    """The batches of a model that no call has."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._ready: dict[int, deque[Batch]] = {}  # whose room is kept when the last is taken, unlike a list's
+        self._seen: set[int] = set()  # numbers of rows that came once
+        self._exact: set[int] = set()  # and more often
+
+    def take(self, n: int) -> Batch:
+        """A batch for n rows, or for the first of them."""
+        size = self._size_for(n)
+        try:
+            return self._ready[size].pop()
+        except (KeyError, IndexError):
+            return Batch(self._model, size)
+
+    def give(self, batch: Batch) -> None:
+        kept = self._ready.get(batch.size)
+        if kept is None:
+            kept = self._ready.setdefault(batch.size, deque())
+        if len(kept) < MAX_KEPT:
+            kept.append(batch)
+
+    def _size_for(self, n: int) -> int:
+        """n, where as many came before, or a power of two."""
+        if n > MAX_ROWS:
+            return MAX_ROWS
+        if n in self._exact:
+            return n
+        if len(self._exact) < MAX_EXACT:
+            if n in self._seen:
+                self._exact.add(n)
+                return n
+            if len(self._seen) >= MAX_SEEN:
+                self._seen = set()
+            self._seen.add(n)
+        return power_above(n)
 
 
 def as_ids(ids: ArrayLike) -> NDArray[np.int64]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,17 +15,7 @@ from ..errors import DTypeError, ShapeError, UnsupportedModelError
 from ..graph.layout import BATCH
 from ..graph.limits import check_stream
 from ..model_inputs import Source
-from .batch import (
-    Batch,
-    as_ids,
-    batch_axis,
-    check_rows,
-    first_of,
-    power_above,
-    power_below,
-    rows_of,
-    steps_from,
-)
+from .batch import Batches, as_ids, batch_axis, check_rows, first_of, power_below, rows_of, steps_from
 from .steps import Steps, check_room, first_states
 
 if TYPE_CHECKING:
@@ -35,11 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Pool"]
 
 Array = NDArray[Any]
-MAX_ROWS = 1024  # that step together; more are taken in turn
 MAX_COUNT = 64  # steps that a program takes
 MAX_KNOWN = 256  # numbers of streams of which it is remembered what a step of them takes
-MAX_EXACT = 16  # numbers of streams for which there are batches of just so many rows
-MAX_KEPT = 4  # programs of one size that are kept for calls to come
 
 
 class Pool:
@@ -85,10 +71,8 @@ class Pool:
         self._first = None if model._streamed.firsts is not None else self._by_row(first_states(model, 1, {}))
         shapes = self._by_row([state.zeros(1, model.dtype) for state in self._states])
         self._store = [np.zeros((2 * int(capacity), *each.shape[1:]), each.dtype) for each in shapes]
-        self._ready: dict[int, deque[Batch]] = {}  # whose room is kept when the last is taken, unlike a list's
+        self._batches = Batches(model)
         self._known: dict[int, Steps] = {}
-        self._seen: set[int] = set()  # numbers of streams that came once
-        self._exact: set[int] = set()  # and more often
 
     def _begun(self, n: int, first: Mapping[str, ArrayLike]) -> list[Array]:
         """The states that n streams, or all, begin with."""
@@ -336,8 +320,8 @@ class Pool:
             axes = [axis - (steps is not None and steps < axis) for axis, steps in zip(axes, gone, strict=True)]
         start = 0
         while start < n:
-            size = self._size_for(n - start)
-            batch = self._batch(size)
+            batch = self._batches.take(n - start)
+            size = batch.size
             for state, store, to in zip(self._states, self._store, batch.carried.now, strict=True):
                 claim.gather(store, to, state.parts(to), rows, start, not of_step)
             whole = size == n
@@ -348,7 +332,7 @@ class Pool:
             results = batch.run(given, count, of_step, rooms if whole else None)
             for state, store, array in zip(self._states, self._store, batch.carried.now, strict=True):
                 claim.scatter(store, array, state.parts(array), rows, start)
-            self._back(size, batch)
+            self._batches.give(batch)
             if whole:
                 return results
             made.append([first_of(each, n - start, axis) for each, axis in zip(results, axes, strict=True)])
@@ -356,21 +340,6 @@ class Pool:
         if len(made) == 1:
             return made[0]
         return [np.concatenate(parts, axis=axis) for *parts, axis in zip(*made, axes, strict=True)]
-
-    def _size_for(self, n: int) -> int:
-        """How many rows a batch for n streams has: n, where as many came before, or a power of two."""
-        if n > MAX_ROWS:
-            return MAX_ROWS
-        if n in self._exact:
-            return n
-        if len(self._exact) < MAX_EXACT:
-            if n in self._seen:
-                self._exact.add(n)
-                return n
-            if len(self._seen) >= MAX_KNOWN:
-                self._seen = set()
-            self._seen.add(n)
-        return power_above(n)
 
     def _steps_of(self, n: int) -> Steps:
         """What a step of n streams takes and gives."""
@@ -380,19 +349,6 @@ class Pool:
                 self._known = {}
             steps = self._known[n] = Steps(self._model, n)
         return steps
-
-    def _batch(self, size: int) -> Batch:
-        try:
-            return self._ready[size].pop()
-        except (KeyError, IndexError):
-            return Batch(self._model, size, self._states)
-
-    def _back(self, size: int, batch: Batch) -> None:
-        kept = self._ready.get(size)
-        if kept is None:
-            kept = self._ready.setdefault(size, deque())
-        if len(kept) < MAX_KEPT:
-            kept.append(batch)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._model!r}, capacity={self.capacity})"
