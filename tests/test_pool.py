@@ -32,6 +32,7 @@ from fastgru.layers import (
     Node,
 )
 from fastgru.model import as_tuple
+from fastgru.streams.batch import Batches
 
 OPTIONS = [{}, {"precision": "int8"}, {"precision": "float64"}]
 
@@ -270,17 +271,17 @@ def test_an_input_of_first_states_may_be_one_of_every_step_too() -> None:
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, TimeoutError])
 def test_a_call_that_ends_in_an_exception_changes_no_stream(error: Any, monkeypatch) -> None:
     _, pool, ids = small()
-    before, x, put = pool.state(ids), numbers(4, 4), Pool._back
+    before, x, put = pool.state(ids), numbers(4, 4), Batches.give
 
     def ended(*given: Any) -> None:
         put(*given)
         raise error
 
-    monkeypatch.setattr(Pool, "_back", ended)
+    monkeypatch.setattr(Batches, "give", ended)
     for act in (lambda: pool.step(ids, x), lambda: pool.run(ids, [x] * 4)):
         with pytest.raises(error):
             act()
-    monkeypatch.setattr(Pool, "_back", put)
+    monkeypatch.setattr(Batches, "give", put)
     assert all(map(same_bits, pool.state(ids), before))
     pool.step(ids, x)
     pool.leave(ids)
