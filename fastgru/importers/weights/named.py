@@ -52,6 +52,10 @@ KERAS_OPTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
+_KINDS = (*KINDS, *KERAS_KINDS)
+_OPTIONS = frozenset(name for names in (*OPTION_NAMES.values(), *KERAS_OPTIONS.values()) for name in names)
+
+
 class Named:
     """A module of a file by its prefix, and its options where they are not the defaults of its framework.
 
@@ -84,13 +88,12 @@ class Named:
     def __init__(self, prefix: str, kind: str | EllipsisType | None = None, **options: Any) -> None:
         if not isinstance(prefix, str):
             raise DTypeError(f"Named: got {type(prefix).__name__} as a prefix, wanted the name of a module")
-        if kind is not None and kind is not ... and kind not in (*KINDS, *KERAS_KINDS):
-            raise DTypeError(f"Named({prefix!r}): kind is {kind!r}, wanted one of {', '.join((*KINDS, *KERAS_KINDS))}")
-        known = {name for names in (*OPTION_NAMES.values(), *KERAS_OPTIONS.values()) for name in names}
+        if kind is not None and kind is not ... and kind not in _KINDS:
+            raise DTypeError(f"Named({prefix!r}): kind is {kind!r}, wanted one of {', '.join(_KINDS)}")
         for name in options:
-            if name not in known:
+            if name not in _OPTIONS:
                 raise DTypeError(
-                    f"Named({prefix!r}): there is no option {name!r}; known are {', '.join(sorted(known))}"
+                    f"Named({prefix!r}): there is no option {name!r}; known are {', '.join(sorted(_OPTIONS))}"
                 )
         self.prefix, self.kind, self.options = prefix, kind, options
 
