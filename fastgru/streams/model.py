@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -147,8 +147,13 @@ class ModelStream(Copied):
         """
         return self._model._streamed.delay
 
-    def finish(self) -> Any:
+    def finish(self, **given: ArrayLike) -> Any:
         """The outputs that layers which look ahead have not given yet: the sequence is over, and the next begins.
+
+        Parameters
+        ----------
+        **given : array_like
+            The inputs of every step that have no steps themselves, as they were given to ``step``.
 
         Returns
         -------
@@ -160,6 +165,8 @@ class ModelStream(Copied):
         ------
         UnsupportedModelError
             There is nothing to come, or not as many steps of each output, or what a step is has open sizes.
+        ShapeError, DTypeError
+            An input of every step is missing, or does not fit.
         """
         streamed = self._model._streamed
         if not streamed.behind:
@@ -171,6 +178,7 @@ class ModelStream(Copied):
             raise UnsupportedModelError(f"finish() takes steps of zeros, and their sizes are open: {sizes}")
         if streamed.times is not None and not self._carried.now[streamed.times[0]].any():
             raise UnsupportedModelError("finish() has nothing to give: no step was taken")
+        arrays = self._behind_the_end(given)
         before = [array.copy() for array in self._carried.now]
         try:
             if streamed.times is not None:
@@ -179,10 +187,6 @@ class ModelStream(Copied):
                 now[end] = now[position].copy()
                 with self._carried.turn:
                     self._carried.put(now)
-            arrays = [
-                np.zeros(shape, self._steps.kind_of(source))
-                for source, shape in zip(self._steps.sources, shapes, strict=True)
-            ]
             made = self._one_by_one([arrays] * streamed.behind, False)
         except BaseException:
             with self._carried.turn:
@@ -190,6 +194,20 @@ class ModelStream(Copied):
             raise
         self.reset()
         return self._steps.structured(made)
+
+    def _behind_the_end(self, given: Mapping[str, ArrayLike]) -> list[Array]:
+        """A step of zeros, and what is given with every step as it is."""
+        steps = self._steps
+        lasting = [source.name for source in steps.sources if source.steps is None]
+        if set(given) != set(lasting):
+            wanted = ", ".join(f"{name}=..." for name in lasting) or "none"
+            got = ", ".join(given) or "none"
+            raise ShapeError(f"finish: got the inputs {got}, wanted those of every step that have no steps: {wanted}")
+        return [
+            np.zeros(shape, steps.kind_of(source)) if source.steps is not None
+            else steps.step_of(place, given[source.name])[0]
+            for place, (source, shape) in enumerate(zip(steps.sources, steps.shapes, strict=True))
+        ]  # fmt: skip
 
     def _one_by_one(self, steps: Sequence[list[Array]], single: bool) -> list[Array]:
         """Steps of which some rows may have no outputs yet, with the axis of the steps."""

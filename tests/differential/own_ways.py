@@ -290,7 +290,8 @@ def _late(model: Model, stream: Any, case: Any, steps: list[Arrays], got: list[A
     if model._streamed.delay >= len(steps):
         return
     made = [_step(stream, x) for x in steps][model._streamed.delay :]
-    last = list(as_tuple(stream.finish())) if model._streamed.behind else None
+    lasting = {source.name: steps[0][source.name] for source in stream._steps.sources if source.steps is None}
+    last = list(as_tuple(stream.finish(**lasting))) if model._streamed.behind else None
     for number, place in enumerate(leaves(model.graph.outputs)):
         axis = model._streamed.axes.get(place)
         if axis is not None:

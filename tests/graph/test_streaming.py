@@ -359,6 +359,21 @@ def test_there_is_nothing_to_finish_before_the_first_step_or_of_open_sizes() -> 
         stream.finish()
 
 
+def test_inputs_without_steps_are_given_to_the_end_too() -> None:
+    builder = Builder()
+    x, other = builder.input("x", (BATCH, STEPS, 4)), builder.input("other", (BATCH, 1, 4))
+    made = builder.add(Binary("minimum"), same(builder, x), other)
+    model = Model(builder.finish((made.place, other.place)))
+    x_, other_ = floats(2, 6, 4, seed=5), floats(2, 1, 4, seed=6) / 4
+    wanted, stream = model(x_, other_)[0], model.stream(2)
+    made_ = [stream.step(x_[:, t], other_)[0] for t in range(6)][stream.delay :]
+    for given in ({}, {"x": x_[:, 0]}, {"other": other_, "x": x_[:, 0]}):
+        with pytest.raises(ShapeError, match=r"finish: got the inputs .*, wanted .*: other=\.\.\."):
+            stream.finish(**given)
+    last, lasting = stream.finish(other=other_)
+    assert same_bits(np.concatenate([np.stack(made_, 1), last], 1), wanted) and same_bits(lasting, other_)
+
+
 def test_what_cannot_come_later_is_refused() -> None:
     with pytest.raises(UnsupportedModelError, match="known only when the sequence is over"):
         model_of(lambda b, x: b.add(Activation("relu"), b.add(Select(1, -1), padded(b, x, 0, 2)))).stream()
