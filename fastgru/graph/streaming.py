@@ -63,7 +63,12 @@ def streamed(runner: Runner) -> Streamed:
     streams = Streams(runner)
     if streams.is_late:
         streams = Streams(runner, Delays())
-    return streams.finish()
+    try:
+        return streams.finish()
+    except Unstreamed as error:
+        raise UnsupportedModelError(
+            f"an output is not given one step at a time: {error}; call the model on sequences instead"
+        ) from None
 
 
 class Streams(Ways):

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..arrays import as_integers, as_numbers, as_rows
 from ..engine.program import Carried, Stepper
 from ..errors import ShapeError, UnsupportedModelError
+from ..graph.layout import has_steps
 from ..graph.limits import check_stream
 from ..graph.size import size_text
 from .copied import Copied
@@ -218,11 +219,17 @@ class ModelStream(Copied):
                 made.append(stepper.run(arrays, None, single))
             else:
                 made.append(self._steps.in_numpy(self._carried, arrays, None, single, True))
-        axes = [self._model._streamed.axes.get(place) for place in self._model._runner.outputs]
-        return [
-            parts[-1] if axis is None else np.stack(parts, axis=axis - single)
-            for axis, parts in zip(axes, zip(*made, strict=True), strict=True)
-        ]
+        joined = []
+        for place, parts in zip(self._model._runner.outputs, zip(*made, strict=True), strict=True):
+            layout = self._model._analysis.layout(place)
+            along = next((at for at, factors in enumerate(layout) if has_steps(factors)), None)
+            if along is None:
+                joined.append(parts[-1])
+            elif place in self._model._streamed.axes:
+                joined.append(np.stack(parts, axis=along - single))
+            else:  # with other places behind the steps, as of a Flatten
+                joined.append(np.concatenate(parts, axis=along - single))
+        return joined
 
     def _is_cold(self) -> bool:
         """Whether a row has places that are none yet."""

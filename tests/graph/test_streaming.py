@@ -374,6 +374,15 @@ def test_inputs_without_steps_are_given_to_the_end_too() -> None:
     assert same_bits(np.concatenate([np.stack(made_, 1), last], 1), wanted) and same_bits(lasting, other_)
 
 
+def test_steps_before_other_places_of_an_axis_come_one_after_the_other() -> None:
+    model = model_of(lambda b, x: b.add(View((BATCH, STEPS * 4)), same(b, x)))
+    x, stream = floats(2, 8, 4, seed=5), model.stream(2)
+    wanted = model(x)
+    parts = [stream.run(x[:, :5]), stream.run(x[:, 5:]), stream.finish()]
+    made = np.concatenate(parts, 1)
+    assert np.isnan(made[:, : 4 * stream.delay]).all() and same_bits(made[:, 4 * stream.delay :].copy(), wanted)
+
+
 def test_what_cannot_come_later_is_refused() -> None:
     with pytest.raises(UnsupportedModelError, match="known only when the sequence is over"):
         model_of(lambda b, x: b.add(Activation("relu"), b.add(Select(1, -1), padded(b, x, 0, 2)))).stream()
