@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .engine.reduced import is_kept
 from .gru import PRECISIONS, Precision
 from .gru_weights import GRUSpec
-from .stacks import grus_of
+from .layers.grus import grus_of
 
 if TYPE_CHECKING:
     from .checkpoint.contents import Checkpoint
