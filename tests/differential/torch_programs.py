@@ -170,6 +170,14 @@ def has_dead_code(case: dict[str, Any]) -> bool:
     return case["way"] != "state" and len(needed) < len(body)
 
 
+def used_modules(case: dict[str, Any]) -> list[str]:
+    """The modules that the result comes of; all of a case without statements."""
+    if "body" not in case:
+        return list(case["modules"].values())
+    used = " ".join(_needed(case["body"], _names(case["result"])))
+    return [text for name, text in case["modules"].items() if re.search(rf"self\.{name}\b", used)]
+
+
 class _Self:
     def __init__(self, made: dict[str, Any]) -> None:
         self._made, self.training = made, False

@@ -31,7 +31,7 @@ def gru(s: Scope) -> str | None:
     first = s.size(x, 0) == BATCH
     features, hidden = s.size(x, 2), s.rng.randint(1, 6)
     layers, both = s.rng.choice([1, 1, 1, 2, 3]), s.rng.random() < 0.35
-    given = s.values.get("h") is not None and s.rng.random() < 0.8
+    given = s.values.get("h") is not None and s.values["h"].dim() == 3 and s.rng.random() < 0.8
     if given:  # the model's own input of states
         both = s.size("h", 0) % 2 == 0 and both
         layers, hidden = s.size("h", 0) // (1 + both), s.size("h", 2)
