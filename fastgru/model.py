@@ -99,7 +99,7 @@ class Model:
     nbytes = property(
         lambda self: self._runner.nbytes,
         doc="""Bytes of the weights and biases of all GRUs as the engine has them; other layers do not count,
-        nor do rows of an Embedding as the GRU after it has multiplied them, kept when they are met, 64 MiB at most.
+        nor do rows of an Embedding as a GRU after it has multiplied them, kept when they are met, at most 64 MiB each.
 
         >>> import numpy as np, fastgru
         >>> weights = {"gru.weight_ih": np.ones((96, 32), np.float32), "gru.weight_hh": np.ones((96, 32), np.float32)}

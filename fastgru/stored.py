@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from .engine.reduced import is_kept
 from .gru import PRECISIONS, Precision
 from .gru_weights import GRUSpec
-from .stacks import grus_of
 
 if TYPE_CHECKING:
     from .checkpoint.contents import Checkpoint
@@ -46,5 +45,7 @@ def precision_of(checkpoint: Checkpoint, spec: GRUSpec | ModelSpec | Graph, want
 
 def _matrices(spec: GRUSpec | ModelSpec | Graph) -> list[NDArray[Any]]:
     """The matrices of every GRU, each once."""
+    from .layers.grus import grus_of  # a program that only runs a GRU does not import the layers
+
     weights = [each for _, gru in grus_of(spec) for layer in gru.layers for each in layer]
     return list({id(matrix): matrix for each in weights for matrix in (each.w_ih, each.w_hh)}.values())

@@ -18,10 +18,10 @@ from ..errors import FastGRUError, MissingDependencyError, UnsupportedModelError
 from ..evaluation.random_inputs import rows_and_steps
 from ..gru import GRU, Precision
 from ..gru_weights import GRUSpec
+from ..layers.grus import grus_of
 from ..load import load
 from ..model import Model
 from ..outputs import check_writable
-from ..stacks import grus_of
 from ..terminal import printable, progress
 from .cases import Case, Measured, ModelFiles
 from .data import data_of, shape_of
@@ -33,7 +33,7 @@ from .runner import parts, run
 if TYPE_CHECKING:
     from ..importers.weights.chain import LayerItem
 
-__all__ = ["bench", "grus_of", "systems_for"]
+__all__ = ["bench", "systems_for"]
 
 Array = NDArray[Any]
 

@@ -17,7 +17,7 @@ from ..errors import UnsupportedModelError
 from ..gru import PRECISIONS, check_options, kernel_table
 from ..gru_weights import GRUSpec
 from ..layers import ModelSpec
-from ..stacks import grus_of
+from ..layers.grus import grus_of
 
 if TYPE_CHECKING:
     from ..graph.graph import Graph

@@ -22,6 +22,7 @@ class Plan:
     hidden_size: int
     num_layers: int
     directions: int
+    width: int
     reset_after: bool
     def __init__(
         self,

@@ -197,6 +197,7 @@ cdef class Plan:
     hidden_size = property(lambda Plan self: self.stack.hidden_size)
     num_layers = property(lambda Plan self: self.stack.num_layers)
     directions = property(lambda Plan self: self.stack.directions)
+    width = property(lambda Plan self: self.stack.width, doc="``hidden_size`` rounded up to whole vectors.")
     reset_after = property(lambda Plan self: bool(self.stack.reset_after))
 
     @property

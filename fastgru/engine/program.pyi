@@ -95,9 +95,9 @@ class Program:
         lengths: Strided,
         shares: Strided,
         team: int,
-        met: ProjectedRows | None = None,
+        projected: ProjectedRows | None = None,
         numbers: Strided | None = None,
-        looked_up: str = "",
+        embedding: str = "",
     ) -> None: ...
     def step(self, name: str, plan: Plan, h: Strided, x: Strided, h0: Strided | None, threads: int) -> None: ...
     def run(

@@ -234,11 +234,11 @@ cdef class Program(Buffers):
         self.done(name)
 
     def recur(self, str name, Plan plan not None, out, h, x, h0, between, rows, lengths, shares, int team,
-              ProjectedRows met=None, numbers=None, str looked_up=""):
+              ProjectedRows projected=None, numbers=None, str embedding=""):
         """A stack of GRU layers over (batch, steps, features), as ``Plan.run``; ``out`` and ``h0`` may be None.
 
-        Where ``met`` is given, x are (batch, steps) integers, of whose rows the layer called ``looked_up`` would make
-        the features, and ``numbers`` is a buffer for them.
+        Where ``projected`` is given, x are (batch, steps) integers, whose features the layer called ``embedding`` would
+        look up, and ``numbers`` is a buffer for them.
 
         ``rows``, ``lengths`` and ``shares`` are parts of constants or of inputs, which every call then checks.
         """
@@ -249,10 +249,10 @@ cdef class Program(Buffers):
         cdef tuple width, states
         width = (batch, steps, stack.directions * stack.hidden_size)
         states = (stack.num_layers * stack.directions, batch, stack.hidden_size)
-        if met is not None:
-            if met.plan is not plan or numbers.shape != (batch, steps) or x.shape != (batch, steps):
+        if projected is not None:
+            if projected.plan is not plan or numbers.shape != (batch, steps) or x.shape != (batch, steps):
                 raise ShapeError(f"program: a GRU of integers {x.shape} and {numbers.shape}")
-            self.number(looked_up, met.table.shape[0], numbers, x)
+            self.number(embedding, projected.table.shape[0], numbers, x)
             x = numbers
         elif len(x.shape) != 3 or x.shape[2] != stack.input_size:
             raise ShapeError(f"program: a GRU of {x.shape}")
@@ -272,7 +272,7 @@ cdef class Program(Buffers):
                 continue
             if not part.contiguous:
                 raise ShapeError("program: a GRU of elements that do not lie together")
-            kind = "i" if 2 <= place <= 4 or (place == 1 and met is not None) else "f"
+            kind = "i" if 2 <= place <= 4 or (place == 1 and projected is not None) else "f"
             self.check(part, kind, &it.operands[place], place in (0, 5, 6))
             it.numbers[2 + place] = 1
         self.schedule(rows, lengths, shares, batch, steps)
@@ -283,10 +283,10 @@ cdef class Program(Buffers):
         if not 1 <= team <= 1024:
             raise ShapeError(f"team: got {team}, wanted 1 to 1024")
         self.scratch_bytes = max(self.scratch_bytes, workspace_of(stack, &call, batch, <int>it.length, team))
-        if met is not None:
-            it.projected = &met.projected
+        if projected is not None:
+            it.projected = &projected.projected
             self.scratch_bytes = max(self.scratch_bytes, memory_of_projection(stack))
-            self.owned.append(met)
+            self.owned.append(projected)
         self.work += min(steps * stack.directions * work_of_step(stack, batch), 1 << 60)
         self.owned.append(plan)
         self.done(name)

@@ -4,14 +4,14 @@ cdef extern from *:
     """
     #if FASTGRU_THREADS
     #define FASTGRU_IS_MADE(flag) __atomic_load_n(flag, __ATOMIC_ACQUIRE)
-    #define FASTGRU_IS_MADE_NOW(flag) __atomic_store_n(flag, 1, __ATOMIC_RELEASE)
+    #define FASTGRU_SET_MADE(flag) __atomic_store_n(flag, 1, __ATOMIC_RELEASE)
     #else
     #define FASTGRU_IS_MADE(flag) (*(volatile unsigned char *)(flag))
-    #define FASTGRU_IS_MADE_NOW(flag) (*(volatile unsigned char *)(flag) = 1)
+    #define FASTGRU_SET_MADE(flag) (*(volatile unsigned char *)(flag) = 1)
     #endif
     """
     bint is_made "FASTGRU_IS_MADE" (const unsigned char *flag) nogil
-    void is_made_now "FASTGRU_IS_MADE_NOW" (unsigned char *flag) nogil
+    void set_made "FASTGRU_SET_MADE" (unsigned char *flag) nogil
 
 
 cdef struct Projected:
@@ -96,5 +96,5 @@ cdef void make_rows(const Projected *it, const long long *numbers, Py_ssize_t co
             for k in range(n):
                 memcpy(it.rows + missing[k] * it.row + direction * width, xp + k * width, width * sizeof(float))
         for k in range(n):
-            is_made_now(it.made + missing[k])
+            set_made(it.made + missing[k])
         n = 0

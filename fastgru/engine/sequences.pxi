@@ -266,8 +266,8 @@ cdef void run_direction(const Stack *stack, const Call *call, Workspace space, M
     cdef const Py_ssize_t *order = call.rows + call.first
     cdef Py_ssize_t running = rows, projected, begin = 0, end, t, i, n
     cdef Py_ssize_t at
-    cdef bint met = call.numbers != NULL and index == 0         # whose inputs are projected already
-    cdef Py_ssize_t met_row = 3 * stack.directions * width, met_place = 3 * (direction * width + unit)
+    cdef bint is_projected = call.numbers != NULL and index == 0 # already
+    cdef Py_ssize_t table_row = 3 * stack.directions * width, table_place = 3 * (direction * width + unit)
     cdef float *h = space.h
     cdef float *h_next = space.h + rows * width
     cdef float *swap
@@ -279,7 +279,7 @@ cdef void run_direction(const Stack *stack, const Call *call, Workspace space, M
             memcpy(h + i * width + unit, call.h0 + (<Py_ssize_t>state * call.batch + order[i]) * layer.hidden + unit,
                    units * sizeof(float))
     meet(member.step_done)
-    if rows == 1 and not met and steps_ahead(stack.kernels, &layer) and lengths[0] > steps_ahead(stack.kernels, &layer):
+    if rows == 1 and not is_projected and 0 < steps_ahead(stack.kernels, &layer) < lengths[0]:
         run_one(stack, call, space, member, &layer, direction, source, target)
         memcpy(finals + order[0] * layer.hidden, h + (lengths[0] & 1) * width + unit, units * sizeof(float))
         return
@@ -296,14 +296,14 @@ cdef void run_direction(const Stack *stack, const Call *call, Workspace space, M
                 break
             for i in range(n):
                 at = order[i] * call.steps + (lengths[i] - 1 - end if direction else end)
-                if met:
+                if is_projected:
                     memcpy(space.xp + (projected + i) * projected_width,
-                           call.projected + call.numbers[at] * met_row + met_place, projected_width * sizeof(float))
+                           call.projected + call.numbers[at] * table_row + table_place, projected_width * sizeof(float))
                 else:
                     space.x_rows[projected + i] = source + at * layer.inputs
             projected += n
             end += 1
-        if not met:
+        if not is_projected:
             stack.kernels.project(&layer, projected, space.x_rows, space.xp, space.scratch)
         xp = space.xp
         for t in range(begin, end):

@@ -23,7 +23,7 @@ from .size import Size, evaluate, symbol
 from .streams import Flow
 
 if TYPE_CHECKING:
-    from .stream_ways import Ways
+    from .stream_builder import StreamBuilder
 
 __all__ = ["NO_END", "Delays"]
 
@@ -42,7 +42,7 @@ class Delays:
     def __init__(self) -> None:
         self.states: tuple[Value, Value] | None = None
 
-    def real(self, streams: Ways, x: Flow, axis: int, fill: float) -> Value:
+    def real(self, streams: StreamBuilder, x: Flow, axis: int, fill: float) -> Value:
         """A value with ``fill`` in the places before its first and behind its last."""
         (factor,) = x.layout[axis]
         assert isinstance(factor, Steps)
@@ -61,7 +61,7 @@ class Delays:
         made: Value = add(Where(), add(View(tuple(shape)), real), x.value, self._fill(streams, x, fill))
         return made
 
-    def kept(self, streams: Ways, x: Flow, after: Value, before: Value) -> Value:
+    def kept(self, streams: StreamBuilder, x: Flow, after: Value, before: Value) -> Value:
         """States of (layers, rows, units) after a step where it is real, and else those before it.
 
         Of several steps all are: a stream takes those one by one that some of its rows do not have.
@@ -75,7 +75,7 @@ class Delays:
         made: Value = add(Where(), real, after, before)
         return made
 
-    def shown(self, streams: Ways, x: Flow) -> Value:
+    def shown(self, streams: StreamBuilder, x: Flow) -> Value:
         """An output with NaN where it has no place yet."""
         if x.value.dtype != FLOAT:
             raise UnsupportedModelError(
@@ -93,7 +93,7 @@ class Delays:
         made: Value = add(Where(), add(View(tuple(shape)), real), x.value, self._fill(streams, x, np.nan))
         return made
 
-    def lasting(self, streams: Ways, x: Flow) -> Value:
+    def lasting(self, streams: StreamBuilder, x: Flow) -> Value:
         """An output of all the steps so far, which stays as it is when the sequence is over and others still come."""
         add, rows = streams.add, _axis_of_rows(x.layout)
         taken = add(Binary("add"), self._rows(streams, x), add(SizeOf(self._count(streams))))
@@ -107,7 +107,7 @@ class Delays:
         streams.keep(state, made)
         return made
 
-    def finish(self, streams: Ways) -> None:
+    def finish(self, streams: StreamBuilder) -> None:
         """Count the steps of a run."""
         if self.states is not None:
             position, end = self.states
@@ -115,7 +115,7 @@ class Delays:
             streams.keep(position, streams.add(Binary("add"), position, count))
             streams.keep(end, streams.add(Binary("add"), end, self._number(streams, 0)))
 
-    def _rows(self, streams: Ways, x: Flow) -> Value:
+    def _rows(self, streams: StreamBuilder, x: Flow) -> Value:
         """The steps that each row has taken, (batch, 1)."""
         size = x.value.shape[_axis_of_rows(x.layout)]
         if self.states is None:
@@ -126,20 +126,20 @@ class Delays:
         made: Value = streams.add(View((size, 1)), self.states[0])
         return made
 
-    def _ends(self, streams: Ways, x: Flow) -> Value:
+    def _ends(self, streams: StreamBuilder, x: Flow) -> Value:
         """How many places each row has in all, (batch, 1)."""
         assert self.states is not None
         end = streams.add(View((x.value.shape[_axis_of_rows(x.layout)], 1)), self.states[1])
         made: Value = streams.add(Binary("add"), end, self._number(streams, x.lead + x.ahead))
         return made
 
-    def _number(self, streams: Ways, number: int) -> Value:
+    def _number(self, streams: StreamBuilder, number: int) -> Value:
         return streams.constant(np.asarray(number, np.int64))
 
-    def _fill(self, streams: Ways, x: Flow, fill: float) -> Value:
+    def _fill(self, streams: StreamBuilder, x: Flow, fill: float) -> Value:
         return streams.constant(np.asarray(fill).astype(streams.dtype_of(x)))
 
-    def _count(self, streams: Ways) -> Size:
+    def _count(self, streams: StreamBuilder) -> Size:
         """The steps of a run."""
         return symbol(min(name for name in streams.symbols() if name.startswith("steps")))
 

@@ -2,7 +2,7 @@
 
 What a stream gives at a step is what the model gives for the sequence up to that step. ``streamed`` makes a second
 graph, which takes any number of steps and all states, and gives the outputs of these steps and the states after them.
-How an operation goes through it is its own rule, ``Operation.stream``, written with what ``stream_ways`` has.
+How an operation goes through it is its own rule, ``Operation.stream``, written with what ``stream_builder`` has.
 
 A value of the sequence has one place for every step, and perhaps some before the first or behind the last: what was
 padded. Places before the first (``lead``) are the same in every sequence, so that they are computed once, when the
@@ -24,7 +24,7 @@ from .operations.shape import View
 from .run import Runner
 from .size import evaluate
 from .steps import Analysis
-from .stream_ways import Ways, counts_steps
+from .stream_builder import StreamBuilder, counts_steps
 from .streams import EACH, FIXED, ONCE, Flow, State, Unstreamed, check_outputs, check_sizes, names_of
 
 __all__ = ["Streamed", "Streams", "streamed"]
@@ -71,7 +71,7 @@ def streamed(runner: Runner) -> Streamed:
         ) from None
 
 
-class Streams(Ways):
+class Streams(StreamBuilder):
     """A graph some steps at a time that is being made."""
 
     def __init__(self, runner: Runner, delays: Delays | None = None) -> None:

@@ -167,6 +167,8 @@ class Writer:
         made_by = [each for each in self._instructions if x.buffer in each.results]
         if len(made_by) != 1 or made_by[0].method != "embed" or x.offset or len(x.shape) != 3 or not self.alone():
             return None
+        if any(x.buffer in each.buffers() for each in self._live() if each is not made_by[0]):
+            return None  # which reads another view of it
         made, table, index = made_by[0].arguments
         if x.size == made.size and x.contiguous:
             index = index.reshaped(x.shape[:2])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -180,8 +181,7 @@ class ModelStream(Copied):
         if streamed.times is not None and not self._carried.now[streamed.times[0]].any():
             raise UnsupportedModelError("finish() has nothing to give: no step was taken")
         arrays = self._behind_the_end(given)
-        before = [array.copy() for array in self._carried.now]
-        try:
+        with self._all_or_nothing():
             if streamed.times is not None:
                 position, end = streamed.times
                 now = list(self._carried.now)
@@ -189,12 +189,19 @@ class ModelStream(Copied):
                 with self._carried.turn:
                     self._carried.put(now)
             made = self._one_by_one([arrays] * streamed.behind, False)
+        self.reset()
+        return self._steps.structured(made)
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """The states are as they were where anything is raised within."""
+        before = [array.copy() for array in self._carried.now]
+        try:
+            yield
         except BaseException:
             with self._carried.turn:
                 self._carried.put(before)
             raise
-        self.reset()
-        return self._steps.structured(made)
 
     def _behind_the_end(self, given: Mapping[str, ArrayLike]) -> list[Array]:
         """A step of zeros, and what is given with every step as it is."""
@@ -240,20 +247,15 @@ class ModelStream(Copied):
         """Some steps of arrays that fit: their outputs in the model's structure, or ``out``."""
         rooms = None if out is None else self._steps.rooms(out)
         if not of_step and count > 1 and self._is_cold():
-            before = [array.copy() for array in self._carried.now]
             steps = [
                 [array if source.steps is None else np.ascontiguousarray(array.take(t, source.steps))
                  for source, array in zip(self._steps.sources, arrays, strict=True)]
                 for t in range(count)
             ]  # fmt: skip
-            try:
+            with self._all_or_nothing():
                 made = self._one_by_one(steps, single)
                 for to, array in zip(rooms or (), made, strict=False):
                     check_room(to, array)
-            except BaseException:
-                with self._carried.turn:
-                    self._carried.put(before)
-                raise
             for to, array in zip(rooms or (), made, strict=False):
                 to[...] = array
             return self._steps.structured(made) if out is None else out

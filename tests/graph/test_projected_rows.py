@@ -15,7 +15,7 @@ from fastgru import GRUSpec, ShapeError
 from fastgru.engine.program import ProjectedRows
 from fastgru.graph.builder import Builder
 from fastgru.graph.operations import recurrent
-from fastgru.graph.operations.product import Embedding
+from fastgru.graph.operations.product import Embedding, Linear
 from fastgru.graph.operations.recurrent import GRU
 from fastgru.graph.operations.shape import Permute, View
 from fastgru.graph.size import symbol
@@ -130,6 +130,18 @@ def test_what_another_layer_reads_too_is_made_as_well() -> None:
     assert not tables(model)
 
 
+def test_what_another_view_of_it_was_read_by_is_made_as_well() -> None:
+    builder = Builder()
+    made = builder.add(Embedding(floats(ROWS, 16)), builder.input("words", (STEPS, BATCH), "integer"))
+    scores = builder.add(Linear(floats(5, 16)), made)
+    y, _ = builder.add(GRU(network(16, 9)), builder.add(Permute((1, 0, 2)), made))
+    model = model_of(builder.finish((scores.place, y.place)))
+    arrays = {"words": words(6, 3)}
+    assert_same(compiled(model, arrays), in_numpy(model, arrays))
+    (compiled_for,) = model._runner._compiled.values()
+    assert len(compiled_for.steps) == 1 and not tables(model)
+
+
 def test_one_network_over_two_tables_keeps_them_apart() -> None:
     builder, gru = Builder(), GRU(network(16, 9))
     outputs = []
@@ -167,10 +179,15 @@ def test_only_rows_that_were_met_are_made_and_few_features_or_large_tables_have_
 
 
 def test_a_table_that_is_too_large_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recurrent, "MAX_PROJECTED_BYTES", ROWS * 3 * 9 * 4 - 1)
-    model = over_words(network(16, 9))
-    compiled(model, {"words": words(2, 3)})
-    assert not tables(model)
+    """All of it is counted, with the units up to whole vectors."""
+    plan = GRU(network(16, 9, 1, 2)).prepare(over_words(network(16, 9))._runner.setup).stack._plan  # type: ignore[attr-defined]
+    nbytes = ROWS * 2 * 3 * plan.width * 4
+    for least, kept in ((nbytes, 1), (nbytes - 1, 0)):
+        monkeypatch.setattr(recurrent, "MAX_PROJECTED_BYTES", least)
+        model = over_words(network(16, 9, 1, 2))
+        compiled(model, {"words": np.arange(ROWS).reshape(2, -1)})
+        assert len(tables(model)) == kept
+        assert all(table.nbytes == nbytes for table in tables(model))
 
 
 def test_threads_that_meet_rows_at_the_same_time_all_get_them() -> None:

@@ -388,6 +388,8 @@ def test_what_cannot_come_later_is_refused() -> None:
         model_of(lambda b, x: b.add(Activation("relu"), b.add(Select(1, -1), padded(b, x, 0, 2)))).stream()
     with pytest.raises(UnsupportedModelError, match="an output of booleans comes 2 steps late"):
         model_of(lambda b, x: b.add(Binary("ge"), same(b, x), b.constant(np.float32(0)))).stream()
+    with pytest.raises(UnsupportedModelError, match=r"an output is not given one step at a time: .* a larger axis"):
+        model_of(lambda b, x: (same(b, x), b.add(View((BATCH, STEPS * 4)), x))).stream()
     with pytest.raises(UnsupportedModelError, match="they come 2 steps later"):
         model_of(same).pool(3)
 

@@ -322,18 +322,19 @@ def _emit_stack(
         schedule = writer.schedule(batch, shares + 1, lambda given: order_of(batch, steps, ends(given), shares))
     written = [part for part in (made, states, between) if part is not None]
     found = writer.looked_up(x)
-    if found is None or not _is_worth_it(found.table, spec):
+    if found is None or not _is_worth_it(found.table, plan):
         writer.write("recur", written, plan, made, states, writer.together(x), h0, between, *schedule, team)
         return [made, states]
     table, index, numbers = found.table, found.numbers, writer.new((batch, steps), "i")
-    met = writer.setup.once(operation, f"rows of {id(table)}", lambda: ProjectedRows(plan, table))
-    more = met, numbers, found.instruction.name
+    projected = writer.setup.once(operation, f"rows of {id(table)}", lambda: ProjectedRows(plan, table))
+    more = projected, numbers, found.instruction.name
     writer.write("recur", [*written, numbers], plan, made, states, index, h0, between, *schedule, team, *more)
     writer.replace(found.instruction)
     return [made, states]
 
 
-def _is_worth_it(table: NDArray[Any], spec: GRUSpec) -> bool:
+def _is_worth_it(table: NDArray[Any], plan: Plan) -> bool:
     """Whether the rows of a table are kept as the first layer projects them."""
     numbers, features = table.shape
-    return bool(features >= MIN_FEATURES and numbers * 12 * spec.output_size <= MAX_PROJECTED_BYTES)
+    nbytes = numbers * plan.directions * 3 * plan.width * 4
+    return bool(features >= MIN_FEATURES and nbytes <= MAX_PROJECTED_BYTES)

@@ -18,6 +18,7 @@ from ...graph.limits import fixed_text
 from ...graph.steps import analyse
 from ...gru_weights import GRUSpec, check_gru
 from ...layers import GRULayer, ModelSpec
+from ...layers.grus import grus_of
 from ...stored import precision_of
 from ..keras.model import is_beside
 from ..resolve import examined
@@ -93,7 +94,7 @@ def described(checkpoint: Checkpoint) -> tuple[dict[str, Any], list[GRUSpec | Mo
     if isinstance(spec, ModelSpec):
         layers, models = layers_of(spec), [spec]
     elif isinstance(spec, Graph):
-        layers, models = graph.layers_of(spec), [*graph.grus_of(spec)]
+        layers, models = graph.layers_of(spec), [gru for _, gru in grus_of(spec)]
     else:
         parts, suggestion = outlined(checkpoint, problem)
         if isinstance(spec, GRUSpec) and [part.kind for part in parts] not in (["GRU"], ["GRUCell"]):

@@ -13,7 +13,7 @@ from ...graph.size import Sizes
 from ...gru_weights import GRUSpec, GRUWeights
 from ...records.record import Record
 
-__all__ = ["flow_of", "grus_of", "layers_of"]
+__all__ = ["flow_of", "layers_of"]
 
 
 def flow_of(graph: Graph, layouts: Mapping[str, Layout]) -> dict[str, Any]:
@@ -92,12 +92,6 @@ def layers_of(graph: Graph) -> list[dict[str, Any]]:
         )
     return found
 
-
-def grus_of(graph: Graph) -> list[GRUSpec]:
-    """The stacks in a graph, each once."""
-    operations = {id(node.operation): node.operation for node in graph.nodes}
-    stacks = [getattr(each, "gru", None) for each in operations.values()]
-    return [stack for stack in stacks if isinstance(stack, GRUSpec)]
 
 
 def _makers(graph: Graph) -> dict[int, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What the rules of operations are written with that go through a graph some steps at a time."""
+"""What the rules of operations, ``Operation.stream``, build a graph with that runs some steps at a time."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .steps import Analysis
 from .streams import EACH, FIXED, ONCE, Flow, State, Unstreamed, names_of
 from .windows import Window
 
-__all__ = ["Ways", "counts_steps"]
+__all__ = ["StreamBuilder", "counts_steps"]
 
 
-class Ways:
-    """The ways through a graph of steps that is being made.
+class StreamBuilder:
+    """A graph that runs some steps at a time, while it is made from one of whole sequences.
 
     Attributes
     ----------

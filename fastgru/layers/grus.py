@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .gru_weights import GRUSpec
+from ..gru_weights import GRUSpec
 
 if TYPE_CHECKING:
-    from .graph.graph import Graph
-    from .layers import ModelSpec
+    from ..graph.graph import Graph
+    from .model import ModelSpec
 
 __all__ = ["grus_of"]
 
@@ -22,7 +22,7 @@ def grus_of(model: GRUSpec | ModelSpec | Graph) -> Iterator[tuple[str, GRUSpec]]
     if isinstance(model, GRUSpec):
         yield "", model
         return
-    from .layers import ModelSpec
+    from .model import ModelSpec
 
     if isinstance(model, ModelSpec):
         yield from _of_layers(model, "", set())
@@ -36,7 +36,7 @@ def grus_of(model: GRUSpec | ModelSpec | Graph) -> Iterator[tuple[str, GRUSpec]]
 
 
 def _of_layers(spec: ModelSpec, inside: str, seen: set[int]) -> Iterator[tuple[str, GRUSpec]]:
-    from .layers import GRULayer, TimeDistributed
+    from . import GRULayer, TimeDistributed
 
     for node in spec.nodes:
         if id(node.layer) in seen:
