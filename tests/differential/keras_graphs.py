@@ -90,13 +90,18 @@ def _checked(case: Any) -> Outcome:
 
 
 def _built(case: Any, floatx: str = "float32") -> Any:
-    keras.config.set_floatx(floatx)
+    _compute_in(floatx)
     try:
         names = dict(NAMES)
         exec(model_text(case), names)
         return names["model"]
     finally:
-        keras.config.set_floatx("float32")
+        _compute_in("float32")
+
+
+def _compute_in(floatx: str) -> None:
+    keras.config.set_floatx(floatx)
+    keras.config.set_dtype_policy(floatx)  # which keeps what it was when it was first asked for
 
 
 def _compared(case: Any, model: Any, folder: Path) -> Outcome:

@@ -323,7 +323,8 @@ def _gru(layer: Any, given: list[Row]) -> list[Row]:
         outputs[0].final = np.concatenate(final)
     else:
         unseen = not real.any() or (layer.zero_masked and directions == 1 and not real[-1])
-        outputs = [Row(part) for part in _merged([state * (not unseen) for state in final], layer.merge)]
+        shown = [np.zeros_like(state) if unseen else state for state in final]
+        outputs = [Row(part) for part in _merged(shown, layer.merge)]
     return [*outputs, *(Row(state) for state in states)] if layer.return_state else outputs
 
 

@@ -49,9 +49,10 @@ def _tried(rng: random.Random, way: str) -> dict[str, Any] | None:
     outputs = _outputs(rng, scope)
     if not outputs:
         return None
-    if time_first and not any("nn.GRU(" in text for text in scope.used_modules().values()):
-        return None  # nothing says so
     result = _result(rng, outputs, way)
+    case = {"modules": scope.used_modules(), "body": scope.body, "result": result}
+    if time_first and not any("nn.GRU(" in text for text in used_modules(case)):
+        return None  # nothing says so
     # Exporting takes a second for ten steps of a GRU.
     example = [rng.choice([2, 3, 1]), rng.choice([3, 4, 4] if "exported" in way else [4, 5, 6])]
     if rng.random() < 0.95:
@@ -165,16 +166,19 @@ def _needed(body: list[str], outputs: list[str]) -> list[str]:
 
 def has_dead_code(case: dict[str, Any]) -> bool:
     """Whether PyTorch runs statements, and may fail in them, of which nothing comes, or no more than a size."""
-    body = [re.sub(r"\b\w+\.(size\([^()]*\)|shape(\[[^\]]*\])?|dim\(\)|ndim)", "0", line) for line in case["body"]]
-    needed = _needed(body, _names(case["result"]))
-    return case["way"] != "state" and len(needed) < len(body)
+    body = _without_sizes(case["body"])
+    return case["way"] != "state" and len(_needed(body, _names(case["result"]))) < len(body)
+
+
+def _without_sizes(body: list[str]) -> list[str]:
+    return [re.sub(r"\b\w+\.(size\([^()]*\)|shape(\[[^\]]*\])?|dim\(\)|ndim)", "0", line) for line in body]
 
 
 def used_modules(case: dict[str, Any]) -> list[str]:
-    """The modules that the result comes of; all of a case without statements."""
+    """The modules whose numbers the result comes of; all of a case without statements."""
     if "body" not in case:
         return list(case["modules"].values())
-    used = " ".join(_needed(case["body"], _names(case["result"])))
+    used = " ".join(_needed(_without_sizes(case["body"]), _names(case["result"])))
     return [text for name, text in case["modules"].items() if re.search(rf"self\.{name}\b", used)]
 
 
