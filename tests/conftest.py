@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +33,13 @@ class _WithoutModules:
 def pytest_configure(config: pytest.Config) -> None:
     of_torch = {"acceleration/modules.py", "acceleration/weights.py"} if find_spec("torch") is None else set()
     config.pluginmanager.register(_WithoutModules({"spec.py", *of_torch}))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: Any) -> None:
+    """Say by what a process of pytest-xdist ended that did not end by itself."""
+    if error:
+        print(f"\n{node.gateway.id} ended: {node.gateway._io.popen.wait(9)} ({error})", file=sys.stderr)
 
 
 @pytest.fixture

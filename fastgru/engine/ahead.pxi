@@ -58,7 +58,7 @@ cdef inline void accumulate_row(vf *sums, Py_ssize_t k, const float *h, const We
         for g in range(3):
             vector = vector_at(weights + b * block_size + (k * 3 + g) * VL)
             for place in range(terms_of(weights)):
-                sums[b * 3 + g] = multiply_add(weights, sums[b * 3 + g], weight_of(weights, vector, place), x[place])
+                sums[b * 3 + g] = multiply_add(weights, 1, sums[b * 3 + g], weight_of(weights, vector, place), x[place])
 
 
 cdef inline void accumulate_column(vf *sums, Py_ssize_t k, const float *x, const Weight *weights) noexcept nogil:
@@ -72,7 +72,7 @@ cdef inline void accumulate_column(vf *sums, Py_ssize_t k, const float *x, const
         for i in range(AHEAD_ROWS):
             value = input_at(weights, x + (k * terms_of(weights) + place) * AHEAD_ROWS + i)
             for g in range(3):
-                sums[i * 3 + g] = multiply_add(weights, sums[i * 3 + g], weight_of(weights, w[g], place), value)
+                sums[i * 3 + g] = multiply_add(weights, 1, sums[i * 3 + g], weight_of(weights, w[g], place), value)
 
 
 cdef inline const Weight *block_of_inputs(const Layer *layer, Ahead *ahead, const Weight *kept_in) noexcept nogil:

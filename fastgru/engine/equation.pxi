@@ -99,32 +99,37 @@ cdef inline void tile(const int kind, int rows, int blocks, const Layer *layer, 
 cdef inline void gate_arithmetic(const int kind, int rows, int blocks, const Layer *layer, Rows *given, Py_ssize_t row,
                                  Py_ssize_t block, const float *xp, Py_ssize_t stride, const vf *done) noexcept nogil:
     """What `tile` does with its products: `done`, (rows, blocks, gates), and `xp`, whose rows are `stride` apart."""
+    cdef vf gates[MAX_SUMS]        # (rows, blocks, 2)
     cdef Py_ssize_t unit
-    cdef int i, b, activation = TANH, recurrent = SIGMOID
+    cdef int i, b, at, activation = TANH, recurrent = SIGMOID
     cdef const float *projected
     cdef vf r, z, n, h
     if kind != STEP_AFTER:
         activation = layer.activation
         recurrent = layer.recurrent_activation
+    if kind == STEP_AFTER or kind == STEP_AFTER_ANY:
+        for i in range(rows * blocks):  # of all rows first, so that no row's candidate waits for its reset gate alone
+            projected = xp + (i // blocks) * stride + (i % blocks) * 3 * VL
+            gates[2 * i] = activated(recurrent, load(projected) + done[3 * i])
+            gates[2 * i + 1] = activated(recurrent, load(projected + VL) + done[3 * i + 1])
     for i in range(rows):
         for b in range(blocks):
+            at = i * blocks + b
             projected = xp + i * stride + b * 3 * VL
             unit = (row + i) * layer.width + (layer.first + block + b) * VL
             h = load(given.h + unit)
             if kind == GATES_BEFORE:
-                r = activated(recurrent, load(projected) + done[(i * blocks + b) * 2])
-                z = activated(recurrent, load(projected + VL) + done[(i * blocks + b) * 2 + 1])
+                r = activated(recurrent, load(projected) + done[at * 2])
+                z = activated(recurrent, load(projected + VL) + done[at * 2 + 1])
                 store(given.z + unit, z)
                 store(given.out + unit, r * h)
             elif kind == CANDIDATE_BEFORE:
-                n = activated(activation, load(projected + 2 * VL) + done[i * blocks + b])
+                n = activated(activation, load(projected + 2 * VL) + done[at])
                 z = load(given.z + unit)
                 keep(layer, given, row + i, block + b, n + z * (h - n))
             else:
-                r = activated(recurrent, load(projected) + done[(i * blocks + b) * 3])
-                z = activated(recurrent, load(projected + VL) + done[(i * blocks + b) * 3 + 1])
-                n = activated(activation, load(projected + 2 * VL) + r * done[(i * blocks + b) * 3 + 2])
-                keep(layer, given, row + i, block + b, n + z * (h - n))
+                n = activated(activation, load(projected + 2 * VL) + gates[2 * at] * done[3 * at + 2])
+                keep(layer, given, row + i, block + b, n + gates[2 * at + 1] * (h - n))
 
 
 cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, const Weight *kept_in) noexcept nogil:

@@ -29,6 +29,8 @@ cdef extern from "simd.h" nogil:
         TILE_ROWS
         AHEAD_ROWS
     vf broadcast(float x)
+    vf held(vf x)
+    vf added(vf sum, vf x, vf y)
     vf load(const float *p)
     vf load_unaligned(const float *p)
     void store(float *p, vf x)

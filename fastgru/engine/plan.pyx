@@ -98,6 +98,7 @@ cdef void *address(array, str name, int ndim, int dtype) except NULL:
 include "teams.pxi"
 include "watch.pxi"
 include "sequences.pxi"
+include "single_row.pxi"
 
 
 cdef class Plan:

@@ -35,9 +35,16 @@ cdef inline vf input_at(const Weight *kept_in, const float *x) noexcept nogil:
         return broadcast(x[0])
 
 
-cdef inline vf multiply_add(const Weight *kept_in, vf sum, vf weights, vf x) noexcept nogil:
+cdef inline bint held_by(const int rows, const Weight *kept_in) noexcept nogil:
+    """Whether a product of so many rows says what is in registers, and does not leave it to the compiler."""
+    return Weight is not quad and rows > 2
+
+
+cdef inline vf multiply_add(const Weight *kept_in, const int rows, vf sum, vf weights, vf x) noexcept nogil:
     if Weight is quad:
         return dot(sum, weights, x)
+    elif held_by(rows, kept_in):
+        return added(sum, weights, x)
     else:
         return sum + weights * x
 
@@ -71,18 +78,24 @@ cdef inline void accumulate_one(vf *sums, const int rows, const int blocks, cons
     """
     cdef vf w[12]                   # (blocks, gates)
     cdef vf value
+    cdef const Weight *at
     cdef int i, b, g, place
-    for b in range(blocks):
-        for g in range(gates):
-            w[b * gates + g] = vector_at(weights + b * block_size + (k * gates + g) * VL)
-            if rows >= 4 and Weight is not quad:
-                prefetch_far(<const float *>(weights + next_block + (k * gates + g) * VL))
     for place in range(terms):
+        for b in range(blocks):
+            for g in range(gates):
+                at = weights + b * block_size + (k * gates + g) * VL
+                w[b * gates + g] = weight_of(weights, vector_at(at), place)
+                if held_by(rows, weights):
+                    w[b * gates + g] = held(w[b * gates + g])
+                if rows >= 4 and place == 0 and Weight is not quad:
+                    prefetch_far(<const float *>(at + next_block))
         for i in range(rows):
             value = input_at(weights, row_x[i] + k * terms_of(weights) + place)
+            if held_by(rows, weights):
+                value = held(value)
             for g in range(blocks * gates):
                 sums[i * blocks * gates + g] = multiply_add(
-                    weights, sums[i * blocks * gates + g], weight_of(weights, w[g], place), value)
+                    weights, rows, sums[i * blocks * gates + g], w[g], value)
 
 
 cdef inline Py_ssize_t head_of(const Weight *kept_in, const int gates) noexcept nogil:
