@@ -60,6 +60,7 @@ CALLS: dict[str, tuple[Callable[[], Any], tuple[int, int]]] = {  # what is calle
     "float64": (lambda: fastgru.GRU(network(64, 96), precision="float64", n_threads=2), (8, 64)),
     "int8": (lambda: fastgru.GRU(network(64, 96), precision="int8", n_threads=1), (8, 64)),
     "a model": (lambda: whole_model(n_threads=1), (8, 64)),
+    "a model on threads": (lambda: whole_model(n_threads=2), (64, 64)),
     "a stream": (lambda: whole_model(n_threads=1).stream(8), (8, 64)),
 }
 

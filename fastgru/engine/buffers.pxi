@@ -57,6 +57,9 @@ cdef class Arenas:
         return 0
 
 
+cdef class Pieces
+
+
 @cython.boundscheck(True)       # of tuples and lists, which what is given may make too short
 @cython.wraparound(True)
 cdef class Buffers:
@@ -77,12 +80,16 @@ cdef class Buffers:
     cdef list inputs            # (kind, count, base)
     cdef list outputs           # (dtype, shape, base)
     cdef list constants         # (array, base)
+    cdef char **constant_addresses
+    cdef int *constant_bases
+    cdef int constant_count
+    cdef Pieces pieces          # how a run is shared out; None where one thread goes through all of it
     cdef list owned             # packed weights, whose addresses instructions have
     cdef list names             # of what each instruction is of
     cdef list schedules         # (rows, lengths, shares, batch, steps): places of inputs, checked by every call
     cdef int bases
     cdef Py_ssize_t arena_bytes, scratch_bytes
-    cdef long long work         # about how many multiply-adds it is
+    cdef readonly long long work    # about how many multiply-adds it is
 
     def __cinit__(self, list buffers not None, arena_bytes):
         self.places, self.inputs, self.outputs, self.constants = [], [], [], []
@@ -96,24 +103,31 @@ cdef class Buffers:
 
     def __dealloc__(self):
         free(self.instructions)
+        free(self.constant_addresses)
+        free(self.constant_bases)
 
-    cdef Py_ssize_t head(self) noexcept:
+    cdef Py_ssize_t head(self) noexcept nogil:
         """Bytes of an arena before the values: the addresses of the buffers."""
         return (self.bases * <Py_ssize_t>sizeof(char *) + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
 
-    cdef int begin(self, Frame *frame, Arena arena) except -1:
+    cdef Py_ssize_t in_one(self) noexcept nogil:
+        """Bytes of the arena that a run takes which one thread goes through."""
+        return self.head() + self.arena_bytes + self.scratch_bytes
+
+    cdef void begin(self, Frame *frame, Arena arena) noexcept:
         """A run in an arena of ``nbytes``; the addresses of inputs and outputs are still to be set."""
-        cdef cnp.ndarray array
-        cdef Py_ssize_t i
-        frame.bases = <char **>arena.start()
-        frame.bases[0] = <char *>frame.bases + self.head()
+        self.begin_at(frame, arena.start())
+
+    cdef void begin_at(self, Frame *frame, char *memory) noexcept nogil:
+        """A run in memory on a boundary of a cache line."""
+        cdef int i
+        frame.bases = <char **>memory
+        frame.bases[0] = memory + self.head()
         frame.scratch = frame.bases[0] + self.arena_bytes
         frame.wrong = frame.missing = frame.wanted = 0
-        frame.watch = NULL
-        for i in range(len(self.constants)):
-            array = self.constants[i][0]
-            frame.bases[<int>self.constants[i][1]] = cnp.PyArray_BYTES(array)
-        return 0
+        frame.watch, frame.in_pieces = NULL, False
+        for i in range(self.constant_count):
+            frame.bases[self.constant_bases[i]] = self.constant_addresses[i]
 
     cdef int execute(self, Frame *frame, double *clock) noexcept nogil:
         """Run the instructions, and note when each begins; which of them failed, or -1."""
@@ -137,16 +151,21 @@ cdef class Buffers:
             return self.execute(frame, clock)
         memset(&watch, 0, sizeof(watch))
         frame.watch = &watch
-        with nogil:
-            failed = self.execute(frame, clock)
+        if self.pieces is not None and clock == NULL:
+            failed = run_pieces(self.pieces, frame)
+        else:
+            with nogil:
+                failed = self.execute(frame, clock)
         frame.watch = NULL
         settle(&watch)
         return failed
 
     cdef int finish(self, Frame *frame, int failed) except -1:
         """Raise what an instruction found."""
+        cdef Buffers of
         if failed >= 0:
-            name, rows = self.names[failed], self.instructions[failed].numbers[0]
+            of = self if not frame.in_pieces else self.pieces.piece
+            name, rows = of.names[failed], of.instructions[failed].numbers[0]
             raise ShapeError(f"layer {name!r}: got the integer {frame.wrong}, wanted 0 to {rows - 1}")
         if frame.missing:
             check_came(frame.wanted - frame.missing, frame.wanted)
@@ -176,10 +195,27 @@ cdef class Buffers:
             self.places.append((kind, base, 0, count * itemsize, True))
         elif where == "constant":
             array = np.require(what, _DTYPES[kind], ["C_CONTIGUOUS", "ALIGNED"])
-            self.constants.append((array, base))
+            self.keep(array, base)
             self.places.append((kind, base, 0, array.nbytes, False))
         else:
             raise ShapeError(f"a buffer in {where!r}")
+        return 0
+
+    cdef int keep(self, cnp.ndarray array, int base) except -1:
+        """An array that every run reads."""
+        cdef int count = self.constant_count
+        cdef void *addresses = realloc(self.constant_addresses, (count + 1) * sizeof(char *))
+        cdef void *bases
+        if addresses == NULL:
+            raise MemoryError("the constants of a program")
+        self.constant_addresses = <char **>addresses
+        bases = realloc(self.constant_bases, (count + 1) * sizeof(int))
+        if bases == NULL:
+            raise MemoryError("the constants of a program")
+        self.constant_bases = <int *>bases
+        self.constant_addresses[count], self.constant_bases[count] = cnp.PyArray_BYTES(array), base
+        self.constant_count = count + 1
+        self.constants.append((array, base))
         return 0
 
     cdef Instruction *new(self, Execute execute, str name) except NULL:

@@ -23,6 +23,7 @@ cdef struct Watch:              # a call that a signal's handler can end; all ze
     void *kind                  # what it raised
     void *value
     void *trace
+    Watch *leader               # the watch of the calling thread, for another thread's; or NULL
     Barrier *barriers           # where threads of the call wait for each other
     int barrier_count
 

@@ -35,7 +35,12 @@ class ProjectedRows:
 
 class Program:
     nbytes: int
+    work: int
+    is_divided: bool
     def __init__(self, buffers: list[tuple[str, str, Any]], arena_bytes: int) -> None: ...
+    def divide(
+        self, piece: Program, rest: Program | None, count: int, threads: int, divided: list[bool]
+    ) -> None: ...
     def __len__(self) -> int: ...
     def elementwise(
         self, name: str, function: str, parts: list[Strided], first: float = 0, second: float = 0

@@ -31,7 +31,7 @@ from fastgru.engine.affine cimport Affine
 from fastgru.engine.kernels cimport MAX, MEAN, MIN, SUM, Kernels, Layer, room_of_row, scratch_of
 from fastgru.engine.pack cimport aligned_empty
 from fastgru.engine.plan cimport (
-    Call, KernelTable, Plan, Stack, Watch, check_came, compute_in, look, settle, workspace_of,
+    Call, KernelTable, Plan, Stack, Watch, check_came, compute_in, in_parallel, look, settle, workspace_of,
 )
 from fastgru.engine.state cimport (
     GIL_FREE_WORK, Step, Team, Turn, memory_of_step, take_step, team_of_steps, work_of_step,
@@ -326,8 +326,16 @@ cdef class Program(Buffers):
     @property
     def nbytes(self):
         """Of the arena that a call takes."""
-        return self.head() + self.arena_bytes + self.scratch_bytes
+        return self.in_one() if self.pieces is None else self.head() + self.pieces.threads * self.pieces.room()
 
+    def divide(self, Program piece not None, Program rest, Py_ssize_t count, int threads, list divided):
+        """Let every run go through pieces of the rows, as ``Pieces`` says."""
+        self.pieces = Pieces(self, piece, rest, count, threads, divided)
+
+    @property
+    def is_divided(self):
+        """Whether runs go through pieces of the rows."""
+        return self.pieces is not None
     def run(self, list arrays not None, Arenas arenas not None, list seconds=None):
         """The outputs for inputs in C order, each of the declared kind and size.
 
@@ -354,7 +362,7 @@ cdef class Program(Buffers):
                 raise ShapeError(f"program: got an input of {given.dtype} {given.shape}, wanted {count} of {kind!r}")
         for rows, lengths, shares, batch, steps in self.schedules:
             check_rows(arrays[rows], arrays[lengths], arrays[shares], batch, steps)
-        arena = arenas.take(self.nbytes)
+        arena = arenas.take(self.nbytes if seconds is None else max(self.nbytes, self.in_one()))
         self.begin(&frame, arena)
         for i in range(len(self.inputs)):
             array = arrays[i]
@@ -382,6 +390,7 @@ cdef class Program(Buffers):
         return made
 
 
+include "pieces.pxi"
 include "stepper.pxi"
 include "caller.pxi"
 include "slots.pxi"

@@ -14,11 +14,17 @@ cdef double BETWEEN_LOOKS = 0.05    # seconds
 
 
 cdef bint look(Watch *watch) noexcept nogil:
-    """Let handlers of signals run if it is time to; whether the call is over. For the calling thread."""
+    """Let handlers of signals run if it is time to; whether the call is over. For the calling thread.
+
+    Another thread has a watch of its own, which follows that one.
+    """
     cdef double now
-    cdef int i
     if watch == NULL or is_set(&watch.over):
         return watch != NULL
+    if watch.leader != NULL:
+        if is_set(&watch.leader.over):
+            end(watch)
+        return is_set(&watch.over)
     now = seconds_now()
     if watch.next == 0:
         watch.next = now + BETWEEN_LOOKS
@@ -27,12 +33,17 @@ cdef bint look(Watch *watch) noexcept nogil:
     with gil:
         if PyErr_CheckSignals() < 0:
             PyErr_Fetch(<PyObject **>&watch.kind, <PyObject **>&watch.value, <PyObject **>&watch.trace)
-            set_flag(&watch.over)
+            end(watch)
     watch.next = seconds_now() + BETWEEN_LOOKS
-    if is_set(&watch.over):
-        for i in range(watch.barrier_count):
-            set_flag(&watch.barriers[i].over)
     return is_set(&watch.over)
+
+
+cdef void end(Watch *watch) noexcept nogil:
+    """Let nobody wait any more."""
+    cdef int i
+    set_flag(&watch.over)
+    for i in range(watch.barrier_count):
+        set_flag(&watch.barriers[i].over)
 
 
 cdef int settle(Watch *watch) except -1:

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..engine.program import Arenas
+from ..engine.program import Arenas, Program
 from ..engine.strided import Strided
 from ..errors import FastGRUError
+from ..threads import asking_for, threads_for
+from .division import divide
 from .graph import Graph, Node, leaves
 from .operations.operation import Array, Setup
 from .size import evaluate
@@ -96,7 +98,31 @@ class Compiled:
                 self._end_step(index + 1)
                 self._begin(index + 1)
         self._close(len(graph.nodes))
+        if not has_lengths:
+            self._divide(graph, analysis, setup)
         del self._writer, self._inputs, self._values, self._shapes, self._graph, self._analysis, self._uses, self._last
+
+    @property
+    def whole(self) -> Stretch | None:
+        """The one program of all nodes; None where some run in NumPy, or there are none."""
+        (step,) = self.steps if len(self.steps) == 1 else (None,)
+        return step if isinstance(step, Stretch) else None
+
+    def _divide(self, graph: Graph, analysis: Analysis, setup: Setup) -> None:
+        """Let threads share out the rows, where there is one program and its work pays for them."""
+        whole, batch = self.whole, self.sizes.get("batch", 1)
+        if whole is None or whole.repeats:
+            return
+
+        def compiled(rows: int) -> Program | None:
+            with asking_for(1):
+                piece = Compiled(graph, analysis, setup, {**self.sizes, "batch": rows}, False).whole
+            return None if piece is None else piece.program
+
+        places = [place for place, _ in whole.inputs]
+        places += [place for _, place in sorted((at, place) for place, at, *_ in whole.outputs)]
+        threads = threads_for(setup.options.get("n_threads"), batch, whole.program.work)
+        divide(whole.program, places, graph, analysis, batch, threads, compiled)
 
     def _begin(self, index: int) -> None:
         """A new stretch, from a node on."""

@@ -113,8 +113,7 @@ class Runner:
         if compiled is None:
             compiled = Compiled(self.graph, self.analysis, self.setup, self.sizes(values), False)
             _keep(self._compiled, key, compiled, MAX_COMPILED)
-        (step,) = compiled.steps if len(compiled.steps) == 1 else (None,)
-        return step if isinstance(step, Stretch) else None
+        return compiled.whole
 
     def direct(self, x: Any) -> Array | dict[int, Array] | None:
         """The output, or several by their places, for an array that fits a program as it lies; None for others."""
@@ -126,9 +125,9 @@ class Runner:
 
     def _add_caller(self, shape: tuple[int, ...], compiled: Compiled) -> None:
         """Where a call is one program from the input to the outputs, let arrays of that shape go straight to it."""
-        (step,) = compiled.steps if len(compiled.steps) == 1 else (None,)
-        made = {} if not isinstance(step, Stretch) else {place: (at, size) for place, at, size, _ in step.outputs}
-        if not isinstance(step, Stretch) or not made.keys() >= set(self.outputs) or step.repeats:
+        step = compiled.whole
+        made = {} if step is None else {place: (at, size) for place, at, size, _ in step.outputs}
+        if step is None or not made.keys() >= set(self.outputs) or step.repeats:
             return
         source = self.graph.inputs[0]
         dtypes = {FLOAT: np.dtype(self.setup.dtype), INTEGER: np.dtype(np.int64), BOOLEAN: np.dtype(np.bool_)}

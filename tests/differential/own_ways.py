@@ -33,6 +33,9 @@ FOLDER = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 Arrays = dict[str, Any]
 
 
+MANY = 19  # rows that two threads have pieces of
+
+
 class Wrong(Exception):
     """A difference: the words for its kind, and what it is."""
 
@@ -389,7 +392,12 @@ def _threads(model: Model, case: Any, x: Arrays, got: list[Any]) -> None:
         caller.start()
     for caller in callers:
         caller.join()
-    results.append(_run(Model(model.spec, n_threads=2, **case["options"]), x))
+    two = Model(model.spec, n_threads=2, **case["options"])
+    results.append(_run(two, x))
+    rows = np.arange(MANY) % len(got[0])
+    many = {name: array[rows] for name, array in x.items()}
+    for _ in range(2):  # compiled, and divided into pieces, the second time
+        _same(_run(two, many), [each[rows] for each in got], "threads", "many rows", _keeps_bits(case))
     for place, result in enumerate(results):
         said = f"caller {place} of two" if place < 2 else "two threads"
         if isinstance(result, Exception):
