@@ -63,16 +63,17 @@ cdef inline void tile(const int kind, int rows, int blocks, const Layer *layer, 
     """
     cdef vf done[MAX_SUMS]         # (rows, blocks, gates)
     cdef vf projected[MAX_SUMS]
-    cdef Py_ssize_t size = 3 * VL, stride = layer.blocks * size, block_bytes = layer.hh_block
+    cdef const float *own[2 * ROWS_OF_TILE] # the rows of the largest tile
+    cdef Py_ssize_t size = 3 * VL, at = block * size, block_bytes = layer.hh_block
     cdef int i, g, gates = 3, doubled = 0
     cdef const Weight *w_ih = <const Weight *>(layer.w_ih + block * layer.ih_block)
     cdef const Weight *weights = <const Weight *>(layer.w_hh + block * layer.hh_block)
-    cdef const float *xp = given.xp + (row * layer.blocks + block) * size
+    cdef const float *const *xp = given.xp + row
     if changes_rows(kept_in):
         doubled = 1
     if kind == PROJECT:
         multiply_all(rows, blocks, 3, layer.inputs, given.x + (row << doubled), w_ih, layer.ih_block,
-                     layer.b_ih + block * size, given.out + (row * layer.blocks + block) * size, stride, layer, NULL,
+                     layer.b_ih + at, given.out + row * layer.blocks * size + at, layer.blocks * size, layer, NULL,
                      doubled, False)
         return
     if kind == GATES_BEFORE:
@@ -82,26 +83,29 @@ cdef inline void tile(const int kind, int rows, int blocks, const Layer *layer, 
         block_bytes = layer.hn_block
         weights = <const Weight *>(layer.w_hn + block * block_bytes)
     if given.inputs != NULL:
-        xp = <float *>projected
-        stride = blocks * size
         multiply_all(rows, blocks, 3, layer.inputs, given.inputs + (row << doubled), w_ih, layer.ih_block,
-                     layer.b_ih + block * size, <float *>projected, stride, layer, NULL, doubled, given.backward)
+                     layer.b_ih + at, <float *>projected, blocks * size, layer, NULL, doubled, given.backward)
+        for i in range(rows):
+            own[i] = <float *>projected + i * blocks * size
+        xp, at = own, 0
     elif rows > 2:
         for i in range(rows):
             for g in range(gates):      # to be there at the end of the tile
-                prefetch(xp + i * stride + g * VL)
+                prefetch(xp[i] + at + g * VL)
     multiply_all(rows, blocks, gates, layer.hidden, given.x + row, weights, block_bytes,
                  layer.b_hh + (block * size if gates == 3 else 0), <float *>done, blocks * gates * VL, layer,
                  given.ahead if kind == STEP_AFTER and rows == 1 else NULL, False, given.backward)
-    gate_arithmetic(kind, rows, blocks, layer, given, row, block, xp, stride, done)
+    gate_arithmetic(kind, rows, blocks, layer, given, row, block, xp, at, done)
 
 
 cdef inline void gate_arithmetic(const int kind, int rows, int blocks, const Layer *layer, Rows *given, Py_ssize_t row,
-                                 Py_ssize_t block, const float *xp, Py_ssize_t stride, const vf *done) noexcept nogil:
-    """What `tile` does with its products: `done`, (rows, blocks, gates), and `xp`, whose rows are `stride` apart."""
+                                 Py_ssize_t block, const float *const *xp, Py_ssize_t at,
+                                 const vf *done) noexcept nogil:
+    """What `tile` does with its products: `done`, (rows, blocks, gates), and those of the inputs, `at` in rows of `xp`.
+    """
     cdef vf gates[MAX_SUMS]        # (rows, blocks, 2)
     cdef Py_ssize_t unit
-    cdef int i, b, at, activation = TANH, recurrent = SIGMOID
+    cdef int i, b, place, activation = TANH, recurrent = SIGMOID
     cdef const float *projected
     cdef vf r, z, n, h
     if kind != STEP_AFTER:
@@ -109,27 +113,27 @@ cdef inline void gate_arithmetic(const int kind, int rows, int blocks, const Lay
         recurrent = layer.recurrent_activation
     if kind == STEP_AFTER or kind == STEP_AFTER_ANY:
         for i in range(rows * blocks):  # of all rows first, so that no row's candidate waits for its reset gate alone
-            projected = xp + (i // blocks) * stride + (i % blocks) * 3 * VL
+            projected = xp[i // blocks] + at + (i % blocks) * 3 * VL
             gates[2 * i] = activated(recurrent, load(projected) + done[3 * i])
             gates[2 * i + 1] = activated(recurrent, load(projected + VL) + done[3 * i + 1])
     for i in range(rows):
         for b in range(blocks):
-            at = i * blocks + b
-            projected = xp + i * stride + b * 3 * VL
+            place = i * blocks + b
+            projected = xp[i] + at + b * 3 * VL
             unit = (row + i) * layer.width + (layer.first + block + b) * VL
             h = load(given.h + unit)
             if kind == GATES_BEFORE:
-                r = activated(recurrent, load(projected) + done[at * 2])
-                z = activated(recurrent, load(projected + VL) + done[at * 2 + 1])
+                r = activated(recurrent, load(projected) + done[place * 2])
+                z = activated(recurrent, load(projected + VL) + done[place * 2 + 1])
                 store(given.z + unit, z)
                 store(given.out + unit, r * h)
             elif kind == CANDIDATE_BEFORE:
-                n = activated(activation, load(projected + 2 * VL) + done[at])
+                n = activated(activation, load(projected + 2 * VL) + done[place])
                 z = load(given.z + unit)
                 keep(layer, given, row + i, block + b, n + z * (h - n))
             else:
-                n = activated(activation, load(projected + 2 * VL) + gates[2 * at] * done[3 * at + 2])
-                keep(layer, given, row + i, block + b, n + gates[2 * at + 1] * (h - n))
+                n = activated(activation, load(projected + 2 * VL) + gates[2 * place] * done[3 * place + 2])
+                keep(layer, given, row + i, block + b, n + gates[2 * place + 1] * (h - n))
 
 
 cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, const Weight *kept_in) noexcept nogil:

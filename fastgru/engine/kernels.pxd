@@ -96,10 +96,10 @@ cdef struct Kernels:
     # xp[i] = x[i] W_ih + b_ih for n rows; xp is (n, blocks, 3, VL); scratch is `scratch_of` floats
     void (*project)(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp, float *scratch) noexcept nogil
     # one step of n rows: h and h_next are (n, width), y[i] takes the H new values of row i (y may be NULL); x are the
-    # inputs of the layer, or NULL where xp is their projection; scratch is `scratch_of` floats; `backward` walks the
-    # blocks from the last to the first
+    # inputs of the layer, or NULL where xp is their projection, or `projected` has a pointer to that of each row;
+    # scratch is `scratch_of` floats; `backward` walks the blocks from the last to the first
     void (*step)(const Layer *layer, Py_ssize_t n, const float *const *x, const float *h, float *h_next, float *xp,
-                 float *const *y, float *scratch, bint backward) noexcept nogil
+                 const float *const *projected, float *const *y, float *scratch, bint backward) noexcept nogil
     # the same for one row with reset after, which also does a piece of `ahead`; and the rest of it
     void (*step_ahead)(const Layer *layer, const float *h, float *h_next, const float *xp, float *y, bint backward,
                        Ahead *ahead) noexcept nogil

@@ -152,8 +152,8 @@ cdef struct Rows:               # the rows of one call
     const float *const *x       # row i's inputs of the product: n pointers to `terms` floats
     const float *h              # (n, width)
     const float *const *inputs  # row i's inputs of the layer, for a tile to project itself: n pointers; or NULL
-    const float *xp             # (n, blocks, 3, VL), unless `inputs` are given
-    float *out                  # (n, width), or xp itself for PROJECT
+    const float *const *xp      # n pointers to (blocks, 3, VL), unless `inputs` are given, and for PROJECT
+    float *out                  # (n, width), or (n, blocks, 3, VL) for PROJECT
     float *const *y             # n pointers to H floats, or NULL
     float *z                    # (n, width), only where reset is before
     Ahead *ahead                # or NULL
@@ -172,13 +172,13 @@ cdef void project_kept(const Layer *layer, Py_ssize_t n, const float *const *x, 
                        const Weight *kept_in) noexcept nogil:
     cdef const float *pointers[GROUP]
     cdef Py_ssize_t first = 0
-    cdef Rows rows = Rows(n, x, NULL, NULL, xp, xp, NULL, NULL, NULL, False)
+    cdef Rows rows = Rows(n, x, NULL, NULL, NULL, xp, NULL, NULL, NULL, False)
     if changes_rows(kept_in):
         rows.x = pointers
         while first < n:
             rows.n = min(n - first, <Py_ssize_t>GROUP // 2)
             multiplied_inputs(x + first, rows.n, layer, scratch, pointers, kept_in)
-            rows.xp = rows.out = xp + first * 3 * layer.blocks * VL
+            rows.out = xp + first * 3 * layer.blocks * VL
             all_tiles(PROJECT, layer, &rows, kept_in)
             first += rows.n
     else:
@@ -213,19 +213,22 @@ cdef void candidate_before(const Layer *layer, Rows *rows, const Weight *kept_in
 
 
 cdef void step_kept(const Layer *layer, Py_ssize_t n, const float *const *x, const float *h, float *h_next, float *xp,
-                    float *const *y, float *scratch, bint backward, const Weight *kept_in) noexcept nogil:
+                    const float *const *projected, float *const *y, float *scratch, bint backward,
+                    const Weight *kept_in) noexcept nogil:
     """One step of n rows, in groups whose row pointers fit a small array.
 
     Given x, the input's product is taken tile by tile beside the state's, so that a step goes through all weights once
     and in one order: what is left of both in a cache at the end is where the next step begins.
     """
     cdef const float *pointers[GROUP]
+    cdef const float *xp_pointers[GROUP]
     cdef const float *input_pointers[2]
     cdef Py_ssize_t width = layer.width, group, first, i
     cdef float *reset_states = scratch + min(n, <Py_ssize_t>GROUP) * width     # r * h, behind z
     cdef float *bytes = scratch
     cdef Rows given
     given.x = pointers
+    given.xp = xp_pointers
     given.inputs = NULL
     given.ahead = NULL
     given.z = scratch
@@ -248,10 +251,12 @@ cdef void step_kept(const Layer *layer, Py_ssize_t n, const float *const *x, con
         given.n = min(n - first, <Py_ssize_t>GROUP)
         given.backward = backward
         given.h = h + first * width
-        given.xp = xp + first * 3 * layer.blocks * VL
         given.out = h_next + first * width
         if x != NULL:
             given.inputs = x + first
+        else:
+            for i in range(given.n):
+                xp_pointers[i] = xp + (first + i) * 3 * layer.blocks * VL if projected == NULL else projected[first + i]
         if y != NULL:
             given.y = y + first
         multiplied_rows(given.h, given.n, layer, bytes, pointers, kept_in)
@@ -267,21 +272,21 @@ cdef void step_kept(const Layer *layer, Py_ssize_t n, const float *const *x, con
 
 
 cdef void step(const Layer *layer, Py_ssize_t n, const float *const *x, const float *h, float *h_next, float *xp,
-               float *const *y, float *scratch, bint backward) noexcept nogil:
+               const float *const *projected, float *const *y, float *scratch, bint backward) noexcept nogil:
     if layer.kept_in == FLOAT32:
-        step_kept(layer, n, x, h, h_next, xp, y, scratch, backward, <const float *>NULL)
+        step_kept(layer, n, x, h, h_next, xp, projected, y, scratch, backward, <const float *>NULL)
     elif layer.kept_in == BFLOAT16:
-        step_kept(layer, n, x, h, h_next, xp, y, scratch, backward, <const bf_pair *>NULL)
+        step_kept(layer, n, x, h, h_next, xp, projected, y, scratch, backward, <const bf_pair *>NULL)
     elif layer.kept_in == INT8:
-        step_kept(layer, n, x, h, h_next, xp, y, scratch, backward, <const quad *>NULL)
+        step_kept(layer, n, x, h, h_next, xp, projected, y, scratch, backward, <const quad *>NULL)
     elif HAS_HALF:
-        step_kept(layer, n, x, h, h_next, xp, y, scratch, backward, <const half *>NULL)
+        step_kept(layer, n, x, h, h_next, xp, projected, y, scratch, backward, <const half *>NULL)
 
 
 cdef void step_ahead_kept(const Layer *layer, const float *h, float *h_next, const float *xp, float *y, bint backward,
                           Ahead *ahead, const Weight *kept_in) noexcept nogil:
     cdef const float *state = h
-    cdef Rows rows = Rows(1, &state, h, NULL, xp, h_next, &y, NULL, ahead, backward)
+    cdef Rows rows = Rows(1, &state, h, NULL, &xp, h_next, &y, NULL, ahead, backward)
     if y == NULL:
         rows.y = NULL
     multiplied_rows(h, 1, layer, ahead.scratch, &state, kept_in)

@@ -7,6 +7,16 @@
 #   work is done on padding. A reverse direction starts at each row's own last step.
 # * The input projection is computed for a block of steps at a time, small enough to stay in the L2 cache.
 
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    #define FASTGRU_FETCH(p) __builtin_prefetch(p)
+    #else
+    #define FASTGRU_FETCH(p) ((void)(p))
+    #endif
+    """
+    void fetch "FASTGRU_FETCH" (const float *p) nogil
+
 cdef enum:
     PROJECTION_BYTES = 524288   # of projected inputs at a time
     ROWS_BYTES = 524288         # of states, projections, inputs and outputs of a step, for the rows that step together:
@@ -272,6 +282,7 @@ cdef void run_direction(const Stack *stack, const Call *call, Workspace space, M
     cdef float *h_next = space.h + rows * width
     cdef float *swap
     cdef float *xp
+    cdef const float **xp_rows
     cdef float *finals = call.h + <Py_ssize_t>state * call.batch * layer.hidden + unit
     for i in range(rows):
         memset(h + i * width + unit, 0, projected_width // 3 * sizeof(float))
@@ -297,8 +308,7 @@ cdef void run_direction(const Stack *stack, const Call *call, Workspace space, M
             for i in range(n):
                 at = order[i] * call.steps + (lengths[i] - 1 - end if direction else end)
                 if is_projected:
-                    memcpy(space.xp + (projected + i) * projected_width,
-                           call.projected + call.numbers[at] * table_row + table_place, projected_width * sizeof(float))
+                    space.x_rows[projected + i] = call.projected + call.numbers[at] * table_row + table_place
                 else:
                     space.x_rows[projected + i] = source + at * layer.inputs
             projected += n
@@ -306,21 +316,26 @@ cdef void run_direction(const Stack *stack, const Call *call, Workspace space, M
         if not is_projected:
             stack.kernels.project(&layer, projected, space.x_rows, space.xp, space.scratch)
         xp = space.xp
+        xp_rows = space.x_rows
         for t in range(begin, end):
             while lengths[running - 1] <= t:
                 running -= 1
+            if is_projected and t + 1 < end:
+                for i in range(min(running, space.x_rows + projected - xp_rows - running)):
+                    prefetch_row(xp_rows[running + i], projected_width)
             if target != NULL:
                 for i in range(running):
                     at = order[i] * call.steps + (lengths[i] - 1 - t if direction else t)
                     space.y_rows[i] = target + at * output + direction * layer.hidden
-            stack.kernels.step(&layer, running, NULL, h, h_next, xp, space.y_rows if target != NULL else NULL,
-                              space.scratch, t & 1)
+            stack.kernels.step(&layer, running, NULL, h, h_next, xp, xp_rows if is_projected else NULL,
+                              space.y_rows if target != NULL else NULL, space.scratch, t & 1)
             for i in range(running - 1, -1, -1):
                 if lengths[i] > t + 1:
                     break
                 memcpy(finals + order[i] * layer.hidden, h_next + i * width + unit, units * sizeof(float))
             meet(member.step_done)
             xp = xp + running * projected_width
+            xp_rows += running
             swap = h
             h = h_next
             h_next = swap
@@ -341,6 +356,12 @@ cdef Layer slice_of(const Layer *layer, int vector_length, int slice, int slices
     part.w_hh = layer.w_hh + first * layer.hh_block
     part.b_hh = layer.b_hh + first * 3 * vector_length
     return part
+
+
+cdef inline void prefetch_row(const float *row, Py_ssize_t floats) noexcept nogil:
+    cdef Py_ssize_t at
+    for at in range(0, floats, 16):
+        fetch(row + at)
 
 
 cdef void clear_padding(const Call *call, float *y, Py_ssize_t output) noexcept nogil:

@@ -103,7 +103,7 @@ cdef void step_slice(const Step *step, int member, int members, bint overlapping
         if overlapping:
             stack.kernels.project(&layer, batch, x_rows, xp, scratch)
         stack.kernels.step(
-            &layer, batch, NULL if overlapping else x_rows, step.h + index * size, step.h_next + index * size, xp,
+            &layer, batch, NULL if overlapping else x_rows, step.h + index * size, step.h_next + index * size, xp, NULL,
             last_rows if index == stack.num_layers - 1 else NULL, scratch, step.backward)
         if members > 1:
             meet(&step.team.layer_done)
