@@ -202,7 +202,10 @@ cdef class Stepper:
             if out is not None:
                 return out
             return made if self.structured is None else self.structured([made])
-        several = self.rooms_for(None if out is None else self.rooms(out), skipped)
+        if self.structured is tuple and (type(out) is tuple or type(out) is list):
+            several = self.rooms_for(list(out), skipped)
+        else:
+            several = self.rooms_for(None if out is None else self.rooms(out), skipped)
         self.run_into([given], several)
         return self.structured(several) if out is None else out
 
