@@ -8,7 +8,7 @@ from fastgru.engine.plan cimport KernelTable
 
 from fastgru.errors import ShapeError
 
-from .pack import aligned_empty, pack_matrix, pack_vector, spread_columns
+from .pack import aligned_empty, pack_columns
 
 cdef enum:
     GROUP = 64                      # rows computed at a time
@@ -35,12 +35,11 @@ cdef class Affine:
             raise ShapeError(f"an affine layer: got weight {weight.shape} and bias {bias.shape}")
         self.owner = kernels
         self.outputs, self.inputs = weight.shape
-        spread = spread_columns(weight, length)
-        self.memory = [pack_matrix(spread, 3, length),
-                       pack_vector(spread_columns(bias.reshape(-1, 1), length), 3, length)]
+        self.memory = [pack_columns(weight, length), pack_columns(bias.reshape(-1, 1), length)]
         self.layer.inputs = <int>self.inputs
         self.layer.part = 128
-        self.layer.blocks = <int>(spread.shape[0] // (3 * length))
+        self.layer.blocks = <int>((self.outputs + 3 * length - 1) // (3 * length))
+        self.layer.tail = <int>((self.outputs + length - 1) // length % 3)
         self.layer.hidden = self.layer.width = self.layer.blocks * length
         self.layer.w_ih = <const char *>address(self.memory[0])
         self.layer.ih_block = self.inputs * 3 * length * sizeof(float)

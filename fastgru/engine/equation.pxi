@@ -136,6 +136,15 @@ cdef inline void gate_arithmetic(const int kind, int rows, int blocks, const Lay
                 keep(layer, given, row + i, block + b, n + gates[2 * place + 1] * (h - n))
 
 
+cdef inline void project_tail(int rows, const Layer *layer, Rows *given, Py_ssize_t row,
+                              const Weight *kept_in) noexcept nogil:
+    """PROJECT for the last block of a layer in which it has fewer columns."""
+    cdef Py_ssize_t block = layer.blocks - 1, stride = 3 * VL * layer.blocks
+    multiply_all(rows, 1, layer.tail, layer.inputs, given.x + row, <const Weight *>(layer.w_ih + block * layer.ih_block),
+                 layer.ih_block, layer.b_ih + block * 3 * VL, given.out + row * stride + block * 3 * VL, stride, layer,
+                 NULL, False, False)
+
+
 cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, const Weight *kept_in) noexcept nogil:
     """Blocks outside, rows inside, so that a block's weights come from far memory once for all rows.
 
@@ -145,7 +154,7 @@ cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, cons
     block that fits L1 where two do not, single blocks are 4 % faster for that reason. Rows are dealt to tiles evenly
     (9 rows are 5 and 4, not 8 and 1), but fill tile registers as far as they go.
     """
-    cdef Py_ssize_t block = 0, at, row, left, tiles
+    cdef Py_ssize_t block = 0, at, row, left, tiles, whole = layer.blocks
     cdef Py_ssize_t bytes = layer.ih_block if kind == PROJECT else layer.hh_block
     cdef bint narrow = VL == 16 and given.n == 1 and given.ahead == NULL and bytes <= L1_BYTES < 2 * bytes
     cdef int rows, most = TILE_ROWS, pairs = 2
@@ -156,8 +165,15 @@ cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, cons
     if in_tiles(given.n * TILE_ROWS // most, kept_in):
         most = most * (2 * ROWS_OF_TILE) // TILE_ROWS
         pairs = 0
-    while block < layer.blocks:
-        left = layer.blocks - block
+    if kind == PROJECT and layer.tail:
+        whole -= 1
+        row = 0
+        while row < given.n:
+            rows = <int>min(given.n - row, <Py_ssize_t>TILE_ROWS)
+            project_tail(rows, layer, given, row, kept_in)
+            row += rows
+    while block < whole:
+        left = whole - block
         if given.n <= pairs and left >= 2 and not narrow:
             at = left - 2 if given.backward else block
             if kind != STEP_AFTER:      # one size for all: the compiler has enough to do

@@ -41,6 +41,7 @@ cdef struct Layer:              # one direction of one layer, or a slice of its 
     int hidden                  # H
     int blocks                  # of VL units: ceil(H / VL), or those of the slice
     int first                   # the slice's first block; 0 for a whole layer
+    int tail                    # vectors of VL columns in the last block of w_ih where these are 1 or 2; 0 where 3
     int width                   # floats of a row of states: all blocks * VL, also in a slice
     int part                    # terms that are summed at a time; even. With INT8 a term is four inputs
     int kept_in                 # what w_ih, w_hh and w_hn are: FLOAT32 ...

@@ -124,16 +124,23 @@ def pack_vector(vector, int gates, int vector_length):
     return pack_matrix(rows, gates, vector_length)
 
 
-def spread_columns(matrix, int vector_length):
-    """Reorder the rows of ``matrix``, (outputs, inputs), so that a projection writes its outputs in plain order.
+def pack_columns(matrix, int vector_length):
+    """Pack ``matrix``, (outputs, inputs), so that a projection writes its outputs in plain order; flat, as float32.
 
     The projection kernel writes (blocks, 3, VL) for every row of its input. Taking output c as lane ``c % VL`` of
-    gate ``c // VL % 3`` of block ``c // (3 VL)`` makes that the outputs in order, padded to a multiple of 3 VL.
+    gate ``c // VL % 3`` of block ``c // (3 VL)`` makes that the outputs in order. The last block has as many gates as
+    are needed, and zeros to a whole vector.
     """
     outputs, inputs = matrix.shape
     if vector_length < 1:
         raise ShapeError(f"packing: got vectors of {vector_length}")
-    blocks = (outputs + 3 * vector_length - 1) // (3 * vector_length)
-    padded = np.zeros((blocks, 3, vector_length, inputs), dtype=np.float32)
+    vectors = (outputs + vector_length - 1) // vector_length
+    padded = np.zeros((vectors, vector_length, inputs), dtype=np.float32)
     padded.reshape(-1, inputs)[:outputs] = matrix
-    return np.ascontiguousarray(padded.transpose(1, 0, 2, 3).reshape(-1, inputs))
+    packed, first = aligned_empty(padded.size), 0
+    while first < vectors:
+        gates = min(3, vectors - first)
+        block = pack_matrix(padded[first : first + gates].reshape(-1, inputs), gates, vector_length)
+        packed[first * vector_length * inputs :][: block.size] = block
+        first += gates
+    return packed

@@ -132,7 +132,7 @@ ONE = {
     "packing a vector by no gates": "pack.pack_vector(zeros(6), 0, 8)",
     "packing a vector by vectors of nothing": "pack.pack_vector(zeros(6), 3, 0)",
     "packing units that are not whole": "pack.pack_matrix(zeros(7, 3), 3, 8)",
-    "spreading over vectors of nothing": "pack.spread_columns(zeros(6, 3), 0)",
+    "columns of vectors of nothing": "pack.pack_columns(zeros(6, 3), 0)",
     "memory of less than nothing": "pack.aligned_empty(-5)",
     "memory beyond the address space": "pack.aligned_empty((1 << 62) + 1)",
     "a state of no streams": "State(packed, 0)",

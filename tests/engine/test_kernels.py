@@ -19,7 +19,7 @@ from networks import (
 from fastgru import reference
 from fastgru.engine import dispatch
 from fastgru.engine.affine import Affine
-from fastgru.engine.pack import aligned_empty, pack_matrix, pack_vector, spread_columns
+from fastgru.engine.pack import aligned_empty, pack_columns, pack_matrix, pack_vector
 from fastgru.engine.plan import KernelTable
 from fastgru.engine.state import State
 from fastgru.layers import GATE_ACTIVATIONS
@@ -103,7 +103,9 @@ def test_packing_puts_every_weight_where_the_kernels_look(level):
         wanted = padded.reshape(gates, blocks, length, inputs).transpose(1, 3, 0, 2)
         assert np.array_equal(packed.reshape(wanted.shape), wanted)
         assert np.array_equal(pack_vector(rows[:, 0], gates, length), pack_matrix(rows[:, :1].copy(), gates, length))
-        assert np.count_nonzero(spread_columns(rows, length)) == rows.size
+        columns = pack_columns(rows, length)
+        assert columns.ctypes.data % 64 == 0 and columns.size == -(-len(rows) // length) * length * inputs
+        assert np.array_equal(np.sort(columns[columns != 0]), rows.ravel())
 
 
 def test_memory_is_aligned_and_of_the_size_asked_for(level):
