@@ -29,6 +29,7 @@ cdef extern from "simd.h" nogil:
         TILE_ROWS
         AHEAD_ROWS
     vf broadcast(float x)
+    bint THREE_BLOCKS
     vf held(vf x)
     vf added(vf sum, vf x, vf y)
     vf load(const float *p)

@@ -191,7 +191,14 @@ cdef inline void product_of_rows(const int gates, int rows, Py_ssize_t terms, Pa
 
 cdef void multiply(int rows, int blocks, int gates, Py_ssize_t terms, Part *part, const Weight *weights) noexcept nogil:
     """to[row, block, gate, :] = start[block, gate, :] + the sum over terms from part.first on of x * weights."""
-    if blocks == 2:
+    if blocks == 3:
+        if gates == 3:
+            product(1, 3, 3, terms, part, weights)
+        elif gates == 2:
+            product(1, 3, 2, terms, part, weights)
+        else:
+            product(1, 3, 1, terms, part, weights)
+    elif blocks == 2:
         if rows == 1:
             if gates == 3:
                 product(1, 2, 3, terms, part, weights)

@@ -37,6 +37,7 @@
 #define VL 8
 #define TILE_ROWS 4
 #define AHEAD_ROWS 0
+#define THREE_BLOCKS 1 /* whether a single row may take as many, of few units: see `all_tiles` */
 #elif defined(__aarch64__)
 #define VL 4
 #define TILE_ROWS 8
@@ -45,6 +46,10 @@
 #define VL 4
 #define TILE_ROWS 4
 #define AHEAD_ROWS 0
+#endif
+
+#ifndef THREE_BLOCKS
+#define THREE_BLOCKS 0
 #endif
 
 #if FASTGRU_VECTORS
