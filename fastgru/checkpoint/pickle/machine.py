@@ -45,12 +45,13 @@ class Machine:
         self.names: dict[tuple[str, str], Global] = {}
 
     def run(self, handlers: Sequence[Callable[[Machine], None] | None]) -> tuple[Any, int]:
-        data = self.data
+        data, size = self.data, len(self.data)
         for _ in range(MAX_OPCODES):
-            opcode = data[self.position] if self.position < len(data) else None
-            if opcode is None:
+            position = self.position
+            if position >= size:
                 raise self.error("it ends in the middle; the file was cut off")
-            self.position += 1
+            self.position = position + 1
+            opcode = data[position]
             handler = handlers[opcode]
             if handler is None:
                 if opcode == 0x2E:  # STOP
@@ -82,12 +83,12 @@ class Machine:
         return int.from_bytes(self.take(length), "little")
 
     def line(self) -> str:
-        end = self.data.find(b"\n", self.position, self.position + MAX_LINE)
+        position = self.position
+        end = self.data.find(b"\n", position, position + MAX_LINE)
         if end < 0:
             raise self.error("a line has no end")
-        text = self.data[self.position : end]
         self.position = end + 1
-        return self.decode(text)
+        return self.decode(self.data[position:end])
 
     def decode(self, text: bytes) -> str:
         try:
