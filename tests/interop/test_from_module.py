@@ -355,6 +355,24 @@ def test_a_stream_that_pads_by_what_lies_at_the_edge_is_refused_by_name() -> Non
         model.stream()
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
+@pytest.mark.parametrize("pads", [(3, -2), (2, -2), (-2, 3), (-1, -1)])
+def test_a_row_that_has_fewer_steps_than_are_taken_away_is_refused_as_by_pytorch(pads: tuple[int, int]) -> None:
+    class Moved(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.pad(x.transpose(1, 2), pads)
+
+    model = fastgru.from_torch(torch.jit.trace(Moved(), torch.randn(2, 5, 6)))
+    x = torch.randn(2, 5, 6)
+    with pytest.raises(ShapeError, match="lengths: .*takes 2 places away"):
+        model(x.numpy(), lengths=[1, 5])
+    for steps in (3, 4, 5):
+        made = model(x.numpy(), lengths=[steps, 5])
+        wanted = Moved()(x[:1, :steps]).numpy()
+        np.testing.assert_array_equal(made[:1, :, : wanted.shape[2]], wanted)
+        assert not made[:1, :, wanted.shape[2] :].any()
+
+
 class Changes(nn.Module):
     """What each step differs from the one before by: it looks ahead by one step and is padded in front."""
 

@@ -138,6 +138,10 @@ def pad(c: Context, self: Any, pad: Any, mode: Any = "constant", value: Any = No
         raise c.error(f"pads by {str(amounts)[:60]} in mode {str(mode)[:40]}")
     pairs = [(amounts[at], amounts[at + 1]) for at in range(0, len(amounts), 2)]
     widths = ((0, 0),) * (x.rank - len(pairs)) + tuple(pairs[::-1])
+    for size, pair in zip(x.shape, widths, strict=True):
+        taken = sum(min(each, 0) for each in pair)
+        if taken:
+            c.builder.guard(size + taken, ">=", 0, f"{c.name} takes {-taken} places away")
     return c.add(Pad(widths, 0.0 if value is None else float(c.number(value, "value")), _MODES[mode]), x)
 
 
