@@ -364,7 +364,7 @@ def test_a_row_that_has_fewer_steps_than_are_taken_away_is_refused_as_by_pytorch
 
     model = fastgru.from_torch(torch.jit.trace(Moved(), torch.randn(2, 5, 6)))
     x = torch.randn(2, 5, 6)
-    with pytest.raises(ShapeError, match="lengths: .*takes 2 places away"):
+    with pytest.raises(ShapeError, match=r"lengths: .*takes 2 places away"):
         model(x.numpy(), lengths=[1, 5])
     for steps in (3, 4, 5):
         made = model(x.numpy(), lengths=[steps, 5])
