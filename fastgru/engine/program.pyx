@@ -326,7 +326,8 @@ cdef class Program(Buffers):
     @property
     def nbytes(self):
         """Of the arena that a call takes."""
-        return self.in_one() if self.pieces is None else self.head() + self.pieces.threads * self.pieces.room()
+        whole = self.in_one()       # as short runs go, and those of which each instruction is timed
+        return whole if self.pieces is None else max(whole, self.head() + self.pieces.threads * self.pieces.room())
 
     def divide(self, Program piece not None, Program rest, Py_ssize_t count, int threads, list divided):
         """Let every run go through pieces of the rows, as ``Pieces`` says."""
@@ -362,7 +363,7 @@ cdef class Program(Buffers):
                 raise ShapeError(f"program: got an input of {given.dtype} {given.shape}, wanted {count} of {kind!r}")
         for rows, lengths, shares, batch, steps in self.schedules:
             check_rows(arrays[rows], arrays[lengths], arrays[shares], batch, steps)
-        arena = arenas.take(self.nbytes if seconds is None else max(self.nbytes, self.in_one()))
+        arena = arenas.take(self.nbytes)
         self.begin(&frame, arena)
         for i in range(len(self.inputs)):
             array = arrays[i]

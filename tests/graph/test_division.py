@@ -161,6 +161,39 @@ def test_a_stream_and_a_pool_of_many_rows_are_divided() -> None:
         assert any(program.is_divided for program in programs(two._streamed.runner))
 
 
+SHORT = """
+import numpy as np, sys
+sys.path[:0] = [{tests!r}, {tests!r} + "/graph"]
+from test_division import network, tagger, model_of
+from fastgru import Model
+from fastgru.layers import Dense, GRULayer, sequential
+import fastgru.threads
+fastgru.threads.available = lambda: 2
+graph = tagger()
+one, two = model_of(graph), model_of(graph, n_threads=2)
+for batch in (4, 31, 96, 120, 200):
+    words = np.random.default_rng(batch).integers(0, 50, (batch, 2))
+    assert all(np.array_equal(two(words), one(words)) for _ in range(5)), batch
+for inputs, units in ((3, 2), (16, 32), (64, 128)):
+    spec = sequential([("g", GRULayer(network(inputs, units))), ("d", Dense(np.ones((4, units), np.float32)))])
+    for batch in (4, 5, 6, 19, 100, 200):
+        for precision in ("float32", "int8"):
+            one, two = (Model(spec, n_threads=threads, precision=precision) for threads in (1, 2))
+            streams, pool = [one.stream(batch), two.stream(batch)], two.pool(batch)
+            ids = pool.join(batch)
+            for x in np.random.default_rng(batch).standard_normal((30, batch, inputs)).astype(np.float32):
+                wanted, got = (stream.step(x) for stream in streams)
+                assert np.array_equal(wanted, got) and np.array_equal(pool.step(ids, x), wanted)
+print("same")
+"""
+
+
+def test_runs_that_are_too_short_for_threads_stay_within_their_memory() -> None:
+    """They go through the whole program, though it could be divided; malloc looks for what was written beside blocks."""
+    result = run_python(SHORT.format(tests=str(Path(__file__).parent.parent)), MALLOC_CHECK_="3", MALLOC_PERTURB_="7")
+    assert result.stdout.strip() == "same", result.stderr[-2000:]
+
+
 def test_many_callers_at_once_have_the_same_bits() -> None:
     graph = tagger()
     two = model_of(graph, n_threads=2)
