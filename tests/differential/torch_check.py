@@ -430,7 +430,10 @@ class Comparison:
 
     def _check_threads(self, model: Any) -> None:
         arrays = arrays_of(self.case, *self.case["example"])
-        wanted = self._call(model, arrays)
+        try:
+            wanted = self._call(model, arrays)
+        except FastGRUError:
+            return  # as was counted where the example was compared
         made: list[Any] = [None, None]
 
         def run(place: int) -> None:
