@@ -189,7 +189,7 @@ print("same")
 
 
 def test_runs_that_are_too_short_for_threads_stay_within_their_memory() -> None:
-    """They go through the whole program, though it could be divided; malloc looks for what was written beside blocks."""
+    """They go through the whole program, though it is divided; malloc looks for what was written beside blocks."""
     result = run_python(SHORT.format(tests=str(Path(__file__).parent.parent)), MALLOC_CHECK_="3", MALLOC_PERTURB_="7")
     assert result.stdout.strip() == "same", result.stderr[-2000:]
 
