@@ -74,18 +74,18 @@ def _bytes(inputs: int, gru: GRUSpec, precision: str) -> int:
     table = kernel_table()
     if precision == "float64" or table.vector_length == 1 or not _has_kernels(gru):
         return (8 if precision == "float64" else 4) * 3 * hidden * (inputs + hidden + 2)
-    kept_in = table.kept_in(precision, max(inputs, hidden))
-    words = sum(_words(terms, kept_in, table.tile_words) for terms in (inputs, hidden)) + 2
+    kind = table.weight_kind(precision, max(inputs, hidden))
+    words = sum(_words(terms, kind, table.tile_words) for terms in (inputs, hidden)) + 2
     return int(4 * 3 * -(-hidden // table.vector_length) * table.vector_length * words)
 
 
-def _words(terms: int, kept_in: str, multiple: int) -> float:
+def _words(terms: int, kind: str, multiple: int) -> float:
     """The 32-bit words of the weights of a unit for a number of inputs; of some kinds, whole tiles of them."""
-    if kept_in == "float16":
+    if kind == "float16":
         return terms / 2
-    if kept_in == "bfloat16":
+    if kind == "bfloat16":
         return -(-terms // (2 * multiple)) * multiple
-    if kept_in == "int8":
+    if kind == "int8":
         return -(-terms // (4 * multiple)) * multiple + 2  # and what its sum starts from, and its step
     return terms
 

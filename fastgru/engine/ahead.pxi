@@ -75,43 +75,43 @@ cdef inline void accumulate_column(vf *sums, Py_ssize_t k, const float *x, const
                 sums[i * 3 + g] = multiply_add(weights, 1, sums[i * 3 + g], weight_of(weights, w[g], place), value)
 
 
-cdef inline const Weight *block_of_inputs(const Layer *layer, Ahead *ahead, const Weight *kept_in) noexcept nogil:
+cdef inline const Weight *block_of_inputs(const Layer *layer, Ahead *ahead, const Weight *kind) noexcept nogil:
     """The weights of the block in progress, behind its head."""
     cdef const Weight *block = <const Weight *>(layer.w_ih + ahead.block * layer.ih_block)
-    return block + head_of(kept_in, 3)
+    return block + head_of(kind, 3)
 
 
-cdef inline Py_ssize_t words_of_inputs(const Layer *layer, const Weight *kept_in) noexcept nogil:
+cdef inline Py_ssize_t words_of_inputs(const Layer *layer, const Weight *kind) noexcept nogil:
     """How many vectors of weights, for each gate, a block of W_ih has."""
     if Weight is quad:
         return (layer.inputs + 3) // 4
     else:
-        return layer.inputs // terms_of(kept_in)
+        return layer.inputs // terms_of(kind)
 
 
-cdef inline void part_of_inputs(Part *part, const Layer *layer, Ahead *ahead, const Weight *kept_in) noexcept nogil:
+cdef inline void part_of_inputs(Part *part, const Layer *layer, Ahead *ahead, const Weight *kind) noexcept nogil:
     """The part in progress, as far as `begin_sums` and `finish_sums` want to know it."""
     part.x = ahead.rows
-    part.doubled = head_of(kept_in, 3) > 0
+    part.doubled = head_of(kind, 3) > 0
     part.block_size = 0
-    part.head = <const float *>(block_of_inputs(layer, ahead, kept_in) - head_of(kept_in, 3))
-    part.start = layer.b_ih + ahead.block * 3 * VL if ahead.k <= layer.part // terms_of(kept_in) else NULL
+    part.head = <const float *>(block_of_inputs(layer, ahead, kind) - head_of(kind, 3))
+    part.start = layer.b_ih + ahead.block * 3 * VL if ahead.k <= layer.part // terms_of(kind) else NULL
     part.to = ahead.xp + ahead.block * 3 * VL
     part.stride = layer.blocks * 3 * VL
 
 
-cdef inline void take_up(vf *sums, const Layer *layer, Ahead *ahead, const Weight *kept_in) noexcept nogil:
+cdef inline void take_up(vf *sums, const Layer *layer, Ahead *ahead, const Weight *kind) noexcept nogil:
     """The sums of the part in progress."""
     cdef Part part
     if ahead.under_way:
         load_vectors(sums, ahead.sums, AHEAD_ROWS * 3)
     else:
-        part_of_inputs(&part, layer, ahead, kept_in)
-        begin_sums(sums, AHEAD_ROWS, 1, 3, &part, kept_in)
+        part_of_inputs(&part, layer, ahead, kind)
+        begin_sums(sums, AHEAD_ROWS, 1, 3, &part, kind)
 
 
 cdef inline void put_down(vf *sums, const Layer *layer, Ahead *ahead, Py_ssize_t words,
-                          const Weight *kept_in) noexcept nogil:
+                          const Weight *kind) noexcept nogil:
     """`words` more are summed. A whole part is added to xp as by `multiply`; then the next one is in progress."""
     cdef Part part
     ahead.k += words
@@ -120,16 +120,16 @@ cdef inline void put_down(vf *sums, const Layer *layer, Ahead *ahead, Py_ssize_t
     if ahead.under_way:
         store_vectors(ahead.sums, sums, AHEAD_ROWS * 3)
         return
-    part_of_inputs(&part, layer, ahead, kept_in)
-    finish_sums(sums, AHEAD_ROWS, 1, 3, &part, kept_in)
-    if ahead.k == words_of_inputs(layer, kept_in):
+    part_of_inputs(&part, layer, ahead, kind)
+    finish_sums(sums, AHEAD_ROWS, 1, 3, &part, kind)
+    if ahead.k == words_of_inputs(layer, kind):
         ahead.k = 0
         ahead.block += 1
-    ahead.left = min(<Py_ssize_t>layer.part // terms_of(kept_in), words_of_inputs(layer, kept_in) - ahead.k)
+    ahead.left = min(<Py_ssize_t>layer.part // terms_of(kind), words_of_inputs(layer, kind) - ahead.k)
 
 
-cdef void begin_ahead_kept(const Layer *layer, Ahead *ahead, const Weight *kept_in) noexcept nogil:
-    cdef Py_ssize_t words = words_of_inputs(layer, kept_in)
+cdef void begin_ahead_kept(const Layer *layer, Ahead *ahead, const Weight *kind) noexcept nogil:
+    cdef Py_ssize_t words = words_of_inputs(layer, kind)
     cdef int i
     if AHEAD_ROWS == 0:
         return
@@ -140,13 +140,13 @@ cdef void begin_ahead_kept(const Layer *layer, Ahead *ahead, const Weight *kept_
     else:
         for i in range(AHEAD_ROWS):
             ahead.rows[i] = ahead.x[i]
-    to_columns(ahead.columns, ahead.rows, words * terms_of(kept_in))
+    to_columns(ahead.columns, ahead.rows, words * terms_of(kind))
     ahead.k = ahead.block = 0
-    ahead.left = min(<Py_ssize_t>layer.part // terms_of(kept_in), words)
+    ahead.left = min(<Py_ssize_t>layer.part // terms_of(kind), words)
     ahead.under_way = False
 
 
-cdef void finish_ahead_kept(const Layer *layer, Ahead *ahead, const Weight *kept_in) noexcept nogil:
+cdef void finish_ahead_kept(const Layer *layer, Ahead *ahead, const Weight *kind) noexcept nogil:
     cdef vf sums[24]
     cdef Py_ssize_t words, turn
     cdef const float *x
@@ -155,21 +155,21 @@ cdef void finish_ahead_kept(const Layer *layer, Ahead *ahead, const Weight *kept
         return
     while ahead.block < layer.blocks:
         words = ahead.left
-        w_ih = block_of_inputs(layer, ahead, kept_in) + ahead.k * 3 * VL
-        x = ahead.columns + ahead.k * terms_of(kept_in) * AHEAD_ROWS
-        take_up(sums, layer, ahead, kept_in)
+        w_ih = block_of_inputs(layer, ahead, kind) + ahead.k * 3 * VL
+        x = ahead.columns + ahead.k * terms_of(kind) * AHEAD_ROWS
+        take_up(sums, layer, ahead, kind)
         for turn in range(words):
             accumulate_column(sums, turn, x, w_ih)
-        put_down(sums, layer, ahead, words, kept_in)
+        put_down(sums, layer, ahead, words, kind)
 
 
 cdef void begin_ahead(const Layer *layer, Ahead *ahead) noexcept nogil:
     """Begin with the first block."""
-    if layer.kept_in == FLOAT32:
+    if layer.kind == FLOAT32:
         begin_ahead_kept(layer, ahead, <const float *>NULL)
-    elif layer.kept_in == BFLOAT16:
+    elif layer.kind == BFLOAT16:
         begin_ahead_kept(layer, ahead, <const bf_pair *>NULL)
-    elif layer.kept_in == INT8:
+    elif layer.kind == INT8:
         begin_ahead_kept(layer, ahead, <const quad *>NULL)
     elif HAS_HALF:
         begin_ahead_kept(layer, ahead, <const half *>NULL)
@@ -177,11 +177,11 @@ cdef void begin_ahead(const Layer *layer, Ahead *ahead) noexcept nogil:
 
 cdef void finish_ahead(const Layer *layer, Ahead *ahead) noexcept nogil:
     """The part of `ahead` that is not done yet."""
-    if layer.kept_in == FLOAT32:
+    if layer.kind == FLOAT32:
         finish_ahead_kept(layer, ahead, <const float *>NULL)
-    elif layer.kept_in == BFLOAT16:
+    elif layer.kind == BFLOAT16:
         finish_ahead_kept(layer, ahead, <const bf_pair *>NULL)
-    elif layer.kept_in == INT8:
+    elif layer.kind == INT8:
         finish_ahead_kept(layer, ahead, <const quad *>NULL)
     elif HAS_HALF:
         finish_ahead_kept(layer, ahead, <const half *>NULL)

@@ -110,7 +110,7 @@ cdef class Buffers:
         """Bytes of an arena before the values: the addresses of the buffers."""
         return (self.bases * <Py_ssize_t>sizeof(char *) + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
 
-    cdef Py_ssize_t in_one(self) noexcept nogil:
+    cdef Py_ssize_t whole_nbytes(self) noexcept nogil:
         """Bytes of the arena that a run takes which one thread goes through."""
         return self.head() + self.arena_bytes + self.scratch_bytes
 

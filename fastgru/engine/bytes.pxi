@@ -48,7 +48,7 @@ cdef void inputs_to_bytes(const float *const *x, Py_ssize_t n, Py_ssize_t terms,
         pointers[2 * i + 1] = pointers[2 * i] + size
 
 
-cdef inline Py_ssize_t row_for(Py_ssize_t terms, const Weight *kept_in) noexcept nogil:
+cdef inline Py_ssize_t row_for(Py_ssize_t terms, const Weight *kind) noexcept nogil:
     if Weight is quad:
         return row_of_bytes(terms)
     else:
@@ -56,7 +56,7 @@ cdef inline Py_ssize_t row_for(Py_ssize_t terms, const Weight *kept_in) noexcept
 
 
 cdef inline void multiplied_inputs(const float *const *x, Py_ssize_t n, const Layer *layer, float *scratch,
-                                   const float **pointers, const Weight *kept_in) noexcept nogil:
+                                   const float **pointers, const Weight *kind) noexcept nogil:
     """What the weights of the inputs are multiplied with, where `changes_rows`: `pointers` has 2 n."""
     if Weight is quad:
         inputs_to_bytes(x, n, layer.inputs, scratch, pointers)
@@ -65,15 +65,15 @@ cdef inline void multiplied_inputs(const float *const *x, Py_ssize_t n, const La
 
 
 cdef inline void multiplied_rows(const float *states, Py_ssize_t n, const Layer *layer, float *scratch,
-                                 const float **pointers, const Weight *kept_in) noexcept nogil:
+                                 const float **pointers, const Weight *kind) noexcept nogil:
     """What the recurrent weights are multiplied with: the rows of `states`, (n, width), or what they become."""
     cdef Py_ssize_t i
     for i in range(n):
         if Weight is quad:
             pointers[i] = row_to_bytes(states + i * layer.width, layer.hidden,
-                                       scratch + i * row_for(layer.hidden, kept_in), NULL)
-        elif changes_rows(kept_in):
+                                       scratch + i * row_for(layer.hidden, kind), NULL)
+        elif changes_rows(kind):
             pointers[i] = row_to_pairs(states + i * layer.width, layer.hidden,
-                                       scratch + i * row_for(layer.hidden, kept_in), NULL)
+                                       scratch + i * row_for(layer.hidden, kind), NULL)
         else:
             pointers[i] = states + i * layer.width

@@ -51,9 +51,9 @@ cdef inline void multiply_all(int rows, int blocks, int gates, Py_ssize_t terms,
         multiply(rows, blocks, gates, terms, &part, weights)
 
 
-cdef inline void tile(const int kind, int rows, int blocks, const Layer *layer, Rows *given, Py_ssize_t row,
-                      Py_ssize_t block, const Weight *kept_in) noexcept nogil:
-    """The equation of `kind` for `rows` rows from `row` and `blocks` blocks of VL units from `block`.
+cdef inline void tile(const int stage, int rows, int blocks, const Layer *layer, Rows *given, Py_ssize_t row,
+                      Py_ssize_t block, const Weight *kind) noexcept nogil:
+    """The equation of `stage` for `rows` rows from `row` and `blocks` blocks of VL units from `block`.
 
     PROJECT             xp = x W_ih + b_ih
     STEP_AFTER          r = act_r(xp_r + h U_r);  z = act_r(xp_z + h U_z)
@@ -69,16 +69,16 @@ cdef inline void tile(const int kind, int rows, int blocks, const Layer *layer, 
     cdef const Weight *w_ih = <const Weight *>(layer.w_ih + block * layer.ih_block)
     cdef const Weight *weights = <const Weight *>(layer.w_hh + block * layer.hh_block)
     cdef const float *const *xp = given.xp + row
-    if changes_rows(kept_in):
+    if changes_rows(kind):
         doubled = 1
-    if kind == PROJECT:
+    if stage == PROJECT:
         multiply_all(rows, blocks, 3, layer.inputs, given.x + (row << doubled), w_ih, layer.ih_block,
                      layer.b_ih + at, given.out + row * layer.blocks * size + at, layer.blocks * size, layer, NULL,
                      doubled, False)
         return
-    if kind == GATES_BEFORE:
+    if stage == GATES_BEFORE:
         gates = 2
-    elif kind == CANDIDATE_BEFORE:
+    elif stage == CANDIDATE_BEFORE:
         gates = 1
         block_bytes = layer.hn_block
         weights = <const Weight *>(layer.w_hn + block * block_bytes)
@@ -94,11 +94,11 @@ cdef inline void tile(const int kind, int rows, int blocks, const Layer *layer, 
                 prefetch(xp[i] + at + g * VL)
     multiply_all(rows, blocks, gates, layer.hidden, given.x + row, weights, block_bytes,
                  layer.b_hh + (block * size if gates == 3 else 0), <float *>done, blocks * gates * VL, layer,
-                 given.ahead if kind == STEP_AFTER and rows == 1 else NULL, False, given.backward)
-    gate_arithmetic(kind, rows, blocks, layer, given, row, block, xp, at, done)
+                 given.ahead if stage == STEP_AFTER and rows == 1 else NULL, False, given.backward)
+    gate_arithmetic(stage, rows, blocks, layer, given, row, block, xp, at, done)
 
 
-cdef inline void gate_arithmetic(const int kind, int rows, int blocks, const Layer *layer, Rows *given, Py_ssize_t row,
+cdef inline void gate_arithmetic(const int stage, int rows, int blocks, const Layer *layer, Rows *given, Py_ssize_t row,
                                  Py_ssize_t block, const float *const *xp, Py_ssize_t at,
                                  const vf *done) noexcept nogil:
     """What `tile` does with its products: `done`, (rows, blocks, gates), and those of the inputs, `at` in rows of `xp`.
@@ -108,10 +108,10 @@ cdef inline void gate_arithmetic(const int kind, int rows, int blocks, const Lay
     cdef int i, b, place, activation = TANH, recurrent = SIGMOID
     cdef const float *projected
     cdef vf r, z, n, h
-    if kind != STEP_AFTER:
+    if stage != STEP_AFTER:
         activation = layer.activation
         recurrent = layer.recurrent_activation
-    if kind == STEP_AFTER or kind == STEP_AFTER_ANY:
+    if stage == STEP_AFTER or stage == STEP_AFTER_ANY:
         for i in range(rows * blocks):  # of all rows first, so that no row's candidate waits for its reset gate alone
             projected = xp[i // blocks] + at + (i % blocks) * 3 * VL
             gates[2 * i] = activated(recurrent, load(projected) + done[3 * i])
@@ -122,12 +122,12 @@ cdef inline void gate_arithmetic(const int kind, int rows, int blocks, const Lay
             projected = xp[i] + at + b * 3 * VL
             unit = (row + i) * layer.width + (layer.first + block + b) * VL
             h = load(given.h + unit)
-            if kind == GATES_BEFORE:
+            if stage == GATES_BEFORE:
                 r = activated(recurrent, load(projected) + done[place * 2])
                 z = activated(recurrent, load(projected + VL) + done[place * 2 + 1])
                 store(given.z + unit, z)
                 store(given.out + unit, r * h)
-            elif kind == CANDIDATE_BEFORE:
+            elif stage == CANDIDATE_BEFORE:
                 n = activated(activation, load(projected + 2 * VL) + done[place])
                 z = load(given.z + unit)
                 keep(layer, given, row + i, block + b, n + z * (h - n))
@@ -137,15 +137,15 @@ cdef inline void gate_arithmetic(const int kind, int rows, int blocks, const Lay
 
 
 cdef inline void project_tail(int rows, const Layer *layer, Rows *given, Py_ssize_t row,
-                              const Weight *kept_in) noexcept nogil:
+                              const Weight *kind) noexcept nogil:
     """PROJECT for the last block of a layer in which it has fewer columns."""
     cdef Py_ssize_t block = layer.blocks - 1, stride = 3 * VL * layer.blocks
-    multiply_all(rows, 1, layer.tail, layer.inputs, given.x + row, <const Weight *>(layer.w_ih + block * layer.ih_block),
-                 layer.ih_block, layer.b_ih + block * 3 * VL, given.out + row * stride + block * 3 * VL, stride, layer,
-                 NULL, False, False)
+    multiply_all(rows, 1, layer.tail, layer.inputs, given.x + row,
+                 <const Weight *>(layer.w_ih + block * layer.ih_block), layer.ih_block, layer.b_ih + block * 3 * VL,
+                 given.out + row * stride + block * 3 * VL, stride, layer, NULL, False, False)
 
 
-cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, const Weight *kept_in) noexcept nogil:
+cdef inline void all_tiles(const int stage, const Layer *layer, Rows *given, const Weight *kind) noexcept nogil:
     """Blocks outside, rows inside, so that a block's weights come from far memory once for all rows.
 
     One or two rows take two blocks at a time, to keep enough sums in flight: 6 % faster than four, whose gate
@@ -157,39 +157,39 @@ cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, cons
     tiles evenly (9 rows are 5 and 4, not 8 and 1), but fill tile registers as far as they go.
     """
     cdef Py_ssize_t block = 0, at, row, left, tiles, whole = layer.blocks
-    cdef Py_ssize_t bytes = layer.ih_block if kind == PROJECT else layer.hh_block
-    cdef bint three = (THREE_BLOCKS and Weight is not half and not changes_rows(kept_in) and given.n == 1
+    cdef Py_ssize_t bytes = layer.ih_block if stage == PROJECT else layer.hh_block
+    cdef bint three = (THREE_BLOCKS and Weight is not half and not changes_rows(kind) and given.n == 1
                        and bytes * layer.blocks <= 2 * L1_BYTES)
     cdef bint narrow = VL == 16 and given.n == 1 and given.ahead == NULL and bytes <= L1_BYTES < 2 * bytes
     cdef int rows, most = TILE_ROWS, pairs = 2
-    if changes_rows(kept_in):
-        if kind == PROJECT:         # where a row of inputs is two rows
+    if changes_rows(kind):
+        if stage == PROJECT:        # where a row of inputs is two rows
             most = TILE_ROWS // 2
             pairs = 1
-    if in_tiles(given.n * TILE_ROWS // most, kept_in):
+    if in_tiles(given.n * TILE_ROWS // most, kind):
         most = most * (2 * ROWS_OF_TILE) // TILE_ROWS
         pairs = 0
-    if kind == PROJECT and layer.tail:
+    if stage == PROJECT and layer.tail:
         whole -= 1
         row = 0
         while row < given.n:
             rows = <int>min(given.n - row, <Py_ssize_t>TILE_ROWS)
-            project_tail(rows, layer, given, row, kept_in)
+            project_tail(rows, layer, given, row, kind)
             row += rows
     while block < whole:
         left = whole - block
         if given.n <= pairs and left >= 2 and not narrow:
             if three and left != 2 and left != 4:
-                tile(kind, 1, 3, layer, given, 0, left - 3 if given.backward else block, kept_in)
+                tile(stage, 1, 3, layer, given, 0, left - 3 if given.backward else block, kind)
                 block += 3
                 continue
             at = left - 2 if given.backward else block
-            if kind != STEP_AFTER:      # one size for all: the compiler has enough to do
-                tile(kind, <int>given.n, 2, layer, given, 0, at, kept_in)
+            if stage != STEP_AFTER:     # one size for all: the compiler has enough to do
+                tile(stage, <int>given.n, 2, layer, given, 0, at, kind)
             elif given.n == 1:
-                tile(kind, 1, 2, layer, given, 0, at, kept_in)
+                tile(stage, 1, 2, layer, given, 0, at, kind)
             else:
-                tile(kind, 2, 2, layer, given, 0, at, kept_in)
+                tile(stage, 2, 2, layer, given, 0, at, kind)
             block += 2
             continue
         at = left - 1 if given.backward else block
@@ -197,7 +197,7 @@ cdef inline void all_tiles(const int kind, const Layer *layer, Rows *given, cons
         tiles = (given.n + most - 1) // most
         while tiles > 0:
             rows = <int>((given.n - row + tiles - 1) // tiles) if most <= TILE_ROWS else min(<int>(given.n - row), most)
-            tile(kind, rows, 1, layer, given, row, at, kept_in)
+            tile(stage, rows, 1, layer, given, row, at, kind)
             row += rows
             tiles -= 1
         block += 1

@@ -1,7 +1,7 @@
 # What a kernel is given and what it offers: plain structures of float pointers, the same for every instruction set.
 # Vector types never cross this border.
 
-cdef enum:                      # what weights are kept in; in the order of plan.KEPT_IN
+cdef enum:                      # what weights are kept as; in the order of plan.WEIGHT_KINDS
     FLOAT32
     FLOAT16
     BFLOAT16
@@ -44,7 +44,7 @@ cdef struct Layer:              # one direction of one layer, or a slice of its 
     int tail                    # vectors of VL columns in the last block of w_ih where these are 1 or 2; 0 where 3
     int width                   # floats of a row of states: all blocks * VL, also in a slice
     int part                    # terms that are summed at a time; even. With INT8 a term is four inputs
-    int kept_in                 # what w_ih, w_hh and w_hn are: FLOAT32 ...
+    int kind                 # what w_ih, w_hh and w_hn are: FLOAT32 ...
     bint tiled                  # whether the kernels multiply it in tile registers of the processor
     bint reset_after
     int activation              # of n; an index of activations.GATE_ACTIVATIONS
@@ -68,7 +68,7 @@ cdef inline Py_ssize_t scratch_of(const Layer *layer, Py_ssize_t rows) noexcept 
         size = 2 * group * layer.width                              # z, r * h
     if layer.tiled:
         group = (group + 15) // 16 * 16                             # the rows of whole tiles
-    if layer.kept_in == INT8:
+    if layer.kind == INT8:
         size += group * row_of_bytes(layer.hidden) + GROUP * row_of_bytes(layer.inputs)
     elif layer.tiled:
         size += group * row_of_pairs(layer.hidden) + GROUP * row_of_pairs(layer.inputs)
@@ -126,8 +126,8 @@ cdef inline int steps_ahead(const Kernels *kernels, const Layer *layer) noexcept
     It goes through W_ih every few steps. With weights of 7 MB that took 0.8 to 0.9 of the time of both apart, with 14
     MB 1.25 times and with 25 MB 1.4 times of it (100 steps of one row, Zen 4 with 32 MB of L3, shared).
     """
-    if not layer.reset_after or (layer.kept_in == BFLOAT16 and (layer.tiled or layer.inputs % 2)):
+    if not layer.reset_after or (layer.kind == BFLOAT16 and (layer.tiled or layer.inputs % 2)):
         return 0
     if layer.blocks * (layer.ih_block + layer.hh_block) > MAX_AHEAD_BYTES:
         return 0
-    return kernels.ahead_rows // 2 if layer.kept_in == INT8 else kernels.ahead_rows
+    return kernels.ahead_rows // 2 if layer.kind == INT8 else kernels.ahead_rows

@@ -109,6 +109,7 @@ cdef extern from "amx.h" nogil:
     void dot_pairs(int n)
     vf store_bfloat16(void *p, vf x)
 
+# What the weights are kept as. A parameter `kind` is a null pointer, which says that by its type alone.
 ctypedef fused Weight:
     float
     half
@@ -170,52 +171,52 @@ include "places.pxi"
 
 
 cdef void project_kept(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp, float *scratch,
-                       const Weight *kept_in) noexcept nogil:
+                       const Weight *kind) noexcept nogil:
     cdef const float *pointers[GROUP]
     cdef Py_ssize_t first = 0
     cdef Rows rows = Rows(n, x, NULL, NULL, NULL, xp, NULL, NULL, NULL, False)
-    if changes_rows(kept_in):
+    if changes_rows(kind):
         rows.x = pointers
         while first < n:
             rows.n = min(n - first, <Py_ssize_t>GROUP // 2)
-            multiplied_inputs(x + first, rows.n, layer, scratch, pointers, kept_in)
+            multiplied_inputs(x + first, rows.n, layer, scratch, pointers, kind)
             rows.out = xp + first * 3 * layer.blocks * VL
-            all_tiles(PROJECT, layer, &rows, kept_in)
+            all_tiles(PROJECT, layer, &rows, kind)
             first += rows.n
     else:
-        all_tiles(PROJECT, layer, &rows, kept_in)
+        all_tiles(PROJECT, layer, &rows, kind)
 
 
 cdef void project(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp, float *scratch) noexcept nogil:
     """xp = x W_ih + b_ih: (n, blocks, 3, VL) from n rows of I floats."""
-    if layer.kept_in == FLOAT32:
+    if layer.kind == FLOAT32:
         project_kept(layer, n, x, xp, scratch, <const float *>NULL)
-    elif layer.kept_in == BFLOAT16:
+    elif layer.kind == BFLOAT16:
         project_kept(layer, n, x, xp, scratch, <const bf_pair *>NULL)
-    elif layer.kept_in == INT8:
+    elif layer.kind == INT8:
         project_kept(layer, n, x, xp, scratch, <const quad *>NULL)
     elif HAS_HALF:
         project_kept(layer, n, x, xp, scratch, <const half *>NULL)
 
 
-cdef void step_after(const Layer *layer, Rows *rows, const Weight *kept_in) noexcept nogil:
+cdef void step_after(const Layer *layer, Rows *rows, const Weight *kind) noexcept nogil:
     if layer.activation == TANH and layer.recurrent_activation == SIGMOID:
-        all_tiles(STEP_AFTER, layer, rows, kept_in)
+        all_tiles(STEP_AFTER, layer, rows, kind)
     else:
-        all_tiles(STEP_AFTER_ANY, layer, rows, kept_in)
+        all_tiles(STEP_AFTER_ANY, layer, rows, kind)
 
 
-cdef void gates_before(const Layer *layer, Rows *rows, const Weight *kept_in) noexcept nogil:
-    all_tiles(GATES_BEFORE, layer, rows, kept_in)
+cdef void gates_before(const Layer *layer, Rows *rows, const Weight *kind) noexcept nogil:
+    all_tiles(GATES_BEFORE, layer, rows, kind)
 
 
-cdef void candidate_before(const Layer *layer, Rows *rows, const Weight *kept_in) noexcept nogil:
-    all_tiles(CANDIDATE_BEFORE, layer, rows, kept_in)
+cdef void candidate_before(const Layer *layer, Rows *rows, const Weight *kind) noexcept nogil:
+    all_tiles(CANDIDATE_BEFORE, layer, rows, kind)
 
 
 cdef void step_kept(const Layer *layer, Py_ssize_t n, const float *const *x, const float *h, float *h_next, float *xp,
                     const float *const *projected, float *const *y, float *scratch, bint backward,
-                    const Weight *kept_in) noexcept nogil:
+                    const Weight *kind) noexcept nogil:
     """One step of n rows, in groups whose row pointers fit a small array.
 
     Given x, the input's product is taken tile by tile beside the state's, so that a step goes through all weights once
@@ -237,15 +238,15 @@ cdef void step_kept(const Layer *layer, Py_ssize_t n, const float *const *x, con
     if not layer.reset_after:
         bytes = reset_states + min(n, <Py_ssize_t>GROUP) * width
     if x != NULL:
-        if changes_rows(kept_in):
+        if changes_rows(kind):
             if n == 1 and layer.reset_after:
-                multiplied_inputs(x, 1, layer, bytes + row_for(layer.hidden, kept_in), input_pointers, kept_in)
+                multiplied_inputs(x, 1, layer, bytes + row_for(layer.hidden, kind), input_pointers, kind)
                 x = input_pointers
             else:
-                project_kept(layer, n, x, xp, bytes, kept_in)
+                project_kept(layer, n, x, xp, bytes, kind)
                 x = NULL
         elif not layer.reset_after:     # the candidate's part of it would have to wait for the reset gates
-            project_kept(layer, n, x, xp, scratch, kept_in)
+            project_kept(layer, n, x, xp, scratch, kind)
             x = NULL
     for group in range((n + GROUP - 1) // GROUP):
         first = group * GROUP
@@ -260,48 +261,48 @@ cdef void step_kept(const Layer *layer, Py_ssize_t n, const float *const *x, con
                 xp_pointers[i] = xp + (first + i) * 3 * layer.blocks * VL if projected == NULL else projected[first + i]
         if y != NULL:
             given.y = y + first
-        multiplied_rows(given.h, given.n, layer, bytes, pointers, kept_in)
+        multiplied_rows(given.h, given.n, layer, bytes, pointers, kind)
         if layer.reset_after:
-            step_after(layer, &given, kept_in)
+            step_after(layer, &given, kind)
             continue
         given.out = reset_states
-        gates_before(layer, &given, kept_in)
-        multiplied_rows(reset_states, given.n, layer, bytes, pointers, kept_in)
+        gates_before(layer, &given, kind)
+        multiplied_rows(reset_states, given.n, layer, bytes, pointers, kind)
         given.out = h_next + first * width
         given.backward = not backward
-        candidate_before(layer, &given, kept_in)
+        candidate_before(layer, &given, kind)
 
 
 cdef void step(const Layer *layer, Py_ssize_t n, const float *const *x, const float *h, float *h_next, float *xp,
                const float *const *projected, float *const *y, float *scratch, bint backward) noexcept nogil:
-    if layer.kept_in == FLOAT32:
+    if layer.kind == FLOAT32:
         step_kept(layer, n, x, h, h_next, xp, projected, y, scratch, backward, <const float *>NULL)
-    elif layer.kept_in == BFLOAT16:
+    elif layer.kind == BFLOAT16:
         step_kept(layer, n, x, h, h_next, xp, projected, y, scratch, backward, <const bf_pair *>NULL)
-    elif layer.kept_in == INT8:
+    elif layer.kind == INT8:
         step_kept(layer, n, x, h, h_next, xp, projected, y, scratch, backward, <const quad *>NULL)
     elif HAS_HALF:
         step_kept(layer, n, x, h, h_next, xp, projected, y, scratch, backward, <const half *>NULL)
 
 
 cdef void step_ahead_kept(const Layer *layer, const float *h, float *h_next, const float *xp, float *y, bint backward,
-                          Ahead *ahead, const Weight *kept_in) noexcept nogil:
+                          Ahead *ahead, const Weight *kind) noexcept nogil:
     cdef const float *state = h
     cdef Rows rows = Rows(1, &state, h, NULL, &xp, h_next, &y, NULL, ahead, backward)
     if y == NULL:
         rows.y = NULL
-    multiplied_rows(h, 1, layer, ahead.scratch, &state, kept_in)
-    step_after(layer, &rows, kept_in)
+    multiplied_rows(h, 1, layer, ahead.scratch, &state, kind)
+    step_after(layer, &rows, kind)
 
 
 cdef void step_ahead(const Layer *layer, const float *h, float *h_next, const float *xp, float *y, bint backward,
                      Ahead *ahead) noexcept nogil:
     """One step of one row, and a piece of the projection of steps to come."""
-    if layer.kept_in == FLOAT32:
+    if layer.kind == FLOAT32:
         step_ahead_kept(layer, h, h_next, xp, y, backward, ahead, <const float *>NULL)
-    elif layer.kept_in == BFLOAT16:
+    elif layer.kind == BFLOAT16:
         step_ahead_kept(layer, h, h_next, xp, y, backward, ahead, <const bf_pair *>NULL)
-    elif layer.kept_in == INT8:
+    elif layer.kind == INT8:
         step_ahead_kept(layer, h, h_next, xp, y, backward, ahead, <const quad *>NULL)
     elif HAS_HALF:
         step_ahead_kept(layer, h, h_next, xp, y, backward, ahead, <const half *>NULL)

@@ -6,12 +6,15 @@
 cdef extern from *:
     """
     #if FASTGRU_THREADS
-    #define FASTGRU_TAKE(next) __atomic_fetch_add(next, 1, __ATOMIC_RELAXED)
+    #define FASTGRU_TAKE(counter) __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED)
+    #define FASTGRU_SEEN(counter) __atomic_load_n(counter, __ATOMIC_RELAXED)
     #else
-    #define FASTGRU_TAKE(next) ((*(next))++)
+    #define FASTGRU_TAKE(counter) ((*(counter))++)
+    #define FASTGRU_SEEN(counter) (*(counter))
     #endif
     """
-    Py_ssize_t take_next "FASTGRU_TAKE" (Py_ssize_t *next) nogil
+    Py_ssize_t take_next "FASTGRU_TAKE" (Py_ssize_t *counter) nogil
+    Py_ssize_t seen "FASTGRU_SEEN" (const Py_ssize_t *counter) nogil
 
 
 cdef class Pieces:
@@ -73,9 +76,9 @@ cdef class Pieces:
 
     cdef Py_ssize_t room(self) noexcept:
         """Bytes that a thread takes, on whole cache lines."""
-        cdef Py_ssize_t room = self.piece.in_one()
+        cdef Py_ssize_t room = self.piece.whole_nbytes()
         if self.rest is not None:
-            room = max(room, self.rest.in_one())
+            room = max(room, self.rest.whole_nbytes())
         return (room + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
 
 
@@ -91,6 +94,7 @@ cdef struct PiecesRun:          # one run, as every thread sees it
     char *memory                # (threads, room)
     Py_ssize_t room
     Py_ssize_t next             # piece that nobody has taken
+    Py_ssize_t failures         # of pieces; the first of them says what is wrong
     int failed                  # which instruction of a piece, or -1
     Py_ssize_t wrong
 
@@ -129,7 +133,7 @@ cdef int run_pieces(Pieces pieces, Frame *frame) noexcept:
     run.count, run.arrays = pieces.count, pieces.arrays
     run.own, run.wholes, run.strides = pieces.own, pieces.wholes, pieces.strides
     run.whole, run.memory, run.room = frame, frame.bases[0], pieces.room()
-    run.next, run.failed, run.wrong = 0, -1, 0
+    run.next, run.failures, run.failed, run.wrong = 0, 0, -1, 0
     with nogil:
         came = in_parallel(threads, pieces_of_thread, &run)
     frame.missing, frame.wanted, frame.wrong, frame.in_pieces = threads - came, threads, run.wrong, True
@@ -147,7 +151,7 @@ cdef void pieces_of_thread(void *given, int thread, int threads) noexcept nogil:
     memset(&watch, 0, sizeof(watch))
     watch.leader = run.whole.watch
     (<Program>program).begin_at(&frame, run.memory + thread * run.room)
-    while index < run.count and run.failed < 0 and not look(run.whole.watch if thread == 0 else &watch):
+    while index < run.count and seen(&run.failures) == 0 and not look(run.whole.watch if thread == 0 else &watch):
         if index == run.count - 1 and run.rest != NULL:
             program = run.rest
             (<Program>program).begin_at(&frame, run.memory + thread * run.room)
@@ -155,6 +159,6 @@ cdef void pieces_of_thread(void *given, int thread, int threads) noexcept nogil:
         for k in range(run.arrays):
             frame.bases[run.own[k]] = run.whole.bases[run.wholes[k]] + index * run.strides[k]
         failed = (<Program>program).execute(&frame, NULL)
-        if failed >= 0:
+        if failed >= 0 and take_next(&run.failures) == 0:
             run.failed, run.wrong = failed, frame.wrong
         index = take_next(&run.next)

@@ -1,7 +1,7 @@
 """A stack of GRU layers, packed for one set of kernels, and the call that runs whole sequences through it.
 
 ``Plan`` is immutable: any number of threads may run it. What changes during a run lies in a workspace of that run; the
-loops are in ``sequences.pxi``.
+loops are in ``sequences.pxi`` and ``single_row.pxi``.
 """
 
 import os
@@ -38,7 +38,7 @@ cdef extern from *:
 
 THREADS = FASTGRU_BUILT_WITH.decode()   # whose threads compute beside the calling one
 
-KEPT_IN = ("float32", "float16", "bfloat16", "int8")    # in the order of kernels.pxd
+WEIGHT_KINDS = ("float32", "float16", "bfloat16", "int8")    # in the order of kernels.pxd
 
 cdef enum:
     MAX_SHARES = 1024          # of a batch, each of which has a thread
@@ -64,7 +64,7 @@ cdef class KernelTable:
     def tile_words(self):
         return self.table.tile_words
 
-    def kept_in(self, str precision, Py_ssize_t terms):
+    def weight_kind(self, str precision, Py_ssize_t terms):
         """What these kernels keep the weights for a number of inputs in: ``precision``, or float32 for what they lack."""
         lacks_half = precision == "float16" and not self.table.has_half
         return "float32" if lacks_half or (precision == "int8" and terms > MAX_BYTES) else precision
@@ -121,8 +121,8 @@ cdef class Plan:
                   int recurrent_activation, str precision="float32"):
         cdef int index, layer, direction
         cdef Stack *stack = &self.stack
-        if precision not in KEPT_IN:
-            raise UnsupportedModelError(f"precision: got {precision!r}, wanted one of {', '.join(KEPT_IN)}")
+        if precision not in WEIGHT_KINDS:
+            raise UnsupportedModelError(f"precision: got {precision!r}, wanted one of {', '.join(WEIGHT_KINDS)}")
         layers = checked_weights(layers, np.float32)
         check_activation(activation, recurrent_activation)
         self.owner = kernels
@@ -159,14 +159,14 @@ cdef class Plan:
         layer.reset_after = self.stack.reset_after
         # Shorter sums where there are few units, whose weights are large; see kernels.pxi for what they cost.
         layer.part = min(max(hidden + hidden % 2, 8), 128 if hidden <= 256 else 256)
-        kept_in = self.owner.kept_in(precision, max(layer.inputs, hidden))
-        layer.kept_in = KEPT_IN.index(kept_in)
-        if kept_in != precision:
+        kind = self.owner.weight_kind(precision, max(layer.inputs, hidden))
+        layer.kind = WEIGHT_KINDS.index(kind)
+        if kind != precision:
             w_ih, w_hh = widened(w_ih, precision, f"weight_ih_{name}"), widened(w_hh, precision, f"weight_hh_{name}")
-            precision = kept_in
-        if layer.kept_in == INT8:
+            precision = kind
+        if layer.kind == INT8:
             layer.part = MAX_BYTES
-        layer.tiled = self.stack.kernels.tile_words > 1 and layer.kept_in in (BFLOAT16, INT8)
+        layer.tiled = self.stack.kernels.tile_words > 1 and layer.kind in (BFLOAT16, INT8)
         self.stack.tiled |= layer.tiled
         matrix, steps = reduce(w_ih, precision, f"weight_ih_{name}")
         layer.w_ih = self.own_weights(matrix, steps, 3, &layer.ih_block)

@@ -3,7 +3,7 @@
 # What the kinds differ in stands in the small functions at the top; with quads, sums begin at what their head says and
 # end as floats in `finish_sums`.
 
-cdef inline int terms_of(const Weight *kept_in) noexcept nogil:
+cdef inline int terms_of(const Weight *kind) noexcept nogil:
     """How many inputs, as `input_at` takes them, one weight is for."""
     if Weight is bf_pair:
         return 2
@@ -20,7 +20,7 @@ cdef inline vf vector_at(const Weight *weights) noexcept nogil:
         return load(<const float *>weights)
 
 
-cdef inline vf weight_of(const Weight *kept_in, vf vector, const int place) noexcept nogil:
+cdef inline vf weight_of(const Weight *kind, vf vector, const int place) noexcept nogil:
     """What is multiplied with the input at `place` of those of a vector of weights."""
     if Weight is bf_pair:
         return second_of(vector) if place else first_of(vector)
@@ -28,22 +28,22 @@ cdef inline vf weight_of(const Weight *kept_in, vf vector, const int place) noex
         return vector
 
 
-cdef inline vf input_at(const Weight *kept_in, const float *x) noexcept nogil:
+cdef inline vf input_at(const Weight *kind, const float *x) noexcept nogil:
     if Weight is quad:
         return broadcast_inputs(x)
     else:
         return broadcast(x[0])
 
 
-cdef inline bint held_by(const int rows, const Weight *kept_in) noexcept nogil:
+cdef inline bint held_by(const int rows, const Weight *kind) noexcept nogil:
     """Whether a product of so many rows says what is in registers, and does not leave it to the compiler."""
     return Weight is not quad and rows > 2
 
 
-cdef inline vf multiply_add(const Weight *kept_in, const int rows, vf sum, vf weights, vf x) noexcept nogil:
+cdef inline vf multiply_add(const Weight *kind, const int rows, vf sum, vf weights, vf x) noexcept nogil:
     if Weight is quad:
         return dot(sum, weights, x)
-    elif held_by(rows, kept_in):
+    elif held_by(rows, kind):
         return added(sum, weights, x)
     else:
         return sum + weights * x
@@ -98,7 +98,7 @@ cdef inline void accumulate_one(vf *sums, const int rows, const int blocks, cons
                     weights, rows, sums[i * blocks * gates + g], w[g], value)
 
 
-cdef inline Py_ssize_t head_of(const Weight *kept_in, const int gates) noexcept nogil:
+cdef inline Py_ssize_t head_of(const Weight *kind, const int gates) noexcept nogil:
     """Weights before the first one of a block: with quads, what its sums start from and the steps of its units."""
     if Weight is quad:
         return 2 * gates * VL
@@ -107,7 +107,7 @@ cdef inline Py_ssize_t head_of(const Weight *kept_in, const int gates) noexcept 
 
 
 cdef inline void begin_sums(vf *sums, const int rows, const int blocks, const int gates, Part *part,
-                            const Weight *kept_in) noexcept nogil:
+                            const Weight *kind) noexcept nogil:
     cdef int i, b, g
     if Weight is quad:              # all terms of which are one part
         for i in range(rows):
@@ -119,9 +119,9 @@ cdef inline void begin_sums(vf *sums, const int rows, const int blocks, const in
 
 
 cdef inline void finish_sums(const vf *sums, const int rows, const int blocks, const int gates, Part *part,
-                             const Weight *kept_in) noexcept nogil:
+                             const Weight *kind) noexcept nogil:
     """to = start + sums; sums of bytes are first multiplied with the steps of their row and their unit."""
-    cdef bint doubled = changes_rows(kept_in) and part.doubled
+    cdef bint doubled = changes_rows(kind) and part.doubled
     cdef const float *start
     cdef float *to
     cdef vf step

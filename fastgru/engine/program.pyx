@@ -326,7 +326,7 @@ cdef class Program(Buffers):
     @property
     def nbytes(self):
         """Of the arena that a call takes."""
-        whole = self.in_one()       # as short runs go, and those of which each instruction is timed
+        whole = self.whole_nbytes()       # as short runs go, and those of which each instruction is timed
         return whole if self.pieces is None else max(whole, self.head() + self.pieces.threads * self.pieces.room())
 
     def divide(self, Program piece not None, Program rest, Py_ssize_t count, int threads, list divided):

@@ -17,7 +17,7 @@ cdef enum:
     ROWS_OF_TILE = 16
 
 
-cdef inline bint changes_rows(const Weight *kept_in) noexcept nogil:
+cdef inline bint changes_rows(const Weight *kind) noexcept nogil:
     """Whether rows of numbers are written down in another form to be multiplied."""
     if Weight is quad:
         return True
@@ -27,7 +27,7 @@ cdef inline bint changes_rows(const Weight *kept_in) noexcept nogil:
         return False
 
 
-cdef inline bint in_tiles(Py_ssize_t rows, const Weight *kept_in) noexcept nogil:
+cdef inline bint in_tiles(Py_ssize_t rows, const Weight *kind) noexcept nogil:
     """Whether a product of n rows is taken in tile registers."""
     if Weight is quad:
         return TILES and rows > TILE_ROWS
@@ -37,7 +37,7 @@ cdef inline bint in_tiles(Py_ssize_t rows, const Weight *kept_in) noexcept nogil
         return False
 
 
-cdef inline void add_products(const int tile, const Weight *kept_in) noexcept nogil:
+cdef inline void add_products(const int tile, const Weight *kind) noexcept nogil:
     if Weight is quad:
         dot_bytes(tile)
     else:

@@ -1,7 +1,7 @@
 # Long calls that a signal's handler can end. Part of plan.pyx.
 #
 # Python runs handlers in its main thread, between bytecodes: a call that computes for seconds would keep them waiting.
-# The calling thread lets them run now and then; where one raises something the call is over, and all of its threads leave.
+# The calling thread lets them run now and then. If one raises something the call is over, and all of its threads leave.
 
 cdef extern from "Python.h":
     ctypedef struct PyObject:
