@@ -25,6 +25,7 @@ LEVELS = {  # kernel level: (the compiler's name of the processor, flags)
     "avx2_vnni": ("defined(__x86_64__)", [*AVX2, "-mavxvnni"]),
     "avx512": ("defined(__x86_64__)", AVX512),
     "avx512_vnni": ("defined(__x86_64__)", [*AVX512, "-mavx512vnni"]),
+    "avx512_bf16": ("defined(__x86_64__)", [*AVX512, "-mavx512vnni", "-mavx512bf16"]),
     "amx": ("defined(__x86_64__)", [*AVX512, "-mavx512vnni", "-mamx-tile", "-mamx-int8", "-mamx-bf16"]),
     "neon": ("defined(__aarch64__)", []),
 }

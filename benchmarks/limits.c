@@ -1,9 +1,10 @@
-/* The limits of a core, each by a loop that does nothing else: float32 FMA, reading, and a barrier of two threads.
+/* The limits of a core, each by a loop that does nothing else: products of float32, of pairs of bfloat16 and of bytes,
+ * reading, and a barrier of two threads.
  *
  *     limits THREADS RUNS BYTES...
  *
  * Compiled with -DWIDTH=16, 32 or 64, the bytes of a vector, and the flags that let the compiler use it. Prints one JSON
- * object: GFLOP/s of all threads together, one figure a run; GB/s of all threads together for each working set, which
+ * object: GFLOP/s of all threads together, one figure a run, and of pairs and bytes none where there is no instruction; GB/s of all threads together for each working set, which
  * every thread has to itself; nanoseconds a barrier, where there are threads.
  */
 #define _GNU_SOURCE
@@ -82,6 +83,39 @@ static void multiply_add(long rounds) {
     float_sink = a[0][0];
 }
 
+/* The same of an instruction that adds products of several numbers to every lane: two of bfloat16, or four bytes. */
+#if defined(__AVX512BF16__)
+#define PAIRS "vdpbf16ps %1, %1, %0"
+#endif
+#if defined(__AVX512VNNI__)
+#define BYTES "vpdpbusd %1, %1, %0"
+#elif defined(__AVXVNNI__)
+#define BYTES "{vex} vpdpbusd %1, %1, %0"
+#endif
+#define MULTIPLY(name, instruction) \
+    static void name(long rounds) { \
+        vi x = {0}, a[CHAINS]; \
+        _Pragma("GCC unroll 12") \
+        for (int c = 0; c < CHAINS; c++) a[c] = x + c; \
+        for (long round = 0; round < rounds; round++) { \
+            _Pragma("GCC unroll 12") \
+            for (int c = 0; c < CHAINS; c++) __asm__(instruction : "+v"(a[c]) : "v"(x)); \
+        } \
+        _Pragma("GCC unroll 12") \
+        for (int c = 1; c < CHAINS; c++) a[0] += a[c]; \
+        int_sink = a[0][0]; \
+    }
+#ifdef PAIRS
+MULTIPLY(multiply_pairs, PAIRS)
+#else
+static void multiply_pairs(long rounds) { (void)rounds; }
+#endif
+#ifdef BYTES
+MULTIPLY(multiply_bytes, BYTES)
+#else
+static void multiply_bytes(long rounds) { (void)rounds; }
+#endif
+
 /* Read ``bytes`` a number of times; an integer OR keeps up with the loads on every processor there is. */
 static void read_all(const char *data, size_t bytes, long rounds) {
     vi found[READS] = {{0}};
@@ -98,7 +132,7 @@ static void read_all(const char *data, size_t bytes, long rounds) {
 }
 
 typedef struct {
-    enum { MULTIPLY_ADD, READ, BARRIER } what;
+    enum { MULTIPLY_ADD, MULTIPLY_PAIRS, MULTIPLY_BYTES, READ, BARRIER } what;
     long rounds;
     size_t bytes;
     char *data[MAX_THREADS];
@@ -121,6 +155,8 @@ static void *work(void *argument) {
     barrier(&job->arrived, 1);
     job->begun[number] = now();
     if (job->what == MULTIPLY_ADD) multiply_add(job->rounds);
+    if (job->what == MULTIPLY_PAIRS) multiply_pairs(job->rounds);
+    if (job->what == MULTIPLY_BYTES) multiply_bytes(job->rounds);
     if (job->what == READ) read_all(job->data[number], job->bytes, job->rounds);
     if (job->what == BARRIER)
         for (long round = 1; round <= job->rounds; round++) barrier(&job->met, round);
@@ -186,6 +222,18 @@ int main(int count, char **arguments) {
     settle(&job);
     printf("{\"width\": %d, \"gflops\": [", WIDTH);
     print_rates(&job, runs, 2.0 * CHAINS * WIDTH / 4, 1e-9);
+    printf("], \"pairs\": [");
+#ifdef PAIRS
+    job.what = MULTIPLY_PAIRS;
+    settle(&job);
+    print_rates(&job, runs, 2.0 * CHAINS * WIDTH / 2, 1e-9);
+#endif
+    printf("], \"bytes\": [");
+#ifdef BYTES
+    job.what = MULTIPLY_BYTES;
+    settle(&job);
+    print_rates(&job, runs, 2.0 * CHAINS * WIDTH, 1e-9);
+#endif
     printf("], \"read\": [");
     for (int i = 0; i < threads && most; i++) job.data[i] = filled(most);
     job.what = READ;

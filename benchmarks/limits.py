@@ -1,4 +1,4 @@
-"""The limits of this machine: float32 FMA, reading from each cache and from memory, and a barrier of two threads.
+"""The limits of this machine: products, reading from each cache and from memory, and a barrier of two threads.
 
     python benchmarks/limits.py [--threads 1 2] [--runs 9] [--json FILE]
 
@@ -34,9 +34,10 @@ AVX512 = ("-mavx512f", "-mfma", "-mprefer-vector-width=512")
 # By kernel level: the bytes of a vector, and what lets the compiler use it.
 LEVELS = {
     "amx": (64, AVX512),
-    "avx512_vnni": (64, AVX512),
+    "avx512_bf16": (64, (*AVX512, "-mavx512vnni", "-mavx512bf16")),
+    "avx512_vnni": (64, (*AVX512, "-mavx512vnni")),
     "avx512": (64, AVX512),
-    "avx2_vnni": (32, ("-mavx2", "-mfma")),
+    "avx2_vnni": (32, ("-mavx2", "-mfma", "-mavxvnni")),
     "avx2": (32, ("-mavx2", "-mfma")),
     "neon": (16, ()),
     "baseline": (16, ()),
@@ -157,7 +158,8 @@ def _joined(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         {"bytes": points[0]["bytes"], "gbs": [rate for point in points for rate in point["gbs"]]}
         for points in zip(*(each["read"] for each in rounds), strict=True)
     ]
-    flat = {name: [figure for each in rounds for figure in each[name]] for name in ("gflops", "barrier_ns")}
+    names = ("gflops", "pairs", "bytes", "barrier_ns")
+    flat = {name: [figure for each in rounds for figure in each[name]] for name in names}
     return {**flat, "read": read}
 
 
@@ -169,7 +171,7 @@ def summed(
     Parameters
     ----------
     outputs : mapping of str to mapping
-        What ``limits.c`` printed, by level: ``gflops``, ``read`` and ``barrier_ns``.
+        What ``limits.c`` printed, by level: ``gflops``, ``pairs``, ``bytes``, ``read`` and ``barrier_ns``.
     threads : int
         With which they ran.
     within : mapping of str to (int, int)
@@ -179,26 +181,29 @@ def summed(
     -------
     dict
         ``threads``; ``fma``, ``bandwidth`` by cache, and the ``curve`` over working sets: each ``median``, ``best`` and
-        ``level``; ``fma_by_level``; ``barrier_ns``, or None of one thread. GFLOP/s, GB/s, nanoseconds.
+        ``level``; ``fma_by_level``; ``pairs`` and ``bytes``, products of bfloat16 and of int8 by the instructions for
+        them, or None; ``barrier_ns``, or None of one thread. GFLOP/s (a product and its sum are 2), GB/s, nanoseconds.
     """
     by_level = {level: _figure(each["gflops"]) for level, each in outputs.items()}
     peak = max(by_level, key=lambda level: by_level[level]["median"])
     curve = []
     for points in zip(*(each["read"] for each in outputs.values()), strict=True):
-        found = [
+        rates = [
             {"bytes": point["bytes"], **_figure(point["gbs"]), "level": level}
             for level, point in zip(outputs, points, strict=True)
         ]
-        curve.append(max(found, key=_median))
+        curve.append(max(rates, key=_median))
     bandwidth = {
         name: max((point for point in curve if fewest <= point["bytes"] <= most), key=_median)
         for name, (fewest, most) in within.items()
     }
+    found = {name: [_figure(each[name]) for each in outputs.values() if each[name]] for name in ("pairs", "bytes")}
     barriers = [_figure(each["barrier_ns"], min) for each in outputs.values() if each["barrier_ns"]]
     return {
         "threads": threads,
         "fma": {**by_level[peak], "level": peak},
         "fma_by_level": by_level,
+        **{name: max(found[name], key=_median, default=None) for name in found},
         "bandwidth": bandwidth,
         "curve": curve,
         "barrier_ns": min(barriers, key=_median, default=None),
@@ -231,6 +236,9 @@ def markdown(results: Mapping[str, Any]) -> str:
     lines.append(line("float32 FMA, GFLOP/s", [each["fma"] for each in columns]))
     for level in columns[0]["fma_by_level"]:
         lines.append(line(f"the same by {level}", [each["fma_by_level"][level] for each in columns]))
+    for name, title in (("pairs", "pairs of bfloat16, GFLOP/s"), ("bytes", "int8, GOP/s")):
+        if columns[0][name]:
+            lines.append(line(title, [each[name] for each in columns]))
     for name in columns[0]["bandwidth"]:
         lines.append(line(f"read from {name}, GB/s", [each["bandwidth"][name] for each in columns]))
     if any(each["barrier_ns"] for each in columns):

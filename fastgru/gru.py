@@ -51,9 +51,10 @@ class GRU:
     precision : {"float32", "float64", "float16", "bfloat16", "int8"}
         What is computed with, and the dtype of the results. The last three keep the weights in fewer bits and compute
         in float32 all the same. With int8, inputs are rounded to two bytes and states to one where they meet weights,
-        each row by steps of its own largest number, and a row with an infinity becomes NaN; the BLAS backend, other
-        activations than the kernels' and more than 65,536 inputs round only the weights. With
-        ``FASTGRU_ISA=amx`` inputs and states meet bfloat16 weights as bfloat16.
+        each row by steps of its own largest number, and a row with an infinity becomes NaN. With bfloat16, inputs and
+        states are rounded to bfloat16 where they meet weights, if the kernels multiply pairs of them (``avx512_bf16``
+        and ``amx``), and the errors are then about those of two roundings instead of one. The BLAS backend, other
+        activations than the kernels' and more than 65,536 inputs round only the weights.
     n_threads : int, optional
         Threads over the rows of a batch; where there are fewer rows, over directions and units, if a step has enough
         work. None: ``FASTGRU_NUM_THREADS``, or as many as the work pays for.

@@ -100,9 +100,10 @@ def load(
     precision : {"float32", "float64", "float16", "bfloat16", "int8", "stored"}, optional
         What the model computes in; weights are converted. float16, bfloat16 and int8 keep the weights of GRUs in fewer
         bits, and are faster where these outgrow a cache; states and sums are float32 all the same, but int8 rounds what
-        meets the weights to bytes (see ``GRU``). ``"stored"`` is the smallest of these three that the file stores and
-        that keeps every GRU's weights; without one it is float64 where the file has all of these weights in float64,
-        and otherwise float32. ``model.precision`` says which.
+        meets the weights to bytes, and bfloat16, on processors that multiply it, to bfloat16 (see ``GRU``).
+        ``"stored"`` is the smallest of these three that the file stores and that keeps every GRU's weights; without one
+        it is float64 where the file has all of these weights in float64, and otherwise float32.
+        ``model.precision`` says which.
     n_threads : int, optional
         At most this many threads for one call; None chooses by the size of the work and the CPUs of the process.
     backend : {"packed", "blas"}, optional

@@ -45,7 +45,8 @@ class Model:
         Layers, or operations. Most callers get a model from ``fastgru.load`` or ``fastgru.from_torch`` instead.
     precision : {"float32", "float64", "float16", "bfloat16", "int8"}
         What is computed with, and the dtype of the results. The last three are for the weights of GRUs, as in ``GRU``;
-        other operations compute in float32.
+        other operations compute in float32, but dense layers and convolutions go with bfloat16 where the kernels
+        multiply pairs of them.
     n_threads, backend
         As for ``GRU``, for every GRU of the model.
 

@@ -37,6 +37,7 @@ STACKS = [  # inputs, hidden, layers, directions: whole vectors, tails, odd numb
     (33, 140, 1, 1),
 ]
 LEVELS = dispatch.available()
+PAIRED = tuple(level for level in LEVELS if KernelTable(dispatch.kernels(level)).pairs)  # they multiply bfloat16
 
 
 def network(

@@ -64,7 +64,8 @@ def test_a_model_has_the_precision_in_its_grus(precision: str) -> None:
     model = Model(chain(GRULayer(spec), Last(), Dense(numbers(3, 6)), shape=(None, 4)), precision=precision)
     x = numbers(2, 7, 4)
     _, h = GRU(spec, precision=precision)(x)
-    assert np.allclose(model(x), h[0] @ numbers(3, 6).T, rtol=0, atol=1e-5)
+    bound = 5e-2 if precision == "bfloat16" else 1e-5  # where pairs are multiplied, the dense layer rounds too
+    assert np.allclose(model(x), h[0] @ numbers(3, 6).T, rtol=0, atol=bound)
     assert same_bits(model.astype("float32").astype(precision)(x), model(x))
     assert f"precision='{precision}'" in repr(model)
 

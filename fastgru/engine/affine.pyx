@@ -4,11 +4,13 @@ import numpy as np
 
 from libc.string cimport memcpy
 
+from fastgru.engine.kernels cimport BFLOAT16, FLOAT32, scratch_of_rows
 from fastgru.engine.plan cimport KernelTable
 
 from fastgru.errors import ShapeError
 
-from .pack import aligned_empty, pack_columns
+from .pack import aligned_empty, joined, pack_columns
+from .reduced import bfloat16_bits
 
 cdef enum:
     GROUP = 64                      # rows computed at a time
@@ -27,22 +29,30 @@ cdef class Affine:
     kernels : KernelTable
     weight : (outputs, inputs) float32
     bias : (outputs,) float32
+    precision : str
+        With ``"bfloat16"``, and kernels that multiply pairs of them, weights and inputs are rounded to bfloat16.
+        Whatever else it is, they are float32.
     """
 
-    def __cinit__(self, KernelTable kernels not None, weight, bias):
+    def __cinit__(self, KernelTable kernels not None, weight, bias, str precision="float32"):
         cdef int length = kernels.table.vector_length
+        cdef bint pairs = precision == "bfloat16" and kernels.table.pairs
         if weight.ndim != 2 or bias.shape != weight.shape[:1] or not weight.size:
             raise ShapeError(f"an affine layer: got weight {weight.shape} and bias {bias.shape}")
         self.owner = kernels
         self.outputs, self.inputs = weight.shape
-        self.memory = [pack_columns(weight, length), pack_columns(bias.reshape(-1, 1), length)]
+        words = joined(bfloat16_bits(weight), 2, kernels.table.tile_words) if pairs else weight
+        self.memory = [pack_columns(words, length), pack_columns(bias.reshape(-1, 1), length)]
         self.layer.inputs = <int>self.inputs
+        self.layer.kind = BFLOAT16 if pairs else FLOAT32
+        self.layer.pairs = pairs
+        self.layer.tiled = pairs and kernels.table.tile_words > 1
         self.layer.part = 128
         self.layer.blocks = <int>((self.outputs + 3 * length - 1) // (3 * length))
         self.layer.tail = <int>((self.outputs + length - 1) // length % 3)
         self.layer.hidden = self.layer.width = self.layer.blocks * length
         self.layer.w_ih = <const char *>address(self.memory[0])
-        self.layer.ih_block = self.inputs * 3 * length * sizeof(float)
+        self.layer.ih_block = words.shape[1] * 3 * length * sizeof(float)
         self.layer.b_ih = address(self.memory[1])
 
     def __call__(self, const float[:, ::1] x not None):
@@ -59,17 +69,17 @@ cdef class Affine:
         if rows == 0:
             return result
         out = result
-        space = aligned_empty(min(rows, GROUP) * width)
+        space = aligned_empty(min(rows, GROUP) * width + scratch_of_rows(&self.layer))
         wide = address(space)
         with nogil:
-            mode = self.owner.table.begin_work(False)
+            mode = self.owner.table.begin_work(self.layer.tiled)
             for group in range(groups):
                 first = group * GROUP
                 n = min(rows - first, <Py_ssize_t>GROUP)
                 for i in range(n):
                     pointers[i] = &x[first + i, 0]
-                self.owner.table.project(&self.layer, n, pointers, wide, NULL)
+                self.owner.table.project(&self.layer, n, pointers, wide, wide + min(rows, GROUP) * width)
                 for i in range(n):
                     memcpy(&out[first + i, 0], wide + i * width, self.outputs * sizeof(float))
-            self.owner.table.end_work(False, mode)
+            self.owner.table.end_work(self.layer.tiled, mode)
         return result

@@ -1,14 +1,14 @@
 # A projection of the steps to come, a piece at a time beside the steps of a single row. Part of kernels.pxi.
 
-cdef inline void multiply_both(Part *part, const Weight *weights, const Layer *layer, Ahead *ahead) noexcept nogil:
+cdef inline void multiply_with_lookahead(Part *part, const Weight *weights, const Layer *layer, Ahead *ahead) noexcept nogil:
     """`multiply` for one row, two blocks and three gates, and beside it a piece of a projection."""
     cdef vf sums[6]
     begin_sums(sums, 1, 2, 3, part, weights)
-    accumulate_both(sums, part.terms, part.x[0] + part.first, weights, part.block_size, layer, ahead)
+    accumulate_with_lookahead(sums, part.terms, part.x[0] + part.first, weights, part.block_size, layer, ahead)
     finish_sums(sums, 1, 2, 3, part, weights)
 
 
-cdef inline void accumulate_both(vf *sums, Py_ssize_t terms, const float *h, const Weight *weights,
+cdef inline void accumulate_with_lookahead(vf *sums, Py_ssize_t terms, const float *h, const Weight *weights,
                                  Py_ssize_t block_size, const Layer *layer, Ahead *ahead) noexcept nogil:
     """`accumulate` for one row, and beside it AHEAD_ROWS rows of a projection, one k for every two of the row's own.
 
@@ -32,12 +32,12 @@ cdef inline void accumulate_both(vf *sums, Py_ssize_t terms, const float *h, con
         turns = min((whole - k) // 2, ahead.left)
         w_ih = block_of_inputs(layer, ahead, weights) + ahead.k * 3 * VL
         x = ahead.columns + ahead.k * together * AHEAD_ROWS
-        take_up(projected, layer, ahead, weights)
+        load_sums(projected, layer, ahead, weights)
         for turn in range(turns):
             for half_turn in range(2):
                 accumulate_row(sums, k + 2 * turn + half_turn, h, weights, block_size)
             accumulate_column(projected, turn, x, w_ih)
-        put_down(projected, layer, ahead, turns, weights)
+        store_sums(projected, layer, ahead, turns, weights)
         k += 2 * turns
     while k < whole:
         accumulate_row(sums, k, h, weights, block_size)
@@ -83,24 +83,21 @@ cdef inline const Weight *block_of_inputs(const Layer *layer, Ahead *ahead, cons
 
 cdef inline Py_ssize_t words_of_inputs(const Layer *layer, const Weight *kind) noexcept nogil:
     """How many vectors of weights, for each gate, a block of W_ih has."""
-    if Weight is quad:
-        return (layer.inputs + 3) // 4
-    else:
-        return layer.inputs // terms_of(kind)
+    return words_of(layer.inputs, kind) // terms_of(kind)
 
 
 cdef inline void part_of_inputs(Part *part, const Layer *layer, Ahead *ahead, const Weight *kind) noexcept nogil:
     """The part in progress, as far as `begin_sums` and `finish_sums` want to know it."""
     part.x = ahead.rows
-    part.doubled = head_of(kind, 3) > 0
+    part.two_part = two_part(kind)
     part.block_size = 0
     part.head = <const float *>(block_of_inputs(layer, ahead, kind) - head_of(kind, 3))
-    part.start = layer.b_ih + ahead.block * 3 * VL if ahead.k <= layer.part // terms_of(kind) else NULL
+    part.start = layer.b_ih + ahead.block * 3 * VL if ahead.k <= words_of(layer.part, kind) // terms_of(kind) else NULL
     part.to = ahead.xp + ahead.block * 3 * VL
     part.stride = layer.blocks * 3 * VL
 
 
-cdef inline void take_up(vf *sums, const Layer *layer, Ahead *ahead, const Weight *kind) noexcept nogil:
+cdef inline void load_sums(vf *sums, const Layer *layer, Ahead *ahead, const Weight *kind) noexcept nogil:
     """The sums of the part in progress."""
     cdef Part part
     if ahead.under_way:
@@ -110,7 +107,7 @@ cdef inline void take_up(vf *sums, const Layer *layer, Ahead *ahead, const Weigh
         begin_sums(sums, AHEAD_ROWS, 1, 3, &part, kind)
 
 
-cdef inline void put_down(vf *sums, const Layer *layer, Ahead *ahead, Py_ssize_t words,
+cdef inline void store_sums(vf *sums, const Layer *layer, Ahead *ahead, Py_ssize_t words,
                           const Weight *kind) noexcept nogil:
     """`words` more are summed. A whole part is added to xp as by `multiply`; then the next one is in progress."""
     cdef Part part
@@ -125,7 +122,7 @@ cdef inline void put_down(vf *sums, const Layer *layer, Ahead *ahead, Py_ssize_t
     if ahead.k == words_of_inputs(layer, kind):
         ahead.k = 0
         ahead.block += 1
-    ahead.left = min(<Py_ssize_t>layer.part // terms_of(kind), words_of_inputs(layer, kind) - ahead.k)
+    ahead.left = min(words_of(layer.part, kind) // terms_of(kind), words_of_inputs(layer, kind) - ahead.k)
 
 
 cdef void begin_ahead_kept(const Layer *layer, Ahead *ahead, const Weight *kind) noexcept nogil:
@@ -134,15 +131,16 @@ cdef void begin_ahead_kept(const Layer *layer, Ahead *ahead, const Weight *kind)
     if AHEAD_ROWS == 0:
         return
     ahead.columns = ahead.scratch
-    if Weight is quad:
-        inputs_to_bytes(ahead.x, AHEAD_ROWS // 2, layer.inputs, ahead.scratch + row_of_bytes(layer.hidden), ahead.rows)
-        ahead.columns += row_of_bytes(layer.hidden) + AHEAD_ROWS * row_of_bytes(layer.inputs)
+    if converts_inputs(kind):
+        multiplied_inputs(ahead.x, AHEAD_ROWS // 2 if two_part(kind) else AHEAD_ROWS, layer,
+                          ahead.scratch + row_for(layer.hidden, kind), ahead.rows, kind)
+        ahead.columns += row_for(layer.hidden, kind) + AHEAD_ROWS * row_for(layer.inputs, kind)
     else:
         for i in range(AHEAD_ROWS):
             ahead.rows[i] = ahead.x[i]
     to_columns(ahead.columns, ahead.rows, words * terms_of(kind))
     ahead.k = ahead.block = 0
-    ahead.left = min(<Py_ssize_t>layer.part // terms_of(kind), words)
+    ahead.left = min(words_of(layer.part, kind) // terms_of(kind), words)
     ahead.under_way = False
 
 
@@ -157,10 +155,10 @@ cdef void finish_ahead_kept(const Layer *layer, Ahead *ahead, const Weight *kind
         words = ahead.left
         w_ih = block_of_inputs(layer, ahead, kind) + ahead.k * 3 * VL
         x = ahead.columns + ahead.k * terms_of(kind) * AHEAD_ROWS
-        take_up(sums, layer, ahead, kind)
+        load_sums(sums, layer, ahead, kind)
         for turn in range(words):
             accumulate_column(sums, turn, x, w_ih)
-        put_down(sums, layer, ahead, words, kind)
+        store_sums(sums, layer, ahead, words, kind)
 
 
 cdef void begin_ahead(const Layer *layer, Ahead *ahead) noexcept nogil:

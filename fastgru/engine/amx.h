@@ -64,7 +64,7 @@ EMULATED void store_tile(int n, void *p, long stride)
     const __m512i *rows = tile_register(n);
     for (int i = 0; i < 16; i++) _mm512_storeu_si512((char *)p + i * stride, rows[i]);
 }
-EMULATED void dot_bytes(int n)
+EMULATED void dot_tile_of_bytes(int n)
 {
     __m512i *sums = tile_register(n);
     const int32_t *inputs = (const int32_t *)tile_register(6);
@@ -75,7 +75,7 @@ EMULATED void dot_bytes(int n)
 }
 /* Sums of the even inputs, and of the odd ones, each product added with one rounding; only then are the two added to
  * each other, and to the tile. The thread flushes subnormal numbers as AMX does: see flush_subnormals. */
-EMULATED void dot_pairs(int n)
+EMULATED void dot_tile_of_pairs(int n)
 {
     __m512i *sums = tile_register(n);
     const int32_t *inputs = (const int32_t *)tile_register(6);
@@ -117,13 +117,13 @@ FASTGRU_STATIC void store_tile(const int n, void *p, long stride)
     PICK_TILE(n, STORE)
 #undef STORE
 }
-FASTGRU_STATIC void dot_bytes(const int n)
+FASTGRU_STATIC void dot_tile_of_bytes(const int n)
 {
 #define DOT(number) _tile_dpbusd(number, 6, 7)
     PICK_TILE(n, DOT)
 #undef DOT
 }
-FASTGRU_STATIC void dot_pairs(const int n)
+FASTGRU_STATIC void dot_tile_of_pairs(const int n)
 {
 #define DOT(number) _tile_dpbf16ps(number, 6, 7)
     PICK_TILE(n, DOT)
@@ -131,20 +131,6 @@ FASTGRU_STATIC void dot_pairs(const int n)
 }
 #endif
 
-/* The nearest bfloat16 of each lane, ties to even, and NaN for NaN; returns what they lack, or 0 where they are not
- * finite. */
-typedef uint32_t words_of_vector __attribute__((vector_size(4 * VL)));
-typedef uint16_t halves_of_vector __attribute__((vector_size(2 * VL)));
-FASTGRU_STATIC vf store_bfloat16(void *p, vf x)
-{
-    words_of_vector all = (words_of_vector)x, nan = (words_of_vector)((all & 0x7fffffff) > 0x7f800000);
-    words_of_vector rounded = all + (0x7fff + ((all >> 16) & 1));
-    words_of_vector chosen = (rounded & ~nan) | ((all | 0x400000) & nan);
-    words_of_vector finite = (words_of_vector)((chosen & 0x7f800000) != 0x7f800000);
-    halves_of_vector halves = __builtin_convertvector(chosen >> 16, halves_of_vector);
-    memcpy(p, &halves, sizeof halves);
-    return (vf)((words_of_vector)(x - (vf)(chosen & 0xffff0000)) & finite);
-}
 #else
 #define TILES 0
 #define TILE_WORDS 1
@@ -154,9 +140,8 @@ FASTGRU_STATIC vf store_bfloat16(void *p, vf x)
 #define clear_tile(n) ((void)(n))
 #define load_tile(n, p, stride) ((void)(n), (void)(p), (void)(stride))
 #define store_tile(n, p, stride) ((void)(n), (void)(p), (void)(stride))
-#define dot_bytes(n) ((void)(n))
-#define dot_pairs(n) ((void)(n))
-#define store_bfloat16(p, x) ((void)(p), (x))
+#define dot_tile_of_bytes(n) ((void)(n))
+#define dot_tile_of_pairs(n) ((void)(n))
 #endif
 
 #endif

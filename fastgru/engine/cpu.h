@@ -19,6 +19,11 @@ static int runs_avx512(void)
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
 }
 static int runs_avx512_vnni(void) { return runs_avx512() && __builtin_cpu_supports("avx512vnni"); }
+static int runs_avx512_bf16(void)
+{
+    unsigned int a, b, c, d;
+    return runs_avx512_vnni() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 5));
+}
 static int runs_avx2_vnni(void)
 {
     unsigned int a, b, c, d;
@@ -56,6 +61,7 @@ static int runs_avx2(void) { return 0; }
 static int runs_avx2_vnni(void) { return 0; }
 static int runs_avx512(void) { return 0; }
 static int runs_avx512_vnni(void) { return 0; }
+static int runs_avx512_bf16(void) { return 0; }
 static int runs_amx(void) { return 0; }
 #endif
 

@@ -5,6 +5,7 @@ cdef extern from "cpu.h":
     bint runs_avx2_vnni()
     bint runs_avx512()
     bint runs_avx512_vnni()
+    bint runs_avx512_bf16()
     bint runs_neon()
     bint runs_amx()
 
@@ -14,6 +15,8 @@ def runnable():
     levels = []
     if runs_amx():
         levels.append("amx")
+    if runs_avx512_bf16():
+        levels.append("avx512_bf16")
     if runs_avx512_vnni():
         levels.append("avx512_vnni")
     if runs_avx512():

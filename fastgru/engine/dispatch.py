@@ -16,7 +16,7 @@ from .cpu import runnable
 
 __all__ = ["LEVELS", "available", "chosen", "kernels"]
 
-LEVELS = ("amx", "avx512_vnni", "avx512", "avx2_vnni", "avx2", "neon", "baseline")
+LEVELS = ("amx", "avx512_bf16", "avx512_vnni", "avx512", "avx2_vnni", "avx2", "neon", "baseline")
 
 
 UNTRIED = ("amx",)  # has run in emulation only, so it is taken only where FASTGRU_ISA asks for it

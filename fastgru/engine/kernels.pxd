@@ -44,8 +44,9 @@ cdef struct Layer:              # one direction of one layer, or a slice of its 
     int tail                    # vectors of VL columns in the last block of w_ih where these are 1 or 2; 0 where 3
     int width                   # floats of a row of states: all blocks * VL, also in a slice
     int part                    # terms that are summed at a time; even. With INT8 a term is four inputs
-    int kind                 # what w_ih, w_hh and w_hn are: FLOAT32 ...
+    int kind                    # what w_ih, w_hh and w_hn are: FLOAT32 ...
     bint tiled                  # whether the kernels multiply it in tile registers of the processor
+    bint pairs                  # whether its inputs and states become bfloat16 to be multiplied
     bint reset_after
     int activation              # of n; an index of activations.GATE_ACTIVATIONS
     int recurrent_activation    # of r and z
@@ -70,9 +71,13 @@ cdef inline Py_ssize_t scratch_of(const Layer *layer, Py_ssize_t rows) noexcept 
         group = (group + 15) // 16 * 16                             # the rows of whole tiles
     if layer.kind == INT8:
         size += group * row_of_bytes(layer.hidden) + GROUP * row_of_bytes(layer.inputs)
-    elif layer.tiled:
+    elif layer.pairs:
         size += group * row_of_pairs(layer.hidden) + GROUP * row_of_pairs(layer.inputs)
     return size
+
+cdef inline Py_ssize_t scratch_of_rows(const Layer *layer) noexcept nogil:
+    """Floats that a projection alone wants."""
+    return GROUP * row_of_pairs(layer.inputs) if layer.pairs else 0
 
 cdef struct Ahead:               # the projection of steps to come, done a piece at a time beside the steps before them
     const float *const *x       # a pointer to I floats for each of `steps_ahead` steps
@@ -92,6 +97,7 @@ cdef struct Kernels:
     int tile_rows               # rows of the widest tile
     int ahead_rows              # rows that an `Ahead` multiplies; 0: these kernels have too few registers for it
     bint has_half               # whether a layer may be kept in FLOAT16
+    bint pairs                  # whether BFLOAT16 weights are multiplied with pairs of bfloat16
     int input_zero              # what is added to 8-bit inputs, so that none is negative
     int tile_words              # to a multiple of which BFLOAT16 and INT8 weights are padded, in 32 bits; 1: no tiles
     # xp[i] = x[i] W_ih + b_ih for n rows; xp is (n, blocks, 3, VL); scratch is `scratch_of` floats
@@ -126,7 +132,7 @@ cdef inline int steps_ahead(const Kernels *kernels, const Layer *layer) noexcept
     It goes through W_ih every few steps. With weights of 7 MB that took 0.8 to 0.9 of the time of both apart, with 14
     MB 1.25 times and with 25 MB 1.4 times of it (100 steps of one row, Zen 4 with 32 MB of L3, shared).
     """
-    if not layer.reset_after or (layer.kind == BFLOAT16 and (layer.tiled or layer.inputs % 2)):
+    if not layer.reset_after or layer.kind == BFLOAT16 and (layer.tiled or (layer.inputs % 2 and not layer.pairs)):
         return 0
     if layer.blocks * (layer.ih_block + layer.hh_block) > MAX_AHEAD_BYTES:
         return 0

@@ -12,7 +12,7 @@
 #   vector length. With bfloat16 on AMX the processor sums in an order of its own: see `tiles.pxi`.
 # * The gate arithmetic follows each tile, whose products are then still in the first-level cache.
 # * Weights are kept as float, half, bf_pair or quad (weights.h); what differs between them stands in `products.pxi`,
-#   and in `bytes.pxi`, where rows of inputs and states become rows of bytes for quads.
+#   and in `inputs.pxi`, where rows of inputs and states become rows of bytes or of pairs.
 
 from cpython.pycapsule cimport PyCapsule_New
 
@@ -44,7 +44,7 @@ cdef extern from "simd.h" nogil:
     void clear_vectors(vf *to, int n)
     void load_vectors(vf *to, const float *p, int n)
     void store_vectors(float *p, const vf *source, int n)
-    void memory_has_all()
+    void compiler_barrier()
     void to_columns(float *columns, const float *const *rows, Py_ssize_t terms)
     vf sigmoid(vf x)
     vf hyperbolic_tangent(vf x)
@@ -82,16 +82,19 @@ cdef extern from "weights.h" nogil:
     enum:
         HAS_HALF
         INPUT_ZERO
+        PAIRS
     vf load_half(const half *p)
     vf first_of(vf pairs)
     vf second_of(vf pairs)
     vf broadcast_inputs(const float *p)
     vf dot(vf sums, vf weights, vf inputs)
-    vf counted(vf sums)
-    vf larger_size(vf a, vf b)
-    float largest_lane(vf x)
-    vf with_number_below(vf x)
-    vf number_of(vf x)
+    vf dot_pairs(vf sums, vf weights, vf inputs)
+    void store_bfloat16(void *p, vf x)
+    vf int_to_float(vf sums)
+    vf max_abs(vf a, vf b)
+    float horizontal_max(vf x)
+    vf round_to_bits(vf x)
+    vf rounded_from(vf x)
     void store_bytes(signed char *p, vf x)
 
 
@@ -105,9 +108,8 @@ cdef extern from "amx.h" nogil:
     void clear_tile(int n)
     void load_tile(int n, const void *p, long stride)
     void store_tile(int n, void *p, long stride)
-    void dot_bytes(int n)
-    void dot_pairs(int n)
-    vf store_bfloat16(void *p, vf x)
+    void dot_tile_of_bytes(int n)
+    void dot_tile_of_pairs(int n)
 
 # What the weights are kept as. A parameter `kind` is a null pointer, which says that by its type alone.
 ctypedef fused Weight:
@@ -140,8 +142,8 @@ cdef struct Part:               # a part of the terms of a product, for one tile
     Py_ssize_t terms
     Py_ssize_t first            # of the inputs
     Py_ssize_t most             # terms of a part
-    const float *const *x       # a pointer a row; two rows for each row of the result where `doubled`
-    bint doubled
+    const float *const *x       # a pointer a row; two rows for each row of the result where `two_part`
+    bint two_part               # with quads
     Py_ssize_t block_size       # weights from a block to the next
     Py_ssize_t next_block       # and to the block that comes after this tile's, which may be the one before
     const float *head           # of quads: (2, gates, VL), what sums start from and the weights' steps
@@ -165,7 +167,7 @@ cdef struct Rows:               # the rows of one call
 include "products.pxi"
 include "ahead.pxi"
 include "tiles.pxi"
-include "bytes.pxi"
+include "inputs.pxi"
 include "equation.pxi"
 include "places.pxi"
 
@@ -173,12 +175,12 @@ include "places.pxi"
 cdef void project_kept(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp, float *scratch,
                        const Weight *kind) noexcept nogil:
     cdef const float *pointers[GROUP]
-    cdef Py_ssize_t first = 0
+    cdef Py_ssize_t first = 0, most = GROUP // 2 if two_part(kind) else GROUP
     cdef Rows rows = Rows(n, x, NULL, NULL, NULL, xp, NULL, NULL, NULL, False)
-    if changes_rows(kind):
+    if converts_inputs(kind):
         rows.x = pointers
         while first < n:
-            rows.n = min(n - first, <Py_ssize_t>GROUP // 2)
+            rows.n = min(n - first, most)
             multiplied_inputs(x + first, rows.n, layer, scratch, pointers, kind)
             rows.out = xp + first * 3 * layer.blocks * VL
             all_tiles(PROJECT, layer, &rows, kind)
@@ -238,7 +240,7 @@ cdef void step_kept(const Layer *layer, Py_ssize_t n, const float *const *x, con
     if not layer.reset_after:
         bytes = reset_states + min(n, <Py_ssize_t>GROUP) * width
     if x != NULL:
-        if changes_rows(kind):
+        if converts_inputs(kind):
             if n == 1 and layer.reset_after:
                 multiplied_inputs(x, 1, layer, bytes + row_for(layer.hidden, kind), input_pointers, kind)
                 x = input_pointers
@@ -338,6 +340,7 @@ table.tile_rows = TILE_ROWS
 table.project = project
 table.ahead_rows = AHEAD_ROWS
 table.has_half = HAS_HALF
+table.pairs = PAIRS
 table.input_zero = INPUT_ZERO
 table.step = step
 table.step_ahead = step_ahead

@@ -99,10 +99,10 @@ def pack_weights(weights, steps, int gates, int vector_length, int input_zero, i
     if weights.dtype == np.float16:
         packed = pack_matrix(np.ascontiguousarray(weights).view(np.uint16), gates, vector_length)
     elif weights.dtype == np.uint16:
-        packed = pack_matrix(_joined(weights, 2, tile_words), gates, vector_length)
+        packed = pack_matrix(joined(weights, 2, tile_words), gates, vector_length)
     elif weights.dtype == np.int8:
         starts = (-input_zero * weights.sum(axis=1, dtype=np.int64)).astype(np.int32)
-        words = _joined(weights, 4, tile_words)
+        words = joined(weights, 4, tile_words)
         rows = np.concatenate([starts.view(np.float32)[:, None], steps[:, None], words], axis=1)
         packed = pack_matrix(rows, gates, vector_length)
     else:
@@ -110,7 +110,7 @@ def pack_weights(weights, steps, int gates, int vector_length, int input_zero, i
     return packed, packed.nbytes // blocks
 
 
-def _joined(weights, int count, int words):
+def joined(weights, int count, int words):
     """Every ``count`` numbers of a row in the 32 bits of a float32, the first lowest; zeros up to whole ``words``."""
     rows, inputs = weights.shape
     padded = np.zeros((rows, -(-inputs // (count * words)) * count * words), dtype=weights.dtype.newbyteorder("<"))
@@ -125,7 +125,7 @@ def pack_vector(vector, int gates, int vector_length):
 
 
 def pack_columns(matrix, int vector_length):
-    """Pack ``matrix``, (outputs, inputs), so that a projection writes its outputs in plain order; flat, as float32.
+    """Pack ``matrix``, (outputs, words), so that a projection writes its outputs in plain order; flat, as float32.
 
     The projection kernel writes (blocks, 3, VL) for every row of its input. Taking output c as lane ``c % VL`` of
     gate ``c // VL % 3`` of block ``c // (3 VL)`` makes that the outputs in order. The last block has as many gates as

@@ -64,6 +64,11 @@ cdef class KernelTable:
     def tile_words(self):
         return self.table.tile_words
 
+    @property
+    def pairs(self):
+        """Whether inputs and states become bfloat16 where they meet weights of bfloat16."""
+        return bool(self.table.pairs)
+
     def weight_kind(self, str precision, Py_ssize_t terms):
         """What these kernels keep the weights for a number of inputs in: ``precision``, or float32 for what they lack."""
         lacks_half = precision == "float16" and not self.table.has_half
@@ -167,6 +172,7 @@ cdef class Plan:
         if layer.kind == INT8:
             layer.part = MAX_BYTES
         layer.tiled = self.stack.kernels.tile_words > 1 and layer.kind in (BFLOAT16, INT8)
+        layer.pairs = self.stack.kernels.pairs and layer.kind == BFLOAT16
         self.stack.tiled |= layer.tiled
         matrix, steps = reduce(w_ih, precision, f"weight_ih_{name}")
         layer.w_ih = self.own_weights(matrix, steps, 3, &layer.ih_block)

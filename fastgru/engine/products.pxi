@@ -6,7 +6,7 @@
 cdef inline int terms_of(const Weight *kind) noexcept nogil:
     """How many inputs, as `input_at` takes them, one weight is for."""
     if Weight is bf_pair:
-        return 2
+        return 1 if PAIRS else 2
     else:
         return 1
 
@@ -23,16 +23,17 @@ cdef inline vf vector_at(const Weight *weights) noexcept nogil:
 cdef inline vf weight_of(const Weight *kind, vf vector, const int place) noexcept nogil:
     """What is multiplied with the input at `place` of those of a vector of weights."""
     if Weight is bf_pair:
+        if PAIRS:
+            return vector
         return second_of(vector) if place else first_of(vector)
     else:
         return vector
 
 
 cdef inline vf input_at(const Weight *kind, const float *x) noexcept nogil:
-    if Weight is quad:
+    if converts_inputs(kind):
         return broadcast_inputs(x)
-    else:
-        return broadcast(x[0])
+    return broadcast(x[0])
 
 
 cdef inline bint held_by(const int rows, const Weight *kind) noexcept nogil:
@@ -43,6 +44,8 @@ cdef inline bint held_by(const int rows, const Weight *kind) noexcept nogil:
 cdef inline vf multiply_add(const Weight *kind, const int rows, vf sum, vf weights, vf x) noexcept nogil:
     if Weight is quad:
         return dot(sum, weights, x)
+    elif converts_inputs(kind):
+        return dot_pairs(sum, weights, x)
     elif held_by(rows, kind):
         return added(sum, weights, x)
     else:
@@ -120,27 +123,40 @@ cdef inline void begin_sums(vf *sums, const int rows, const int blocks, const in
 
 cdef inline void finish_sums(const vf *sums, const int rows, const int blocks, const int gates, Part *part,
                              const Weight *kind) noexcept nogil:
-    """to = start + sums; sums of bytes are first multiplied with the steps of their row and their unit."""
-    cdef bint doubled = changes_rows(kind) and part.doubled
+    """to = start + sums"""
     cdef const float *start
     cdef float *to
-    cdef vf step
-    cdef int i, b, g, at
-    for i in range(rows):
-        to = part.to + (i >> 1 if doubled else i) * part.stride
-        start = part.start
-        if part.start == NULL or (doubled and i & 1):
-            start = to
-        if Weight is quad:
-            step = broadcast((part.x[i] - 1)[0])
-            for b in range(blocks):
-                for g in range(gates):
-                    at = b * gates + g
-                    store(to + at * VL, load(start + at * VL) + counted(sums[i * blocks * gates + at])
-                          * (step * load(part.head + b * part.block_size + (gates + g) * VL)))
+    cdef int i, g
+    if Weight is quad:
+        if part.two_part:
+            finish_bytes(sums, rows, blocks, gates, 2, part)
         else:
-            for g in range(blocks * gates):
-                store(to + g * VL, load(start + g * VL) + sums[i * blocks * gates + g])
+            finish_bytes(sums, rows, blocks, gates, 1, part)
+        return
+    for i in range(rows):
+        to = part.to + i * part.stride
+        start = to if part.start == NULL else part.start
+        for g in range(blocks * gates):
+            store(to + g * VL, load(start + g * VL) + sums[i * blocks * gates + g])
+
+
+cdef inline void finish_bytes(const vf *sums, const int rows, const int blocks, const int gates, const int parts,
+                              Part *part) noexcept nogil:
+    """to = start + sums of products of bytes, times the scales of their row and their unit; `parts` rows are one."""
+    cdef vf scales[2]
+    cdef vf value
+    cdef int i, b, g, k, at
+    for i in range(rows // parts):
+        for k in range(parts):
+            scales[k] = broadcast((part.x[i * parts + k] - 1)[0])
+        for b in range(blocks):
+            for g in range(gates):
+                at = b * gates + g
+                value = load(part.start + at * VL)
+                for k in range(parts):
+                    value = value + int_to_float(sums[(i * parts + k) * blocks * gates + at]) * (
+                        scales[k] * load(part.head + b * part.block_size + (gates + g) * VL))
+                store(part.to + i * part.stride + at * VL, value)
 
 
 cdef inline void product(const int rows, const int blocks, const int gates, Py_ssize_t terms, Part *part,
@@ -161,7 +177,7 @@ cdef inline void product(const int rows, const int blocks, const int gates, Py_s
         weights += part.terms // terms_of(weights) * gates * VL
         part.first += part.terms
         part.start = NULL
-        memory_has_all()
+        compiler_barrier()
 
 
 cdef inline void product_of_rows(const int gates, int rows, Py_ssize_t terms, Part *part,

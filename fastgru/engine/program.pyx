@@ -28,7 +28,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from fastgru.engine.affine cimport Affine
-from fastgru.engine.kernels cimport MAX, MEAN, MIN, SUM, Kernels, Layer, room_of_row, scratch_of
+from fastgru.engine.kernels cimport MAX, MEAN, MIN, SUM, Kernels, Layer, room_of_row, scratch_of, scratch_of_rows
 from fastgru.engine.pack cimport aligned_empty
 from fastgru.engine.plan cimport (
     Call, KernelTable, Plan, Stack, Watch, check_came, compute_in, in_parallel, look, settle, workspace_of,
@@ -195,7 +195,8 @@ cdef class Program(Buffers):
         it.length = affine.outputs
         self.work += min(outputs * affine.inputs, 1 << 60)
         self.scratch_bytes = max(self.scratch_bytes,
-                                 ROWS * affine.layer.blocks * 3 * it.kernels.vector_length * <Py_ssize_t>sizeof(float))
+                                 (ROWS * affine.layer.blocks * 3 * it.kernels.vector_length
+                                  + scratch_of_rows(it.layer)) * <Py_ssize_t>sizeof(float))
         return 0
 
     def convolve(self, str name, Affine affine not None, out, x, int size, int stride, int dilation, before,
@@ -220,7 +221,8 @@ cdef class Program(Buffers):
         it.numbers[4], it.numbers[5], it.numbers[6] = x.shape[-2], out.shape[-2], inputs
         self.weights_of(it, affine, activation, out.size)
         it.numbers[7] = ROWS * affine.layer.blocks * 3 * it.kernels.vector_length
-        self.scratch_bytes = max(self.scratch_bytes, (it.numbers[7] + ROWS * affine.inputs) * <Py_ssize_t>sizeof(float))
+        self.scratch_bytes = max(self.scratch_bytes, (it.numbers[7] + (ROWS * affine.inputs + 15) // 16 * 16
+                                                       + scratch_of_rows(it.layer)) * <Py_ssize_t>sizeof(float))
         self.done(name)
 
     def number(self, str name, Py_ssize_t numbers, out, x):

@@ -22,9 +22,10 @@ cdef int run_linear(const Instruction *it, Frame *frame) noexcept nogil:
     cdef const float *x[ROWS]
     cdef float *y[ROWS]
     cdef float *wide = <float *>frame.scratch
+    cdef float *converted = wide + ROWS * it.layer.blocks * 3 * it.kernels.vector_length
     cdef Py_ssize_t n, turns = 0
     cdef bint more = True
-    cdef unsigned int mode = it.kernels.begin_work(False)
+    cdef unsigned int mode = it.kernels.begin_work(it.layer.tiled)
     memset(index, 0, sizeof(index))
     p[0], p[1] = address(it, frame, 0), address(it, frame, 1)
     while more:
@@ -33,11 +34,11 @@ cdef int run_linear(const Instruction *it, Frame *frame) noexcept nogil:
             y[n], x[n] = <float *>p[0], <const float *>p[1]
             n += 1
             more = advance(it, it.rank, index, p)
-        it.kernels.project(it.layer, n, x, wide, NULL)
+        it.kernels.project(it.layer, n, x, wide, converted)
         finish_rows(it, n, wide, y)
         turns += 1
         more = more and not (turns % BETWEEN_LOOKS == 0 and look(frame.watch))
-    it.kernels.end_work(False, mode)
+    it.kernels.end_work(it.layer.tiled, mode)
     return 0
 
 
@@ -64,10 +65,11 @@ cdef int run_convolution(const Instruction *it, Frame *frame) noexcept nogil:
     cdef const float *x[ROWS]
     cdef float *y[ROWS]
     cdef float *wide = <float *>frame.scratch
-    cdef float *room = wide + it.numbers[7]
     cdef Py_ssize_t n = 0, window, taken = it.numbers[0] * it.numbers[6]
+    cdef float *room = wide + it.numbers[7]         # for windows that do not lie as they are in the sequence
+    cdef float *converted = room + (ROWS * taken + 15) // 16 * 16
     cdef bint more = True
-    cdef unsigned int mode = it.kernels.begin_work(False)
+    cdef unsigned int mode = it.kernels.begin_work(it.layer.tiled)
     memset(index, 0, sizeof(index))
     p[0], p[1] = address(it, frame, 0), address(it, frame, 1)
     while more:
@@ -76,14 +78,14 @@ cdef int run_convolution(const Instruction *it, Frame *frame) noexcept nogil:
             y[n] = <float *>(p[0] + window * it.operands[0].along)
             n += 1
             if n == ROWS:
-                it.kernels.project(it.layer, n, x, wide, NULL)
+                it.kernels.project(it.layer, n, x, wide, converted)
                 finish_rows(it, n, wide, y)
                 n = 0
         more = advance(it, it.rank, index, p) and not look(frame.watch)
     if n:
-        it.kernels.project(it.layer, n, x, wide, NULL)
+        it.kernels.project(it.layer, n, x, wide, converted)
         finish_rows(it, n, wide, y)
-    it.kernels.end_work(False, mode)
+    it.kernels.end_work(it.layer.tiled, mode)
     return 0
 
 

@@ -70,6 +70,7 @@ cdef Py_ssize_t lay_out_run(const Stack *stack, Call *call, Py_ssize_t largest, 
                             Run *run) noexcept nogil:
     """The bytes that a run of ``count`` shares of at most ``largest`` rows takes, and how it goes; any memory will do."""
     cdef int slices = team // stack.directions
+    cdef Py_ssize_t groups
     if not stack.reset_after:
         slices = min(slices, 1)                 # every unit's candidate needs the reset gates of all
     slices = min(slices, (stack.layers[0].blocks + 1) // 2)
@@ -78,7 +79,8 @@ cdef Py_ssize_t lay_out_run(const Stack *stack, Call *call, Py_ssize_t largest, 
     run.group = largest
     if run.team == 1:
         run.group = min(largest, max(ROWS_BYTES // (7 * stack.width * <Py_ssize_t>sizeof(float)) // 8 * 8, 16))
-        largest = run.group
+        groups = (largest + run.group - 1) // run.group     # of as many rows each, so that none has few
+        largest = run.group = min(run.group, round_up((largest + groups - 1) // groups, 8))
     call.block_rows = PROJECTION_BYTES // (3 * stack.width * sizeof(float))
     call.block_rows = min(max(call.block_rows, largest, 8), largest * call.steps)
     call.block_rows = max(call.block_rows, 3 * stack.kernels.ahead_rows)

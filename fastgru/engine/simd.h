@@ -117,9 +117,9 @@ FASTGRU_STATIC vf added(vf sum, vf x, vf y) { return sum + x * y; }
 
 /* The compiler may keep nothing of what memory holds in registers beyond here. */
 #if defined(__GNUC__)
-#define memory_has_all() __asm__ __volatile__("" ::: "memory")
+#define compiler_barrier() __asm__ __volatile__("" ::: "memory")
 #else
-#define memory_has_all() ((void)0)
+#define compiler_barrier() ((void)0)
 #endif
 
 /* columns[k][i] = rows[i][k] for AHEAD_ROWS rows; pairs of them at a time, half the stores of one by one. */

@@ -7,24 +7,12 @@
 # * int8: rows of bytes are what the vector route has, and sums of whole numbers are what it gives; so few rows take
 #   that one. A tile costs no more than two rows on it.
 # * bfloat16: every product goes this way, also that of a single row: the sums are the processor's, in an order of its
-#   own, and a row's bits must not depend on its batch. So they are not those of other levels. A state is rounded to
-#   bfloat16 to be multiplied. An input is two bfloat16, the second for what the first left over, and multiplied twice:
-#   once, 100 steps of 512 units erred by up to 4.7e-3, and so by 3.5e-3, of which 3.3e-3 come from the weights.
+#   own, and a row's bits must not depend on its batch. So they are not those of other levels.
 
 cdef enum:
     INPUT_TILE = 6              # see amx.h
     WEIGHT_TILE = 7
     ROWS_OF_TILE = 16
-
-
-cdef inline bint changes_rows(const Weight *kind) noexcept nogil:
-    """Whether rows of numbers are written down in another form to be multiplied."""
-    if Weight is quad:
-        return True
-    elif Weight is bf_pair:
-        return TILES
-    else:
-        return False
 
 
 cdef inline bint in_tiles(Py_ssize_t rows, const Weight *kind) noexcept nogil:
@@ -39,9 +27,9 @@ cdef inline bint in_tiles(Py_ssize_t rows, const Weight *kind) noexcept nogil:
 
 cdef inline void add_products(const int tile, const Weight *kind) noexcept nogil:
     if Weight is quad:
-        dot_bytes(tile)
+        dot_tile_of_bytes(tile)
     else:
-        dot_pairs(tile)
+        dot_tile_of_pairs(tile)
 
 
 cdef inline void product_in_tiles(const int heights, const int gates, int rows, Py_ssize_t words, Part *part,
@@ -98,31 +86,3 @@ cdef void multiply_in_tiles(int rows, int gates, Py_ssize_t words, Part *part, c
         product_in_tiles(1, 2, rows, words, part, weights)
     else:
         product_in_tiles(1, 1, rows, words, part, weights)
-
-
-cdef float *row_to_pairs(const float *x, Py_ssize_t terms, float *row, float *rest) noexcept nogil:
-    """`terms` numbers as bfloat16 to `row`, and what they lack to `rest`, unless that is NULL; zeros to a whole tile.
-
-    Returns where they begin.
-    """
-    cdef float tail[VL]
-    cdef Py_ssize_t whole = terms // VL, i, k
-    cdef vf lacking
-    for i in range((terms + 2 * TILE_WORDS - 1) // (2 * TILE_WORDS) * 2 * TILE_WORDS // VL):
-        if i >= whole:
-            for k in range(VL):
-                tail[k] = x[i * VL + k] if i * VL + k < terms else 0
-        lacking = store_bfloat16(<char *>(row + ROW_HEAD) + i * 2 * VL,
-                                 load_unaligned(x + i * VL if i < whole else tail))
-        if rest != NULL:
-            store_bfloat16(<char *>(rest + ROW_HEAD) + i * 2 * VL, lacking)
-    return row + ROW_HEAD
-
-
-cdef void inputs_to_pairs(const float *const *x, Py_ssize_t n, Py_ssize_t terms, float *scratch,
-                          const float **pointers) noexcept nogil:
-    """Two rows of bfloat16 for each of n rows of inputs: `pointers` has 2 n."""
-    cdef Py_ssize_t i, size = row_of_pairs(terms)
-    for i in range(n):
-        pointers[2 * i] = row_to_pairs(x[i], terms, scratch + 2 * i * size, scratch + (2 * i + 1) * size)
-        pointers[2 * i + 1] = pointers[2 * i] + size

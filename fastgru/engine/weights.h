@@ -30,6 +30,42 @@ FASTGRU_STATIC vf load_half(const half *p) { return (vf)vcvt_f32_f16(vld1_f16((c
 FASTGRU_STATIC vf load_half(const half *p) { (void)p; return broadcast(0); }
 #endif
 
+/* PAIRS: the processor multiplies pairs of bfloat16, so that inputs and states become bfloat16 where they meet weights.
+ * sums[lane] += weights[lane].second * inputs.second, then the same of the first, each with one rounding, as two fused
+ * multiply-adds; subnormal numbers are zeros (the emulation in tests/engine/test_bfloat16.py has the same bits). */
+#if FASTGRU_VECTORS && VL == 16 && (defined(__AVX512BF16__) || defined(__AMX_BF16__))
+#define PAIRS 1
+#else
+#define PAIRS 0
+#endif
+#if PAIRS && defined(__AVX512BF16__)
+FASTGRU_STATIC vf dot_pairs(vf sums, vf weights, vf inputs)
+{   /* see `dot` */
+    __asm__("vdpbf16ps %2, %1, %0" : "+v"(sums) : "v"(inputs), "vm"(weights));
+    return sums;
+}
+#else
+FASTGRU_STATIC vf dot_pairs(vf sums, vf weights, vf inputs) { (void)weights, (void)inputs; return sums; } /* tiles do it */
+#endif
+
+/* The nearest bfloat16 of each lane, ties to even, and NaN for NaN. */
+FASTGRU_STATIC void store_bfloat16(void *p, vf x)
+{
+#if PAIRS && defined(__AVX512BF16__)
+    __m256bh halves = _mm512_cvtneps_pbh((__m512)x);
+    memcpy(p, &halves, sizeof halves);
+#elif PAIRS
+    typedef uint32_t words __attribute__((vector_size(4 * VL)));
+    typedef uint16_t halves __attribute__((vector_size(2 * VL)));
+    words all = (words)x, nan = (words)((all & 0x7fffffff) > 0x7f800000);
+    words rounded = all + (0x7fff + ((all >> 16) & 1));
+    halves result = __builtin_convertvector(((rounded & ~nan) | ((all | 0x400000) & nan)) >> 16, halves);
+    memcpy(p, &result, sizeof result);
+#else
+    (void)p, (void)x;
+#endif
+}
+
 FASTGRU_STATIC vf first_of(vf pairs) { return floats(bits(pairs) << 16); }
 FASTGRU_STATIC vf second_of(vf pairs) { return floats(bits(pairs) & -65536); }
 
@@ -104,14 +140,14 @@ FASTGRU_STATIC vf dot(vf sums, vf weights, vf inputs)
 
 /* Sums of products as floats. */
 #if FASTGRU_VECTORS
-FASTGRU_STATIC vf counted(vf sums) { return __builtin_convertvector(bits(sums), vf); }
+FASTGRU_STATIC vf int_to_float(vf sums) { return __builtin_convertvector(bits(sums), vf); }
 #else
-FASTGRU_STATIC vf counted(vf sums) { return (float)bits(sums); }
+FASTGRU_STATIC vf int_to_float(vf sums) { return (float)bits(sums); }
 #endif
 
 /* The larger of two numbers without their signs. NaN is larger than any: among the bits of floats without signs, the
  * order is that of the integers. */
-FASTGRU_STATIC vf larger_size(vf a, vf b)
+FASTGRU_STATIC vf max_abs(vf a, vf b)
 {
     vi one = bits(a) & 0x7fffffff, other = bits(b) & 0x7fffffff;
 #if FASTGRU_VECTORS && VL == 16
@@ -125,7 +161,7 @@ FASTGRU_STATIC vf larger_size(vf a, vf b)
     return floats(one > other ? one : other);
 #endif
 }
-FASTGRU_STATIC float largest_lane(vf x)
+FASTGRU_STATIC float horizontal_max(vf x)
 {
     int32_t lanes[VL], largest = 0;
     float result;
@@ -136,8 +172,8 @@ FASTGRU_STATIC float largest_lane(vf x)
 }
 
 /* x rounded to whole numbers, for |x| <= 127: the low byte of each lane is the number with INPUT_ZERO added. */
-FASTGRU_STATIC vf with_number_below(vf x) { return x + broadcast(12582912.0f + INPUT_ZERO); } /* 1.5 * 2^23 */
-FASTGRU_STATIC vf number_of(vf x) { return x - broadcast(12582912.0f + INPUT_ZERO); }
+FASTGRU_STATIC vf round_to_bits(vf x) { return x + broadcast(12582912.0f + INPUT_ZERO); } /* 1.5 * 2^23 */
+FASTGRU_STATIC vf rounded_from(vf x) { return x - broadcast(12582912.0f + INPUT_ZERO); }
 
 /* The low byte of each lane, one after the other; written out, because GCC takes a conversion of vectors apart. */
 FASTGRU_STATIC void store_bytes(int8_t *p, vf x)

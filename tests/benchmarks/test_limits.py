@@ -65,7 +65,7 @@ def test_there_is_a_curve_where_no_cache_is_known():
 def test_every_figure_is_that_of_the_best_width():
     def output(gflops, reads, barriers):
         read = [{"bytes": size, "gbs": rates} for size, rates in zip((4096, 8192, 65536), reads, strict=True)]
-        return {"gflops": gflops, "read": read, "barrier_ns": barriers}
+        return {"gflops": gflops, "pairs": [2 * max(gflops)], "bytes": [], "read": read, "barrier_ns": barriers}
 
     wide = output([90, 110, 100], [[1, 2, 3], [6, 5, 4], [1, 1, 1]], [50, 40, 60])
     narrow = output([80, 130, 70], [[9, 9, 9], [3, 3, 3], [2, 2, 2]], [30, 35, 45])
@@ -74,11 +74,12 @@ def test_every_figure_is_that_of_the_best_width():
     assert found["bandwidth"]["L1"] == {"bytes": 4096, "median": 9, "best": 9, "level": "narrow"}
     assert found["bandwidth"]["L2"]["median"] == 2
     assert found["barrier_ns"] == {"median": 35, "best": 30}
+    assert found["pairs"] == {"median": 260, "best": 260} and found["bytes"] is None
     assert [point["level"] for point in found["curve"]] == ["narrow", "wide", "narrow"]
 
 
 def test_one_thread_has_no_barrier():
-    output = {"gflops": [1.0], "read": [{"bytes": 4096, "gbs": [1.0]}], "barrier_ns": []}
+    output = {"gflops": [1.0], "pairs": [], "bytes": [], "read": [{"bytes": 4096, "gbs": [1.0]}], "barrier_ns": []}
     assert limits.summed({"baseline": output}, 1, {})["barrier_ns"] is None
 
 

@@ -1,4 +1,4 @@
-"""Promise: with AMX int8 has the bits it has without, and a row of bfloat16 has the same bits in any batch.
+"""Promise: with AMX int8 has the bits it has without, and nothing depends on how rows are cut; pairs: test_pairs.
 
 Where no processor has AMX, a build with FASTGRU_BUILD_FLAGS=-DFASTGRU_AMX_EMULATED runs these; ``.ci/run`` makes one.
 """
@@ -10,11 +10,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from networks import LEVELS, Array, batched_reference, layers_of, network, numbers, same_bits
+from networks import LEVELS, Array, layers_of, network, numbers, same_bits
 
 from fastgru.engine import dispatch
 from fastgru.engine.plan import KernelTable, Plan
-from fastgru.engine.reduced import bfloat16_bits
 from fastgru.engine.state import State
 from fastgru.layers import GATE_ACTIVATIONS, GRUSpec
 
@@ -71,17 +70,6 @@ def test_int8_has_the_bits_of_avx512_vnni_in_every_batch(shape: tuple[int, ...],
         assert alike(run(plan, x, lengths=lengths), run(other, x, lengths=lengths)), batch
 
 
-@pytest.mark.parametrize("shape", STACKS, ids=str)
-def test_a_row_of_bfloat16_is_the_same_in_every_batch(shape: tuple[int, ...], reset_after: bool) -> None:
-    plan = plan_of(network(*shape, reset_after=reset_after), "bfloat16")
-    x, h0 = numbers(130, 4, shape[0]), numbers(shape[2] * shape[3], 130, shape[1])
-    y, h = run(plan, x, h0)
-    for batch in BATCHES:
-        for rows in (slice(batch), slice(130 - batch, 130)):
-            part = run(plan, np.ascontiguousarray(x[rows]), np.ascontiguousarray(h0[:, rows]))
-            assert alike(part, (y[rows], h[:, rows])), rows
-
-
 @pytest.mark.parametrize("precision", ["int8", "bfloat16"])
 @pytest.mark.parametrize("shape", STACKS, ids=str)
 def test_lengths_cuts_and_threads_change_nothing(precision: str, shape: tuple[int, ...], reset_after: bool) -> None:
@@ -123,42 +111,6 @@ def test_every_thread_has_tiles_of_its_own(precision: str) -> None:
     wanted = run(plan, x)
     with ThreadPoolExecutor(4) as pool:
         assert all(alike(got, wanted) for got in pool.map(lambda _: run(plan, x), range(16)))
-
-
-def as_bfloat16(x: Array) -> Array:
-    """Numbers rounded to bfloat16, as float64."""
-    bits = bfloat16_bits(x.astype(np.float32)).astype(np.uint32) << 16
-    return bits.view(np.float32).astype(np.float64)
-
-
-@pytest.mark.parametrize("hidden", HIDDEN)
-def test_a_step_of_bfloat16_is_that_of_rounded_numbers(hidden: int, reset_after: bool) -> None:
-    """Where states meet weights they are rounded, and inputs to two numbers; the state that is carried on is not."""
-    for inputs in INPUTS:
-        spec = network(inputs, hidden, reset_after=reset_after)
-        weights = spec.layers[0][0]
-        w, u = as_bfloat16(weights.w_ih), as_bfloat16(weights.w_hh)
-        b, c = weights.b_ih.astype(np.float64), weights.b_hh.astype(np.float64)
-        x, h0 = numbers(17, 1, inputs), np.tanh(numbers(1, 17, hidden))
-        first = as_bfloat16(x[:, 0])
-        projected = (first + as_bfloat16(x[:, 0] - first)) @ w.T + b
-        recurrent = as_bfloat16(h0[0]) @ u.T + c
-        r, z = (1 / (1 + np.exp(-(projected + recurrent)[:, i * hidden : (i + 1) * hidden])) for i in (0, 1))
-        late = recurrent[:, 2 * hidden :] * r
-        if not reset_after:
-            late = as_bfloat16(r * h0[0]) @ u[2 * hidden :].T
-        n = np.tanh(projected[:, 2 * hidden :] + late)
-        y, _ = run(plan_of(spec, "bfloat16"), x, h0)
-        # Where the reset is before, an r * h half-way between two bfloat16 may go to the other one.
-        assert np.abs(y[:, 0] - (n + z * (h0[0] - n))).max() <= (1e-6 if reset_after else 2e-3 * hidden**-0.5)
-
-
-@pytest.mark.parametrize("hidden", [256, 512])
-def test_bfloat16_errs_by_less_than_4e3(hidden: int, reset_after: bool) -> None:
-    spec = network(hidden, hidden, reset_after=reset_after)
-    x = numbers(4, 100, hidden)
-    y, _ = run(plan_of(spec, "bfloat16"), x)
-    assert np.abs(y - batched_reference(spec, x)[0]).max() < 4e-3
 
 
 def test_packed_weights_are_whole_tiles() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import LEVELS, STACKS, network, numbers, plan_at, run_plan, same_bits, states_of
+from networks import LEVELS, PAIRED, STACKS, network, numbers, plan_at, run_plan, same_bits, states_of
 
 from fastgru import GRU, threads
 from fastgru.layers import GATE_ACTIVATIONS
@@ -102,11 +102,16 @@ def test_threads_change_nothing(shape, precision, reset_after, rng, monkeypatch)
             assert same_bits(y_shared, y) and same_bits(h_shared, h)
 
 
+def alike(precision: str) -> list[str]:
+    """The levels with FMA that give the same bits: those that multiply pairs of bfloat16 have their own there."""
+    return [level for level in WIDE if precision != "bfloat16" or level not in PAIRED]
+
+
 @pytest.mark.skipif(len(WIDE) < 2, reason="this processor runs one level of those with FMA, or none")
 @pytest.mark.parametrize(("shape", "precision"), PRECISE, ids=str)
 def test_levels_with_fma_agree(shape, precision, reset_after):
     spec = network(*shape, reset_after=reset_after)
-    plans = [plan_at(level, spec, precision) for level in WIDE]
+    plans = [plan_at(level, spec, precision) for level in alike(precision)]
     for batch in (1, 2, 3, 4, 5, 8, 11, 66):
         x, h0 = numbers(batch, STEPS, shape[0]), numbers(states_of(spec), batch, shape[1])
         y, h = run_plan(plans[0], x, h0)
@@ -123,7 +128,7 @@ def test_levels_with_fma_agree(shape, precision, reset_after):
 )
 def test_levels_with_fma_agree_where_tiles_are_chosen_by_cache(hidden, precision, reset_after):
     spec = network(hidden, hidden, reset_after=reset_after)
-    plans = [plan_at(level, spec, precision) for level in WIDE]
+    plans = [plan_at(level, spec, precision) for level in alike(precision)]
     for batch in (1, 2, 9):
         x = numbers(batch, 5, hidden)
         y, _ = run_plan(plans[0], x)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from networks import (
     LEVELS,
+    PAIRED,
     SMALL,
     STACKS,
     Array,
@@ -32,11 +33,12 @@ from fastgru.layers import GATE_ACTIVATIONS, GRUSpec
 
 HALVES = ("float16", "bfloat16")
 NEIGHBOURS = dict(zip(SMALL, (17, 2, 65, 8, 7, 33, 1, 64, 15, 31, 3, 16, 63, 32), strict=True))  # inputs by units
-ERRORS = {"float16": 5e-4, "bfloat16": 4e-3, "int8": 1e-2}
+ERRORS = {"float16": 5e-4, "bfloat16": 4e-3, "pairs": 6.4e-3, "int8": 1e-2}
 
 levels = pytest.mark.parametrize("level", LEVELS)
-exact = pytest.mark.parametrize(  # with AMX bfloat16 rounds states too; see test_amx
-    ("level", "precision"), [pair for pair in product(LEVELS, HALVES) if pair != ("amx", "bfloat16")]
+exact = pytest.mark.parametrize(  # where pairs are multiplied bfloat16 rounds inputs and states too; see test_pairs
+    ("level", "precision"),
+    [(level, name) for level, name in product(LEVELS, HALVES) if level not in PAIRED or name != "bfloat16"],
 )
 resets = pytest.mark.parametrize("reset_after", [True, False], ids=["reset_after", "reset_before"])
 
@@ -142,7 +144,8 @@ def test_the_error_of_default_networks_is_as_stated(record_property, hidden, pre
         for level in LEVELS if hidden == 256 or precision == "int8" else LEVELS[:1]:
             error = error_of(plan_at(level, spec, precision), spec)
             record_property(f"{level} {reset_after}", error)
-            assert error <= ERRORS[precision]
+            paired = precision == "bfloat16" and level in PAIRED
+            assert error <= ERRORS["pairs" if paired else precision]
 
 
 @levels

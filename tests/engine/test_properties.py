@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import batched_reference, largest_difference, network, numbers, rounded, same_bits, states_of
+from networks import PAIRED, batched_reference, largest_difference, network, numbers, rounded, same_bits, states_of
 
 from fastgru import GRU, threads
 from fastgru.engine.dispatch import chosen
@@ -15,7 +15,7 @@ from fastgru.engine.plan import WEIGHT_KINDS
 from fastgru.layers import GATE_ACTIVATIONS
 
 BOUNDED = [name for name in GATE_ACTIVATIONS if name not in ("linear", "relu")]  # the others may grow without end
-EXACT = ["float16"] if chosen() == "amx" else ["float16", "bfloat16"]  # what rounds nothing but weights
+EXACT = ["float16"] if chosen() in PAIRED else ["float16", "bfloat16"]  # what rounds nothing but weights
 
 
 @st.composite

@@ -151,7 +151,7 @@ class Convolution(_Convolving):
         order = [at for at in range(last) if at != axis] + [axis, last]
         x, result = writer.rows(x).permuted(order), made.permuted(order)
         for place, linear in enumerate(writer.setup.once(self, "products", self._products)):
-            affine = writer.setup.once(linear, "weights", linear.packed)
+            affine = linear.packed(writer.setup)
             part = x.sliced(last, place * channels, channels)
             out = result.sliced(last, place * group, group)
             writer.write("convolve", [out], affine, out, part, window.size, window.stride, window.dilation, before)

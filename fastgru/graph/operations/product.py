@@ -44,7 +44,7 @@ class Linear(Operation):
     def prepare(self, setup: Setup) -> Compute:
         if setup.dtype != np.float32 or setup.options.get("backend") == "blas":
             return self._by_blas(setup)
-        packed = setup.once(self, "weights", self.packed)
+        packed = self.packed(setup)
 
         def compute(arrays: Sequence[Array], call: Call) -> list[Array]:
             x = arrays[0]
@@ -55,14 +55,18 @@ class Linear(Operation):
 
         return compute
 
-    def packed(self) -> Affine:
+    def packed(self, setup: Setup) -> Affine:
         """The weights as the kernels take them."""
+        made: Affine = setup.once(self, "weights", lambda: self._packed(setup.options.get("precision", "float32")))
+        return made
+
+    def _packed(self, precision: str) -> Affine:
         from ...engine.affine import Affine
         from ...gru import kernel_table
 
         weight = np.ascontiguousarray(self.weight, np.float32)
         bias = np.zeros(len(weight), np.float32) if self.bias is None else np.ascontiguousarray(self.bias, np.float32)
-        return Affine(kernel_table(), weight, bias)
+        return Affine(kernel_table(), weight, bias, precision)
 
     def _by_blas(self, setup: Setup) -> Compute:
         from ...engine.single_threaded_blas import product
@@ -76,7 +80,7 @@ class Linear(Operation):
         return [made if self.bias is None else np.asarray(made + self.bias.astype(call.dtype))]
 
     def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
-        affine = writer.setup.once(self, "weights", self.packed)
+        affine = self.packed(writer.setup)
         x = writer.rows(inputs[0])
         made = writer.new((*x.shape[:-1], affine.outputs))
         writer.write("linear", [made], affine, made, x)
