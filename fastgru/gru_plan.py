@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .engine.blas import BlasPlan
     from .engine.generic import GenericPlan
 
-__all__ = ["plan_of"]
+__all__ = ["packed_precision", "plan_of"]
 
 
 def plan_of(
@@ -30,10 +30,18 @@ def plan_of(
         formulas = formula(spec.activation), formula(spec.recurrent_activation)
         return GenericPlan(_arrays_of(spec, precision, dtype), spec.reset_after, *formulas, kernels)
     if kernels is not None:
-        return Plan(kernels, _arrays_of(spec, precision, dtype, rounds=True), spec.reset_after, act, act_r, precision)
+        kept = packed_precision(spec, precision, kernels)
+        arrays = _arrays_of(spec, precision, dtype, rounds=kept == precision)
+        return Plan(kernels, arrays, spec.reset_after, act, act_r, kept)
     from .engine.blas import BlasPlan
 
     return BlasPlan(_arrays_of(spec, precision, dtype), spec.reset_after, act, act_r)
+
+
+def packed_precision(spec: GRUSpec, precision: str, kernels: KernelTable) -> str:
+    """The precision of a stack's packed weights: float16 ones are float32, of the same numbers, where that is faster."""
+    largest = max(4 * (weights.w_ih.size + weights.w_hh.size) for layer in spec.layers for weights in layer)
+    return "float32" if precision == "float16" and largest < kernels.half_bytes else precision
 
 
 def _arrays_of(

@@ -124,8 +124,9 @@ def test_such_a_weight_of_a_model_is_named_with_its_layer(place: str) -> None:
 
 def test_reduced_weights_take_their_share_of_the_memory() -> None:
     whole = GRU(GRU_256).nbytes
-    has_half = kernel_table().weight_kind("float16", 256) == "float16"  # what no kernel converts is widened when packed
-    assert GRU(GRU_256, precision="float16").nbytes <= (0.52 if has_half else 1) * whole
+    table = kernel_table()  # what no kernel converts, or none fast enough, is widened when packed
+    halves = table.weight_kind("float16", 256) == "float16" and table.half_bytes <= 8 * 768 * 256
+    assert GRU(GRU_256, precision="float16").nbytes <= (0.52 if halves else 1) * whole
     assert GRU(GRU_256, precision="bfloat16").nbytes <= 0.52 * whole
     assert GRU(GRU_256, precision="int8").nbytes <= 0.30 * whole
 

@@ -15,6 +15,7 @@ from ..activations import GATE_ACTIVATIONS, resolved
 from ..engine.reduced import widened
 from ..errors import UnsupportedModelError
 from ..gru import PRECISIONS, check_options, kernel_table
+from ..gru_plan import packed_precision
 from ..gru_weights import GRUSpec
 from ..layers import ModelSpec
 from ..layers.grus import grus_of
@@ -74,7 +75,7 @@ def _bytes(inputs: int, gru: GRUSpec, precision: str) -> int:
     table = kernel_table()
     if precision == "float64" or table.vector_length == 1 or not _has_kernels(gru):
         return (8 if precision == "float64" else 4) * 3 * hidden * (inputs + hidden + 2)
-    kind = table.weight_kind(precision, max(inputs, hidden))
+    kind = table.weight_kind(packed_precision(gru, precision, table), max(inputs, hidden))
     words = sum(_words(terms, kind, table.tile_words) for terms in (inputs, hidden)) + 2
     return int(4 * 3 * -(-hidden // table.vector_length) * table.vector_length * words)
 

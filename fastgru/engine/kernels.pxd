@@ -97,6 +97,7 @@ cdef struct Kernels:
     int tile_rows               # rows of the widest tile
     int ahead_rows              # rows that an `Ahead` multiplies; 0: these kernels have too few registers for it
     bint has_half               # whether a layer may be kept in FLOAT16
+    Py_ssize_t half_bytes       # of a layer's weights in FLOAT32, from which on reading them as FLOAT16 is faster
     bint pairs                  # whether BFLOAT16 weights are multiplied with pairs of bfloat16
     int input_zero              # what is added to 8-bit inputs, so that none is negative
     int tile_words              # to a multiple of which BFLOAT16 and INT8 weights are padded, in 32 bits; 1: no tiles

@@ -81,6 +81,7 @@ cdef extern from "weights.h" nogil:
         pass
     enum:
         HAS_HALF
+        HALF_BYTES
         INPUT_ZERO
         PAIRS
     vf load_half(const half *p)
@@ -340,6 +341,7 @@ table.tile_rows = TILE_ROWS
 table.project = project
 table.ahead_rows = AHEAD_ROWS
 table.has_half = HAS_HALF
+table.half_bytes = HALF_BYTES
 table.pairs = PAIRS
 table.input_zero = INPUT_ZERO
 table.step = step

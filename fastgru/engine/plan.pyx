@@ -69,6 +69,11 @@ cdef class KernelTable:
         """Whether inputs and states become bfloat16 where they meet weights of bfloat16."""
         return bool(self.table.pairs)
 
+    @property
+    def half_bytes(self):
+        """Bytes of a layer's weights in float32, from which on float16 is faster to compute with."""
+        return self.table.half_bytes
+
     def weight_kind(self, str precision, Py_ssize_t terms):
         """What these kernels keep the weights for a number of inputs in: ``precision``, or float32 for what they lack."""
         lacks_half = precision == "float16" and not self.table.has_half

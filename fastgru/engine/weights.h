@@ -15,18 +15,25 @@ typedef struct { uint16_t bits; } half;
 typedef struct { uint32_t bits; } bf_pair;
 typedef struct { uint32_t bits; } quad;
 
+/* HALF_BYTES: of the weights of a layer as float, from which on half is faster. 100 steps of one row took as half over as
+ * float, of 128, 256, 512, 576 and 768 units, 1.20, 1.08, 1.03, 0.98 and 0.82 by AVX-512, where 2.3 cycles a conversion
+ * hide nowhere; of 32, 64, 128 and 256 units 1.04, 1.00, 0.86 and 0.79 by AVX2 (Zen 4). */
 #if FASTGRU_VECTORS && VL == 16
 #define HAS_HALF 1
+#define HALF_BYTES (8 << 20)
 FASTGRU_STATIC vf load_half(const half *p) { return (vf)_mm512_cvtph_ps(_mm256_load_si256((const __m256i *)p)); }
 #elif FASTGRU_VECTORS && VL == 8 && defined(__F16C__)
 #define HAS_HALF 1
+#define HALF_BYTES (128 << 10)
 FASTGRU_STATIC vf load_half(const half *p) { return (vf)_mm256_cvtph_ps(_mm_load_si128((const __m128i *)p)); }
 #elif FASTGRU_VECTORS && defined(__aarch64__)
 #define HAS_HALF 1
+#define HALF_BYTES 0
 #include <arm_neon.h>
 FASTGRU_STATIC vf load_half(const half *p) { return (vf)vcvt_f32_f16(vld1_f16((const __fp16 *)p)); }
 #else
 #define HAS_HALF 0 /* weights are widened when they are packed */
+#define HALF_BYTES 0
 FASTGRU_STATIC vf load_half(const half *p) { (void)p; return broadcast(0); }
 #endif
 
