@@ -39,7 +39,7 @@ def plan_of(
 
 
 def packed_precision(spec: GRUSpec, precision: str, kernels: KernelTable) -> str:
-    """The precision of a stack's packed weights: float16 ones are float32, of the same numbers, where that is faster."""
+    """The precision of a stack's packed weights: float16 ones are float32, of the same numbers, where that is fast."""
     largest = max(4 * (weights.w_ih.size + weights.w_hh.size) for layer in spec.layers for weights in layer)
     return "float32" if precision == "float16" and largest < kernels.half_bytes else precision
 

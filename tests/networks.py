@@ -35,6 +35,8 @@ STACKS = [  # inputs, hidden, layers, directions: whole vectors, tails, odd numb
     (2, 65, 2, 1),
     (9, 100, 1, 2),
     (33, 140, 1, 1),
+    (20, 24, 2, 1),  # of vectors of 16, half a block beyond: its gates take two of them
+    (7, 90, 1, 2),
 ]
 LEVELS = dispatch.available()
 PAIRED = tuple(level for level in LEVELS if KernelTable(dispatch.kernels(level)).pairs)  # they multiply bfloat16

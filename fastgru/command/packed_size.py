@@ -77,7 +77,9 @@ def _bytes(inputs: int, gru: GRUSpec, precision: str) -> int:
         return (8 if precision == "float64" else 4) * 3 * hidden * (inputs + hidden + 2)
     kind = table.weight_kind(packed_precision(gru, precision, table), max(inputs, hidden))
     words = sum(_words(terms, kind, table.tile_words) for terms in (inputs, hidden)) + 2
-    return int(4 * 3 * -(-hidden // table.vector_length) * table.vector_length * words)
+    vectors = 3 * -(-hidden // table.vector_length)
+    last = table.last_vectors(hidden) if gru.reset_after else 0
+    return int(4 * (vectors - 6 + last if last else vectors) * table.vector_length * words)
 
 
 def _words(terms: int, kind: str, multiple: int) -> float:

@@ -49,7 +49,7 @@ cdef class Affine:
         self.layer.tiled = pairs and kernels.table.tile_words > 1
         self.layer.part = 128
         self.layer.blocks = <int>((self.outputs + 3 * length - 1) // (3 * length))
-        self.layer.tail = <int>((self.outputs + length - 1) // length % 3)
+        self.layer.last = <int>((self.outputs + length - 1) // length % 3)
         self.layer.hidden = self.layer.width = self.layer.blocks * length
         self.layer.w_ih = <const char *>address(self.memory[0])
         self.layer.ih_block = words.shape[1] * 3 * length * sizeof(float)

@@ -1,6 +1,7 @@
 # A projection of the steps to come, a piece at a time beside the steps of a single row. Part of kernels.pxi.
 
-cdef inline void multiply_with_lookahead(Part *part, const Weight *weights, const Layer *layer, Ahead *ahead) noexcept nogil:
+cdef inline void multiply_with_lookahead(Part *part, const Weight *weights, const Layer *layer,
+                                         Ahead *ahead) noexcept nogil:
     """`multiply` for one row, two blocks and three gates, and beside it a piece of a projection."""
     cdef vf sums[6]
     begin_sums(sums, 1, 2, 3, part, weights)
@@ -28,7 +29,7 @@ cdef inline void accumulate_with_lookahead(vf *sums, Py_ssize_t terms, const flo
     cdef int together = terms_of(weights)
     cdef Py_ssize_t k = 0, turn, turns, whole = terms // together
     cdef int i, half_turn
-    while ahead.block < layer.blocks and k + 1 < whole:
+    while ahead.block < plain_blocks(layer) and k + 1 < whole:
         turns = min((whole - k) // 2, ahead.left)
         w_ih = block_of_inputs(layer, ahead, weights) + ahead.k * 3 * VL
         x = ahead.columns + ahead.k * together * AHEAD_ROWS
@@ -149,9 +150,10 @@ cdef void finish_ahead_kept(const Layer *layer, Ahead *ahead, const Weight *kind
     cdef Py_ssize_t words, turn
     cdef const float *x
     cdef const Weight *w_ih
+    cdef Rows rows
     if AHEAD_ROWS == 0:
         return
-    while ahead.block < layer.blocks:
+    while ahead.block < plain_blocks(layer):
         words = ahead.left
         w_ih = block_of_inputs(layer, ahead, kind) + ahead.k * 3 * VL
         x = ahead.columns + ahead.k * terms_of(kind) * AHEAD_ROWS
@@ -159,6 +161,11 @@ cdef void finish_ahead_kept(const Layer *layer, Ahead *ahead, const Weight *kind
         for turn in range(words):
             accumulate_column(sums, turn, x, w_ih)
         store_sums(sums, layer, ahead, words, kind)
+    if ahead.block < layer.blocks:      # the last tile, which is none of those that go beside steps
+        rows.n = AHEAD_ROWS // 2 if two_part(kind) else AHEAD_ROWS
+        rows.x, rows.out, rows.backward = ahead.rows, ahead.xp, False
+        last_tiles(PROJECT, layer, &rows, kind)
+        ahead.block = layer.blocks
 
 
 cdef void begin_ahead(const Layer *layer, Ahead *ahead) noexcept nogil:

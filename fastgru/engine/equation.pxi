@@ -40,7 +40,7 @@ cdef inline void multiply_all(int rows, int blocks, int gates, Py_ssize_t terms,
     if in_tiles(rows, weights):
         multiply_in_tiles(rows, gates, (terms + terms_of(weights) - 1) // terms_of(weights), &part, weights)
         return
-    while AHEAD_ROWS and blocks == 2 and ahead != NULL and ahead.block < layer.blocks and part.first < terms:
+    while AHEAD_ROWS and blocks == 2 and ahead != NULL and ahead.block < plain_blocks(layer) and part.first < terms:
         part.terms = min(part.most, terms - part.first)
         multiply_with_lookahead(&part, weights, layer, ahead)
         weights += part.terms // terms_of(weights) * gates * VL
@@ -92,15 +92,15 @@ cdef inline void tile(const int stage, int rows, int blocks, const Layer *layer,
     multiply_all(rows, blocks, gates, layer.hidden, given.x + row, weights, block_bytes,
                  layer.b_hh + (block * size if gates == 3 else 0), <float *>done, blocks * gates * VL, layer,
                  given.ahead if stage == STEP_AFTER and rows == 1 else NULL, False, given.backward)
-    gate_arithmetic(stage, rows, blocks, layer, given, row, block, xp, at, done)
+    gate_arithmetic(stage, rows, blocks, gates, layer, given, row, block, xp, at, done)
 
 
-cdef inline void gate_arithmetic(const int stage, int rows, int blocks, const Layer *layer, Rows *given, Py_ssize_t row,
-                                 Py_ssize_t block, const float *const *xp, Py_ssize_t at,
+cdef inline void gate_arithmetic(const int stage, int rows, int blocks, int sums, const Layer *layer, Rows *given,
+                                 Py_ssize_t row, Py_ssize_t block, const float *const *xp, Py_ssize_t at,
                                  const vf *done) noexcept nogil:
-    """What `tile` does with its products: `done`, (rows, blocks, gates), and those of the inputs, `at` in rows of `xp`.
+    """What `tile` does with its products: `done`, (rows, blocks, sums), and those of the inputs, `at` in rows of `xp`.
 
-    Four sigmoids or candidates together, one operation of each after the other, took 1.00 to 1.05 times as long (Zen 4).
+    Four sigmoids or candidates together, an operation of each after the other, took 1.00 to 1.05 times as long (Zen 4).
     """
     cdef vf gates[MAX_SUMS]        # (rows, blocks, 2)
     cdef Py_ssize_t unit
@@ -113,8 +113,8 @@ cdef inline void gate_arithmetic(const int stage, int rows, int blocks, const La
     if stage == STEP_AFTER or stage == STEP_AFTER_ANY:
         for i in range(rows * blocks):  # of all rows first, so that no row's candidate waits for its reset gate alone
             projected = xp[i // blocks] + at + (i % blocks) * 3 * VL
-            gates[2 * i] = activated(recurrent, load(projected) + done[3 * i])
-            gates[2 * i + 1] = activated(recurrent, load(projected + VL) + done[3 * i + 1])
+            gates[2 * i] = activated(recurrent, load(projected) + done[sums * i])
+            gates[2 * i + 1] = activated(recurrent, load(projected + VL) + done[sums * i + 1])
     for i in range(rows):
         for b in range(blocks):
             place = i * blocks + b
@@ -122,8 +122,8 @@ cdef inline void gate_arithmetic(const int stage, int rows, int blocks, const La
             unit = (row + i) * layer.width + (layer.first + block + b) * VL
             h = load(given.h + unit)
             if stage == GATES_BEFORE:
-                r = activated(recurrent, load(projected) + done[place * 2])
-                z = activated(recurrent, load(projected + VL) + done[place * 2 + 1])
+                r = activated(recurrent, load(projected) + done[sums * place])
+                z = activated(recurrent, load(projected + VL) + done[sums * place + 1])
                 store(given.z + unit, z)
                 store(given.out + unit, r * h)
             elif stage == CANDIDATE_BEFORE:
@@ -131,17 +131,61 @@ cdef inline void gate_arithmetic(const int stage, int rows, int blocks, const La
                 z = load(given.z + unit)
                 keep(layer, given, row + i, block + b, n + z * (h - n))
             else:
-                n = activated(activation, load(projected + 2 * VL) + gates[2 * place] * done[3 * place + 2])
+                n = activated(activation, load(projected + 2 * VL) + gates[2 * place] * done[sums * place + 2])
                 keep(layer, given, row + i, block + b, n + gates[2 * place + 1] * (h - n))
 
 
-cdef inline void project_tail(int rows, const Layer *layer, Rows *given, Py_ssize_t row,
-                              const Weight *kind) noexcept nogil:
-    """PROJECT for the last block of a layer in which it has fewer columns."""
-    cdef Py_ssize_t block = layer.blocks - 1, stride = 3 * VL * layer.blocks
-    multiply_all(rows, 1, layer.tail, layer.inputs, given.x + row,
-                 <const Weight *>(layer.w_ih + block * layer.ih_block), layer.ih_block, layer.b_ih + block * 3 * VL,
-                 given.out + row * stride + block * 3 * VL, stride, layer, NULL, False, False)
+cdef inline void last_tile(const int stage, int rows, const Layer *layer, Rows *given, Py_ssize_t row,
+                           const Weight *kind) noexcept nogil:
+    """`tile` for the last columns of a dense layer, or units of a GRU, where `layer.last` says so.
+
+    Units beyond the last whole block are few, and their three gates together in `last` - 3 vectors, one gate after the
+    other. What a vector of one gate has beyond them is anything, and nobody reads it of a state.
+    """
+    cdef vf done[MAX_SUMS + 2]              # (rows, last), and what is read beyond
+    cdef vf projected[MAX_SUMS + 2]
+    cdef vf gates[MAX_SUMS]                 # (rows, 3): of the units beyond, and their inputs
+    cdef vf projected_gates[MAX_SUMS]
+    cdef const float *own[ROWS_OF_TILE]
+    cdef int i, g, last = layer.last, parts = 1 if two_part(kind) else 0
+    cdef Py_ssize_t block = plain_blocks(layer), size = 3 * VL, at = block * size, stride = layer.blocks * size
+    cdef Py_ssize_t units = layer.hidden - (layer.first + block + 1) * VL
+    cdef const Weight *w_ih = <const Weight *>(layer.w_ih + block * layer.ih_block)
+    cdef const float *const *xp = given.xp + row
+    if stage == PROJECT:
+        multiply_all(rows, 1, last, layer.inputs, given.x + (row << parts), w_ih, layer.ih_block, layer.b_ih + at,
+                     given.out + row * stride + at, stride, layer, NULL, parts, False)
+        return
+    if given.inputs != NULL:
+        multiply_all(rows, 1, last, layer.inputs, given.inputs + (row << parts), w_ih, layer.ih_block, layer.b_ih + at,
+                     <float *>projected, last * VL, layer, NULL, parts, given.backward)
+        for i in range(rows):
+            own[i] = <float *>projected + i * last * VL
+        xp, at = own, 0
+    multiply_all(rows, 1, last, layer.hidden, given.x + row, <const Weight *>(layer.w_hh + block * layer.hh_block),
+                 layer.hh_block, layer.b_hh + block * size, <float *>done, last * VL, layer, NULL, False,
+                 given.backward)
+    gate_arithmetic(stage, rows, 1, last, layer, given, row, block, xp, at, done)
+    for i in range(rows):
+        for g in range(3):
+            gates[3 * i + g] = load_unaligned(<float *>(done + i * last + 3) + g * units)
+            projected_gates[3 * i + g] = load_unaligned(xp[i] + at + size + g * units)
+        own[i] = <float *>(projected_gates + 3 * i)
+    gate_arithmetic(stage, rows, 1, 3, layer, given, row, block + 1, own, 0, gates)
+
+
+cdef inline void last_tiles(const int stage, const Layer *layer, Rows *given, const Weight *kind) noexcept nogil:
+    """All rows of the last columns or units."""
+    cdef int most = min(TILE_ROWS, 3 * TILE_ROWS // layer.last), rows
+    cdef Py_ssize_t row = 0, tiles
+    if stage == PROJECT and two_part(kind):
+        most = most // 2
+    tiles = (given.n + most - 1) // most
+    while tiles > 0:
+        rows = <int>((given.n - row + tiles - 1) // tiles)
+        last_tile(stage, rows, layer, given, row, kind)
+        row += rows
+        tiles -= 1
 
 
 cdef inline void all_tiles(const int stage, const Layer *layer, Rows *given, const Weight *kind) noexcept nogil:
@@ -155,7 +199,7 @@ cdef inline void all_tiles(const int stage, const Layer *layer, Rows *given, con
     50 units' time and 3 % of 64 units' (Zen 3), nothing with 96 and more, and float16 loses 3 %. Rows are dealt to
     tiles evenly (9 rows are 5 and 4, not 8 and 1), but fill tile registers as far as they go.
     """
-    cdef Py_ssize_t block = 0, at, row, left, tiles, whole = layer.blocks
+    cdef Py_ssize_t block = 0, at, row, left, tiles, whole = plain_blocks(layer)
     cdef Py_ssize_t bytes = layer.ih_block if stage == PROJECT else layer.hh_block
     cdef bint three = (THREE_BLOCKS and Weight is not half and not converts_inputs(kind) and given.n == 1
                        and bytes * layer.blocks <= 2 * L1_BYTES)
@@ -167,13 +211,8 @@ cdef inline void all_tiles(const int stage, const Layer *layer, Rows *given, con
     if in_tiles(given.n * TILE_ROWS // most, kind):
         most = most * (2 * ROWS_OF_TILE) // TILE_ROWS
         pairs = 0
-    if stage == PROJECT and layer.tail:
-        whole -= 1
-        row = 0
-        while row < given.n:
-            rows = <int>min(given.n - row, <Py_ssize_t>TILE_ROWS)
-            project_tail(rows, layer, given, row, kind)
-            row += rows
+    if layer.last and given.backward:
+        last_tiles(stage, layer, given, kind)
     while block < whole:
         left = whole - block
         if given.n <= pairs and left >= 2 and not narrow:
@@ -199,3 +238,5 @@ cdef inline void all_tiles(const int stage, const Layer *layer, Rows *given, con
             row += rows
             tiles -= 1
         block += 1
+    if layer.last and not given.backward:
+        last_tiles(stage, layer, given, kind)

@@ -41,7 +41,8 @@ cdef struct Layer:              # one direction of one layer, or a slice of its 
     int hidden                  # H
     int blocks                  # of VL units: ceil(H / VL), or those of the slice
     int first                   # the slice's first block; 0 for a whole layer
-    int tail                    # vectors of VL columns in the last block of w_ih where these are 1 or 2; 0 where 3
+    int last                    # vectors of the last tile where these are not 3: of columns of a dense layer 1 or 2, of a
+                                # GRU the 3 gates of the last whole block and 1 or 2 of the units beyond; otherwise 0
     int width                   # floats of a row of states: all blocks * VL, also in a slice
     int part                    # terms that are summed at a time; even. With INT8 a term is four inputs
     int kind                    # what w_ih, w_hh and w_hn are: FLOAT32 ...
@@ -58,6 +59,14 @@ cdef struct Layer:              # one direction of one layer, or a slice of its 
     Py_ssize_t hn_block
     float *b_ih                 # (blocks, 3, VL)   all biases but b_hn where reset is after
     float *b_hh                 # (blocks, 3, VL): b_hn where reset is after, all else zeros
+
+cdef inline int plain_blocks(const Layer *layer) noexcept nogil:
+    """The blocks whose tiles have 3 vectors: all but those of the last tile."""
+    return layer.blocks - (2 if layer.last > 3 else 1 if layer.last else 0)
+
+cdef inline int tiles_of(const Layer *layer) noexcept nogil:
+    """How many tiles, one beside the other, all units are."""
+    return plain_blocks(layer) + (1 if layer.last else 0)
 
 cdef enum:
     GROUP = 64                  # rows that a kernel takes at a time
@@ -99,6 +108,7 @@ cdef struct Kernels:
     bint has_half               # whether a layer may be kept in FLOAT16
     Py_ssize_t half_bytes       # of a layer's weights in FLOAT32, from which on reading them as FLOAT16 is faster
     bint pairs                  # whether BFLOAT16 weights are multiplied with pairs of bfloat16
+    bint joins_last             # whether the last tile of a GRU may be of more than one block: `Layer.last`
     int input_zero              # what is added to 8-bit inputs, so that none is negative
     int tile_words              # to a multiple of which BFLOAT16 and INT8 weights are padded, in 32 bits; 1: no tiles
     # xp[i] = x[i] W_ih + b_ih for n rows; xp is (n, blocks, 3, VL); scratch is `scratch_of` floats

@@ -18,7 +18,7 @@ from cpython.pycapsule cimport PyCapsule_New
 
 from fastgru.engine.kernels cimport (
     BFLOAT16, FLOAT16, FLOAT32, GROUP, INT8, LOG_SOFTMAX, MAX, MIN, ROW_HEAD, SOFTMAX, SOFTMIN, SUM, Ahead, Kernels,
-    Layer, row_of_bytes, row_of_pairs,
+    Layer, plain_blocks, row_of_bytes, row_of_pairs,
 )
 
 
@@ -343,6 +343,7 @@ table.ahead_rows = AHEAD_ROWS
 table.has_half = HAS_HALF
 table.half_bytes = HALF_BYTES
 table.pairs = PAIRS
+table.joins_last = TILE_ROWS == 8 and not TILES
 table.input_zero = INPUT_ZERO
 table.step = step
 table.step_ahead = step_ahead

@@ -1,6 +1,8 @@
 """Weights into the order the kernels read them: ``[block of VL units][k][gate][VL]``, 64-byte aligned.
 
-This is the only file that knows the order. Units are padded with zeros to whole blocks; inputs are not padded, but
+This is the only file that knows the order. Units are padded with zeros to whole blocks, unless the three gates of those
+beyond the last whole block fit one or two vectors: then these follow the block's own three, one gate after the other
+(`last_vectors`). So 50 units take 10 of 12 vectors of 16. Inputs are not padded, but
 
 * two bfloat16 of successive inputs share 32 bits, the first in the lower half, so the last may have a zero above it;
 * four int8 of successive inputs share 32 bits, the first in the lowest byte; and a block begins with two more rows
@@ -54,21 +56,37 @@ ctypedef fused Element:
     unsigned short
 
 
-def pack_matrix(const Element[:, ::1] rows not None, int gates, int vector_length):
+def last_vectors(Py_ssize_t units, int vector_length):
+    """The vectors of the last tile of a GRU's three gates if that has more than one block of them; otherwise 0."""
+    cdef Py_ssize_t whole = units // vector_length, beyond = units % vector_length
+    cdef Py_ssize_t vectors = (3 * beyond + vector_length - 1) // vector_length
+    return 3 + vectors if whole and 0 < vectors < 3 else 0
+
+
+def pack_matrix(const Element[:, ::1] rows not None, int gates, int vector_length, int last=0):
     """Pack ``rows``, (gates * units, inputs), to (blocks, inputs, gates, vector_length), flat, as float32.
 
     Unit u of gate g is row ``g * units + u``; it becomes lane ``u % vector_length`` of block ``u // vector_length``.
+    With ``last`` from ``last_vectors`` the last two blocks are (inputs, last, vector_length).
     """
     if gates < 1 or vector_length < 1 or rows.shape[0] % gates:
         raise ShapeError(f"packing: got {rows.shape[0]} rows for {gates} gates and vectors of {vector_length}")
     cdef Py_ssize_t units = rows.shape[0] // gates, inputs = rows.shape[1]
-    cdef Py_ssize_t blocks = (units + vector_length - 1) // vector_length
-    size = blocks * inputs * gates * vector_length
+    cdef Py_ssize_t blocks = (units + vector_length - 1) // vector_length - (2 if last else 0)
+    cdef Py_ssize_t plain = blocks * inputs * gates * vector_length, size = plain + inputs * last * vector_length
     packed = aligned_empty((size * <Py_ssize_t>sizeof(Element) + 3) // 4)
     elements = packed if Element is float else packed.view(np.uint16)[:size]
-    cdef Element[:, :, :, ::1] to = elements.reshape(blocks, inputs, gates, vector_length)
-    cdef Py_ssize_t block, k, g, lane, unit
+    cdef Element[:, :, :, ::1] to = elements[:plain].reshape(blocks, inputs, gates, vector_length)
+    cdef Element[:, ::1] end = elements[plain:].reshape(inputs if last else 0, last * vector_length)
+    cdef Py_ssize_t block, k, g, lane, unit, beyond = units % vector_length
     with nogil:
+        for lane in range(last * vector_length):
+            g, unit = lane // vector_length, blocks * vector_length + lane % vector_length
+            if g >= 3:
+                g = (lane - 3 * vector_length) // beyond
+                unit = units - beyond + (lane - 3 * vector_length) % beyond
+            for k in range(inputs):
+                end[k, lane] = rows[g * units + unit, k] if g < 3 else 0
         for block in range(blocks):
             for g in range(gates):
                 for lane in range(vector_length):
@@ -82,7 +100,7 @@ def pack_matrix(const Element[:, ::1] rows not None, int gates, int vector_lengt
     return packed
 
 
-def pack_weights(weights, steps, int gates, int vector_length, int input_zero, int tile_words=1):
+def pack_weights(weights, steps, int gates, int vector_length, int input_zero, int tile_words=1, int last=0):
     """Pack what ``reduced.reduce`` made of a matrix; returns the packed array and the bytes of a block.
 
     Parameters
@@ -93,21 +111,20 @@ def pack_weights(weights, steps, int gates, int vector_length, int input_zero, i
         What kernels add to 8-bit inputs; the sums of int8 start from what that adds to them.
     tile_words : int
         To a multiple of which bfloat16 and int8 are padded, in 32 bits.
+    last : int
+        See ``pack_matrix``.
     """
-    units = weights.shape[0] // gates
-    blocks = (units + vector_length - 1) // vector_length
     if weights.dtype == np.float16:
-        packed = pack_matrix(np.ascontiguousarray(weights).view(np.uint16), gates, vector_length)
+        rows = np.ascontiguousarray(weights).view(np.uint16)
     elif weights.dtype == np.uint16:
-        packed = pack_matrix(joined(weights, 2, tile_words), gates, vector_length)
+        rows = joined(weights, 2, tile_words)
     elif weights.dtype == np.int8:
         starts = (-input_zero * weights.sum(axis=1, dtype=np.int64)).astype(np.int32)
         words = joined(weights, 4, tile_words)
         rows = np.concatenate([starts.view(np.float32)[:, None], steps[:, None], words], axis=1)
-        packed = pack_matrix(rows, gates, vector_length)
     else:
-        packed = pack_matrix(weights, gates, vector_length)
-    return packed, packed.nbytes // blocks
+        rows = weights
+    return pack_matrix(rows, gates, vector_length, last), rows.shape[1] * gates * vector_length * rows.itemsize
 
 
 def joined(weights, int count, int words):
@@ -118,10 +135,10 @@ def joined(weights, int count, int words):
     return padded.view(np.float32)
 
 
-def pack_vector(vector, int gates, int vector_length):
-    """Pack ``vector``, (gates * units,), to (blocks, gates, vector_length), flat."""
+def pack_vector(vector, int gates, int vector_length, int last=0):
+    """Pack ``vector``, (gates * units,), to (blocks, gates, vector_length), flat; ``last`` as in ``pack_matrix``."""
     rows = np.ascontiguousarray(vector, dtype=np.float32).reshape(-1, 1)
-    return pack_matrix(rows, gates, vector_length)
+    return pack_matrix(rows, gates, vector_length, last)
 
 
 def pack_columns(matrix, int vector_length):

@@ -63,7 +63,7 @@ cdef class Plan:
     cdef list memory            # the arrays that own the packed weights
 
     cdef int pack(self, Layer *layer, tuple weights, str precision, str name) except -1
-    cdef char *own_weights(self, matrix, steps, int gates, Py_ssize_t *block) except NULL
+    cdef char *own_weights(self, matrix, steps, int gates, int last, Py_ssize_t *block) except NULL
     cdef char *own(self, array) except NULL
 
 cdef bint look(Watch *watch) noexcept nogil

@@ -182,22 +182,17 @@ cdef inline void product(const int rows, const int blocks, const int gates, Py_s
 
 cdef inline void product_of_rows(const int gates, int rows, Py_ssize_t terms, Part *part,
                                  const Weight *weights) noexcept nogil:
-    if TILE_ROWS == 8:
-        if rows == 8:
-            product(8, 1, gates, terms, part, weights)
-            return
-        if rows == 7:
-            product(7, 1, gates, terms, part, weights)
-            return
-        if rows == 6:
-            product(6, 1, gates, terms, part, weights)
-            return
-        if rows == 5:
-            product(5, 1, gates, terms, part, weights)
-            return
-    if rows == 4:
+    if 8 * gates <= 3 * TILE_ROWS and rows == 8:
+        product(8, 1, gates, terms, part, weights)
+    elif 7 * gates <= 3 * TILE_ROWS and rows == 7:
+        product(7, 1, gates, terms, part, weights)
+    elif 6 * gates <= 3 * TILE_ROWS and rows == 6:
+        product(6, 1, gates, terms, part, weights)
+    elif 5 * gates <= 3 * TILE_ROWS and rows == 5:
+        product(5, 1, gates, terms, part, weights)
+    elif 4 * gates <= 3 * TILE_ROWS and rows == 4:
         product(4, 1, gates, terms, part, weights)
-    elif rows == 3:
+    elif 3 * gates <= 3 * TILE_ROWS and rows == 3:
         product(3, 1, gates, terms, part, weights)
     elif rows == 2:
         product(2, 1, gates, terms, part, weights)
@@ -229,6 +224,10 @@ cdef void multiply(int rows, int blocks, int gates, Py_ssize_t terms, Part *part
                 product(2, 2, 2, terms, part, weights)
             else:
                 product(2, 2, 1, terms, part, weights)
+    elif TILE_ROWS == 8 and gates == 5:
+        product_of_rows(5, rows, terms, part, weights)
+    elif TILE_ROWS == 8 and gates == 4:
+        product_of_rows(4, rows, terms, part, weights)
     elif gates == 3:
         product_of_rows(3, rows, terms, part, weights)
     elif gates == 2:

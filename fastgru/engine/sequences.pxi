@@ -73,7 +73,7 @@ cdef Py_ssize_t lay_out_run(const Stack *stack, Call *call, Py_ssize_t largest, 
     cdef Py_ssize_t groups
     if not stack.reset_after:
         slices = min(slices, 1)                 # every unit's candidate needs the reset gates of all
-    slices = min(slices, (stack.layers[0].blocks + 1) // 2)
+    slices = min(slices, (tiles_of(&stack.layers[0]) + 1) // 2)
     run.slices = slices
     run.team = max(slices * stack.directions, 1)
     run.group = largest
@@ -345,14 +345,19 @@ cdef void run_direction(const Stack *stack, const Call *call, Workspace space, M
 
 
 cdef Layer slice_of(const Layer *layer, int vector_length, int slice, int slices) noexcept nogil:
-    """A part of a layer's blocks, in pairs as far as they go, since the kernels take them by pairs."""
+    """A part of a layer's tiles, in pairs as far as they go, since the kernels take them by pairs."""
     cdef Layer part = layer[0]
-    cdef Py_ssize_t pairs = (layer.blocks + 1) // 2, first = 2 * (pairs * slice // slices)
-    cdef Py_ssize_t last = min(2 * (pairs * (slice + 1) // slices), <Py_ssize_t>layer.blocks)
+    cdef Py_ssize_t tiles = tiles_of(layer)
+    cdef Py_ssize_t pairs = (tiles + 1) // 2, first = 2 * (pairs * slice // slices)
+    cdef Py_ssize_t end = min(2 * (pairs * (slice + 1) // slices), tiles)
     if slices == 1:
         return part
+    if end < tiles:
+        part.last = 0
+    else:
+        end = layer.blocks
     part.first = <int>first
-    part.blocks = <int>(last - first)
+    part.blocks = <int>(end - first)
     part.w_ih = layer.w_ih + first * layer.ih_block
     part.b_ih = layer.b_ih + first * 3 * vector_length
     part.w_hh = layer.w_hh + first * layer.hh_block

@@ -25,7 +25,7 @@ cdef int team_of_steps(const Stack *stack, Py_ssize_t batch, int threads) noexce
     if not stack.reset_after:           # every unit's candidate would wait for the reset gates of all
         return 1
     return <int>max(min(<Py_ssize_t>threads, work // WORK_PER_MEMBER // stack.num_layers,
-                        (stack.layers[0].blocks + 1) // 2), 1)
+                        (tiles_of(&stack.layers[0]) + 1) // 2), 1)
 
 
 cdef Py_ssize_t work_of_step(const Stack *stack, Py_ssize_t batch) noexcept nogil:
