@@ -48,9 +48,13 @@ FASTGRU_STATIC vf broadcast_inputs(const float *p)
 #if FASTGRU_VECTORS && VL == 16 && defined(__AVX512VNNI__)
 #define INPUT_ZERO 128
 FASTGRU_STATIC vf dot(vf sums, vf weights, vf inputs)
-{   /* with the intrinsic GCC 12 copies sums back and forth: batches took 1.2 to 1.25 times as long */
+{
+#if defined(__clang__) /* which takes "vm" for memory, and writes registers there first: 1.3 to 5 times as long */
+    return (vf)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)inputs, (__m512i)weights);
+#else /* with the intrinsic GCC 12 copies sums back and forth: batches took 1.2 to 1.25 times as long */
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(inputs), "vm"(weights));
     return sums;
+#endif
 }
 #elif FASTGRU_VECTORS && VL == 8 && defined(__AVXVNNI__)
 #define INPUT_ZERO 128
