@@ -79,7 +79,7 @@ class BuildEngine(build_ext):
             module.extra_compile_args = [*flags, *exact, *levels.get(level_of(module), []), *threaded]
             module.extra_link_args = [*added, *(flag for flag in threaded if flag == "-pthread")]
         self.cython_include_dirs.append(self.write_blas_int())
-        *most, last = sorted(self.extensions, key=lambda module: module.name.endswith(".cpu"))
+        *most, last = sorted(self.extensions, key=lambda module: module.name.rpartition(".")[2] == "cpu")
         self.extensions, self.refused = most, []
         super().build_extensions()
         for module in self.refused:
@@ -140,8 +140,8 @@ class BuildEngine(build_ext):
             return "FASTGRU_BUILD_SCALAR=1 when it was built"
         if self.compiles(VECTORS, []):
             return ""
-        self.warn("this compiler has no vector types, so the kernels are plain C and several times slower; GCC and clang "
-                  "have them, on Windows those of MinGW-w64")
+        self.warn("this compiler has no vector types, so the kernels are plain C and several times slower; GCC and "
+                  "clang have them, on Windows those of MinGW-w64")
         return "the compiler has none; GCC and clang do"
 
     def require_compiler(self):

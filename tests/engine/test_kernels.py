@@ -73,7 +73,7 @@ def test_the_level_is_what_it_says(level):
     table = KernelTable(dispatch.kernels(level))
     assert table.name == level
     lengths = {"amx": (16,), "avx512": (16,), "avx2": (8,), "neon": (4,), "baseline": (4, 1)}
-    assert table.vector_length in lengths[level.removesuffix("_vnni")]
+    assert table.vector_length in lengths[level.partition("_")[0]]
     assert plan_at(level, network(2, 3)).kernel_level == level
 
 
