@@ -63,8 +63,8 @@ class BuildEngine(build_ext):
     def build_extensions(self):
         self.require_compiler()
         added = os.environ.get("FASTGRU_BUILD_FLAGS", "").split()
-        strict = ["-Werror"] if self.compiles(EMPTY, ["-Werror"]) else []  # clang only warns of what it does not use
-        flags = [*(flag for flag in FLAGS if self.compiles(EMPTY, [*strict, flag])), *added]
+        self.strict = ["-Werror"] if self.compiles(EMPTY, ["-Werror"]) else []  # clang only warns of some unknown flags
+        flags = [*(flag for flag in FLAGS if self.compiles(EMPTY, [*self.strict, flag])), *added]
         separate = [flag for flag in SEPARATE if self.compiles(EMPTY, [flag])]
         threads = [] if os.environ.get("FASTGRU_BUILD_THREADS") == "0" else next(
             ([*wanted] for wanted, probe in THREADS.items() if self.compiles(probe, wanted, link=True)), [])
@@ -117,7 +117,7 @@ class BuildEngine(build_ext):
                 continue
             if level not in wanted:
                 left_out[level] = "FASTGRU_BUILD_LEVELS does not name it"
-            elif self.compiles(probe, flags):
+            elif self.compiles(probe, [*self.strict, *flags]):
                 levels[level] = flags
             else:
                 left_out[level] = f"the compiler does not know {' '.join(flags)}"
