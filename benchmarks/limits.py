@@ -39,6 +39,7 @@ LEVELS = {
     "avx512": (64, AVX512),
     "avx2_vnni": (32, ("-mavx2", "-mfma", "-mavxvnni")),
     "avx2": (32, ("-mavx2", "-mfma")),
+    "neon_dotprod": (16, ()),
     "neon": (16, ()),
     "baseline": (16, ()),
 }

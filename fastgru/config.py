@@ -23,7 +23,7 @@ def configuration() -> dict[str, Any]:
     import numpy
 
     from . import __version__, threads
-    from .engine import dispatch, plan
+    from .engine import cpu, dispatch, plan
 
     blas = "not loaded (imported on first use)"
     if "scipy.linalg" in sys.modules:
@@ -37,8 +37,11 @@ def configuration() -> dict[str, Any]:
         "numpy": numpy.__version__,
         "scipy": metadata.version("scipy"),
         "machine": platform.machine(),
-        "kernels": dispatch.chosen(),
-        "kernels available": list(dispatch.available()),
+        "compiled by": cpu.COMPILED_BY,
+        "vector types": f"no: {cpu.NO_VECTORS}" if cpu.NO_VECTORS else "yes",
+        "kernels": _described(dispatch.chosen()),
+        "kernels available": [_described(level) for level in dispatch.available()],
+        "kernels left out": cpu.LEFT_OUT,
         "FASTGRU_ISA": os.environ.get("FASTGRU_ISA"),
         "threads": plan.THREADS,
         "processors available": threads.available(),
@@ -47,8 +50,16 @@ def configuration() -> dict[str, Any]:
     }
 
 
+def _described(level: str) -> str:
+    """A kernel level, with what is to be known of one that no processor has run yet."""
+    from .engine import dispatch
+
+    tried = dispatch.NEVER_ON_HARDWARE.get(level)
+    return f"{level} ({tried})" if tried else level
+
+
 def show_config() -> None:
-    """Print version, kernels chosen and available, threads and BLAS.
+    """Print version, compiler, kernels chosen, available and left out at the build, threads and BLAS.
 
     Raises
     ------
@@ -62,5 +73,7 @@ def show_config() -> None:
     fastgru ...
     """
     for name, value in configuration().items():
-        shown = ", ".join(value) if isinstance(value, list) else value
-        print(f"{name:28}{'not set' if shown is None else shown}")
+        lines = [f"{level}: {why}" for level, why in value.items()] if isinstance(value, dict) else [value]
+        for line in lines:
+            shown = ", ".join(line) if isinstance(line, list) else line
+            print(f"{name:28}{'not set' if shown is None else shown}")

@@ -11,26 +11,31 @@
  * TDPBUSD, TDPBF16PS) defines them, for tests; a tile that is used unconfigured ends the process there. So far this is
  * the only way in which the kernels of level amx have been run.
  *
- * A tile's number must be known when this is compiled; a switch lets it be a loop's variable.
+ * A tile's number must be known when this is compiled; a switch lets it be a loop's variable. No product is added to
+ * tiles 6 and 7: clang refuses an instruction that takes one tile twice.
  */
 #ifndef FASTGRU_AMX_H
 #define FASTGRU_AMX_H
 
 #include "weights.h"
 
-#define PICK_TILE(n, operation) \
+#define PICK_SUMS(n, operation) \
     switch (n) { \
     case 0: operation(0); break; \
     case 1: operation(1); break; \
     case 2: operation(2); break; \
     case 3: operation(3); break; \
     case 4: operation(4); break; \
-    case 5: operation(5); break; \
+    default: operation(5); \
+    }
+#define PICK_TILE(n, operation) \
+    switch (n) { \
     case 6: operation(6); break; \
-    default: operation(7); \
+    case 7: operation(7); break; \
+    default: PICK_SUMS(n, operation) \
     }
 
-#if FASTGRU_VECTORS && VL == 16 && defined(__AMX_TILE__) && defined(__AMX_INT8__) && defined(__AMX_BF16__)
+#if FASTGRU_VECTORS && VL == 16 && COMPILER_HAS_TILES
 #define TILES 1
 #define TILE_WORDS 16 /* of weights and of inputs, in 32 bits */
 #define MAX_SUMS 96 /* vectors: two tiles of rows, three gates */
@@ -120,13 +125,13 @@ FASTGRU_STATIC void store_tile(const int n, void *p, long stride)
 FASTGRU_STATIC void dot_tile_of_bytes(const int n)
 {
 #define DOT(number) _tile_dpbusd(number, 6, 7)
-    PICK_TILE(n, DOT)
+    PICK_SUMS(n, DOT)
 #undef DOT
 }
 FASTGRU_STATIC void dot_tile_of_pairs(const int n)
 {
 #define DOT(number) _tile_dpbf16ps(number, 6, 7)
-    PICK_TILE(n, DOT)
+    PICK_SUMS(n, DOT)
 #undef DOT
 }
 #endif

@@ -1,6 +1,19 @@
-/* Which instruction sets this processor and this operating system run. It only detects; nothing is chosen here. */
+/* Which instruction sets this processor and this operating system run, and which compiler this is. It only detects;
+ * nothing is chosen here. */
 #ifndef FASTGRU_CPU_H
 #define FASTGRU_CPU_H
+
+#if defined(__clang__)
+#define COMPILER __VERSION__ /* begins with "clang", or with who made it */
+#elif defined(__GNUC__)
+#define COMPILER "GCC " __VERSION__
+#elif defined(_MSC_VER)
+#define AS_TEXT(number) #number
+#define WITH_NUMBER(name, number) name AS_TEXT(number)
+#define COMPILER WITH_NUMBER("MSVC ", _MSC_FULL_VER)
+#else
+#define COMPILER "unknown"
+#endif
 
 #if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
 #include <cpuid.h>
@@ -69,6 +82,21 @@ static int runs_amx(void) { return 0; }
 static int runs_neon(void) { return 1; }
 #else
 static int runs_neon(void) { return 0; }
+#endif
+
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+static int runs_neon_dotprod(void) { return (getauxval(AT_HWCAP) >> 20 & 1) != 0; } /* HWCAP_ASIMDDP */
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+static int runs_neon_dotprod(void)
+{
+    int found = 0;
+    size_t size = sizeof found;
+    return sysctlbyname("hw.optional.arm.FEAT_DotProd", &found, &size, 0, 0) == 0 && found;
+}
+#else
+static int runs_neon_dotprod(void) { return 0; }
 #endif
 
 #endif

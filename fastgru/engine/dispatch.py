@@ -16,10 +16,17 @@ from .cpu import runnable
 
 __all__ = ["LEVELS", "available", "chosen", "kernels"]
 
-LEVELS = ("amx", "avx512_bf16", "avx512_vnni", "avx512", "avx2_vnni", "avx2", "neon", "baseline")
+LEVELS = ("amx", "avx512_bf16", "avx512_vnni", "avx512", "avx2_vnni", "avx2", "neon_dotprod", "neon", "baseline")
 
 
 UNTRIED = ("amx",)  # has run in emulation only, so it is taken only where FASTGRU_ISA asks for it
+# What no processor has run yet, and what has been tried instead.
+NEVER_ON_HARDWARE = {
+    "amx": "tried in emulation only",
+    "avx2_vnni": "never tried",
+    "neon": "tried in emulation only",
+    "neon_dotprod": "tried in emulation only",
+}
 
 
 def available() -> tuple[str, ...]:

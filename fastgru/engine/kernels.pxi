@@ -261,7 +261,10 @@ cdef void step_kept(const Layer *layer, Py_ssize_t n, const float *const *x, con
             given.inputs = x + first
         else:
             for i in range(given.n):
-                xp_pointers[i] = xp + (first + i) * 3 * layer.blocks * VL if projected == NULL else projected[first + i]
+                if projected == NULL:
+                    xp_pointers[i] = xp + (first + i) * 3 * layer.blocks * VL
+                else:
+                    xp_pointers[i] = projected[first + i]
         if y != NULL:
             given.y = y + first
         multiplied_rows(given.h, given.n, layer, bytes, pointers, kind)

@@ -96,7 +96,7 @@ def test_the_wheel_holds_its_types_its_declarations_and_the_demos_data(wheel: se
 def test_the_wheel_holds_every_module_that_this_compiler_can_build(wheel: set[str]) -> None:
     built = {Path(name).name.partition(".")[0] for name in with_suffix(wheel, ".so", ".pyd")}
     x86 = {"avx2", "avx2_vnni", "avx512", "avx512_vnni", "avx512_bf16", "amx"}
-    levels = {"x86_64": x86, "AMD64": x86, "aarch64": {"neon"}}
+    levels = {"x86_64": x86, "AMD64": x86, "aarch64": {"neon", "neon_dotprod"}}
     wanted = {path.stem for path in (ROOT / "fastgru" / "engine").glob("*.pyx") if "kernels_" not in path.stem}
     wanted |= {f"kernels_{level}" for level in {"baseline"} | levels.get(platform.machine(), set())}
     assert built == wanted
