@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast, overload
 
 from .errors import ShapeError
-from .gru import GRU, Backend, Precision, check_precision
+from .from_file import handed_over
+from .gru import GRU
 from .gru_weights import GRUSpec
+from .options import Backend, Precision, check_precision
 from .stored import CHOICES, FilePrecision, precision_of
 
 if TYPE_CHECKING:
-    from .checkpoint.contents import Checkpoint
     from .graph.graph import Graph
     from .importers.weights.chain import LayerItem, Layers
     from .importers.weights.named import Named
@@ -164,14 +165,20 @@ def load(
     >>> y.shape, h.shape
     ((1, 5, 2), (1, 1, 2))
     """
-    from .checkpoint import read
+    from .checkpoint.reading import read_for_model
+    from .from_file import FromFile
     from .importers import spec_of
 
     check_precision(precision, CHOICES)
-    checkpoint = read(path, part)
+    checkpoint = read_for_model(path, part)
     spec = spec_of(checkpoint, layers, strict)
     _warn_of_state(checkpoint.path, spec)
-    return _build(checkpoint, spec, precision, n_threads, backend, check, layers is not None)
+    kept = precision_of(checkpoint, spec, precision)
+    source = FromFile(os.path.abspath(checkpoint.path), checkpoint.identity, part, layers, strict)
+    where = checkpoint.path
+    del checkpoint
+    spec = handed_over(spec, source)
+    return _build(where, spec, kept, n_threads, backend, check, layers is not None)
 
 
 @overload
@@ -293,7 +300,10 @@ def from_torch(
         return from_example(module_or_state_dict, example, precision, n_threads, backend, check)
     checkpoint = checkpoint_of(module_or_state_dict, part)
     spec = spec_of(checkpoint, layers, strict)
-    return _build(checkpoint, spec, precision, n_threads, backend, check, layers is not None)
+    kept, where = precision_of(checkpoint, spec, precision), checkpoint.path
+    del checkpoint
+    spec = handed_over(spec)
+    return _build(where, spec, kept, n_threads, backend, check, layers is not None)
 
 
 def from_keras(
@@ -344,8 +354,11 @@ def from_keras(
     checkpoint = checkpoint_of(model)
     spec = spec_of(checkpoint)
     _warn_of_state(checkpoint.path, spec)
-    lone = only_gru(model, cast("GRUSpec | ModelSpec", spec))
-    return _build(checkpoint, lone or spec, precision, n_threads, backend, check)
+    spec = only_gru(model, cast("GRUSpec | ModelSpec", spec)) or spec
+    kept, where = precision_of(checkpoint, spec, precision), checkpoint.path
+    del checkpoint
+    spec = handed_over(spec)
+    return _build(where, spec, kept, n_threads, backend, check)
 
 
 def _warn_of_state(where: str, spec: GRUSpec | ModelSpec | Graph) -> None:
@@ -369,15 +382,14 @@ def _warn_of_state(where: str, spec: GRUSpec | ModelSpec | Graph) -> None:
 
 
 def _build(
-    checkpoint: Checkpoint,
+    where: str,
     spec: GRUSpec | ModelSpec | Graph,
-    precision: FilePrecision,
+    kept: Precision,
     n_threads: int | None,
     backend: Backend | None,
     check: Check | None = None,
     layers_named: bool = False,
 ) -> GRU | Model:
-    kept = precision_of(checkpoint, spec, precision)
     made: GRU | Model
     if isinstance(spec, GRUSpec):
         made = GRU(spec, precision=kept, n_threads=n_threads, backend=backend)
@@ -388,5 +400,5 @@ def _build(
     if check is not None:
         from .evaluation.checking import check_model
 
-        check_model(made, check, checkpoint.path, layers_named)
+        check_model(made, check, where, layers_named)
     return made

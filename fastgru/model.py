@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .arrays import bytes_held
 from .errors import ShapeError
 from .graph.graph import Graph, rebuilt
 from .graph.layout import BATCH
@@ -21,11 +22,13 @@ from .graph.operations.operation import Setup
 from .graph.run import Runner
 from .graph.steps import analyse
 from .graph.streaming import Streamed, streamed
-from .gru import Backend, Precision, check_options, dtype_of
 from .layers import ModelSpec, validate
+from .layers.grus import grus_of, owned_grus
 from .layers.lowering import graph_of
+from .matrices import read_again
 from .model_inputs import Source, as_tuple, by_name, lengths_by_symbol, of_layers, prepared, sources_of
-from .records.record import owned
+from .options import Backend, Precision, check_options, dtype_of
+from .records.record import arrays_in, owned
 from .streams.model import ModelStream
 from .streams.pool import Pool
 
@@ -81,6 +84,8 @@ class Model:
         if isinstance(model, ModelSpec):
             self._spec = owned(model)
             model, layouts = graph_of(self._spec)
+        else:
+            model = owned_grus(model)
         self._graph, self._analysis = analyse(model, layouts)
         self._sources = sources_of(self._graph, self._analysis, self._spec)
         with np.errstate(all="ignore"):  # a variance below zero, a weight beyond float32
@@ -97,9 +102,9 @@ class Model:
     precision = property(lambda self: self._options["precision"], doc="What the weights of GRUs are kept in.")
     dtype = property(lambda self: self._dtype, doc="Of inputs and results: float64, or else float32.")
     nbytes = property(
-        lambda self: self._runner.nbytes,
-        doc="""Bytes of the weights and biases of all GRUs as the engine has them; other layers do not count,
-        nor do rows of an Embedding as a GRU after it has multiplied them, kept when they are met, at most 64 MiB each.
+        lambda self: bytes_held([*arrays_in(self.description), *self._runner.arrays]) + self._runner.nbytes_of_rows,
+        doc="""Bytes of all its weights: packed, as given, and what is kept beside them. Rows of an Embedding as a GRU
+        after it has multiplied them count as they are met; they take at most 64 MiB for each such pair.
 
         >>> import numpy as np, fastgru
         >>> weights = {"gru.weight_ih": np.ones((96, 32), np.float32), "gru.weight_hh": np.ones((96, 32), np.float32)}
@@ -283,8 +288,13 @@ class Model:
 
     def astype(self, precision: Precision) -> Model:
         """The same layers with weights of another precision, rounded from those that were given; see ``GRU.astype``."""
+        sources = self._read_again(precision)  # noqa: F841 - kept while they are asked
         backend = None if precision == "float64" else self._options["backend"]
         return _rebuild(self.description, {**self._options, "precision": precision, "backend": backend})
+
+    def _read_again(self, precision: Precision | None) -> list[Any]:
+        grus = [gru for _, gru in grus_of(self._graph)]
+        return [read_again(gru, precision, self.precision) for gru in grus]
 
     def with_any_size(self) -> Model:
         """The same model with the sizes open that its file fixed although no number in it can come from them.
@@ -311,12 +321,14 @@ class Model:
             What the matrices of GRUs are written in, as by ``GRU.save``. Other layers compute in float32, and have
             their weights written so; those with more than one axis in float16 or bfloat16 where this is asked for and
             they lose nothing by it. Normalisations keep theirs. Without a precision all weights are written in
-            float32, or float64 where they were given so, whatever this model computes in.
+            float32, or float64 where they were given so, whatever this model computes in; those that it has rounded
+            are read again, as ``GRU.astype`` does it.
 
         Raises
         ------
         UnsupportedModelError
-            There is no such precision, or a weight is beyond it; the message has the tensor's name.
+            There is no such precision, a weight is beyond it, or was rounded and is in no file; the message has the
+            tensor's name.
         FastGRUError
             It cannot be written there; the message says why.
 
@@ -335,6 +347,7 @@ class Model:
         """
         from .saved.saving import save
 
+        sources = self._read_again(precision)  # noqa: F841
         save(self.description, path, precision)
 
     @cached_property

@@ -44,6 +44,7 @@ class Checkpoint(Mapping[str, np.ndarray], Fields):
     config: dict[str, Any] | None
     metadata: dict[str, Any]
     stored: dict[str, str]
+    identity: Any  # of the file, as an ``OpenedFile`` has it; None where there was none
 
     def __init__(
         self,
@@ -53,8 +54,9 @@ class Checkpoint(Mapping[str, np.ndarray], Fields):
         config: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
         stored: dict[str, str] | None = None,
+        identity: Any = None,
     ) -> None:
-        super().__init__(path, format, tensors, config, {} if metadata is None else metadata, stored or {})
+        super().__init__(path, format, tensors, config, {} if metadata is None else metadata, stored or {}, identity)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.tensors[name]

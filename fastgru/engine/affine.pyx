@@ -8,7 +8,7 @@ from fastgru.engine.plan cimport KernelTable
 
 from fastgru.errors import ShapeError
 
-from .pack import aligned_empty, pack_columns
+from .pack import aligned_empty, pack_columns, unpack_columns
 
 cdef enum:
     GROUP = 64                      # rows computed at a time
@@ -44,6 +44,16 @@ cdef class Affine:
         self.layer.w_ih = <const char *>address(self.memory[0])
         self.layer.ih_block = self.inputs * 3 * length * sizeof(float)
         self.layer.b_ih = address(self.memory[1])
+
+    @property
+    def weight(self):
+        """The weights that were given, as a new array."""
+        return unpack_columns(self.memory[0], self.outputs, self.inputs, self.owner.table.vector_length)
+
+    @property
+    def arrays(self):
+        """All that it holds."""
+        return list(self.memory)
 
     def __call__(self, const float[:, ::1] x not None):
         """(rows, inputs) float32 to (rows, outputs) float32."""

@@ -110,6 +110,58 @@ def pack_weights(weights, steps, int gates, int vector_length, int input_zero, i
     return packed, packed.nbytes // blocks
 
 
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    #if defined(__GLIBC__)
+    #include <malloc.h>
+    #define FASTGRU_RELEASE() malloc_trim(0)
+    #else
+    #define FASTGRU_RELEASE() ((void)0)
+    #endif
+    """
+    void release "FASTGRU_RELEASE" () nogil
+
+
+def release_freed():
+    """Give memory that was freed back to the system where the C library keeps it, as glibc does: up to 32 MB a piece."""
+    with nogil:
+        release()
+
+
+def unpack_matrix(const Element[::1] packed not None, Element[:, ::1] rows not None, int gates, int vector_length):
+    """Fill ``rows``, (gates * units, inputs), with what ``pack_matrix`` was given; ``packed`` are its numbers, flat."""
+    if gates < 1 or vector_length < 1 or rows.shape[0] % gates:
+        raise ShapeError(f"packing: got {rows.shape[0]} rows for {gates} gates and vectors of {vector_length}")
+    cdef Py_ssize_t units = rows.shape[0] // gates, inputs = rows.shape[1]
+    cdef Py_ssize_t block, k, g, lane, row, blocks = (units + vector_length - 1) // vector_length
+    if packed.shape[0] != blocks * inputs * gates * vector_length:
+        raise ShapeError(f"packing: got {packed.shape[0]} numbers for {rows.shape[0]} rows of {inputs}")
+    with nogil:
+        for row in range(gates * units):
+            g, block, lane = row // units, row % units // vector_length, row % units % vector_length
+            for k in range(inputs):
+                rows[row, k] = packed[((block * inputs + k) * gates + g) * vector_length + lane]
+
+
+def unpack_weights(packed, str kind, int rows, int inputs, int gates, int vector_length, int tile_words=1):
+    """What ``pack_weights`` was given for a matrix (rows, inputs): weights of a kind, and their steps or None.
+
+    ``packed`` are the whole numbers, halves or floats as they lie in memory, in one array of float32.
+    """
+    if kind in ("float32", "float16"):
+        weights = np.empty((rows, inputs), np.float32 if kind == "float32" else np.uint16)
+        size = (rows // gates + vector_length - 1) // vector_length * vector_length * gates * inputs
+        unpack_matrix(packed.reshape(-1).view(weights.dtype)[:size], weights, gates, vector_length)
+        return weights if kind == "float32" else weights.view(np.float16), None
+    count = 2 if kind == "bfloat16" else 4
+    first = 0 if kind == "bfloat16" else 2
+    words = np.empty((rows, first + -(-inputs // (count * tile_words)) * tile_words), np.float32)
+    unpack_matrix(packed.reshape(-1), words, gates, vector_length)
+    weights = np.ascontiguousarray(words[:, first:]).view(np.uint16 if count == 2 else np.int8)
+    return np.ascontiguousarray(weights[:, :inputs]), np.ascontiguousarray(words[:, 1]) if first else None
+
+
 def _joined(weights, int count, int words):
     """Every ``count`` numbers of a row in the 32 bits of a float32, the first lowest; zeros up to whole ``words``."""
     rows, inputs = weights.shape
@@ -144,3 +196,15 @@ def pack_columns(matrix, int vector_length):
         packed[first * vector_length * inputs :][: block.size] = block
         first += gates
     return packed
+
+
+def unpack_columns(packed, int outputs, int inputs, int vector_length):
+    """What ``pack_columns`` was given: (outputs, inputs)."""
+    vectors = (outputs + vector_length - 1) // vector_length
+    rows, first = np.empty((vectors * vector_length, inputs), np.float32), 0
+    while first < vectors:
+        gates = min(3, vectors - first)
+        part = packed[first * vector_length * inputs : (first + gates) * vector_length * inputs]
+        unpack_matrix(part, rows[first * vector_length : (first + gates) * vector_length], gates, vector_length)
+        first += gates
+    return rows[:outputs]

@@ -3,6 +3,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .packed import Layout, PackedMatrix
+
 THREADS: str
 WEIGHT_KINDS: tuple[str, ...]
 
@@ -14,6 +16,8 @@ class KernelTable:
     def vector_length(self) -> int: ...
     @property
     def tile_words(self) -> int: ...
+    @property
+    def layout(self) -> Layout: ...
     def weight_kind(self, precision: str, terms: int) -> str: ...
     def activate(self, activation: int, x: NDArray[np.float32]) -> NDArray[np.float32]: ...
 
@@ -24,10 +28,11 @@ class Plan:
     directions: int
     width: int
     reset_after: bool
+    packed: list[tuple[PackedMatrix, PackedMatrix]]
     def __init__(
         self,
         kernels: KernelTable,
-        layers: list[list[tuple[NDArray[np.float32], ...]]],
+        layers: list[list[tuple[Any, ...]]],
         reset_after: bool,
         activation: int,
         recurrent_activation: int,
@@ -37,6 +42,8 @@ class Plan:
     def kernel_level(self) -> str: ...
     @property
     def nbytes(self) -> int: ...
+    @property
+    def arrays(self) -> list[NDArray[Any]]: ...
     def run(
         self,
         x: NDArray[np.float32],

@@ -18,9 +18,10 @@ from fastgru.engine.pack cimport aligned_array
 
 from fastgru.errors import ShapeError, UnsupportedModelError
 
-from .checks import check_activation, checked_weights
-from .pack import pack_vector, pack_weights
-from .reduced import reduce, widened
+from .checks import check_activation, checked_weights, form_of
+from .pack import pack_vector
+from .packed import KINDS, Layout, PackedMatrix
+from .reduced import widen
 
 cnp.import_array()
 
@@ -38,7 +39,9 @@ cdef extern from *:
 
 THREADS = FASTGRU_BUILT_WITH.decode()   # whose threads compute beside the calling one
 
-WEIGHT_KINDS = ("float32", "float16", "bfloat16", "int8")    # in the order of kernels.pxd
+WEIGHT_KINDS = KINDS                    # in the order of kernels.pxd
+
+GATES = ((2, 1), (3,))                  # of w_hh by reset_after: the last one is a product of its own before the reset
 
 cdef enum:
     MAX_SHARES = 1024          # of a batch, each of which has a thread
@@ -63,6 +66,11 @@ cdef class KernelTable:
     @property
     def tile_words(self):
         return self.table.tile_words
+
+    @property
+    def layout(self):
+        """How these kernels read packed weights."""
+        return Layout(self.table.vector_length, self.table.input_zero, self.table.tile_words)
 
     def weight_kind(self, str precision, Py_ssize_t terms):
         """What these kernels keep the weights for a number of inputs in: ``precision``, or float32 for what they lack."""
@@ -108,7 +116,9 @@ cdef class Plan:
     ----------
     kernels : KernelTable
     layers : list of list of (w_ih, w_hh, b_ih, b_hh)
-        ``layers[layer][direction]``; float32 (3H, I), (3H, H), (3H,), (3H,), gates r, z, n.
+        ``layers[layer][direction]``; float32 (3H, I), (3H, H), (3H,), (3H,), gates r, z, n. A matrix may be an object
+        that is asked for its numbers when it is packed, ``form(precision, name)``, or has them ``packed`` already; its
+        ``settle`` is told where they are from then on, so that what it was given need not stay.
     reset_after : bool
     activation, recurrent_activation : int
         Indices of ``activations.GATE_ACTIVATIONS``.
@@ -127,6 +137,7 @@ cdef class Plan:
         check_activation(activation, recurrent_activation)
         self.owner = kernels
         self.memory = []
+        self.packed = []
         stack.kernels = kernels.table
         stack.num_layers = len(layers)
         stack.directions = len(layers[0])
@@ -149,7 +160,7 @@ cdef class Plan:
 
     cdef int pack(self, Layer *layer, tuple weights, str precision, str name) except -1:
         """One direction of one layer."""
-        cdef int hidden = self.stack.hidden_size, length = self.stack.kernels.vector_length, gates = 3
+        cdef int hidden = self.stack.hidden_size, length = self.stack.kernels.vector_length
         w_ih, w_hh, b_ih, b_hh = weights
         layer.inputs = w_ih.shape[1]
         layer.hidden = hidden
@@ -161,34 +172,43 @@ cdef class Plan:
         layer.part = min(max(hidden + hidden % 2, 8), 128 if hidden <= 256 else 256)
         kind = self.owner.weight_kind(precision, max(layer.inputs, hidden))
         layer.kind = WEIGHT_KINDS.index(kind)
-        if kind != precision:
-            w_ih, w_hh = widened(w_ih, precision, f"weight_ih_{name}"), widened(w_hh, precision, f"weight_hh_{name}")
-            precision = kind
         if layer.kind == INT8:
             layer.part = MAX_BYTES
         layer.tiled = self.stack.kernels.tile_words > 1 and layer.kind in (BFLOAT16, INT8)
         self.stack.tiled |= layer.tiled
-        matrix, steps = reduce(w_ih, precision, f"weight_ih_{name}")
-        layer.w_ih = self.own_weights(matrix, steps, 3, &layer.ih_block)
+        inputs = self.packed_matrix(w_ih, precision, kind, (3,), f"weight_ih_{name}")
+        states = self.packed_matrix(w_hh, precision, kind, GATES[layer.reset_after], f"weight_hh_{name}")
+        self.packed.append((inputs, states))
+        layer.w_ih = self.own_weights(inputs.arrays[0], &layer.ih_block)
+        layer.w_hh = self.own_weights(states.arrays[0], &layer.hh_block)
+        if not layer.reset_after:
+            layer.w_hn = self.own_weights(states.arrays[1], &layer.hn_block)
         bias = b_ih.astype(np.float64)
         bias[: 2 * hidden] += b_hh[: 2 * hidden]
         layer.b_ih = <float *>self.own(pack_vector(bias, 3, length))
         late = np.zeros_like(b_hh)
         late[2 * hidden :] = b_hh[2 * hidden :] if layer.reset_after else 0
         layer.b_hh = <float *>self.own(pack_vector(late, 3, length))
-        matrix, steps = reduce(w_hh, precision, f"weight_hh_{name}")
-        if not layer.reset_after:
-            gates = 2
-            layer.w_hn = self.own_weights(matrix[2 * hidden :], None if steps is None else steps[2 * hidden :], 1,
-                                          &layer.hn_block)
-        layer.w_hh = self.own_weights(matrix[: gates * hidden], None if steps is None else steps[: gates * hidden],
-                                      gates, &layer.hh_block)
         return 0
 
-    cdef char *own_weights(self, matrix, steps, int gates, Py_ssize_t *block) except NULL:
-        packed, block[0] = pack_weights(matrix, steps, gates, self.stack.kernels.vector_length,
-                                        self.stack.kernels.input_zero, self.stack.kernels.tile_words)
-        return self.own(packed)
+    def packed_matrix(self, matrix, str precision, str kind, tuple gates, str name):
+        """One matrix as these kernels read it: packed now, or as it was packed before for the same ones."""
+        layout = self.owner.layout
+        packed = getattr(matrix, "packed", None)
+        if packed is None or packed.layout != layout or packed.kind != kind or kind != precision:
+            numbers, steps = form_of(matrix, precision, name)
+            if kind != precision:
+                numbers, steps = widen(numbers, steps), None
+            packed = PackedMatrix.of(numbers, steps, kind, gates, layout)
+        packed.check(layout, kind, matrix.shape, gates)
+        if hasattr(matrix, "settle"):
+            matrix.settle(packed.form, precision)
+        return packed
+
+    cdef char *own_weights(self, array, Py_ssize_t *block) except NULL:
+        block[0] = array.nbytes // ((self.stack.hidden_size + self.stack.kernels.vector_length - 1)
+                                    // self.stack.kernels.vector_length)
+        return self.own(array)
 
     cdef char *own(self, array) except NULL:
         self.memory.append(array)
@@ -209,6 +229,11 @@ cdef class Plan:
     def nbytes(self):
         """Bytes of packed weights and biases."""
         return sum(array.nbytes for array in self.memory)
+
+    @property
+    def arrays(self):
+        """All that it holds."""
+        return list(self.memory)
 
     def run(self, x, h0, rows, lengths, shares, bint sequences=True, int team=1):
         """Take whole sequences through the stack.

@@ -16,9 +16,10 @@ import numpy as np
 from ..checkpoint.safetensors import FORMAT_KEY, MODEL_KEY, VERSION_KEY
 from ..checkpoint.text import parse_json
 from ..errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
-from ..gru import Precision, check_precision
 from ..gru_weights import GRUSpec
 from ..layers import ModelSpec
+from ..matrices import Matrix
+from ..options import Precision, check_precision
 from ..origin import raised_in
 from ..outputs import replacing
 from .narrowing import Written, narrowed
@@ -65,26 +66,26 @@ def save(spec: GRUSpec | ModelSpec | Graph, path: str | os.PathLike[str], precis
         raise FastGRUError(f"{name!a}: cannot be written: {error}") from error
 
 
-def _contents(spec: GRUSpec | ModelSpec | Graph, precision: str | None) -> tuple[bytes, list[np.ndarray]]:
-    """The header of the file, and the arrays in the order in which they follow it."""
+def _contents(spec: GRUSpec | ModelSpec | Graph, precision: str | None) -> tuple[bytes, list[Written]]:
+    """The header of the file, and the tensors in the order in which they follow it."""
     from .. import __version__
 
     data, named = _described(spec)
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     # those of 8 bytes come first, so that each is aligned
-    tensors = dict(sorted(narrowed(data, named, precision).items(), key=lambda item: -item[1].array.itemsize))
+    tensors = dict(sorted(narrowed(data, named, precision).items(), key=lambda item: -item[1].itemsize))
     metadata = {FORMAT_KEY: "3" if "graph" in data else _format(tensors), VERSION_KEY: __version__, MODEL_KEY: text}
     header: dict[str, Any] = {"__metadata__": metadata}
     end = 0
     for name, tensor in tensors.items():
-        start, end = end, end + tensor.array.nbytes
-        header[name] = {"dtype": tensor.kind, "shape": list(tensor.array.shape), "data_offsets": [start, end]}
+        start, end = end, end + tensor.nbytes
+        header[name] = {"dtype": tensor.kind, "shape": list(tensor.shape), "data_offsets": [start, end]}
     written = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     _check_readable(text, written, named)
-    return written + b" " * (-len(written) % _ALIGNMENT), [tensor.array for tensor in tensors.values()]
+    return written + b" " * (-len(written) % _ALIGNMENT), list(tensors.values())
 
 
-def _described(spec: GRUSpec | ModelSpec | Graph) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _described(spec: GRUSpec | ModelSpec | Graph) -> tuple[dict[str, Any], dict[str, np.ndarray | Matrix]]:
     """The layers, or the operations, as data, and their arrays by name."""
     if isinstance(spec, (GRUSpec, ModelSpec)):
         return to_data(spec)
@@ -98,7 +99,7 @@ def _format(tensors: dict[str, Written]) -> str:
     return "2" if any(tensor.kind == "I8" for tensor in tensors.values()) else "1"
 
 
-def _check_readable(text: str, header: bytes, tensors: dict[str, np.ndarray]) -> None:
+def _check_readable(text: str, header: bytes, tensors: dict[str, np.ndarray | Matrix]) -> None:
     """Raise where ``load`` would refuse the file for its size or its nesting."""
     try:
         parse_json(header, "its header")
@@ -113,9 +114,10 @@ def _check_readable(text: str, header: bytes, tensors: dict[str, np.ndarray]) ->
         raise UnsupportedModelError(f"this model cannot be saved: {error}") from error
 
 
-def _write(file: BinaryIO, header: bytes, tensors: list[np.ndarray]) -> None:
+def _write(file: BinaryIO, header: bytes, tensors: list[Written]) -> None:
     file.write(len(header).to_bytes(8, "little"))
     file.write(header)
-    for tensor in tensors:
+    for each in tensors:
+        tensor = each.make()
         plain = np.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("<"))
         file.write(plain.reshape(-1).view(np.uint8).data)
