@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .gru_weights import GRUSpec
     from .layers import ModelSpec
 
-__all__ = ["FromFile", "handed_over"]
+__all__ = ["FromFile", "handed_over", "matrices_of"]
 
 
 class _Matrices(list[Any]):
@@ -60,7 +60,7 @@ class FromFile(Fields):
                 "rounding; load the model again"
             )
         spec, _ = examined(checkpoint, self.layers, self.strict)
-        made = _Matrices(matrix for _, matrix in _matrices_of(spec))
+        made = _Matrices(matrix for _, matrix in matrices_of(spec))
         self.__dict__["_known"] = ref(made)
         return made
 
@@ -73,7 +73,7 @@ def handed_over(spec: GRUSpec | ModelSpec | Graph, source: FromFile | None = Non
     from .layers.grus import with_grus
 
     made: dict[int, Any] = {}
-    for number, (name, matrix) in enumerate(_matrices_of(spec)):
+    for number, (name, matrix) in enumerate(matrices_of(spec)):
         if id(matrix) not in made:
             made[id(matrix)] = Handle(matrix, name, None if source is None else (source, number), passes=True)
     if isinstance(spec, tuple):  # a Graph
@@ -81,7 +81,8 @@ def handed_over(spec: GRUSpec | ModelSpec | Graph, source: FromFile | None = Non
     return owned(spec, made)  # type: ignore[no-any-return]
 
 
-def _matrices_of(spec: GRUSpec | ModelSpec | Graph) -> list[tuple[str, Any]]:
+def matrices_of(spec: GRUSpec | ModelSpec | Graph) -> list[tuple[str, Any]]:
+    """The matrices of all GRUs of a description, after their names."""
     from .layers.grus import grus_of
 
     return [named for _, gru in grus_of(spec) for named in gru.named_matrices()]

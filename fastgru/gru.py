@@ -303,10 +303,10 @@ class GRU:
         GRU(3, 2, bias=False, precision='bfloat16', parameters=30)
         """
         backend = None if precision == "float64" else self._asked_backend
-        sources = read_again(self._spec, precision, self._precision)  # noqa: F841 - kept while they are asked
+        sources = read_again(self._spec.named_matrices(), precision, self._precision)  # noqa: F841 - kept while they are asked
         return GRU(self._spec, precision=precision, n_threads=self._n_threads, backend=backend)
 
-    def save(self, path: str | os.PathLike[str], *, precision: Precision | None = None) -> None:
+    def save(self, path: str | os.PathLike[str], *, precision: Precision | None = None, packed: bool = False) -> None:
         """Write the GRU as one safetensors file that describes itself, for ``fastgru.load`` to read.
 
         Loading is what decides on the precision to compute in, and on the other options. A file that is there is
@@ -323,6 +323,14 @@ class GRU:
             this GRU computes in; what a file had in fewer bits was widened when it was read.
             Weights that this GRU has rounded are read again as ``astype`` does it, unless its own precision is asked
             for.
+        packed : bool, optional
+            Write the matrices of GRUs packed for the kernels of this machine, in the precision of this GRU, or in
+            ``precision`` if it is given. ``fastgru.load(path, precision="stored")`` then maps them and computes from
+            the file: processes that load it share one copy, and start without packing. Kernels that read another
+            order pack them again, each process for itself, and loading says so once. The file is for this, not for
+            keeping: a newer version of fastgru may refuse it. While it is mapped no program may cut it or write into
+            it, which ends the processes that use it; saving replaces it by a new file, and leaves the old one to them
+            (on Windows it cannot be replaced meanwhile).
 
         Raises
         ------
@@ -344,10 +352,9 @@ class GRU:
         >>> fastgru.load(path, precision="stored")
         GRU(3, 2, bias=False, precision='bfloat16', parameters=30)
         """
-        from .saved.saving import save
+        from .saved.saving import save_model
 
-        sources = read_again(self._spec, precision, self._precision)  # noqa: F841
-        save(self._spec, path, precision)
+        save_model(self, path, precision, packed)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """The weights under PyTorch's names and in its gate order, as new arrays.
@@ -365,16 +372,8 @@ class GRU:
                 "state_dict: PyTorch's GRU has reset_after=True, tanh and sigmoid; this one has "
                 f"reset_after={spec.reset_after}, {spec.activation} and {spec.recurrent_activation}"
             )
-        sources = read_again(spec, None, self._precision)  # noqa: F841
-        tensors = {}
-        for index, layer in enumerate(spec.layers):
-            for suffix, weights in zip(("", "_reverse"), layer, strict=False):
-                tensors[f"weight_ih_l{index}{suffix}"] = np.array(weights.w_ih)
-                tensors[f"weight_hh_l{index}{suffix}"] = np.array(weights.w_hh)
-                if spec.bias:
-                    tensors[f"bias_ih_l{index}{suffix}"] = weights.b_ih.copy()
-                    tensors[f"bias_hh_l{index}{suffix}"] = weights.b_hh.copy()
-        return tensors
+        sources = read_again(spec.named_matrices(), None, self._precision)  # noqa: F841
+        return spec.state_dict()
 
     def __repr__(self) -> str:
         spec = self._spec

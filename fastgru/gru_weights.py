@@ -102,6 +102,17 @@ class GRUSpec(Record):
             for kind, matrix in zip(("ih", "hh"), weights.matrices, strict=True)
         ]
 
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """The weights under PyTorch's names, as new arrays; biases where the source has them."""
+        tensors = {}
+        for index, layer in enumerate(self.layers):
+            for suffix, weights in zip(("", "_reverse"), layer, strict=False):
+                arrays = {"weight_ih": weights.w_ih, "weight_hh": weights.w_hh}
+                if self.bias:
+                    arrays |= {"bias_ih": weights.b_ih, "bias_hh": weights.b_hh}
+                tensors.update({f"{name}_l{index}{suffix}": np.array(array) for name, array in arrays.items()})
+        return tensors
+
     def with_matrices(self, matrices: Iterable[np.ndarray | Matrix]) -> GRUSpec:
         """The same stack with others, in the order of ``named_matrices``."""
         left = iter(matrices)

@@ -173,7 +173,8 @@ class Handle(Matrix):
     ) -> None:
         self._now = given
         self._passes = passes  # whether it is only there for one model to take
-        self._exact = True  # whether the last form that was asked for is
+        # Whether the last form that was asked for is exact; a matrix that is packed already is not asked for one.
+        self._exact = not (isinstance(given, Matrix) and given.is_rounded)
         self._settled = False
         self.shape, self.dtype = tuple(given.shape), given.dtype
         self.name = name
@@ -198,7 +199,7 @@ class Handle(Matrix):
     def keeps(self, precision: str) -> bool:
         return keeps(self._now, precision)
 
-    def settle(self, numbers: Callable[[], tuple[Array, Any]], precision: str) -> None:
+    def settle(self, numbers: Callable[[], tuple[Array, Any]], precision: str, packed: Any = None) -> None:
         """Leave what was given for what the model computes with, which ``numbers`` gives.
 
         Float64 that was rounded to float32 stays beside it, unless a file has it: nobody asked to lose it. A reduced
@@ -210,6 +211,8 @@ class Handle(Matrix):
         if self._exact or precision in REDUCED or self.source is not None:
             source = None if self._exact else self.source
             self._now = Kept(numbers, precision, self.shape, self.dtype, self._exact, self.name, source)
+            if packed is not None and packed.kind == precision:  # otherwise float32 stands for something smaller
+                self._now.packed = packed
             if isinstance(given, Handle) and given._passes:
                 given._now = self._now
         elif isinstance(self._now, np.ndarray) and not is_sealed(self._now):
@@ -224,11 +227,13 @@ class Handle(Matrix):
         return Handle, (self._now, self.name, self.source)
 
 
-def read_again(spec: Any, precision: str | None, own: str) -> list[Sequence[Array | Matrix]]:
+def read_again(
+    named: Sequence[tuple[str, Array | Matrix]], precision: str | None, own: str
+) -> list[Sequence[Array | Matrix]]:
     """What rounded matrices are read from, each once, to be held while they are asked for another precision."""
     if precision == own:
         return []
-    lost = [matrix for _, matrix in spec.named_matrices() if isinstance(matrix, Matrix) and matrix.is_rounded]
+    lost = [matrix for _, matrix in named if isinstance(matrix, Matrix) and matrix.is_rounded]
     sources = {id(each.source[0]): each.source[0] for each in lost if each.source is not None}
     return [source.matrices() for source in sources.values()]
 

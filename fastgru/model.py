@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .arrays import bytes_held
 from .errors import ShapeError
+from .from_file import matrices_of
 from .graph.graph import Graph, rebuilt
 from .graph.layout import BATCH
 from .graph.limits import with_any_size
@@ -23,7 +24,7 @@ from .graph.run import Runner
 from .graph.steps import analyse
 from .graph.streaming import Streamed, streamed
 from .layers import ModelSpec, validate
-from .layers.grus import grus_of, owned_grus
+from .layers.grus import owned_grus
 from .layers.lowering import graph_of
 from .matrices import read_again
 from .model_inputs import Source, as_tuple, by_name, lengths_by_symbol, of_layers, prepared, sources_of
@@ -288,13 +289,9 @@ class Model:
 
     def astype(self, precision: Precision) -> Model:
         """The same layers with weights of another precision, rounded from those that were given; see ``GRU.astype``."""
-        sources = self._read_again(precision)  # noqa: F841 - kept while they are asked
+        sources = read_again(matrices_of(self._graph), precision, self.precision)  # noqa: F841 - kept while they are asked
         backend = None if precision == "float64" else self._options["backend"]
         return _rebuild(self.description, {**self._options, "precision": precision, "backend": backend})
-
-    def _read_again(self, precision: Precision | None) -> list[Any]:
-        grus = [gru for _, gru in grus_of(self._graph)]
-        return [read_again(gru, precision, self.precision) for gru in grus]
 
     def with_any_size(self) -> Model:
         """The same model with the sizes open that its file fixed although no number in it can come from them.
@@ -308,7 +305,7 @@ class Model:
         """
         return _rebuild(with_any_size(self._graph), self._options)
 
-    def save(self, path: str | os.PathLike[str], *, precision: Precision | None = None) -> None:
+    def save(self, path: str | os.PathLike[str], *, precision: Precision | None = None, packed: bool = False) -> None:
         """Write the model as one safetensors file that describes itself, for ``fastgru.load`` to read.
 
         Loading is what decides on the precision to compute in, and on the other options. A file that is there is
@@ -323,6 +320,9 @@ class Model:
             they lose nothing by it. Normalisations keep theirs. Without a precision all weights are written in
             float32, or float64 where they were given so, whatever this model computes in; those that it has rounded
             are read again, as ``GRU.astype`` does it.
+        packed : bool, optional
+            Write the matrices of GRUs packed for the kernels of this machine, to be mapped by all processes that load
+            the file: see ``GRU.save``.
 
         Raises
         ------
@@ -345,10 +345,9 @@ class Model:
         >>> bool((fastgru.load(path)(x) == model(x)).all())
         True
         """
-        from .saved.saving import save
+        from .saved.saving import save_model
 
-        sources = self._read_again(precision)  # noqa: F841
-        save(self.description, path, precision)
+        save_model(self, path, precision, packed)
 
     @cached_property
     def _streamed(self) -> Streamed:

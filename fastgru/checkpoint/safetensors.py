@@ -23,12 +23,13 @@ from ..records.sealed import sealed
 from .contents import Checkpoint
 from .int8_rows import STEPS, check_form, check_steps, multiplied
 from .opened import OpenedFile
+from .packed_file import PACKED_KEY, packed_matrices
 from .stored_matrix import StoredMatrix
 from .text import MAX_JSON_BYTES, parse_json, shown
 
 __all__ = ["FORMAT", "FORMAT_KEY", "MODEL_KEY", "VERSION_KEY", "read_safetensors"]
 
-FORMAT = 3  # of the newest files that fastgru writes; one that it does not know is refused
+FORMAT = 4  # of the newest files that fastgru writes; one that it does not know is refused
 FORMAT_KEY, VERSION_KEY, MODEL_KEY = "fastgru.format", "fastgru.version", "fastgru.model"
 MAX_DIMENSIONS = 8
 LENGTH_BYTES = 8
@@ -68,13 +69,26 @@ def read_safetensors(opened: OpenedFile) -> Checkpoint:
     entries = {name: _entry(value, _place(where, name)) for name, value in header.items()}
     begin = LENGTH_BYTES + length
     _check_layout(entries, opened.size - begin, where)
+    packed: dict[str, Any] = {}
+    if PACKED_KEY in metadata and FORMAT_KEY in metadata:
+        spans = {name: (entry.kind, entry.shape, entry.start) for name, entry in entries.items()}
+        packed = dict(packed_matrices(opened, begin, spans, metadata))
+        one = next(iter(packed.values()))
+        metadata[PACKED_KEY] = f"{one.packed.kind} for the kernels {shown(one.level, 40)}"
     matrices = [name for name, entry in entries.items() if entry.kind == "I8" and FORMAT_KEY in metadata]
     steps = {name + STEPS: _steps(opened, begin, entries, name) for name in matrices}
     # Read one by one, so that no more than one tensor is held twice while it is widened.
     read = partial(_tensor, opened, begin, is_own=FORMAT_KEY in metadata)
-    tensors = {name: read(name, entry, steps.get(name + STEPS)) for name, entry in entries.items() if name not in steps}
+    tensors = {
+        name: packed[name] if name in packed else read(name, entry, steps.get(name + STEPS))
+        for name, entry in entries.items()
+        if name not in steps
+    }
+    if not opened.for_model:
+        tensors.update((name, matrix.array()) for name, matrix in packed.items())
     stored = {name: _REDUCED[entry.kind] for name, entry in entries.items() if entry.kind in _REDUCED}
     stored.update(dict.fromkeys(matrices, "int8"))
+    stored.update((name, each.packed.kind) for name, each in packed.items() if each.packed.kind != "float32")
     if FORMAT_KEY not in metadata:
         return Checkpoint(where, "safetensors", tensors, None, {**metadata, "skipped": []}, stored)
     text = metadata.pop(MODEL_KEY, "{}").encode("utf-8", "surrogatepass")
@@ -102,8 +116,7 @@ def _tensor(
 
 
 def _widened(numbers: np.ndarray, steps: np.ndarray | None) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        return sealed(widen(numbers, steps))
+    return sealed(widen(numbers, steps))
 
 
 def _place(where: str, name: str) -> str:

@@ -195,14 +195,14 @@ cdef class Plan:
         """One matrix as these kernels read it: packed now, or as it was packed before for the same ones."""
         layout = self.owner.layout
         packed = getattr(matrix, "packed", None)
-        if packed is None or packed.layout != layout or packed.kind != kind or kind != precision:
+        if kind != precision or packed is None or packed[:4] != (layout, kind, tuple(matrix.shape), gates):
             numbers, steps = form_of(matrix, precision, name)
             if kind != precision:
                 numbers, steps = widen(numbers, steps), None
             packed = PackedMatrix.of(numbers, steps, kind, gates, layout)
-        packed.check(layout, kind, matrix.shape, gates)
+        packed.check(layout, kind, tuple(matrix.shape), gates)
         if hasattr(matrix, "settle"):
-            matrix.settle(packed.form, precision)
+            matrix.settle(packed.form, precision, packed)
         return packed
 
     cdef char *own_weights(self, array, Py_ssize_t *block) except NULL:

@@ -177,7 +177,8 @@ def reduce(weights: Array, precision: str, name: str) -> tuple[Array, NDArray[np
 def widen(numbers: Array, steps: NDArray[np.float32] | None) -> Array:
     """What a reduced form stands for, as float32; other floats as they are."""
     if steps is not None:
-        return np.asarray(numbers * steps[:, None], dtype=np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(numbers * steps[:, None], dtype=np.float32)
     if numbers.dtype == np.uint16:
         made = numbers.astype(np.uint32)
         made <<= 16
