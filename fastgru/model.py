@@ -105,14 +105,7 @@ class Model:
     nbytes = property(
         lambda self: bytes_held([*arrays_in(self.description), *self._runner.arrays]) + self._runner.nbytes_of_rows,
         doc="""Bytes of all its weights: packed, as given, and what is kept beside them. Rows of an Embedding as a GRU
-        after it has multiplied them count as they are met; they take at most 64 MiB for each such pair.
-
-        >>> import numpy as np, fastgru
-        >>> weights = {"gru.weight_ih": np.ones((96, 32), np.float32), "gru.weight_hh": np.ones((96, 32), np.float32)}
-        >>> model = fastgru.from_torch(weights, layers=["gru", fastgru.Last()])
-        >>> model.nbytes < model.astype("float64").nbytes
-        True
-        """,
+        after it has multiplied them count as they are met; they take at most 64 MiB for each such pair.""",
     )
 
     @property
@@ -326,11 +319,8 @@ class Model:
 
         Raises
         ------
-        UnsupportedModelError
-            There is no such precision, a weight is beyond it, or was rounded and is in no file; the message has the
-            tensor's name.
-        FastGRUError
-            It cannot be written there; the message says why.
+        UnsupportedModelError, CheckpointError, FastGRUError
+            As by ``GRU.save``.
 
         Examples
         --------

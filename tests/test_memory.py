@@ -149,7 +149,7 @@ def test_packed_columns_are_unpacked_to_what_they_were(outputs: int) -> None:
         assert same_bits(unpack_columns(pack_columns(weight, length), outputs, 7, length), weight)
 
 
-@pytest.fixture(params=["given", "own", "graph", "npz", "in float64"])
+@pytest.fixture(params=["given", "own", "graph", "npz", "torch", "in float64"])
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A GRU or a model in a file of one of these kinds."""
     path = tmp_path / "file"
@@ -157,6 +157,9 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if request.param in ("given", "npz"):
         write = safetensors.numpy.save_file if request.param == "given" else save_npz
         write(GRU(spec).state_dict(), path)
+    elif request.param == "torch":
+        torch = pytest.importorskip("torch")
+        torch.save({name: torch.from_numpy(array) for name, array in GRU(spec).state_dict().items()}, path)
     elif request.param == "graph":
         graph_model(spec).save(path)
     else:

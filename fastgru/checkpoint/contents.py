@@ -36,6 +36,8 @@ class Checkpoint(Mapping[str, np.ndarray], Fields):
     stored : dict of str to str
         The type that a tensor has in the file, by its name, where ``tensors`` has it widened or dequantised:
         ``"float16"``, ``"bfloat16"``, ``"int8"``, ``"uint8"`` or ``"int32"``.
+    identity : tuple or None
+        What tells the file from another in its place, and from itself after a change.
     """
 
     path: str
@@ -44,7 +46,7 @@ class Checkpoint(Mapping[str, np.ndarray], Fields):
     config: dict[str, Any] | None
     metadata: dict[str, Any]
     stored: dict[str, str]
-    identity: Any  # of the file, as an ``OpenedFile`` has it; None where there was none
+    identity: Any
 
     def __init__(
         self,

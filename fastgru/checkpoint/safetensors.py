@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.reduced import widen
 from ..errors import CheckpointError
 from ..origin import raised_in
 from ..records.fields import Fields
@@ -24,7 +23,7 @@ from .contents import Checkpoint
 from .int8_rows import STEPS, check_form, check_steps, multiplied
 from .opened import OpenedFile
 from .packed_file import PACKED_KEY, packed_matrices
-from .stored_matrix import StoredMatrix
+from .stored_matrix import PYTORCHS_NAMES, StoredMatrix
 from .text import MAX_JSON_BYTES, parse_json, shown
 
 __all__ = ["FORMAT", "FORMAT_KEY", "MODEL_KEY", "VERSION_KEY", "read_safetensors"]
@@ -39,7 +38,6 @@ _ELEMENTS = {
 }  # fmt: skip
 _REDUCED = {"F16": "float16", "BF16": "bfloat16"}
 _KINDS = {"F32": "float32", "F64": "float64", **_REDUCED}
-_PYTORCHS = re.compile(r"(?:^|\.)weight_(?:ih|hh)(?:_l[0-9]+(?:_reverse)?)?$")
 _OWN = re.compile(r"(?:^|\.)w_(?:ih|hh)(?:_l[0-9]+(?:_reverse)?)?(?:_[0-9]+)?$")  # as ``saved`` calls them
 
 
@@ -102,7 +100,7 @@ def _tensor(
     """The tensor, or what reads it later: of a matrix that by its name is one of a GRU."""
     place, path = _place(opened.path, name), opened.path
     kind = _KINDS.get(entry.kind) if steps is None else "int8"
-    is_matrix = (_OWN if is_own else _PYTORCHS).search(name) and len(entry.shape) == 2 and math.prod(entry.shape)
+    is_matrix = (_OWN if is_own else PYTORCHS_NAMES).search(name) and len(entry.shape) == 2 and math.prod(entry.shape)
     if not opened.for_model or not is_matrix or kind is None:
         return _array(opened, begin, entry, place, steps)
 
@@ -111,12 +109,8 @@ def _tensor(
         again.read_into(begin + entry.start, flat.view(np.uint8).data)
         return _reshaped(flat.astype(flat.dtype.newbyteorder("="), copy=False), entry.shape, place), steps
 
-    found: Any = StoredMatrix(path, opened.identity, kind, entry.shape, read, _widened)
+    found: Any = StoredMatrix(path, opened.identity, kind, entry.shape, read)
     return found  # type: ignore[no-any-return]
-
-
-def _widened(numbers: np.ndarray, steps: np.ndarray | None) -> np.ndarray:
-    return sealed(widen(numbers, steps))
 
 
 def _place(where: str, name: str) -> str:

@@ -5,18 +5,22 @@ Owns the coming back to the file: it is opened anew, and must be the one whose h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.reduced import keeps_grid
+from ..engine.reduced import keeps_grid, widen
 from ..errors import CheckpointError
 from ..matrices import Form, Matrix
+from ..records.sealed import is_sealed, sealed
 from .opened import Identity, OpenedFile, open_checkpoint
 
-__all__ = ["StoredMatrix"]
+__all__ = ["PYTORCHS_NAMES", "StoredMatrix"]
+
+PYTORCHS_NAMES = re.compile(r"(?:^|\.)weight_(?:ih|hh)(?:_l[0-9]+(?:_reverse)?)?$")  # of matrices of GRUs
 
 Read = Callable[[OpenedFile], tuple[NDArray[Any], NDArray[np.float32] | None]]
 
@@ -34,8 +38,6 @@ class StoredMatrix(Matrix):
     shape
     read : callable
         Gives the numbers and steps from the open file, as ``reduced.reduce`` gives them for that kind.
-    widen : callable
-        What these stand for, as the file is read.
     """
 
     def __init__(
@@ -45,9 +47,8 @@ class StoredMatrix(Matrix):
         kind: str,
         shape: tuple[int, ...],
         read: Read,
-        widen: Callable[..., NDArray[Any]],
     ) -> None:
-        self._path, self._identity, self._kind, self._read, self._widen = path, identity, kind, read, widen
+        self._path, self._identity, self._kind, self._read = path, identity, kind, read
         self.shape, self.dtype = shape, np.dtype(np.float64 if kind == "float64" else np.float32)
 
     def _form(self) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
@@ -57,7 +58,8 @@ class StoredMatrix(Matrix):
             return self._read(opened)
 
     def array(self) -> NDArray[Any]:
-        return self._widen(*self._form())
+        made = widen(*self._form())
+        return made if is_sealed(made) else sealed(made)
 
     def form(self, precision: str, name: str) -> Form:
         if precision == self._kind:
@@ -72,4 +74,4 @@ class StoredMatrix(Matrix):
         numbers, steps = self._form()
         if precision == "int8":
             return steps is not None and keeps_grid(numbers, steps)
-        return bool(np.isfinite(self._widen(numbers, steps)).all())
+        return bool(np.isfinite(widen(numbers, steps)).all())
