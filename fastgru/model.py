@@ -93,9 +93,7 @@ class Model:
             self._runner = Runner(self._graph, self._analysis, Setup(self._dtype, self._options))
 
     graph = property(lambda self: self._graph, doc="What is computed: a ``Graph`` of operations.")
-    spec = property(
-        lambda self: self._spec, doc="The layers that it was made of: a ``ModelSpec``; None of a graph of operations."
-    )
+    spec = property(lambda self: self._spec, doc="Its layers: a ``ModelSpec``; None of a graph of operations.")
     description = property(
         lambda self: self._graph if self._spec is None else self._spec,
         doc="What another model like it is made of: its layers, or else its graph.",
