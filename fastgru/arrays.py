@@ -6,16 +6,17 @@ Owns every check of an argument, and of an array of weights; knows no layer and 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 from numpy.typing import DTypeLike, NDArray
 
 from .errors import DTypeError, ShapeError
 from .origin import raised_in
 
-__all__ = ["as_integers", "as_lengths", "as_numbers", "as_rows", "as_sequences", "check_array"]
+__all__ = ["as_integers", "as_lengths", "as_numbers", "as_rows", "as_sequences", "bytes_held", "check_array"]
 
 
 def as_numbers(array: Any, name: str, dtype: DTypeLike) -> NDArray[Any]:
@@ -126,3 +127,12 @@ def check_array(array: Any, shape: Sequence[int | None], where: str) -> None:
     if not fits:
         wanted = "(" + ", ".join("at least 1" if size is None else str(size) for size in shape) + ")"
         raise ShapeError(f"{where}: got shape {array.shape}, wanted {wanted}")
+
+
+def bytes_held(arrays: Iterable[NDArray[Any]]) -> int:
+    """How much memory arrays take, of which some may be the same or lie in each other."""
+    total = end = 0
+    for first, behind in sorted(byte_bounds(array) for array in arrays if array.size):
+        total += max(behind - max(first, end), 0)
+        end = max(end, behind)
+    return total

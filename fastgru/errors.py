@@ -10,6 +10,7 @@ __all__ = [
     "DTypeError",
     "FastGRUError",
     "MissingDependencyError",
+    "PackedAgainWarning",
     "ShapeError",
     "StreamInUseError",
     "UnsupportedModelError",
@@ -49,3 +50,7 @@ class StreamInUseError(FastGRUError, RuntimeError):
 
 class MissingDependencyError(FastGRUError, ImportError):
     """An optional library is needed for this and is not installed; the message says what to install."""
+
+
+class PackedAgainWarning(UserWarning):
+    """A packed file is for kernels that read another order: its weights take memory in this process."""

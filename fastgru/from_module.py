@@ -14,8 +14,8 @@ import numpy as np
 from .errors import DTypeError, FastGRUError, UnsupportedModelError
 from .graph.graph import Graph
 from .graph.size import Expression, evaluate
-from .gru import Backend, Precision
 from .model import Model
+from .options import Backend, Precision
 
 __all__ = ["check_outputs", "from_example", "model_of", "model_of_program"]
 

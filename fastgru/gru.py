@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import threads
 from .activations import resolved
-from .arrays import as_lengths, as_numbers, as_sequences
-from .engine import dispatch
-from .engine.plan import KernelTable, Plan
+from .arrays import as_lengths, as_numbers, as_sequences, bytes_held
+from .engine.pack import release_freed
+from .engine.plan import Plan
 from .errors import ShapeError, UnsupportedModelError
 from .gru_plan import plan_of
 from .gru_weights import GRUSpec, check_gru
+from .matrices import Matrix, read_again
+from .options import Backend, Precision, backend_for, check_options, dtype_of, kernel_table
 from .records.record import owned
 
 if TYPE_CHECKING:
@@ -25,16 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GRU"]
 
-Precision = Literal["float32", "float64", "float16", "bfloat16", "int8"]
-Backend = Literal["packed", "blas"]
-PRECISIONS: tuple[str, ...] = get_args(Precision)
-BACKENDS: tuple[str, ...] = get_args(Backend)
-
-
-@cache
-def kernel_table() -> KernelTable:
-    """The kernels of this process."""
-    return KernelTable(dispatch.kernels())
+RELEASED_BYTES = 1 << 20  # packed weights from which on the memory that packing took is given back
 
 
 class GRU:
@@ -96,20 +88,42 @@ class GRU:
             )
         check_gru(spec, "GRU")
         check_options(precision, n_threads, backend)
-        self._spec = spec = owned(spec)
+        self._begin(owned(spec), precision, n_threads, backend)
+
+    @classmethod
+    def within(
+        cls,
+        spec: GRUSpec,
+        precision: Precision = "float32",
+        n_threads: int | None = None,
+        backend: Backend | None = None,
+    ) -> GRU:
+        """The GRU of a model that owns the spec and has checked it: the model's handles become this GRU's."""
+        made = cls.__new__(cls)
+        made._begin(spec, precision, n_threads, backend)
+        return made
+
+    def _begin(self, spec: GRUSpec, precision: Precision, n_threads: int | None, backend: Backend | None) -> None:
+        self._spec = spec
         self._n_threads = threads.check_threads(n_threads)
         self._precision = precision
         self._asked_backend = backend
         self._dtype = dtype_of(precision)
-        self._backend = _backend_for(precision, self._asked_backend)
+        self._backend = backend_for(precision, self._asked_backend)
         kernels = kernel_table() if self._backend == "packed" else None
         self._plan = plan_of(spec, precision, self._dtype, kernels)
-        layers = [weights for layer in spec.layers for weights in layer]
+        if self._plan.nbytes >= RELEASED_BYTES:
+            release_freed()
+        steps = [(3 * each.hidden_size) * (each.input_size + each.hidden_size) for row in spec.layers for each in row]
         self._sizes = (spec.input_size, spec.num_layers * spec.directions, spec.directions)
-        self._work_per_step = sum(weights.w_ih.size + weights.w_hh.size for weights in layers)
-        self._team_work = layers[-1].w_ih.size + layers[-1].w_hh.size  # of a step of one direction
+        self._work_per_step = sum(steps)
+        self._team_work = steps[-1]  # of a step of one direction
 
-    spec = property(lambda self: self._spec, doc="The layers and their weights, as given: a ``GRUSpec``.")
+    spec = property(
+        lambda self: self._spec,
+        doc="""The layers and their weights, as given: a ``GRUSpec``. Its matrices are made from the packed ones at
+        every look, or read from the file again where they were rounded; see ``astype``.""",
+    )
     input_size = property(lambda self: self._spec.input_size, doc="Features of a step.")
     hidden_size = property(lambda self: self._spec.hidden_size, doc="Units of a direction of a layer.")
     num_layers = property(lambda self: self._spec.num_layers, doc="Layers, each of one or two directions.")
@@ -117,9 +131,16 @@ class GRU:
     reset_after = property(lambda self: self._spec.reset_after, doc="Whether r is applied after the product with U_n.")
     precision = property(lambda self: self._precision, doc="What the weights are kept in: one of ``Precision``.")
     dtype = property(lambda self: self._dtype, doc="Of inputs, states and results: float64, or else float32.")
-    nbytes = property(lambda self: self._plan.nbytes, doc="Bytes of the weights and biases as the engine has them.")
+    nbytes = property(lambda self: bytes_held(self.arrays), doc="Bytes of all its weights and biases, in all forms.")
     backend = property(lambda self: self._backend, doc='``"packed"`` or ``"blas"``.')
     n_threads = property(lambda self: self._n_threads, doc="Threads asked for; None leaves it to a rule.")
+
+    @property
+    def arrays(self) -> list[NDArray[Any]]:
+        """All that it holds: packed weights, biases as given, and what it keeps beside them."""
+        biases = [bias for layer in self._spec.layers for each in layer for bias in (each.b_ih, each.b_hh)]
+        kept = [array for _, each in self._spec.named_matrices() if isinstance(each, Matrix) for array in each.held()]
+        return [*self._plan.arrays, *biases, *kept]
 
     def __call__(
         self, x: ArrayLike, h0: ArrayLike | None = None, lengths: ArrayLike | None = None
@@ -259,7 +280,9 @@ class GRU:
     def astype(self, precision: Precision) -> GRU:
         """The same layers with weights of another precision; this GRU stays as it is.
 
-        Weights are rounded from those that were given, so going to a smaller precision and back loses nothing.
+        Weights are rounded from those that were given. A GRU keeps them once, in its own precision: going to a smaller
+        one and back reads them from the file that the GRU was loaded from, and loses nothing. Where there is no such
+        file, as after ``from_torch(module, precision="int8")``, it is an error; then keep the wider GRU.
 
         Parameters
         ----------
@@ -268,7 +291,10 @@ class GRU:
         Raises
         ------
         UnsupportedModelError
-            There is no such precision, or a weight has no float16 or no int8; the message names it.
+            There is no such precision, a weight has no float16 or no int8, or this GRU has rounded its weights and no
+            file has what they were; the message names the tensor.
+        CheckpointError
+            The file is gone, or was changed.
 
         Examples
         --------
@@ -278,9 +304,10 @@ class GRU:
         GRU(3, 2, bias=False, precision='bfloat16', parameters=30)
         """
         backend = None if precision == "float64" else self._asked_backend
+        sources = read_again(self._spec.named_matrices(), precision, self._precision)  # noqa: F841 - kept while they are asked
         return GRU(self._spec, precision=precision, n_threads=self._n_threads, backend=backend)
 
-    def save(self, path: str | os.PathLike[str], *, precision: Precision | None = None) -> None:
+    def save(self, path: str | os.PathLike[str], *, precision: Precision | None = None, packed: bool = False) -> None:
         """Write the GRU as one safetensors file that describes itself, for ``fastgru.load`` to read.
 
         Loading is what decides on the precision to compute in, and on the other options. A file that is there is
@@ -295,11 +322,22 @@ class GRU:
             just that. With int8 each matrix is a tensor of I8 and, under its name and ``.steps``, the float32 steps of
             its rows. Without a precision weights are written in float32, or float64 where they were given so, whatever
             this GRU computes in; what a file had in fewer bits was widened when it was read.
+            Weights that this GRU has rounded are read again as ``astype`` does it, unless its own precision is asked
+            for.
+        packed : bool, optional
+            Write the matrices of GRUs packed for the kernels of this machine, in the precision of this GRU, or in
+            ``precision`` if it is given. ``fastgru.load(path, precision="stored")`` then maps them and computes from
+            the file: processes that load it share one copy, and start without packing. Kernels that read another
+            order pack them again, each process for itself, and loading says so once; a version of fastgru that does
+            not know the order refuses it. While a file is mapped no program may cut it or write into it, which would
+            end the processes that use it or change their weights. Saving puts a new file in its place and leaves the
+            old one to them, unless it belongs to another user; on Windows it cannot be replaced meanwhile.
 
         Raises
         ------
         UnsupportedModelError
-            There is no such precision, or a weight is beyond it; the message has the tensor's name.
+            There is no such precision, a weight is beyond it, or was rounded and is in no file; the message has the
+            tensor's name.
         FastGRUError
             It cannot be written there; the message says why.
 
@@ -315,9 +353,9 @@ class GRU:
         >>> fastgru.load(path, precision="stored")
         GRU(3, 2, bias=False, precision='bfloat16', parameters=30)
         """
-        from .saved.saving import save
+        from .saved.saving import save_model
 
-        save(self._spec, path, precision)
+        save_model(self, path, precision, packed)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """The weights under PyTorch's names and in its gate order, as new arrays.
@@ -325,7 +363,8 @@ class GRU:
         Raises
         ------
         UnsupportedModelError
-            The reset is applied before the product, or an activation is not PyTorch's: its GRU cannot say that.
+            The reset is applied before the product, or an activation is not PyTorch's: its GRU cannot say that. Or the
+            weights were rounded, and no file has them as they were; see ``astype``.
         """
         spec = self._spec
         named = (resolved(spec.activation), resolved(spec.recurrent_activation))
@@ -334,15 +373,8 @@ class GRU:
                 "state_dict: PyTorch's GRU has reset_after=True, tanh and sigmoid; this one has "
                 f"reset_after={spec.reset_after}, {spec.activation} and {spec.recurrent_activation}"
             )
-        tensors = {}
-        for index, layer in enumerate(spec.layers):
-            for suffix, weights in zip(("", "_reverse"), layer, strict=False):
-                tensors[f"weight_ih_l{index}{suffix}"] = weights.w_ih.copy()
-                tensors[f"weight_hh_l{index}{suffix}"] = weights.w_hh.copy()
-                if spec.bias:
-                    tensors[f"bias_ih_l{index}{suffix}"] = weights.b_ih.copy()
-                    tensors[f"bias_hh_l{index}{suffix}"] = weights.b_hh.copy()
-        return tensors
+        sources = read_again(spec.named_matrices(), None, self._precision)  # noqa: F841
+        return spec.state_dict()
 
     def __repr__(self) -> str:
         spec = self._spec
@@ -365,30 +397,3 @@ class GRU:
 
 def _rebuild(spec: GRUSpec, precision: Precision, n_threads: int | None, backend: Backend | None) -> GRU:
     return GRU(spec, precision=precision, n_threads=n_threads, backend=backend)
-
-
-def check_precision(precision: object, known: Sequence[str] = PRECISIONS) -> None:
-    """Raise unless there is such a precision."""
-    if not isinstance(precision, str) or precision not in known:
-        raise UnsupportedModelError(f"precision: got {precision!r}, wanted one of {', '.join(known)}")
-
-
-def check_options(precision: str, n_threads: int | None, backend: str | None) -> None:
-    """Raise unless the options of a GRU or a Model are ones that there are, and go together."""
-    threads.check_threads(n_threads)
-    check_precision(precision)
-    if backend is not None and (not isinstance(backend, str) or backend not in BACKENDS):
-        raise UnsupportedModelError(f"backend: got {backend!r}, wanted one of {', '.join(BACKENDS)}")
-    if precision == "float64" and backend == "packed":
-        raise UnsupportedModelError('backend="packed" computes in float32; for float64 leave backend out')
-
-
-def dtype_of(precision: str) -> np.dtype[Any]:
-    """Of inputs, states and results."""
-    return np.dtype(np.float64 if precision == "float64" else np.float32)
-
-
-def _backend_for(precision: str, backend: str | None) -> str:
-    if precision == "float64":
-        return "blas"
-    return backend or ("packed" if kernel_table().vector_length > 1 else "blas")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,8 +11,10 @@ from numpy.typing import NDArray
 
 from .activations import GATE_ACTIVATIONS, formula, resolved
 from .engine.plan import KernelTable, Plan
-from .engine.reduced import REDUCED, widened
-from .gru_weights import GRUSpec
+from .engine.reduced import widen
+from .gru_weights import GRUSpec, GRUWeights
+from .matrices import Handle, Matrix, form_of
+from .records.sealed import is_sealed, sealed
 
 if TYPE_CHECKING:
     from .engine.blas import BlasPlan
@@ -28,45 +32,58 @@ def plan_of(
         from .engine.generic import GenericPlan
 
         formulas = formula(spec.activation), formula(spec.recurrent_activation)
-        return GenericPlan(_arrays_of(spec, precision, dtype), spec.reset_after, *formulas, kernels)
+        return _settled(
+            GenericPlan(_own_arrays(spec, precision, dtype), spec.reset_after, *formulas, kernels), spec, precision
+        )
     if kernels is not None:
-        kept = packed_precision(spec, precision, kernels)
-        arrays = _arrays_of(spec, precision, dtype, rounds=kept == precision)
-        return Plan(kernels, arrays, spec.reset_after, act, act_r, kept)
+        layers: list[Any] = [[(*w.matrices, *_biases(w, dtype)) for w in layer] for layer in spec.layers]
+        return Plan(
+            kernels, layers, spec.reset_after, act, act_r, precision, packed_precision(spec, precision, kernels)
+        )
     from .engine.blas import BlasPlan
 
-    return BlasPlan(_arrays_of(spec, precision, dtype), spec.reset_after, act, act_r)
+    return _settled(BlasPlan(_own_arrays(spec, precision, dtype), spec.reset_after, act, act_r), spec, precision)
 
 
 def packed_precision(spec: GRUSpec, precision: str, kernels: KernelTable) -> str:
     """The precision of a stack's packed weights: float16 ones are float32, of the same numbers, where that is fast."""
-    largest = max(4 * (weights.w_ih.size + weights.w_hh.size) for layer in spec.layers for weights in layer)
+    largest = max(4 * sum(matrix.size for matrix in weights.matrices) for layer in spec.layers for weights in layer)
     return "float32" if precision == "float16" and largest < kernels.half_bytes else precision
 
 
-def _arrays_of(
-    spec: GRUSpec, precision: str, dtype: np.dtype[Any], rounds: bool = False
-) -> list[list[tuple[NDArray[Any], ...]]]:
-    """The weights as the engine takes them; biases are never reduced.
+def _settled(plan: BlasPlan | GenericPlan, spec: GRUSpec, precision: str) -> BlasPlan | GenericPlan:
+    """The plan, from which the handles of the spec take their numbers from now on."""
+    for number, (_, matrix) in enumerate(spec.named_matrices()):
+        if isinstance(matrix, Handle):
+            matrix.settle(partial(plan.form, *divmod(number, 2)), precision)
+    return plan
 
-    A plan that ``rounds`` is given matrices of float32 as they are. Those of float64 are reduced here even so: rounded
-    to float32 first, some would be rounded twice, and differ from what is saved in that precision.
-    """
-    stack = []
-    for index, layer in enumerate(spec.layers):
-        directions = []
-        for suffix, weights in zip(("", "_reverse"), layer, strict=False):
-            matrices = [weights.w_ih, weights.w_hh]
-            if precision in REDUCED:
-                names = f"weight_ih_l{index}{suffix}", f"weight_hh_l{index}{suffix}"
-                matrices = [
-                    matrix if rounds and matrix.dtype == np.float32 else widened(matrix, precision, name)
-                    for matrix, name in zip(matrices, names, strict=True)
-                ]
-            arrays = (*matrices, weights.b_ih, weights.b_hh)
-            directions.append(tuple(np.ascontiguousarray(array, dtype=dtype) for array in arrays))
-        stack.append(directions)
-    return stack
+
+def _own_arrays(spec: GRUSpec, precision: str, dtype: np.dtype[Any]) -> list[list[tuple[NDArray[Any], ...]]]:
+    """The weights as arrays that nobody else can change; biases are never reduced."""
+    left = iter(spec.named_matrices())
+
+    def array(name: str, matrix: NDArray[Any] | Matrix) -> NDArray[Any]:
+        numbers, steps, _ = form_of(matrix, precision, name)
+        given = matrix.held() if isinstance(matrix, Matrix) else [matrix]
+        return _own(widen(numbers, steps), dtype, given)
+
+    return [
+        [(array(*next(left)), array(*next(left)), *_biases(weights, dtype)) for weights in layer]
+        for layer in spec.layers
+    ]
+
+
+def _biases(weights: GRUWeights, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    return _own(weights.b_ih, dtype, [weights.b_ih]), _own(weights.b_hh, dtype, [weights.b_hh])
+
+
+def _own(array: NDArray[Any], dtype: np.dtype[Any], given: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """A sealed array of that type: a copy where it lies in one of those that are given, and these are not sealed."""
+    plain = np.ascontiguousarray(array, dtype)
+    if is_sealed(plain):
+        return plain
+    return sealed(plain.copy() if any(np.may_share_memory(plain, each) for each in given) else plain)
 
 
 def _code(activation: Any) -> int | None:

@@ -1,11 +1,12 @@
 """What a GRU is: its weights and options, and the check that they fit each other.
 
-Arrays are in the orientation of PyTorch: one row an output, gates in the order r, z, n. Knows no layer around a GRU,
-no file and no kernel.
+Arrays are in the orientation of PyTorch: one row an output, gates in the order r, z, n. A matrix may be a ``Matrix``,
+which gives its numbers when they are asked for. Knows no layer around a GRU, no file and no kernel.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,13 @@ import numpy as np
 from .activations import check_activation
 from .arrays import check_array
 from .errors import DTypeError, ShapeError
+from .matrices import Handle, Matrix, check_matrix
 from .records.record import Record
+from .records.sealed import sealed
 
 __all__ = ["GRUSpec", "GRUWeights", "check_gru"]
+
+MATRICES = ("w_ih", "w_hh")
 
 
 class GRUWeights(Record):
@@ -24,18 +29,39 @@ class GRUWeights(Record):
     Where the reset is applied before the product there is one bias, and ``b_hh`` is zero.
     """
 
-    w_ih: np.ndarray  # (3 * hidden, inputs)
+    w_ih: np.ndarray  # (3 * hidden, inputs); or a Matrix, and then made at every look
     w_hh: np.ndarray  # (3 * hidden, hidden)
     b_ih: np.ndarray  # (3 * hidden,)
     b_hh: np.ndarray  # (3 * hidden,)
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in MATRICES:
+            if isinstance(self.__dict__[name], Matrix):
+                self.__dict__[f"_{name}"] = self.__dict__.pop(name)
+
+    def __getattr__(self, name: str) -> Any:
+        if f"_{name}" not in self.__dict__ or name not in MATRICES:
+            raise AttributeError(f"{type(self).__name__} has no {name}")
+        return self.__dict__[f"_{name}"].array()
+
+    def fields(self) -> dict[str, Any]:
+        """Every field by name, in order; a matrix that is no array as it is."""
+        return {name: self.__dict__[name if name in self.__dict__ else f"_{name}"] for name in self._fields}
+
+    @property
+    def matrices(self) -> tuple[np.ndarray | Matrix, np.ndarray | Matrix]:
+        """``w_ih`` and ``w_hh`` as they are: of a ``Matrix`` no array is made."""
+        fields = self.fields()
+        return fields["w_ih"], fields["w_hh"]
+
     @property
     def input_size(self) -> int:
-        return int(self.w_ih.shape[1])
+        return int(self.matrices[0].shape[1])
 
     @property
     def hidden_size(self) -> int:
-        return int(self.w_hh.shape[1])
+        return int(self.matrices[1].shape[1])
 
 
 class GRUSpec(Record):
@@ -67,6 +93,44 @@ class GRUSpec(Record):
     def output_size(self) -> int:
         return self.hidden_size * self.directions
 
+    def named_matrices(self) -> list[tuple[str, np.ndarray | Matrix]]:
+        """Every matrix in order, under PyTorch's name."""
+        return [
+            (f"weight_{kind}_l{index}{suffix}", matrix)
+            for index, layer in enumerate(self.layers)
+            for suffix, weights in zip(("", "_reverse"), layer, strict=False)
+            for kind, matrix in zip(("ih", "hh"), weights.matrices, strict=True)
+        ]
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """The weights under PyTorch's names, as new arrays; biases where the source has them."""
+        tensors = {}
+        for index, layer in enumerate(self.layers):
+            for suffix, weights in zip(("", "_reverse"), layer, strict=False):
+                arrays = {"weight_ih": weights.w_ih, "weight_hh": weights.w_hh}
+                if self.bias:
+                    arrays |= {"bias_ih": weights.b_ih, "bias_hh": weights.b_hh}
+                tensors.update({f"{name}_l{index}{suffix}": np.array(array) for name, array in arrays.items()})
+        return tensors
+
+    def with_matrices(self, matrices: Iterable[np.ndarray | Matrix]) -> GRUSpec:
+        """The same stack with others, in the order of ``named_matrices``."""
+        left = iter(matrices)
+        layers = [[weights.replace(w_ih=next(left), w_hh=next(left)) for weights in layer] for layer in self.layers]
+        return self.replace(layers=tuple(map(tuple, layers)))
+
+    def owned(self, made: dict[int, Any]) -> GRUSpec:
+        """The same for one model: with handles of its own, and its own biases."""
+        handles = [made.setdefault(id(matrix), Handle(matrix, name)) for name, matrix in self.named_matrices()]
+        own = self.with_matrices(handles)
+        layers = [[each.replace(b_ih=_own(each.b_ih), b_hh=_own(each.b_hh)) for each in layer] for layer in own.layers]
+        return own.replace(layers=tuple(map(tuple, layers)))
+
+
+def _own(array: np.ndarray) -> np.ndarray:
+    """A copy: what it is a view of need not stay for it."""
+    return sealed(np.array(array, order="C", subok=False))
+
 
 def check_gru(spec: GRUSpec, where: str) -> None:
     """Raise unless the sizes of all layers and directions fit each other."""
@@ -75,8 +139,8 @@ def check_gru(spec: GRUSpec, where: str) -> None:
         raise ShapeError(f"{where}: layers must be a tuple of layers, each a tuple of one or two GRUWeights")
     if not all(isinstance(weights, GRUWeights) for layer in layers for weights in layer):
         raise DTypeError(f"{where}: every direction of a layer must be a GRUWeights")
-    check_array(layers[0][0].w_ih, (None, None), f"{where}: layer 0 forward: w_ih")
-    check_array(layers[0][0].w_hh, (None, None), f"{where}: layer 0 forward: w_hh")
+    for name, matrix in zip(MATRICES, layers[0][0].matrices, strict=True):
+        check_matrix(matrix, (None, None), f"{where}: layer 0 forward: {name}")
     check_activation(spec.activation, f"{where}: activation", in_gru=True)
     check_activation(spec.recurrent_activation, f"{where}: recurrent_activation", in_gru=True)
     directions = len(layers[0])
@@ -89,8 +153,8 @@ def check_gru(spec: GRUSpec, where: str) -> None:
         inputs = spec.input_size if index == 0 else hidden * directions
         for direction, weights in zip(("forward", "reverse"), layer, strict=False):
             place = f"{where}: layer {index} {direction}"
-            check_array(weights.w_ih, (3 * hidden, inputs), f"{place}: w_ih")
-            check_array(weights.w_hh, (3 * hidden, hidden), f"{place}: w_hh")
+            for name, matrix, terms in zip(MATRICES, weights.matrices, (inputs, hidden), strict=True):
+                check_matrix(matrix, (3 * hidden, terms), f"{place}: {name}")
             check_array(weights.b_ih, (3 * hidden,), f"{place}: b_ih")
             check_array(weights.b_hh, (3 * hidden,), f"{place}: b_hh")
             if not spec.reset_after and np.any(weights.b_hh):

@@ -7,17 +7,18 @@ are first called, because a program that was only started should not pay for the
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast, overload
 
 from .errors import ShapeError
-from .gru import GRU, Backend, Precision, check_precision
+from .from_file import handed_over
+from .gru import GRU
 from .gru_weights import GRUSpec
+from .load_warnings import warn_of_packing, warn_of_state
+from .options import Backend, Precision, check_precision
 from .stored import CHOICES, FilePrecision, precision_of
 
 if TYPE_CHECKING:
-    from .checkpoint.contents import Checkpoint
     from .graph.graph import Graph
     from .importers.weights.chain import LayerItem, Layers
     from .importers.weights.named import Named
@@ -102,8 +103,9 @@ def load(
         bits, and are faster where these outgrow a cache; states and sums are float32 all the same, but int8 rounds what
         meets the weights to bytes, and bfloat16, on processors that multiply it, to bfloat16 (see ``GRU``).
         ``"stored"`` is the smallest of these three that the file stores and that keeps every GRU's weights; without one
-        it is float64 where the file has all of these weights in float64, and otherwise float32.
-        ``model.precision`` says which.
+        it is float64 where the file has all of these weights in float64, and otherwise float32. ``model.precision``
+        says which. A file of ``model.save(path, packed=True)`` is computed from as it lies, in the precision that it
+        was packed in, which ``"stored"`` is.
     n_threads : int, optional
         At most this many threads for one call; None chooses by the size of the work and the CPUs of the process.
     backend : {"packed", "blas"}, optional
@@ -165,14 +167,21 @@ def load(
     >>> y.shape, h.shape
     ((1, 5, 2), (1, 1, 2))
     """
-    from .checkpoint import read
+    from .checkpoint.reading import read_for_model
+    from .from_file import FromFile
     from .importers import spec_of
 
     check_precision(precision, CHOICES)
-    checkpoint = read(path, part)
+    checkpoint = read_for_model(path, part)
     spec = spec_of(checkpoint, layers, strict)
-    _warn_of_state(checkpoint.path, spec)
-    return _build(checkpoint, spec, precision, n_threads, backend, check, layers is not None)
+    warn_of_state(checkpoint.path, spec)
+    kept = precision_of(checkpoint, spec, precision)
+    warn_of_packing(checkpoint, spec, kept)
+    source = FromFile(os.path.abspath(checkpoint.path), checkpoint.identity, part, layers, strict)
+    where = checkpoint.path
+    del checkpoint
+    spec = handed_over(spec, source)
+    return _build(where, spec, kept, n_threads, backend, check, layers is not None)
 
 
 @overload
@@ -294,7 +303,10 @@ def from_torch(
         return from_example(module_or_state_dict, example, precision, n_threads, backend, check)
     checkpoint = checkpoint_of(module_or_state_dict, part)
     spec = spec_of(checkpoint, layers, strict)
-    return _build(checkpoint, spec, precision, n_threads, backend, check, layers is not None)
+    kept, where = precision_of(checkpoint, spec, precision), checkpoint.path
+    del checkpoint
+    spec = handed_over(spec)
+    return _build(where, spec, kept, n_threads, backend, check, layers is not None)
 
 
 def from_keras(
@@ -344,41 +356,23 @@ def from_keras(
     check_precision(precision, CHOICES)
     checkpoint = checkpoint_of(model)
     spec = spec_of(checkpoint)
-    _warn_of_state(checkpoint.path, spec)
-    lone = only_gru(model, cast("GRUSpec | ModelSpec", spec))
-    return _build(checkpoint, lone or spec, precision, n_threads, backend, check)
-
-
-def _warn_of_state(where: str, spec: GRUSpec | ModelSpec | Graph) -> None:
-    """Say, at the caller of ``load``, that calls begin anew where Keras's go on."""
-    if isinstance(spec, GRUSpec):
-        return
-    from .layers import ModelSpec, stateful_layers
-
-    if not isinstance(spec, ModelSpec):
-        return
-
-    names = stateful_layers(spec)
-    if names:
-        are = "is" if len(names) == 1 else f"and {len(names) - 1} more are"
-        warnings.warn(
-            f"{where}: layer {names[0]!r} {are} stateful: in Keras a call goes on from the states of the call "
-            "before; here every call begins with zeros, and model.stream() goes on from step to step",
-            UserWarning,
-            stacklevel=3,
-        )
+    warn_of_state(checkpoint.path, spec)
+    spec = only_gru(model, cast("GRUSpec | ModelSpec", spec)) or spec
+    kept, where = precision_of(checkpoint, spec, precision), checkpoint.path
+    del checkpoint
+    spec = handed_over(spec)
+    return _build(where, spec, kept, n_threads, backend, check)
 
 
 def _build(
-    checkpoint: Checkpoint,
+    where: str,
     spec: GRUSpec | ModelSpec | Graph,
-    precision: FilePrecision,
+    kept: Precision,
     n_threads: int | None,
     backend: Backend | None,
     check: Check | None = None,
     layers_named: bool = False,
 ) -> GRU | Model:
-    kept = precision_of(checkpoint, spec, precision)
     made: GRU | Model
     if isinstance(spec, GRUSpec):
         made = GRU(spec, precision=kept, n_threads=n_threads, backend=backend)
@@ -389,5 +383,5 @@ def _build(
     if check is not None:
         from .evaluation.checking import check_model
 
-        check_model(made, check, checkpoint.path, layers_named)
+        check_model(made, check, where, layers_named)
     return made

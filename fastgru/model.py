@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .arrays import bytes_held
 from .errors import ShapeError
+from .from_file import matrices_of
 from .graph.graph import Graph, rebuilt
 from .graph.layout import BATCH
 from .graph.limits import with_any_size
@@ -21,11 +23,13 @@ from .graph.operations.operation import Setup
 from .graph.run import Runner
 from .graph.steps import analyse
 from .graph.streaming import Streamed, streamed
-from .gru import Backend, Precision, check_options, dtype_of
 from .layers import ModelSpec, validate
+from .layers.grus import owned_grus
 from .layers.lowering import graph_of
+from .matrices import read_again
 from .model_inputs import Source, as_tuple, by_name, lengths_by_symbol, of_layers, prepared, sources_of
-from .records.record import owned
+from .options import Backend, Precision, check_options, dtype_of
+from .records.record import arrays_in, owned
 from .streams.model import ModelStream
 from .streams.pool import Pool
 
@@ -82,15 +86,15 @@ class Model:
         if isinstance(model, ModelSpec):
             self._spec = owned(model)
             model, layouts = graph_of(self._spec)
+        else:
+            model = owned_grus(model)
         self._graph, self._analysis = analyse(model, layouts)
         self._sources = sources_of(self._graph, self._analysis, self._spec)
         with np.errstate(all="ignore"):  # a variance below zero, a weight beyond float32
             self._runner = Runner(self._graph, self._analysis, Setup(self._dtype, self._options))
 
     graph = property(lambda self: self._graph, doc="What is computed: a ``Graph`` of operations.")
-    spec = property(
-        lambda self: self._spec, doc="The layers that it was made of: a ``ModelSpec``; None of a graph of operations."
-    )
+    spec = property(lambda self: self._spec, doc="Its layers: a ``ModelSpec``; None of a graph of operations.")
     description = property(
         lambda self: self._graph if self._spec is None else self._spec,
         doc="What another model like it is made of: its layers, or else its graph.",
@@ -98,16 +102,9 @@ class Model:
     precision = property(lambda self: self._options["precision"], doc="What the weights of GRUs are kept in.")
     dtype = property(lambda self: self._dtype, doc="Of inputs and results: float64, or else float32.")
     nbytes = property(
-        lambda self: self._runner.nbytes,
-        doc="""Bytes of the weights and biases of all GRUs as the engine has them; other layers do not count,
-        nor do rows of an Embedding as a GRU after it has multiplied them, kept when they are met, at most 64 MiB each.
-
-        >>> import numpy as np, fastgru
-        >>> weights = {"gru.weight_ih": np.ones((96, 32), np.float32), "gru.weight_hh": np.ones((96, 32), np.float32)}
-        >>> model = fastgru.from_torch(weights, layers=["gru", fastgru.Last()])
-        >>> model.nbytes < model.astype("float64").nbytes
-        True
-        """,
+        lambda self: bytes_held([*arrays_in(self.description), *self._runner.arrays]) + self._runner.nbytes_of_rows,
+        doc="""Bytes of all its weights: packed, as given, and what is kept beside them. Rows of an Embedding as a GRU
+        after it has multiplied them count as they are met; they take at most 64 MiB for each such pair.""",
     )
 
     @property
@@ -284,6 +281,7 @@ class Model:
 
     def astype(self, precision: Precision) -> Model:
         """The same layers with weights of another precision, rounded from those that were given; see ``GRU.astype``."""
+        sources = read_again(matrices_of(self._graph), precision, self.precision)  # noqa: F841 - kept while they are asked
         backend = None if precision == "float64" else self._options["backend"]
         return _rebuild(self.description, {**self._options, "precision": precision, "backend": backend})
 
@@ -299,7 +297,7 @@ class Model:
         """
         return _rebuild(with_any_size(self._graph), self._options)
 
-    def save(self, path: str | os.PathLike[str], *, precision: Precision | None = None) -> None:
+    def save(self, path: str | os.PathLike[str], *, precision: Precision | None = None, packed: bool = False) -> None:
         """Write the model as one safetensors file that describes itself, for ``fastgru.load`` to read.
 
         Loading is what decides on the precision to compute in, and on the other options. A file that is there is
@@ -312,14 +310,16 @@ class Model:
             What the matrices of GRUs are written in, as by ``GRU.save``. Other layers compute in float32, and have
             their weights written so; those with more than one axis in float16 or bfloat16 where this is asked for and
             they lose nothing by it. Normalisations keep theirs. Without a precision all weights are written in
-            float32, or float64 where they were given so, whatever this model computes in.
+            float32, or float64 where they were given so, whatever this model computes in; those that it has rounded
+            are read again, as ``GRU.astype`` does it.
+        packed : bool, optional
+            Write the matrices of GRUs packed for the kernels of this machine, to be mapped by all processes that load
+            the file: see ``GRU.save``.
 
         Raises
         ------
-        UnsupportedModelError
-            There is no such precision, or a weight is beyond it; the message has the tensor's name.
-        FastGRUError
-            It cannot be written there; the message says why.
+        UnsupportedModelError, CheckpointError, FastGRUError
+            As by ``GRU.save``.
 
         Examples
         --------
@@ -334,9 +334,9 @@ class Model:
         >>> bool((fastgru.load(path)(x) == model(x)).all())
         True
         """
-        from .saved.saving import save
+        from .saved.saving import save_model
 
-        save(self.description, path, precision)
+        save_model(self, path, precision, packed)
 
     @cached_property
     def _streamed(self) -> Streamed:

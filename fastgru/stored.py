@@ -1,7 +1,7 @@
 """``precision="stored"``: the smallest precision that a file stores and that keeps every weight of its GRUs.
 
 Owns the choice, one for the whole model. What types a file has is known by its ``Checkpoint``, and whether a precision
-keeps a matrix by ``engine.reduced``.
+keeps a matrix by the matrix.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .engine.reduced import is_kept
-from .gru import PRECISIONS, Precision
 from .gru_weights import GRUSpec
+from .matrices import Matrix, keeps
+from .options import PRECISIONS, Precision
 
 if TYPE_CHECKING:
     from .checkpoint.contents import Checkpoint
@@ -38,14 +38,13 @@ def precision_of(checkpoint: Checkpoint, spec: GRUSpec | ModelSpec | Graph, want
     matrices = _matrices(spec)
     kinds = set(checkpoint.stored.values())
     for kind in _SMALLEST_FIRST:
-        if kind in kinds and matrices and all(is_kept(matrix, kind) for matrix in matrices):
+        if kind in kinds and matrices and all(keeps(matrix, kind) for matrix in matrices):
             return kind
     return "float64" if matrices and all(matrix.dtype == np.float64 for matrix in matrices) else "float32"
 
 
-def _matrices(spec: GRUSpec | ModelSpec | Graph) -> list[NDArray[Any]]:
+def _matrices(spec: GRUSpec | ModelSpec | Graph) -> list[NDArray[Any] | Matrix]:
     """The matrices of every GRU, each once."""
     from .layers.grus import grus_of  # a program that only runs a GRU does not import the layers
 
-    weights = [each for _, gru in grus_of(spec) for layer in gru.layers for each in layer]
-    return list({id(matrix): matrix for each in weights for matrix in (each.w_ih, each.w_hh)}.values())
+    return list({id(matrix): matrix for _, gru in grus_of(spec) for _, matrix in gru.named_matrices()}.values())

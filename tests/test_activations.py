@@ -32,7 +32,7 @@ from fastgru.activations import (
     resolved,
     shape_after,
 )
-from fastgru.gru import kernel_table
+from fastgru.options import kernel_table
 
 WIDE = np.longdouble
 TINY = float(np.finfo(np.float32).tiny)

@@ -16,7 +16,7 @@ import fastgru
 from fastgru import demo
 from fastgru.command.cli import main
 from fastgru.demo import drawing, measure
-from fastgru.gru import PRECISIONS, Precision, kernel_table
+from fastgru.options import PRECISIONS, Precision, kernel_table
 
 BRIEF = 0.01  # seconds a latency; what is measured here is not the speed
 

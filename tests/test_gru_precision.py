@@ -15,8 +15,8 @@ import fastgru
 from fastgru import GRU, Model, UnsupportedModelError
 from fastgru.activations import IN_GRU
 from fastgru.engine.reduced import REDUCED
-from fastgru.gru import PRECISIONS
 from fastgru.layers import Dense, GRULayer, GRUSpec, Last
+from fastgru.options import PRECISIONS
 
 SPEC = network(5, 19, 2, 2)
 MODEL = chain(GRULayer(SPEC), shape=(None, 5))
@@ -43,12 +43,13 @@ def with_weight(spec: GRUSpec, layer: int, direction: int, name: str, value: flo
 @reduced
 def test_everything_that_makes_a_gru_takes_it_and_gives_the_same(precision: str, tmp_path: Path) -> None:
     gru = GRU(network(5, 19, 2, 2), precision=precision)
-    state = gru.state_dict()
+    state = GRU(network(5, 19, 2, 2)).state_dict()
     x = numbers(3, 9, 5)
     GRU(SPEC).save(tmp_path / "gru.safetensors")
     others = {
         "astype": GRU(SPEC).astype(precision),
-        "astype from another": GRU(SPEC, precision="int8").astype(precision),
+        "astype from another": fastgru.load(tmp_path / "gru.safetensors", precision="int8").astype(precision),
+        "a copy": pickle.loads(pickle.dumps(gru)),
         "from_torch": fastgru.from_torch(state, precision=precision),
         "load": fastgru.load(tmp_path / "gru.safetensors", precision=precision),
         "load and astype": fastgru.load(tmp_path / "gru.safetensors").astype(precision),
@@ -66,7 +67,9 @@ def test_a_model_has_the_precision_in_its_grus(precision: str) -> None:
     _, h = GRU(spec, precision=precision)(x)
     bound = 5e-2 if precision == "bfloat16" else 1e-5  # where pairs are multiplied, the dense layer rounds too
     assert np.allclose(model(x), h[0] @ numbers(3, 6).T, rtol=0, atol=bound)
-    assert same_bits(model.astype("float32").astype(precision)(x), model(x))
+    assert same_bits(model.astype(precision)(x), model(x))
+    with pytest.raises(UnsupportedModelError, match="layer 'layer 0': weight_ih_l0: it was given in float32"):
+        model.astype("float32")
     assert f"precision='{precision}'" in repr(model)
 
 
@@ -92,11 +95,12 @@ def test_what_is_said_of_it(precision: str) -> None:
 
 
 @reduced
-def test_the_weights_given_are_kept(precision: str) -> None:
-    spec = network(3, 5, dtype=np.float64)
-    gru = GRU(spec, precision=precision)
-    assert same_bits(gru.state_dict()["weight_hh_l0"], spec.layers[0][0].w_hh)
-    assert same_bits(gru.astype("float64")(numbers(4, 3))[0], GRU(spec, precision="float64")(numbers(4, 3))[0])
+def test_weights_that_were_rounded_and_are_in_no_file_are_said_to_be_gone(precision: str) -> None:
+    gru = GRU(network(3, 5, dtype=np.float64), precision=precision)
+    words = f"weight_ih_l0: it was given in float64 and is kept in {precision}"
+    for ask in (gru.state_dict, lambda: gru.astype("float64"), lambda: gru.spec.layers[0][0].w_ih):
+        with pytest.raises(UnsupportedModelError, match=words):
+            ask()
 
 
 @reduced

@@ -62,11 +62,11 @@ def test_layers_around_a_gru_keep_their_weights_too():
 
 def test_what_was_read_or_copied_once_is_not_copied_again(tmp_path):
     gru = GRU(network(3, 5))
-    assert gru.astype("bfloat16").spec.layers[0][0].w_ih is gru.spec.layers[0][0].w_ih
     gru.save(tmp_path / "gru.safetensors")
     checkpoint = fastgru.read(tmp_path / "gru.safetensors")
     weights = GRUWeights(*(checkpoint[f"{name}_l0"] for name in ("w_ih", "w_hh", "b_ih", "b_hh")))
-    assert np.shares_memory(GRU(GRUSpec(((weights,),))).spec.layers[0][0].w_hh, weights.w_hh)
+    blas = GRU(GRUSpec(((weights,),)), backend="blas")
+    assert np.shares_memory(blas.spec.layers[0][0].w_hh, weights.w_hh)
     constant = np.frombuffer(np.ones(8, np.float32).tobytes(), np.float32).reshape(2, 4)
     model = Model(chain(Dense(constant)))
     assert np.shares_memory(model.spec.nodes[0].layer.weight, constant)

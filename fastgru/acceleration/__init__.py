@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import MissingDependencyError
-from ..gru import Precision
+from ..options import Precision
 
 if TYPE_CHECKING:
     from torch import nn

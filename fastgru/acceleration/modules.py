@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from ..errors import DTypeError, UnsupportedModelError
-from ..gru import GRU, Precision, check_precision
+from ..gru import GRU
+from ..options import Precision, check_precision
 from ..threads import check_threads
 from .operator import gru_operator
 from .weights import array_of, packed, probes_of, version_of

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..gru import GRU, Precision
+from ..gru import GRU
 from ..gru_weights import GRUSpec, GRUWeights
+from ..options import Precision
 
 __all__ = ["array_of", "packed", "probes_of", "run_operator", "version_of"]
 

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from ..errors import FastGRUError, MissingDependencyError, UnsupportedModelError
 from ..evaluation.random_inputs import rows_and_steps
-from ..gru import GRU, Precision
+from ..gru import GRU
 from ..gru_weights import GRUSpec
 from ..layers.grus import grus_of
 from ..load import load
 from ..model import Model
+from ..options import Precision
 from ..outputs import check_writable
 from ..terminal import printable, progress
 from .cases import Case, Measured, ModelFiles

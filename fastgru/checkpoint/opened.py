@@ -18,7 +18,9 @@ from ..records.fields import Fields
 from .text import shown
 from .zip import MAGIC, Archive
 
-__all__ = ["OpenedFile", "open_checkpoint"]
+__all__ = ["Identity", "OpenedFile", "open_checkpoint"]
+
+Identity = tuple[int, int, int, int]  # size, time of the last change, inode, device
 
 HEAD_BYTES = 4096  # as much as any magic number needs: a tar's is at 257, HDF5's may be at 512, 1024 or 2048
 
@@ -31,6 +33,13 @@ class OpenedFile(Fields):
     size: int
     head: bytes
     part: str | None = None  # which of several state dicts is asked for
+    for_model: bool = False  # whether matrices of GRUs may be read when they are packed
+
+    @cached_property
+    def identity(self) -> Identity:
+        """What tells the file from another in its place, and from itself after a change."""
+        found = os.fstat(self.file.fileno())
+        return found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev
 
     @property
     def is_zip(self) -> bool:

@@ -14,7 +14,7 @@ from .kinds import reader_of
 from .opened import open_checkpoint
 from .parts import check_part, selected
 
-__all__ = ["read"]
+__all__ = ["read", "read_for_model"]
 
 
 def read(path: str | os.PathLike[str], part: str | None = None) -> Checkpoint:
@@ -52,17 +52,28 @@ def read(path: str | os.PathLike[str], part: str | None = None) -> Checkpoint:
     >>> checkpoint.format, checkpoint["weight"].shape
     ('npz', (3, 2))
     """
+    return _read(path, part, for_model=False)
+
+
+def read_for_model(path: str | os.PathLike[str], part: str | None = None) -> Checkpoint:
+    """The same for an importer: where the format allows it, matrices of GRUs are read from the file when they are
+    packed, and ``tensors`` has a ``Matrix`` for each; ``identity`` tells whether the file is still the same."""
+    return _read(path, part, for_model=True)
+
+
+def _read(path: str | os.PathLike[str], part: str | None, for_model: bool) -> Checkpoint:
     if isinstance(path, (str, bytes, os.PathLike)) and is_folder(path):
         from .folders import refusal_of_folder
 
         raise refusal_of_folder(os.fsdecode(path))
-    with open_checkpoint(path) as opened:
+    with open_checkpoint(path) as file:
+        opened = file.replace(for_model=for_model)
         reader = reader_of(opened)
         if reader is None:
             from .unread import refusal
 
             raise refusal(opened)
         if part is None:
-            return reader(opened)
+            return reader(opened).replace(identity=opened.identity)
         check_part(part, opened.path)
-        return selected(reader(opened.replace(part=part)), part)
+        return selected(reader(opened.replace(part=part)), part).replace(identity=opened.identity)

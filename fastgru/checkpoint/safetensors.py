@@ -9,6 +9,8 @@ more.
 from __future__ import annotations
 
 import math
+import re
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,11 +22,13 @@ from ..records.sealed import sealed
 from .contents import Checkpoint
 from .int8_rows import STEPS, check_form, check_steps, multiplied
 from .opened import OpenedFile
+from .packed_file import PACKED_KEY, packed_matrices
+from .stored_matrix import PYTORCHS_NAMES, StoredMatrix
 from .text import MAX_JSON_BYTES, parse_json, shown
 
 __all__ = ["FORMAT", "FORMAT_KEY", "MODEL_KEY", "VERSION_KEY", "read_safetensors"]
 
-FORMAT = 3  # of the newest files that fastgru writes; one that it does not know is refused
+FORMAT = 4  # of the newest files that fastgru writes; one that it does not know is refused
 FORMAT_KEY, VERSION_KEY, MODEL_KEY = "fastgru.format", "fastgru.version", "fastgru.model"
 MAX_DIMENSIONS = 8
 LENGTH_BYTES = 8
@@ -33,6 +37,8 @@ _ELEMENTS = {
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "u1",
 }  # fmt: skip
 _REDUCED = {"F16": "float16", "BF16": "bfloat16"}
+_KINDS = {"F32": "float32", "F64": "float64", **_REDUCED}
+_OWN = re.compile(r"(?:^|\.)w_(?:ih|hh)(?:_l[0-9]+(?:_reverse)?)?(?:_[0-9]+)?$")  # as ``saved`` calls them
 
 
 class _Entry(Fields):
@@ -61,21 +67,50 @@ def read_safetensors(opened: OpenedFile) -> Checkpoint:
     entries = {name: _entry(value, _place(where, name)) for name, value in header.items()}
     begin = LENGTH_BYTES + length
     _check_layout(entries, opened.size - begin, where)
+    packed: dict[str, Any] = {}
+    if PACKED_KEY in metadata and FORMAT_KEY in metadata:
+        spans = {name: (entry.kind, entry.shape, entry.start) for name, entry in entries.items()}
+        packed = dict(packed_matrices(opened, begin, spans, metadata))
+        one = next(iter(packed.values()))
+        metadata[PACKED_KEY] = f"{one.packed.kind} for the kernels {shown(one.level, 40)}"
     matrices = [name for name, entry in entries.items() if entry.kind == "I8" and FORMAT_KEY in metadata]
     steps = {name + STEPS: _steps(opened, begin, entries, name) for name in matrices}
     # Read one by one, so that no more than one tensor is held twice while it is widened.
+    read = partial(_tensor, opened, begin, is_own=FORMAT_KEY in metadata)
     tensors = {
-        name: _array(opened, begin, entry, _place(where, name), steps.get(name + STEPS))
+        name: packed[name] if name in packed else read(name, entry, steps.get(name + STEPS))
         for name, entry in entries.items()
         if name not in steps
     }
+    if not opened.for_model:
+        tensors.update((name, matrix.array()) for name, matrix in packed.items())
     stored = {name: _REDUCED[entry.kind] for name, entry in entries.items() if entry.kind in _REDUCED}
     stored.update(dict.fromkeys(matrices, "int8"))
+    stored.update((name, each.packed.kind) for name, each in packed.items() if each.packed.kind != "float32")
     if FORMAT_KEY not in metadata:
         return Checkpoint(where, "safetensors", tensors, None, {**metadata, "skipped": []}, stored)
     text = metadata.pop(MODEL_KEY, "{}").encode("utf-8", "surrogatepass")
     config = parse_json(text, f"{where}: its description of the layers")
     return Checkpoint(where, "fastgru", tensors, config, {**metadata, "skipped": []}, stored)
+
+
+def _tensor(
+    opened: OpenedFile, begin: int, name: str, entry: _Entry, steps: np.ndarray | None, is_own: bool
+) -> np.ndarray:
+    """The tensor, or what reads it later: of a matrix that by its name is one of a GRU."""
+    place, path = _place(opened.path, name), opened.path
+    kind = _KINDS.get(entry.kind) if steps is None else "int8"
+    is_matrix = (_OWN if is_own else PYTORCHS_NAMES).search(name) and len(entry.shape) == 2 and math.prod(entry.shape)
+    if not opened.for_model or not is_matrix or kind is None:
+        return _array(opened, begin, entry, place, steps)
+
+    def read(again: OpenedFile) -> tuple[np.ndarray, np.ndarray | None]:
+        flat = np.empty(math.prod(entry.shape), _ELEMENTS[entry.kind])
+        again.read_into(begin + entry.start, flat.view(np.uint8).data)
+        return _reshaped(flat.astype(flat.dtype.newbyteorder("="), copy=False), entry.shape, place), steps
+
+    found: Any = StoredMatrix(path, opened.identity, kind, entry.shape, read)
+    return found  # type: ignore[no-any-return]
 
 
 def _place(where: str, name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from ..gru import PRECISIONS
+from ..options import PRECISIONS
 
 if TYPE_CHECKING:
     from ..importers.weights.chain import LayerItem

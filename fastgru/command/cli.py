@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 
 from ..errors import FastGRUError
-from ..gru import PRECISIONS
+from ..options import PRECISIONS
 from ..origin import is_file
 from ..stored import CHOICES
 from ..terminal import printable, progress

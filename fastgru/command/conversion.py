@@ -14,9 +14,10 @@ import numpy as np
 
 from ..errors import FastGRUError
 from ..evaluation.random_inputs import STEPS, random_inputs, rows_and_steps
-from ..gru import GRU, Precision, check_precision
+from ..gru import GRU
 from ..load import load
 from ..model import Model, as_tuple
+from ..options import Precision, check_precision
 from ..stored import CHOICES
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from ..checkpoint.packed_file import PACKED_KEY
 from ..evaluation.checking import problem_of
 from ..terminal import print_table, printable
 
@@ -221,6 +222,8 @@ def _facts(found: dict[str, Any]) -> list[str]:
         lines.append(f"  classes     {_some([f'{path} {name}'.strip() for path, name in found['classes'].items()])}")
     if any(kind != "float32" for kind in found["stored"]):
         lines.append(f"  stored as   {_stored(found)}")
+    if PACKED_KEY in found["metadata"]:
+        lines.append(f"  packed      {found['metadata'][PACKED_KEY]}, of which all processes share one copy")
     if found.get("packed_gru_weights"):
         lines.append(f"  packed GRU weights: {_packed(found['packed_gru_weights'])}")
     if found["inputs"]:

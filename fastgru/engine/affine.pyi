@@ -6,6 +6,10 @@ from .plan import KernelTable
 class Affine:
     inputs: int
     outputs: int
+    @property
+    def weight(self) -> NDArray[np.float32]: ...
+    @property
+    def arrays(self) -> list[NDArray[np.float32]]: ...
     def __init__(
         self, kernels: KernelTable, weight: NDArray[np.float32], bias: NDArray[np.float32], precision: str = "float32"
     ) -> None: ...

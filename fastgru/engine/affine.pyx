@@ -9,8 +9,8 @@ from fastgru.engine.plan cimport KernelTable
 
 from fastgru.errors import ShapeError
 
-from .pack import aligned_empty, joined, pack_columns
-from .reduced import bfloat16_bits
+from .pack import aligned_empty, joined, pack_columns, unpack_columns
+from .reduced import bfloat16_bits, widen
 
 cdef enum:
     GROUP = 64                      # rows computed at a time
@@ -54,6 +54,19 @@ cdef class Affine:
         self.layer.w_ih = <const char *>address(self.memory[0])
         self.layer.ih_block = words.shape[1] * 3 * length * sizeof(float)
         self.layer.b_ih = address(self.memory[1])
+
+    @property
+    def weight(self):
+        """The weights, as they were given or rounded to bfloat16, as a new array."""
+        words = (self.inputs + 1) // 2 if self.layer.pairs else self.inputs
+        words = -(-words // self.owner.table.tile_words) * self.owner.table.tile_words if self.layer.pairs else words
+        given = unpack_columns(self.memory[0], self.outputs, words, self.owner.table.vector_length)
+        return widen(given.view(np.uint16)[:, : self.inputs], None) if self.layer.pairs else given
+
+    @property
+    def arrays(self):
+        """All that it holds."""
+        return list(self.memory)
 
     def __call__(self, const float[:, ::1] x not None):
         """(rows, inputs) float32 to (rows, outputs) float32."""

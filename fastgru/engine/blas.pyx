@@ -183,6 +183,15 @@ cdef class BlasPlan:
         """Bytes of weights."""
         return sum(array.nbytes for arrays in self.memory for array in arrays)
 
+    @property
+    def arrays(self):
+        """All that it holds."""
+        return [array for arrays in self.memory for array in arrays]
+
+    def form(self, int index, int which):
+        """A matrix of layer ``index // directions`` and its direction: ``w_ih``, 0, or ``w_hh``, 1; it has no steps."""
+        return self.memory[index][which], None
+
     def run(self, x, h0, rows, lengths, Py_ssize_t[::1] shares not None, bint sequences=True):
         """As ``Plan.run``, in the type of the weights."""
         cdef const Py_ssize_t[::1] row_order, row_lengths

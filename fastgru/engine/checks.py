@@ -13,12 +13,16 @@ from numpy.typing import NDArray
 
 from fastgru.errors import DTypeError, ShapeError
 
-__all__ = ["ACTIVATION_COUNT", "check_activation", "checked_weights"]
+from .reduced import reduce
+
+__all__ = ["ACTIVATION_COUNT", "check_activation", "checked_weights", "form_of"]
 
 ACTIVATION_COUNT = 6
 LARGEST = 2**31 - 1  # of a size that is kept as a C int
 
-Weights = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
+# A matrix may be an object with a shape, a dtype and ``form``, which is asked for its numbers later: see ``form_of``.
+Weights = tuple[Any, Any, NDArray[Any], NDArray[Any]]
+FORMS = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16, "int8": np.int8}  # as reduce gives them
 
 
 def check_activation(*numbers: int) -> None:
@@ -61,16 +65,30 @@ def checked_weights(layers: Any, dtype: Any = None) -> list[list[Weights]]:
 def _own_arrays(weights: Any, index: int) -> Weights:
     if not isinstance(weights, tuple) or len(weights) != 4:
         raise ShapeError(f"layer {index}: wanted a tuple of four arrays for every direction")
-    if not all(isinstance(array, np.ndarray) for array in weights):
+    if not all(isinstance(array, np.ndarray) or hasattr(array, "form") for array in weights):
         raise DTypeError(f"layer {index}: got {[type(array).__name__ for array in weights]}, wanted NumPy arrays")
     w_ih, w_hh, b_ih, b_hh = map(_own, weights)
-    if (w_ih.ndim, w_hh.ndim, b_ih.ndim, b_hh.ndim) != (2, 2, 1, 1):
+    if (len(w_ih.shape), len(w_hh.shape), b_ih.ndim, b_hh.ndim) != (2, 2, 1, 1):
         raise ShapeError(f"layer {index}: wanted two matrices and two vectors")
     return w_ih, w_hh, b_ih, b_hh
 
 
-def _own(array: np.ndarray) -> np.ndarray:
+def form_of(matrix: Any, precision: str, name: str) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+    """The numbers of a matrix in the form of a precision, and its steps; those that it gives itself are checked."""
+    if isinstance(matrix, np.ndarray):
+        return reduce(matrix, precision, name)
+    numbers, steps = matrix.form(precision, name)[:2]
+    if numbers.dtype != FORMS[precision] or numbers.shape != matrix.shape:
+        raise ShapeError(f"{name}: got {numbers.dtype} {numbers.shape}, wanted {precision} {matrix.shape}")
+    if (steps is not None) != (precision == "int8") or (steps is not None and steps.shape != numbers.shape[:1]):
+        raise ShapeError(f"{name}: got steps of another shape than its rows")
+    return np.ascontiguousarray(numbers), None if steps is None else np.ascontiguousarray(steps, np.float32)
+
+
+def _own(array: Any) -> Any:
     """The same numbers under a shape that nobody else can change; a copy unless they are read-only and in C order."""
+    if not isinstance(array, np.ndarray):
+        return array
     if array.flags.writeable or not array.flags.c_contiguous or not array.flags.aligned:
         return np.array(array, order="C", subok=False)
     return array.view(np.ndarray)
@@ -81,5 +99,6 @@ def _check_arrays(weights: Weights, inputs: int, hidden: int, dtype: np.dtype[An
     got = tuple(array.shape for array in weights)
     if got != wanted or not 1 <= hidden <= LARGEST // 64 or not 1 <= inputs <= LARGEST // 64:
         raise ShapeError(f"weights of layer {index}: got shapes {got}, wanted {wanted}, no size 0")
-    if dtype not in (np.float32, np.float64) or any(array.dtype != dtype for array in weights):
-        raise DTypeError(f"weights of layer {index}: got {[str(array.dtype) for array in weights]}, wanted {dtype}")
+    arrays = [array for array in weights if isinstance(array, np.ndarray)]
+    if dtype not in (np.float32, np.float64) or any(array.dtype != dtype for array in arrays):
+        raise DTypeError(f"weights of layer {index}: got {[str(array.dtype) for array in arrays]}, wanted {dtype}")

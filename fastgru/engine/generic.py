@@ -59,10 +59,15 @@ class GenericPlan:
         self.hidden_size = int(own[0][0][1].shape[1])
         self.reset_after = reset_after
         self.kernel_level = "numpy" if kernels is None else kernels.name
-        self.nbytes = sum(array.nbytes for layer in own for weights in layer for array in weights)
         self._activation = activation
         self._recurrent_activation = recurrent_activation
         self._cells = [_Cell(weights, reset_after, kernels) for layer in own for weights in layer]
+        self.arrays = [array for cell in self._cells for array in cell.arrays]
+        self.nbytes = sum(array.nbytes for layer in own for weights in layer for array in weights)  # as given
+
+    def form(self, index: int, which: int) -> tuple[Array, None]:
+        """A matrix of layer ``index // directions`` and its direction: ``w_ih``, 0, or ``w_hh``, 1; it has no steps."""
+        return self._cells[index].matrix(which), None
 
     def run(
         self,
@@ -194,16 +199,36 @@ class _Cell:
         w_ih, w_hh, b_ih, b_hh = weights
         gates = 2 * w_hh.shape[1]
         self.project = _product(w_ih, b_ih, kernels)
-        self.candidate: Function | None = None
+        self.candidate: _Product | Affine | None = None
         if reset_after:
             self.recur = _product(w_hh, b_hh, kernels)
         else:
             self.recur = _product(w_hh[:gates], b_hh[:gates], kernels)
             self.candidate = _product(w_hh[gates:], b_hh[gates:], kernels)
 
+    @property
+    def arrays(self) -> list[Array]:
+        products = [self.project, self.recur, *([] if self.candidate is None else [self.candidate])]
+        return [array for each in products for array in each.arrays]
 
-def _product(weight: Array, bias: Array, kernels: KernelTable | None) -> Function:
-    """x weight^T + bias, of (rows, inputs)."""
-    if kernels is not None:
-        return Affine(kernels, weight, bias)
-    return lambda x: product(x, weight.T) + bias
+    def matrix(self, which: int) -> Array:
+        if which == 0:
+            return self.project.weight
+        if self.candidate is None:
+            return self.recur.weight
+        return np.concatenate([self.recur.weight, self.candidate.weight])
+
+
+class _Product:
+    """x weight^T + bias, of (rows, inputs), by NumPy."""
+
+    def __init__(self, weight: Array, bias: Array) -> None:
+        self.weight, self.bias = weight, bias
+        self.arrays = [weight, bias]
+
+    def __call__(self, x: Array) -> Array:
+        return np.asarray(product(x, self.weight.T) + self.bias)
+
+
+def _product(weight: Array, bias: Array, kernels: KernelTable | None) -> _Product | Affine:
+    return _Product(weight, bias) if kernels is None else Affine(kernels, weight, bias)

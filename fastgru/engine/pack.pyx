@@ -101,7 +101,7 @@ def pack_matrix(const Element[:, ::1] rows not None, int gates, int vector_lengt
 
 
 def pack_weights(weights, steps, int gates, int vector_length, int input_zero, int tile_words=1, int last=0):
-    """Pack what ``reduced.reduce`` made of a matrix; returns the packed array and the bytes of a block.
+    """Pack what ``reduced.reduce`` made of a matrix.
 
     Parameters
     ----------
@@ -124,7 +124,69 @@ def pack_weights(weights, steps, int gates, int vector_length, int input_zero, i
         rows = np.concatenate([starts.view(np.float32)[:, None], steps[:, None], words], axis=1)
     else:
         rows = weights
-    return pack_matrix(rows, gates, vector_length, last), rows.shape[1] * gates * vector_length * rows.itemsize
+    return pack_matrix(rows, gates, vector_length, last)
+
+
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    #if defined(__GLIBC__)
+    #include <malloc.h>
+    #define FASTGRU_RELEASE() malloc_trim(0)
+    #else
+    #define FASTGRU_RELEASE() ((void)0)
+    #endif
+    """
+    void release "FASTGRU_RELEASE" () nogil
+
+
+def release_freed():
+    """Give memory that was freed back to the system where the C library keeps it, as glibc does: up to 32 MB a piece."""
+    with nogil:
+        release()
+
+
+def unpack_matrix(const Element[::1] packed not None, Element[:, ::1] rows not None, int gates, int vector_length,
+                  int last=0):
+    """Fill ``rows``, (gates * units, inputs), with what ``pack_matrix`` was given; ``packed`` are its numbers, flat."""
+    if gates < 1 or vector_length < 1 or rows.shape[0] % gates:
+        raise ShapeError(f"packing: got {rows.shape[0]} rows for {gates} gates and vectors of {vector_length}")
+    cdef Py_ssize_t units = rows.shape[0] // gates, inputs = rows.shape[1]
+    cdef Py_ssize_t plain = (units + vector_length - 1) // vector_length - (2 if last else 0)
+    cdef Py_ssize_t k, g, row, unit, lane, apart, first, beyond = units % vector_length
+    if packed.shape[0] != (plain * gates + last) * inputs * vector_length:
+        raise ShapeError(f"packing: got {packed.shape[0]} numbers for {rows.shape[0]} rows of {inputs}")
+    with nogil:
+        for row in range(gates * units):
+            g, unit, apart = row // units, row % units, gates * vector_length
+            first = min(unit // vector_length, plain) * inputs * apart
+            lane = g * vector_length + unit % vector_length
+            if unit >= plain * vector_length:
+                apart = last * vector_length
+            if last and unit >= units - beyond:
+                lane = 3 * vector_length + g * beyond + unit % vector_length
+            for k in range(inputs):
+                rows[row, k] = packed[first + k * apart + lane]
+
+
+def unpack_weights(packed, str kind, int rows, int inputs, int gates, int vector_length, int tile_words=1,
+                   int last=0):
+    """What ``pack_weights`` was given for a matrix (rows, inputs): weights of a kind, and their steps or None.
+
+    ``packed`` are the whole numbers, halves or floats as they lie in memory, in one array of float32.
+    """
+    if kind in ("float32", "float16"):
+        weights = np.empty((rows, inputs), np.float32 if kind == "float32" else np.uint16)
+        blocks = (rows // gates + vector_length - 1) // vector_length
+        size = ((blocks - 2) * gates + last if last else blocks * gates) * vector_length * inputs
+        unpack_matrix(packed.reshape(-1).view(weights.dtype)[:size], weights, gates, vector_length, last)
+        return weights if kind == "float32" else weights.view(np.float16), None
+    count = 2 if kind == "bfloat16" else 4
+    first = 0 if kind == "bfloat16" else 2
+    words = np.empty((rows, first + -(-inputs // (count * tile_words)) * tile_words), np.float32)
+    unpack_matrix(packed.reshape(-1), words, gates, vector_length, last)
+    weights = np.ascontiguousarray(words[:, first:]).view(np.uint16 if count == 2 else np.int8)
+    return np.ascontiguousarray(weights[:, :inputs]), np.ascontiguousarray(words[:, 1]) if first else None
 
 
 def joined(weights, int count, int words):
@@ -161,3 +223,15 @@ def pack_columns(matrix, int vector_length):
         packed[first * vector_length * inputs :][: block.size] = block
         first += gates
     return packed
+
+
+def unpack_columns(packed, int outputs, int inputs, int vector_length):
+    """What ``pack_columns`` was given: (outputs, inputs)."""
+    vectors = (outputs + vector_length - 1) // vector_length
+    rows, first = np.empty((vectors * vector_length, inputs), np.float32), 0
+    while first < vectors:
+        gates = min(3, vectors - first)
+        part = packed[first * vector_length * inputs : (first + gates) * vector_length * inputs]
+        unpack_matrix(part, rows[first * vector_length : (first + gates) * vector_length], gates, vector_length)
+        first += gates
+    return rows[:outputs]

@@ -61,9 +61,10 @@ cdef class Plan:
     cdef Stack stack
     cdef KernelTable owner
     cdef list memory            # the arrays that own the packed weights
+    cdef readonly list packed   # of every direction of every layer its two matrices, each a PackedMatrix
 
-    cdef int pack(self, Layer *layer, tuple weights, str precision, str name) except -1
-    cdef char *own_weights(self, matrix, steps, int gates, int last, Py_ssize_t *block) except NULL
+    cdef int pack(self, Layer *layer, tuple weights, str precision, str kept, str name) except -1
+    cdef char *own_weights(self, array, int gates, int last, Py_ssize_t *block) except NULL
     cdef char *own(self, array) except NULL
 
 cdef bint look(Watch *watch) noexcept nogil

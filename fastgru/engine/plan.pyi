@@ -3,6 +3,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .packed import Layout, PackedMatrix
+
 THREADS: str
 WEIGHT_KINDS: tuple[str, ...]
 
@@ -19,6 +21,8 @@ class KernelTable:
     def pairs(self) -> bool: ...
     @property
     def half_bytes(self) -> int: ...
+    @property
+    def layout(self) -> Layout: ...
     def weight_kind(self, precision: str, terms: int) -> str: ...
     def activate(self, activation: int, x: NDArray[np.float32]) -> NDArray[np.float32]: ...
 
@@ -29,19 +33,23 @@ class Plan:
     directions: int
     width: int
     reset_after: bool
+    packed: list[tuple[PackedMatrix, PackedMatrix]]
     def __init__(
         self,
         kernels: KernelTable,
-        layers: list[list[tuple[NDArray[np.float32], ...]]],
+        layers: list[list[tuple[Any, ...]]],
         reset_after: bool,
         activation: int,
         recurrent_activation: int,
         precision: str = "float32",
+        kept: str = "",
     ) -> None: ...
     @property
     def kernel_level(self) -> str: ...
     @property
     def nbytes(self) -> int: ...
+    @property
+    def arrays(self) -> list[NDArray[Any]]: ...
     def run(
         self,
         x: NDArray[np.float32],

@@ -20,9 +20,10 @@ from fastgru.engine.pack cimport aligned_array
 
 from fastgru.errors import ShapeError, UnsupportedModelError
 
-from .checks import check_activation, checked_weights
-from .pack import last_vectors, pack_vector, pack_weights
-from .reduced import reduce, widened
+from .checks import check_activation, checked_weights, form_of
+from .pack import last_vectors, pack_vector
+from .packed import KINDS, Layout, PackedMatrix, vectors_of
+from .reduced import widen
 
 cnp.import_array()
 
@@ -40,7 +41,9 @@ cdef extern from *:
 
 THREADS = FASTGRU_BUILT_WITH.decode()   # whose threads compute beside the calling one
 
-WEIGHT_KINDS = ("float32", "float16", "bfloat16", "int8")    # in the order of kernels.pxd
+WEIGHT_KINDS = KINDS                    # in the order of kernels.pxd
+
+GATES = ((2, 1), (3,))                  # of w_hh by reset_after: the last one is a product of its own before the reset
 
 cdef enum:
     MAX_SHARES = 1024          # of a batch, each of which has a thread
@@ -65,6 +68,11 @@ cdef class KernelTable:
     @property
     def tile_words(self):
         return self.table.tile_words
+
+    @property
+    def layout(self):
+        """How these kernels read packed weights."""
+        return Layout(self.table.vector_length, self.table.input_zero, self.table.tile_words)
 
     def last_vectors(self, Py_ssize_t units):
         """The vectors of the last tile of a GRU's gates where that joins two blocks of units, or 0; see ``pack``.
@@ -128,17 +136,21 @@ cdef class Plan:
     ----------
     kernels : KernelTable
     layers : list of list of (w_ih, w_hh, b_ih, b_hh)
-        ``layers[layer][direction]``; float32 (3H, I), (3H, H), (3H,), (3H,), gates r, z, n.
+        ``layers[layer][direction]``; float32 (3H, I), (3H, H), (3H,), (3H,), gates r, z, n. A matrix may be an object
+        that is asked for its numbers when it is packed, ``form(precision, name)``, or has them ``packed`` already; its
+        ``settle`` is told where they are from then on, so that what it was given need not stay.
     reset_after : bool
     activation, recurrent_activation : int
         Indices of ``activations.GATE_ACTIVATIONS``.
     precision : str
-        What the matrices are kept in: ``"float32"`` or one of ``reduced.REDUCED``. What these kernels cannot load is
+        What the matrices are rounded to: ``"float32"`` or one of ``reduced.REDUCED``. What these kernels cannot load is
         kept as float32, rounded as it would be.
+    kept : str, optional
+        What they are kept in, where that is wider than the precision.
     """
 
     def __cinit__(self, KernelTable kernels not None, list layers not None, bint reset_after, int activation,
-                  int recurrent_activation, str precision="float32"):
+                  int recurrent_activation, str precision="float32", str kept=""):
         cdef int index, layer, direction
         cdef Stack *stack = &self.stack
         if precision not in WEIGHT_KINDS:
@@ -147,6 +159,7 @@ cdef class Plan:
         check_activation(activation, recurrent_activation)
         self.owner = kernels
         self.memory = []
+        self.packed = []
         stack.kernels = kernels.table
         stack.num_layers = len(layers)
         stack.directions = len(layers[0])
@@ -159,7 +172,7 @@ cdef class Plan:
             raise MemoryError
         for index in range(stack.num_layers * stack.directions):
             layer, direction = index // stack.directions, index % stack.directions
-            self.pack(&stack.layers[index], layers[layer][direction], precision,
+            self.pack(&stack.layers[index], layers[layer][direction], precision, kept or precision,
                       "l" + str(layer) + ("_reverse" if direction else ""))
             stack.layers[index].activation = activation
             stack.layers[index].recurrent_activation = recurrent_activation
@@ -167,9 +180,9 @@ cdef class Plan:
     def __dealloc__(self):
         free(self.stack.layers)
 
-    cdef int pack(self, Layer *layer, tuple weights, str precision, str name) except -1:
+    cdef int pack(self, Layer *layer, tuple weights, str precision, str kept, str name) except -1:
         """One direction of one layer."""
-        cdef int hidden = self.stack.hidden_size, length = self.stack.kernels.vector_length, gates = 3
+        cdef int hidden = self.stack.hidden_size, length = self.stack.kernels.vector_length
         w_ih, w_hh, b_ih, b_hh = weights
         layer.inputs = w_ih.shape[1]
         layer.hidden = hidden
@@ -181,37 +194,45 @@ cdef class Plan:
             layer.last = self.owner.last_vectors(hidden)
         # Shorter sums where there are few units, whose weights are large; see kernels.pxi for what they cost.
         layer.part = min(max(hidden + hidden % 2, 8), 128 if hidden <= 256 else 256)
-        kind = self.owner.weight_kind(precision, max(layer.inputs, hidden))
+        kind = self.owner.weight_kind(kept, max(layer.inputs, hidden))
         layer.kind = WEIGHT_KINDS.index(kind)
-        if kind != precision:
-            w_ih, w_hh = widened(w_ih, precision, f"weight_ih_{name}"), widened(w_hh, precision, f"weight_hh_{name}")
-            precision = kind
         if layer.kind == INT8:
             layer.part = MAX_BYTES
         layer.tiled = self.stack.kernels.tile_words > 1 and layer.kind in (BFLOAT16, INT8)
         layer.pairs = self.stack.kernels.pairs and layer.kind == BFLOAT16
         self.stack.tiled |= layer.tiled
-        matrix, steps = reduce(w_ih, precision, f"weight_ih_{name}")
-        layer.w_ih = self.own_weights(matrix, steps, 3, layer.last, &layer.ih_block)
+        inputs = self.packed_matrix(w_ih, precision, kind, (3,), layer.last, f"weight_ih_{name}")
+        states = self.packed_matrix(w_hh, precision, kind, GATES[layer.reset_after], layer.last, f"weight_hh_{name}")
+        self.packed.append((inputs, states))
+        layer.w_ih = self.own_weights(inputs.arrays[0], 3, layer.last, &layer.ih_block)
+        layer.w_hh = self.own_weights(states.arrays[0], 3 if layer.reset_after else 2, layer.last, &layer.hh_block)
+        if not layer.reset_after:
+            layer.w_hn = self.own_weights(states.arrays[1], 1, 0, &layer.hn_block)
         bias = b_ih.astype(np.float64)
         bias[: 2 * hidden] += b_hh[: 2 * hidden]
         layer.b_ih = <float *>self.own(pack_vector(bias, 3, length, layer.last))
         late = np.zeros_like(b_hh)
         late[2 * hidden :] = b_hh[2 * hidden :] if layer.reset_after else 0
         layer.b_hh = <float *>self.own(pack_vector(late, 3, length, layer.last))
-        matrix, steps = reduce(w_hh, precision, f"weight_hh_{name}")
-        if not layer.reset_after:
-            gates = 2
-            layer.w_hn = self.own_weights(matrix[2 * hidden :], None if steps is None else steps[2 * hidden :], 1, 0,
-                                          &layer.hn_block)
-        layer.w_hh = self.own_weights(matrix[: gates * hidden], None if steps is None else steps[: gates * hidden],
-                                      gates, layer.last, &layer.hh_block)
         return 0
 
-    cdef char *own_weights(self, matrix, steps, int gates, int last, Py_ssize_t *block) except NULL:
-        packed, block[0] = pack_weights(matrix, steps, gates, self.stack.kernels.vector_length,
-                                        self.stack.kernels.input_zero, self.stack.kernels.tile_words, last)
-        return self.own(packed)
+    def packed_matrix(self, matrix, str precision, str kind, tuple gates, int last, str name):
+        """One matrix as these kernels read it: packed now, or as it was packed before for the same ones."""
+        layout = self.owner.layout
+        packed = getattr(matrix, "packed", None)
+        if kind != precision or packed is None or packed[:5] != (layout, kind, tuple(matrix.shape), gates, last):
+            numbers, steps = form_of(matrix, precision, name)
+            if kind != precision:
+                numbers, steps = widen(numbers, steps), None
+            packed = PackedMatrix.of(numbers, steps, kind, gates, layout, last)
+        packed.check(layout, kind, tuple(matrix.shape), gates, last)
+        if hasattr(matrix, "settle"):
+            matrix.settle(packed.form, precision, packed)
+        return packed
+
+    cdef char *own_weights(self, array, int gates, int last, Py_ssize_t *block) except NULL:
+        block[0] = gates * (array.nbytes // vectors_of(self.stack.hidden_size, gates, self.owner.vector_length, last))
+        return self.own(array)
 
     cdef char *own(self, array) except NULL:
         self.memory.append(array)
@@ -232,6 +253,11 @@ cdef class Plan:
     def nbytes(self):
         """Bytes of packed weights and biases."""
         return sum(array.nbytes for array in self.memory)
+
+    @property
+    def arrays(self):
+        """All that it holds."""
+        return list(self.memory)
 
     def run(self, x, h0, rows, lengths, shares, bint sequences=True, int team=1):
         """Take whole sequences through the stack.

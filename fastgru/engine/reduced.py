@@ -13,13 +13,26 @@ from numpy.typing import NDArray
 
 from fastgru.errors import UnsupportedModelError
 
-__all__ = ["REDUCED", "Reduced", "bfloat16_bits", "float16", "int8", "is_kept", "reduce", "widened"]
+__all__ = [
+    "REDUCED",
+    "Reduced",
+    "bfloat16_bits",
+    "float16",
+    "int8",
+    "is_kept",
+    "keeps_grid",
+    "reduce",
+    "stands_for",
+    "widen",
+    "widened",
+]
 
 Array = NDArray[Any]
 Reduced = Literal["float16", "bfloat16", "int8"]
 REDUCED: tuple[str, ...] = get_args(Reduced)
 
 LEVELS = 127  # of int8 on either side of zero; -128 comes only from files
+AT_ONCE = 1 << 17  # numbers that are rounded at a time: 1 MB of float64
 GRID_ERROR = 1e-3  # in steps: how far a dequantised float32 may lie from a whole number of them
 
 
@@ -50,13 +63,16 @@ def bfloat16_bits(weights: Array, name: str = "weights") -> NDArray[np.uint16]:
     UnsupportedModelError
         A finite weight is beyond bfloat16's largest, 3.39e38; the message has ``name``.
     """
-    with np.errstate(over="ignore"):
-        single = weights.astype(np.float32)
-    bits = np.ascontiguousarray(single).view(np.uint32)
-    rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
-    if (((rounded & 0x7FFF) == 0x7F80) & np.isfinite(weights)).any():
-        raise UnsupportedModelError(f"{name}: got weights beyond bfloat16, wanted at most 3.39e38; use float64")
-    return np.asarray(np.where(np.isnan(single), (bits >> 16) | 0x40, rounded).astype(np.uint16))
+    made = np.empty(weights.shape, np.uint16)
+    for part in _parts(weights):
+        with np.errstate(over="ignore"):
+            single = np.ascontiguousarray(weights[part], np.float32)
+        bits = single.view(np.uint32)
+        rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
+        if (((rounded & 0x7FFF) == 0x7F80) & np.isfinite(weights[part])).any():
+            raise UnsupportedModelError(f"{name}: got weights beyond bfloat16, wanted at most 3.39e38; use float64")
+        made[part] = np.where(np.isnan(single), (bits >> 16) | 0x40, rounded)
+    return made
 
 
 def int8(weights: Array, name: str) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -70,17 +86,40 @@ def int8(weights: Array, name: str) -> tuple[NDArray[np.int8], NDArray[np.float3
     UnsupportedModelError
         A weight is not finite, or beyond float32; the message has ``name``.
     """
-    wide = weights.astype(np.float64)
-    largest = np.abs(wide).max(axis=1, initial=0)
+    largest = _largest(weights)
     if not np.isfinite(largest).all():
         raise UnsupportedModelError(f"{name}: got weights that are NaN or infinite, which have no int8; use float32")
     if not (largest <= np.finfo(np.float32).max).all():
         raise UnsupportedModelError(f"{name}: got weights beyond float32, which have no int8; use float64")
-    steps = _grid(wide, largest)
+    steps = _grid(weights, largest)
     steps = _recovered(np.where(np.isnan(steps), largest / LEVELS, steps).astype(np.float32))
     steps[steps < np.finfo(np.float32).tiny] = 0  # rows of zeros, or so small that they count as such
-    numbers = np.rint(np.divide(wide, steps[:, None], where=steps[:, None] > 0, out=np.zeros_like(wide)))
-    return np.clip(numbers, -LEVELS - 1, LEVELS).astype(np.int8), steps
+    made = np.empty(weights.shape, np.int8)
+    for part in _parts(weights):
+        made[part] = np.clip(np.rint(_in_steps(weights[part], steps[part])), -LEVELS - 1, LEVELS)
+    return made, steps
+
+
+def _parts(weights: Array) -> list[slice | tuple[()]]:
+    """The rows of an array a few at a time: what is computed on the way is never as large as the array."""
+    if weights.ndim < 2:
+        return [()]
+    rows = max(1, AT_ONCE // max(weights[:1].size, 1))
+    return [slice(first, first + rows) for first in range(0, len(weights), rows)]
+
+
+def _largest(weights: Array) -> Array:
+    """The largest magnitude of each row, in float64."""
+    made = np.zeros(len(weights))
+    for part in _parts(weights):
+        made[part] = np.abs(weights[part].astype(np.float64)).max(axis=1, initial=0)
+    return made
+
+
+def _in_steps(weights: Array, steps: Array) -> Array:
+    """Some rows in their steps, in float64; zeros where a step is 0."""
+    wide = weights.astype(np.float64)
+    return np.asarray(np.divide(wide, steps[:, None], where=steps[:, None] > 0, out=np.zeros_like(wide)))
 
 
 def _recovered(steps: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -116,11 +155,14 @@ def _fits(weights: Array, steps: Array) -> NDArray[np.bool_]:
 
     Only zeros are none of them: beside a weight of 1e6, all that are usual lie within ``GRID_ERROR`` of 0.
     """
-    numbers = np.divide(weights, steps[:, None], where=steps[:, None] > 0, out=np.zeros_like(weights))
-    whole = np.rint(numbers)
-    off = np.abs(numbers - whole).max(axis=1, initial=0)
-    lost = ((whole == 0) & (weights != 0)).any(axis=1)
-    return np.asarray((off <= GRID_ERROR) & (whole.max(axis=1, initial=0) <= LEVELS) & ~lost)
+    fits = np.empty(len(weights), bool)
+    for part in _parts(weights):
+        numbers = _in_steps(weights[part], steps[part])
+        whole = np.rint(numbers)
+        off = np.abs(numbers - whole).max(axis=1, initial=0)
+        lost = ((whole == 0) & (weights[part] != 0)).any(axis=1)
+        fits[part] = (off <= GRID_ERROR) & (whole.max(axis=1, initial=0) <= LEVELS) & ~lost
+    return fits
 
 
 def reduce(weights: Array, precision: str, name: str) -> tuple[Array, NDArray[np.float32] | None]:
@@ -132,14 +174,39 @@ def reduce(weights: Array, precision: str, name: str) -> tuple[Array, NDArray[np
     return int8(weights, name) if precision == "int8" else (weights, None)
 
 
+def widen(numbers: Array, steps: NDArray[np.float32] | None) -> Array:
+    """What a reduced form stands for, as float32; other floats as they are."""
+    if steps is not None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(numbers * steps[:, None], dtype=np.float32)
+    if numbers.dtype == np.uint16:
+        made = numbers.astype(np.uint32)
+        made <<= 16
+        return made.view(np.float32)
+    return numbers.astype(np.float32, copy=False) if numbers.dtype == np.float16 else numbers
+
+
 def widened(weights: Array, precision: str, name: str) -> NDArray[np.float32]:
     """What the reduced form of a matrix stands for, as float32."""
-    numbers, steps = reduce(weights, precision, name)
-    if steps is not None:
-        return np.asarray(numbers * steps[:, None], dtype=np.float32)
-    if numbers.dtype == np.uint16:
-        return (numbers.astype(np.uint32) << 16).view(np.float32)
-    return numbers.astype(np.float32, copy=False)
+    return widen(*reduce(weights, precision, name)).astype(np.float32, copy=False)
+
+
+def stands_for(numbers: Array, steps: NDArray[np.float32] | None, weights: Array) -> bool:
+    """Whether a form of a matrix is the matrix: the same numbers, or NaN at the same places."""
+    return all(
+        np.array_equal(widen(numbers[part], None if steps is None else steps[part]), weights[part], equal_nan=True)
+        for part in _parts(weights)
+    )
+
+
+def keeps_grid(numbers: NDArray[np.int8], steps: NDArray[np.float32]) -> bool:
+    """Whether the steps of int8 are found again in what it stands for: each row has 127, or one, and all one step."""
+    small = (steps > 0) & (steps < np.finfo(np.float32).tiny)
+    with np.errstate(over="ignore"):
+        if small.any() or not np.isfinite(steps * np.float32(LEVELS + 1)).all():
+            return False
+    ends = np.maximum(numbers.max(axis=1, initial=0), -numbers.min(axis=1, initial=0).astype(np.int16)) >= LEVELS
+    return bool((ends | (steps == 0)).all() or (ends.any() and np.ptp(steps) == 0))
 
 
 def is_kept(weights: Array, precision: str) -> bool:
@@ -147,8 +214,8 @@ def is_kept(weights: Array, precision: str) -> bool:
     if not np.isfinite(weights).all():
         return False
     if precision == "int8":
-        return not np.isnan(_grid(weights.astype(np.float64), np.abs(weights.astype(np.float64)).max(axis=1))).any()
+        return not np.isnan(_grid(weights, _largest(weights))).any()
     try:
-        return bool((widened(weights, precision, "") == weights).all())
+        return stands_for(*reduce(weights, precision, ""), weights)
     except UnsupportedModelError:
         return False

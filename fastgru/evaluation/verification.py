@@ -18,8 +18,9 @@ from ..errors import FastGRUError, ShapeError, UnsupportedModelError
 from ..graph.graph import leaves
 from ..graph.operations.along import AlongAxis
 from ..graph.operations.product import Linear
-from ..gru import GRU, Precision, check_options
+from ..gru import GRU
 from ..model import Model
+from ..options import Precision, check_options
 from .checking import compare, outputs_with_steps
 from .random_inputs import SEED, STEPS, random_inputs
 from .rows import Lengths, Rows, has_fixed_batch, inputs_of, rows_at_once
@@ -113,7 +114,7 @@ def verify(
         * ``precisions``, each with ``precision`` and ``problem``, why it cannot be had, or None;
           ``largest_difference`` and ``mean_difference``; ``lost``, how many of the outputs compared are NaN or infinite
           in it, and where there are any both differences are None; ``same_class``, the share of outputs with their
-          largest score at the same place as in float64, or None; ``packed_bytes`` of the weights of GRUs;
+          largest score at the same place as in float64, or None; ``packed_bytes`` of its memory;
           ``timings``, of calls on the first row alone (unless the file fixed how many run together), and where there
           are more on as many as run together, each with
           ``rows``, ``seconds`` (the median) and ``calls``; ``within``, whether it is within the tolerance. Of a

@@ -28,7 +28,7 @@ _DTYPES = {"f": np.float32, "i": np.int64, "b": np.bool_}
 
 def compiles(setup: Setup) -> bool:
     """Whether graphs are compiled for these options: in float32, by this package's own kernels."""
-    from ..gru import kernel_table
+    from ..options import kernel_table
 
     own = setup.options.get("backend") in (None, "packed")
     return setup.dtype == np.float32 and own and kernel_table().vector_length > 1 and np.intp(0).nbytes == 8

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.program import Arenas, Caller
+from ..engine.program import Arenas, Caller, ProjectedRows
 from ..errors import FastGRUError, ShapeError
 from ..threads import asked_for
 from .compile import Compiled, Stretch, compiles
@@ -42,7 +42,6 @@ class Runner:
             if id(node.operation) not in prepared:
                 prepared[id(node.operation)] = _prepared(node, setup)
         self.computes = [prepared[id(node.operation)] for node in graph.nodes]
-        self.nbytes = sum(getattr(compute, "nbytes", 0) for compute in prepared.values())  # of the weights of GRUs
         self.constants = {
             place: np.asarray(array, setup.dtype, order="C") if array.dtype.kind == "f" else array
             for place, array in graph.constants.items()
@@ -67,6 +66,16 @@ class Runner:
         self._compiled: dict[Any, Compiled] = {}  # by the shapes of the inputs, the latest last
         self.arenas = Arenas()
         self.callers: dict[tuple[int, ...], Caller] = {}  # by the shape of the only input, without lengths
+
+    @property
+    def arrays(self) -> list[Array]:
+        """All that it computes with: the constants, and what operations were prepared with."""
+        return [*self.constants.values(), *self.setup.arrays]
+
+    @property
+    def nbytes_of_rows(self) -> int:
+        """Bytes of the rows of tables that were multiplied so far."""
+        return sum(each.nbytes for each in self.setup.made() if isinstance(each, ProjectedRows))
 
     def __call__(
         self, inputs: Mapping[str, Array], lengths: Mapping[str, NDArray[np.intp]] | None = None

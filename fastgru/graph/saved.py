@@ -16,6 +16,7 @@ from ..checkpoint.text import shown
 from ..errors import CheckpointError, FastGRUError, UnsupportedModelError
 from ..gru_weights import GRUSpec, GRUWeights
 from ..layers import Activation
+from ..matrices import Matrix, as_array
 from ..records.record import Record
 from .builder import MAX_NODES, Builder, Value
 from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, FixedAxis, Graph, Structure
@@ -34,7 +35,7 @@ _NORMALISATIONS = (BatchNorm.__name__, Normalize.__name__)
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
-def to_data(graph: Graph) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def to_data(graph: Graph) -> tuple[dict[str, Any], dict[str, np.ndarray | Matrix]]:
     """A graph as data that ``json.dumps`` takes, and its arrays by the names that stand in it."""
     writer = _Writer()
     constants = {str(place): writer.tensor(f"constant_{place}", array) for place, array in graph.constants.items()}
@@ -80,7 +81,7 @@ def names_in_graph(data: Mapping[str, Any]) -> tuple[set[str], set[str]]:
 
 class _Writer:
     def __init__(self) -> None:
-        self.tensors: dict[str, np.ndarray] = {}
+        self.tensors: dict[str, np.ndarray | Matrix] = {}
         self.operations: list[Any] = []
         self._places: dict[int, int] = {}  # of operations, by identity
         self._names: dict[int, str] = {}  # of arrays, by identity
@@ -93,7 +94,7 @@ class _Writer:
             self.operations.append({"type": type(operation).__name__, **fields})
         return self._places[id(operation)]
 
-    def tensor(self, name: str, array: np.ndarray) -> str:
+    def tensor(self, name: str, array: np.ndarray | Matrix) -> str:
         if id(array) not in self._names:
             free, count = name, 0
             while free in self.tensors:
@@ -104,7 +105,7 @@ class _Writer:
 
     def plain(self, value: Any, path: str = "") -> Any:
         """A field as JSON: what JSON has no word for is an object of one key."""
-        if isinstance(value, np.ndarray):
+        if isinstance(value, (np.ndarray, Matrix)):
             return {"tensor": self.tensor(path, value)}
         if isinstance(value, Expression):
             return {"size": str(value)}
@@ -128,7 +129,7 @@ def _written(structure: Structure) -> Any:
     return {type(structure).__name__: [_written(part) for part in structure]}
 
 
-def from_data(data: Mapping[str, Any], take: Callable[[str], np.ndarray], where: str) -> Graph:
+def from_data(data: Mapping[str, Any], take: Callable[[str], np.ndarray | Matrix], where: str) -> Graph:
     """What ``to_data`` was given; ``take`` gives the tensor of a name, and errors begin with ``where``.
 
     Raises
@@ -142,9 +143,9 @@ def from_data(data: Mapping[str, Any], take: Callable[[str], np.ndarray], where:
 
 
 class _Reader:
-    def __init__(self, take: Callable[[str], np.ndarray], where: str) -> None:
+    def __init__(self, take: Callable[[str], np.ndarray | Matrix], where: str) -> None:
         self.take, self.where = take, where
-        self.tensors: dict[str, np.ndarray] = {}
+        self.tensors: dict[str, np.ndarray | Matrix] = {}
         self.left = SPARE  # numbers that operations may still hold: those of a tensor count once for each
         self.values: dict[int, Value] = {}
 
@@ -156,7 +157,7 @@ class _Reader:
             raise UnsupportedModelError(f"{self.where}: the model has more than {MAX_NODES} operations")
         if "outputs" not in data:
             raise self.damaged("it has no outputs")
-        arrays = {name: self.tensor(value) for name, value in constants.items()}
+        arrays = {name: as_array(self.tensor(value)) for name, value in constants.items()}
         self.builder = Builder(self.where, sum(array.size for array in arrays.values()), folds=False)
         for name in arrays:
             self._bind(self._place(int(name) if name.isdigit() else None), self.builder.constant(arrays[name]))
@@ -268,7 +269,8 @@ class _Reader:
         if not isinstance(fields, dict) or not set(fields) <= set(kind._fields):
             raise self.damaged(f"a {kind.__name__} has fields that are not known")
         try:
-            return kind(**{name: self._field(value, depth + 1) for name, value in fields.items()})
+            made = {name: self._field(value, depth + 1) for name, value in fields.items()}
+            return kind(**(made if kind is GRUWeights else {name: as_array(value) for name, value in made.items()}))
         except (TypeError, ValueError) as error:
             if isinstance(error, FastGRUError):
                 raise
@@ -291,7 +293,7 @@ class _Reader:
             return self._record(_RECORDS[str(value["record"])], value["fields"], depth)
         raise self.damaged("a field is of no kind that is known")
 
-    def tensor(self, value: Any) -> np.ndarray:
+    def tensor(self, value: Any) -> np.ndarray | Matrix:
         name = value.get("tensor") if isinstance(value, dict) else value
         if not isinstance(name, str):
             raise self.damaged("a tensor has no name")

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from ..errors import CheckpointError
+from ..matrices import Matrix
 
-__all__ = ["UsedTensors", "indexed", "listed", "set_aside", "take"]
+__all__ = ["UsedTensors", "indexed", "listed", "set_aside", "take", "take_matrix"]
 
 
 class UsedTensors(Mapping[str, np.ndarray]):
@@ -66,7 +68,7 @@ class UsedTensors(Mapping[str, np.ndarray]):
         return [name for name in self._tensors if name not in self._used]
 
 
-def take(tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int | None, ...], where: str) -> np.ndarray:
+def take(tensors: Mapping[str, Any], name: str, shape: tuple[int | None, ...], where: str) -> np.ndarray:
     """The tensor of that name, in C order and native bytes, where None in ``shape`` is any size.
 
     Raises
@@ -74,6 +76,11 @@ def take(tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int | None, 
     CheckpointError
         It is missing, has another shape, or is neither float32 nor float64.
     """
+    tensor = _checked(tensors, name, shape, where)
+    return np.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("="))
+
+
+def _checked(tensors: Mapping[str, Any], name: str, shape: tuple[int | None, ...], where: str) -> Any:
     if name not in tensors:
         raise CheckpointError(f"{where}: tensor {name!r} is missing; wanted shape {_shape_text(shape)}")
     tensor = tensors[name]
@@ -90,7 +97,16 @@ def take(tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int | None, 
         )
     if isinstance(tensors, UsedTensors):
         tensors.use(name)
-    return np.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("="))
+    return tensor
+
+
+def take_matrix(tensors: Mapping[str, Any], name: str, shape: tuple[int | None, ...], where: str) -> Any:
+    """The same for a matrix of a GRU, which may be a ``Matrix``."""
+    return (
+        _checked(tensors, name, shape, where)
+        if isinstance(tensors.get(name), Matrix)
+        else take(tensors, name, shape, where)
+    )
 
 
 def indexed(tensors: Mapping[str, np.ndarray]) -> UsedTensors:

@@ -1,17 +1,18 @@
-"""The GRUs of a model, each once: of its layers, also of models inside it, or of its graph."""
+"""The GRUs of a model, each once: of its layers, also of models inside it, or of its graph; and a graph with others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from ..gru_weights import GRUSpec
+from ..records.record import owned
 
 if TYPE_CHECKING:
     from ..graph.graph import Graph
     from .model import ModelSpec
 
-__all__ = ["grus_of"]
+__all__ = ["grus_of", "owned_grus", "with_grus"]
 
 
 def grus_of(model: GRUSpec | ModelSpec | Graph) -> Iterator[tuple[str, GRUSpec]]:
@@ -48,3 +49,20 @@ def _of_layers(spec: ModelSpec, inside: str, seen: set[int]) -> Iterator[tuple[s
                 yield f"{inside}{node.name}, cell {place + 1}", cell
         elif isinstance(node.layer, TimeDistributed):
             yield from _of_layers(node.layer.model, f"{inside}{node.name}/", seen)
+
+
+def owned_grus(graph: Graph) -> Graph:
+    """A graph for one model, as ``records.record.owned`` makes a description: its GRUs have handles of their own."""
+    made: dict[int, Any] = {}
+    return with_grus(graph, lambda gru: owned(gru, made))
+
+
+def with_grus(graph: Graph, change: Callable[[GRUSpec], GRUSpec]) -> Graph:
+    """A graph with other GRUs; an operation that stands in several nodes does so afterwards."""
+    made: dict[int, Any] = {}
+    for node in graph.nodes:
+        gru = getattr(node.operation, "gru", None)
+        if gru is not None and id(node.operation) not in made:
+            made[id(node.operation)] = node.operation.replace(gru=change(gru))
+    nodes = tuple(node._replace(operation=made.get(id(node.operation), node.operation)) for node in graph.nodes)
+    return graph._replace(nodes=nodes)

@@ -9,7 +9,7 @@ import numpy as np
 from .fields import Fields
 from .sealed import is_sealed, sealed
 
-__all__ = ["Record", "equal", "owned"]
+__all__ = ["Record", "arrays_in", "equal", "owned"]
 
 
 class Record(Fields):
@@ -21,13 +21,18 @@ class Record(Fields):
     def __hash__(self) -> int:
         return hash((type(self), *(value for value in self.fields().values() if isinstance(value, (str, int, float)))))
 
+    def owned(self, made: dict[int, Any]) -> Any:
+        """The same with arrays that nobody else can change; see the function ``owned``."""
+        return self.replace(**{name: owned(value, made) for name, value in self.fields().items()})
+
     def __repr__(self) -> str:
         named = (f"{name}={_shown(value)}" for name, value in self.fields().items())
         return f"{type(self).__name__}({', '.join(named)})"
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Whether two fields are equal: arrays by their numbers."""
+    """Whether two fields are equal: arrays by their numbers, and what can be an array as one."""
+    one, other = (each.array() if hasattr(each, "array") else each for each in (one, other))
     if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
         same = isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and one.dtype == other.dtype
         return same and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
@@ -38,8 +43,27 @@ def equal(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
+def arrays_in(value: Any) -> list[np.ndarray]:
+    """The arrays in records, tuples, lists and dicts, and those that a matrix keeps in memory."""
+    found: list[np.ndarray] = []
+    left = [value]
+    while left:
+        each = left.pop()
+        if isinstance(each, np.ndarray):
+            found.append(each)
+        elif isinstance(each, Record):
+            left += each.fields().values()
+        elif isinstance(each, (tuple, list)):
+            left += each
+        elif isinstance(each, dict):
+            left += each.values()
+        elif hasattr(each, "held"):
+            found += each.held()
+    return found
+
+
 def _shown(value: Any) -> str:
-    return f"<{value.dtype} {value.shape}>" if isinstance(value, np.ndarray) else repr(value)
+    return f"<{value.dtype} {value.shape}>" if hasattr(value, "dtype") and hasattr(value, "shape") else repr(value)
 
 
 def owned(spec: Any, made: dict[int, Any] | None = None) -> Any:
@@ -58,7 +82,7 @@ def owned(spec: Any, made: dict[int, Any] | None = None) -> Any:
     elif isinstance(spec, tuple):
         copy = tuple(owned(part, made) for part in spec)
     elif isinstance(spec, Record):
-        copy = spec.replace(**{name: owned(value, made) for name, value in spec.fields().items()})
+        copy = spec.owned(made)
     else:
         return spec
     made[id(spec)] = copy

@@ -9,14 +9,16 @@ and keep it; with float64 everything but the matrices stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..checkpoint.int8_rows import STEPS
-from ..engine.reduced import bfloat16_bits, float16, int8, is_kept
+from ..engine.reduced import is_kept, reduce
 from ..errors import UnsupportedModelError
+from ..matrices import Matrix, as_array, form_of
 from ..records.fields import Fields
 from .topology import names_of_matrices, names_of_normalisations
 
@@ -31,21 +33,32 @@ _TYPES = {
     "int64": "I64",
     "bool": "BOOL",
 }  # of safetensors, by those of NumPy
+_KINDS = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64"}
+_SIZES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "I8": 1, "I32": 4, "I64": 8, "BOOL": 1}
 
 
 class Written(Fields):
-    """A tensor as it lies in a file."""
+    """A tensor as it lies in a file; matrices of GRUs are made when they are written."""
 
     kind: str  # as safetensors calls the type
-    array: np.ndarray  # BF16 as the 16 bits of each number
+    shape: tuple[int, ...]
+    make: Callable[[], np.ndarray]  # BF16 as the 16 bits of each number
 
     @classmethod
-    def of(cls, array: np.ndarray) -> Written:
-        return cls(_TYPES[array.dtype.name], array)
+    def of(cls, array: np.ndarray, kind: str | None = None) -> Written:
+        return cls(kind or _TYPES[array.dtype.name], array.shape, lambda: array)
+
+    @property
+    def itemsize(self) -> int:
+        return _SIZES[self.kind]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.itemsize
 
 
 def narrowed(
-    data: dict[str, Any], tensors: Mapping[str, np.ndarray], precision: str | None = None
+    data: dict[str, Any], tensors: Mapping[str, np.ndarray | Matrix], precision: str | None = None
 ) -> dict[str, Written]:
     """The tensors of a file by name; ``data`` and ``tensors`` are from a ``to_data``, None keeps all of them.
 
@@ -55,7 +68,7 @@ def narrowed(
         A weight is beyond the precision; the message has the tensor's name.
     """
     if precision is None:
-        return {name: Written.of(array) for name, array in tensors.items()}
+        return {name: _as_given(array) for name, array in tensors.items()}
     if "graph" in data:
         from ..graph.saved import names_in_graph
 
@@ -64,28 +77,42 @@ def narrowed(
         matrices, normalisations = names_of_matrices(data), names_of_normalisations(data)
     made = {}
     for name, array in tensors.items():
-        if array.dtype.kind != "f":
-            made[name] = Written.of(array)
-        elif name in matrices and precision == "int8":
-            numbers, steps = int8(array, name)
-            made[name], made[name + STEPS] = Written.of(numbers), Written.of(steps)
-        elif name in matrices:
-            made[name] = _weights(array, precision, name)
-        elif name in normalisations or precision == "float64":
+        if name in matrices and array.dtype.kind == "f":
+            made.update(_matrix(array, precision, name))
+            continue
+        array = as_array(array)
+        if array.dtype.kind != "f" or name in normalisations or precision == "float64":
             made[name] = Written.of(array)
         elif precision in ("float16", "bfloat16") and array.ndim > 1 and is_kept(array, precision):
-            made[name] = _weights(array, precision, name)
+            made[name] = _halves(array, precision, name)
         else:
             made[name] = Written.of(_float32(array, name))
     return made
 
 
-def _weights(array: np.ndarray, precision: str, name: str) -> Written:
-    if precision == "float16":
-        return Written.of(float16(array, name))
-    if precision == "bfloat16":
-        return Written("BF16", bfloat16_bits(array, name))
-    return Written.of(_float32(array, name) if precision == "float32" else array.astype(np.float64))
+def _as_given(array: np.ndarray | Matrix) -> Written:
+    if isinstance(array, Matrix):
+        return Written(_TYPES[array.dtype.name], array.shape, array.array)
+    return Written.of(array)
+
+
+def _matrix(matrix: np.ndarray | Matrix, precision: str, name: str) -> dict[str, Written]:
+    """A matrix of a GRU, with its steps in int8."""
+    if precision == "int8":
+        numbers, steps, _ = form_of(matrix, precision, name)
+        assert steps is not None
+        return {name: Written.of(numbers), name + STEPS: Written.of(steps)}
+
+    def make() -> np.ndarray:
+        if precision == "float32" and (isinstance(matrix, np.ndarray) or matrix.dtype != np.float32):
+            return _float32(as_array(matrix), name)
+        return form_of(matrix, precision, name).numbers
+
+    return {name: Written(_KINDS[precision], matrix.shape, make)}
+
+
+def _halves(array: np.ndarray, precision: str, name: str) -> Written:
+    return Written.of(reduce(array, precision, name)[0], _KINDS[precision])
 
 
 def _float32(array: np.ndarray, name: str) -> np.ndarray:

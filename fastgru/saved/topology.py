@@ -18,6 +18,7 @@ from ..checkpoint.text import shown
 from ..errors import CheckpointError, ShapeError, UnsupportedModelError
 from ..gru_weights import GRUSpec
 from ..layers import Activation, BatchNormalization, GroupNormalization, GRULayer, Layer, LayerNormalization, ModelSpec
+from ..matrices import Matrix
 from .topology_kinds import GRU, MODEL, Of, layer_classes, needs_tensors
 
 __all__ = ["from_data", "layer_of", "names_of_matrices", "names_of_normalisations", "to_data"]
@@ -28,7 +29,7 @@ MAX_PARTS = 100_000  # layers and tensors, counted once for every node that runs
 _OF_A_GRU = re.compile(r"(?:\bgru\.)?layers\.(\d+)\.(\d+)\.(\w+)$")
 
 
-def to_data(given: GRUSpec | ModelSpec) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def to_data(given: GRUSpec | ModelSpec) -> tuple[dict[str, Any], dict[str, np.ndarray | Matrix]]:
     """A description as data that ``json.dumps`` takes, and its arrays by the names that stand in it.
 
     A layer that stands in several nodes of a model is written once.
@@ -40,7 +41,7 @@ def to_data(given: GRUSpec | ModelSpec) -> tuple[dict[str, Any], dict[str, np.nd
     return {"model": model, "layers": writer.layers}, writer.tensors
 
 
-def from_data(data: dict[str, Any], take: Callable[[str], np.ndarray], where: str) -> GRUSpec | ModelSpec:
+def from_data(data: dict[str, Any], take: Callable[[str], np.ndarray | Matrix], where: str) -> GRUSpec | ModelSpec:
     """What ``to_data`` was given; ``take`` gives the tensor of a name, and errors begin with ``where``.
 
     The sizes of the arrays are not looked at: that is for ``layers.validate``.
@@ -126,7 +127,7 @@ class _Writer:
 
     def __init__(self) -> None:
         self.layers: dict[str, Any] = {}
-        self.tensors: dict[str, np.ndarray] = {}
+        self.tensors: dict[str, np.ndarray | Matrix] = {}
         self._key = ""  # of the layer that is being written
         self._keys: set[str] = set()
         self._models: list[tuple[str, dict[int, str]]] = []  # being written: in which layer, and the keys of its own
@@ -149,7 +150,7 @@ class _Writer:
             self.layers[key] = {"type": type(layer).__name__, **fields}
         return keys[id(layer)]
 
-    def name_of(self, array: np.ndarray, path: str) -> str:
+    def name_of(self, array: np.ndarray | Matrix, path: str) -> str:
         """The name of a tensor: the layer's key and the field, as PyTorch calls it where it is a GRU's."""
         field = _OF_A_GRU.sub(lambda found: f"{found[3]}_l{found[1]}{'_reverse' * int(found[2])}", path)
         name = f"{self._key}.{field}" if self._key else field
@@ -170,7 +171,7 @@ def _free(name: str, taken: Container[str]) -> str:
 class _Reader:
     """The layers and tensors of a file, and who has taken them."""
 
-    def __init__(self, take: Callable[[str], np.ndarray]) -> None:
+    def __init__(self, take: Callable[[str], np.ndarray | Matrix]) -> None:
         self.homes: dict[str, str] = {}  # of each layer of the table: the layer whose model it stands in, or ""
         self._take = take
         self._taken: set[str] = set()
@@ -208,7 +209,7 @@ class _Reader:
         """A model was read, within the layer that is being read or as the whole."""
         self._depth += 1
 
-    def tensor(self, name: str, where: str) -> np.ndarray:
+    def tensor(self, name: str, where: str) -> np.ndarray | Matrix:
         if name in self._taken:
             raise CheckpointError(f"{where}: tensor {shown(name)} is used twice, wanted one of its own")
         self._taken.add(name)

@@ -16,8 +16,9 @@ import numpy as np
 from .. import layers
 from ..checkpoint.text import shown
 from ..errors import CheckpointError, UnsupportedModelError
-from ..gru_weights import GRUSpec, GRUWeights
+from ..gru_weights import MATRICES, GRUSpec, GRUWeights
 from ..layers import Activation, Input, Layer, ModelSpec, Node
+from ..matrices import as_array
 from ..records.record import Record
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def kinds_of(record: type[Record]) -> dict[str, Kind]:
         annotations: dict[str, str] = {}
         for base in reversed(record.__mro__):
             annotations.update(get_annotations(base))
-        _kinds_found[record] = {name: _kind(annotations[name]) for name in record._fields}
+        found = {name: _kind(annotations[name]) for name in record._fields}
+        _kinds_found[record] = {**found, **(dict.fromkeys(MATRICES, _MATRIX) if record is GRUWeights else {})}
     return _kinds_found[record]
 
 
@@ -129,7 +131,16 @@ class _Array(Kind):
     def write(self, value: Any, path: str, writer: _Writer) -> str:
         return writer.name_of(value, path)
 
-    def read(self, data: Any, where: str, reader: _Reader) -> np.ndarray:
+    def read(self, data: Any, where: str, reader: _Reader) -> Any:
+        if not isinstance(data, str):
+            raise self.refused(data, where)
+        return as_array(reader.tensor(data, where))
+
+
+class _Matrix(_Array):
+    """A matrix of a GRU, of which the array is made later."""
+
+    def read(self, data: Any, where: str, reader: _Reader) -> Any:
         if not isinstance(data, str):
             raise self.refused(data, where)
         return reader.tensor(data, where)
@@ -227,7 +238,7 @@ class Of(Kind):
     def write(self, value: Any, path: str, writer: _Writer) -> dict[str, Any]:
         start = f"{path}." if path else ""
         kinds = kinds_of(self._record)
-        fields = {name: getattr(value, name) for name in kinds}
+        fields = value.fields()
         said = [name for name in kinds if name not in ADDED or fields[name] != ADDED[name]]
         return {name: kinds[name].write(fields[name], start + name, writer) for name in said}
 
@@ -290,7 +301,7 @@ class _Model(Of):
         return model
 
 
-_TEXT, _TRUTH, _WHOLE, _NUMBER = _Text(), _Truth(), _Whole(), _Number()
+_TEXT, _TRUTH, _WHOLE, _NUMBER, _MATRIX = _Text(), _Truth(), _Whole(), _Number(), _Matrix()
 _ACTIVATION = Of(Activation)
 GRU, MODEL = Of(GRUSpec, needs_tensors=True), _Model(ModelSpec, needs_tensors=True)
 _kinds_found: dict[type[Record], dict[str, Kind]] = {}

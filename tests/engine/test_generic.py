@@ -14,7 +14,7 @@ from networks import batched_reference, largest_difference, layers_of, network, 
 from fastgru import ShapeError, reference
 from fastgru.activations import IN_GRU, formula
 from fastgru.engine.generic import GenericPlan
-from fastgru.gru import kernel_table
+from fastgru.options import kernel_table
 
 KINDS = [("float32", "packed", 2e-6), ("float32", "numpy", 2e-6), ("float64", "numpy", 1e-13)]
 # Gates that stay within 0 and 1, or close to it: with others a network may grow without end, and errors with it.

@@ -29,8 +29,8 @@ from fastgru.graph.operations.product import Embedding, Linear
 from fastgru.graph.operations.recurrent import GRU, GRUCell
 from fastgru.graph.operations.reduce import Reduce
 from fastgru.graph.operations.shape import Concatenate, Expand, Permute, View
-from fastgru.gru import kernel_table
 from fastgru.model import Model
+from fastgru.options import kernel_table
 
 HAS_VECTORS = kernel_table().vector_length > 1  # without, there are no kernels, and all runs in NumPy
 SHAPES = [(3, 5), (1, 1), (2, 7)]

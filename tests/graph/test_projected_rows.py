@@ -19,8 +19,8 @@ from fastgru.graph.operations.product import Embedding, Linear
 from fastgru.graph.operations.recurrent import GRU
 from fastgru.graph.operations.shape import Permute, View
 from fastgru.graph.size import symbol
-from fastgru.gru import kernel_table
 from fastgru.model import Model
+from fastgru.options import kernel_table
 
 pytestmark = pytest.mark.skipif(kernel_table().vector_length == 1, reason="no kernels, and so no programs")
 

@@ -15,7 +15,6 @@ from torch import nn  # noqa: E402 - only where torch is installed
 from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic  # noqa: E402
 
 import fastgru  # noqa: E402
-from fastgru.engine.reduced import int8  # noqa: E402
 
 BOUND = 2e-6
 STEPS = np.random.default_rng(3).standard_normal((3, 9, 5)).astype(np.float32)
@@ -112,9 +111,9 @@ def quantised_gru(kind, **options):
 
 def check_whole_numbers(gru, weights, names):
     """The engine's int8 of every matrix is torch's, number by number, and the steps are torch's but for a rounding."""
-    found = [matrix for layer in gru.spec.layers for each in layer for matrix in (each.w_ih, each.w_hh)]
+    found = [matrix for _, matrix in gru.spec.named_matrices()]
     for matrix, name in zip(found, names, strict=True):
-        ints, steps = int8(matrix, name)
+        ints, steps, _ = matrix.form("int8", name)
         assert (ints == weights[name].int_repr().numpy()).all(), name
         by_channel = weights[name].qscheme() == torch.per_channel_affine
         scales = weights[name].q_per_channel_scales().numpy() if by_channel else weights[name].q_scale()

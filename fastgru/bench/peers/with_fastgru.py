@@ -7,8 +7,9 @@ from typing import cast
 
 import numpy as np
 
-from ...gru import GRU, Precision
+from ...gru import GRU
 from ...model import Model, as_tuple
+from ...options import Precision
 from ...threads import available
 from ..cases import ModelWork, Work
 from .interface import Array, Prepared, PreparedModel

@@ -77,9 +77,9 @@ def _state_dict(work: Work) -> dict[str, torch.Tensor]:
     named = {}
     for layer, direction, weights in per_direction(work.spec):
         end = f"_l{layer}{'_reverse' if direction else ''}"
-        for name, array in weights.fields().items():  # w_ih is called weight_ih there, b_ih bias_ih
+        for name in ("w_ih", "w_hh", "b_ih", "b_hh"):  # w_ih is called weight_ih there, b_ih bias_ih
             whole = {"w": "weight", "b": "bias"}[name[0]] + name[1:] + end
-            named[whole] = torch.tensor(array, dtype=torch.float32)
+            named[whole] = torch.tensor(getattr(weights, name), dtype=torch.float32)
     return named
 
 

@@ -22,9 +22,18 @@ __all__ = ["TorchArchive", "read_torch_zip"]
 
 def read_torch_zip(opened: OpenedFile) -> Checkpoint:
     """The state dict or the whole module of a file that ``torch.save`` wrote."""
+    from .later import matrices_later
+
     archive = TorchArchive(opened)
     tree = archive.unpickled("data.pkl", "data", TORCH_BUILDERS)
-    checkpoint = torch_checkpoint(tree, opened, archive.read_storage, "pytorch-zip", big_endian=archive.big_endian)
+    checkpoint = torch_checkpoint(
+        tree,
+        opened,
+        archive.read_storage,
+        "pytorch-zip",
+        big_endian=archive.big_endian,
+        later=lambda records: matrices_later(records, opened, archive),
+    )
     if version := archive.small("version"):
         checkpoint.metadata["torch_format_version"] = version
     return checkpoint
@@ -68,6 +77,11 @@ class TorchArchive:
         if end != len(pickle):
             raise CheckpointError(f"{where}: it ends at byte {end} of {len(pickle)}; the file is damaged")
         return tree
+
+    def has(self, path: str, size: int) -> bool:
+        """Whether there is a storage of that size."""
+        name = self.root + path
+        return name in self._opened.archive and self._opened.archive.size_of(name) == size
 
     def read_storage(self, path: str, wanted: int) -> bytes:
         """The bytes of a storage, which must be as many as its description says."""

@@ -6,7 +6,7 @@ the reader of the format.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...errors import CheckpointError
@@ -29,8 +29,9 @@ def torch_checkpoint(
     format: str,
     *,
     big_endian: bool = False,
+    later: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda records: {},
 ) -> Checkpoint:
-    """The weights in ``tree`` as arrays.
+    """The weights in ``tree`` as arrays; ``later`` gives those that are read when they are asked for.
 
     ``metadata`` says where they were (``container``), which places may all be meant (``several``), of which class a
     whole module was (``whole_module``), and what else there was (``skipped``); ``config`` is what ``module_tree`` gives
@@ -40,7 +41,11 @@ def torch_checkpoint(
     if len(found.tensors) > MAX_TENSORS:
         raise CheckpointError(f"{opened.path}: got {len(found.tensors)} tensors, wanted at most {MAX_TENSORS}")
     maker = TensorMaker(read_storage, big_endian=big_endian, file_size=opened.size, where=opened.path)
-    tensors = {name: maker.make(name, record) for name, record in found.tensors.items()}
+    matrices = later(found.tensors)
+    tensors = {
+        name: matrices[name] if name in matrices else maker.make(name, record) for name, record in found.tensors.items()
+    }
+    halves = {name: found.tensors[name].element for name in matrices if "16" in found.tensors[name].element}
     metadata: dict[str, Any] = {"skipped": found.skipped}
     if found.container:
         metadata["container"] = found.container
@@ -48,4 +53,4 @@ def torch_checkpoint(
         metadata["several"] = list(found.several)
     if found.whole:
         metadata["whole_module"] = found.whole
-    return Checkpoint(opened.path, format, tensors, found.modules, metadata, maker.stored)
+    return Checkpoint(opened.path, format, tensors, found.modules, metadata, {**maker.stored, **halves})

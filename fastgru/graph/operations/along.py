@@ -54,7 +54,7 @@ class AlongAxis(Operation):
         return [Tensor(given.shape)]
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
-        from ...gru import kernel_table
+        from ...options import kernel_table
 
         axes = self._axes(arrays[0].ndim)
         behind = range(-len(axes), 0)
@@ -72,7 +72,7 @@ class AlongAxis(Operation):
         return [np.inf if self.name == "softmin" else -np.inf]
 
     def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
-        from ...gru import kernel_table
+        from ...options import kernel_table
 
         x = writer.cast(inputs[0], "f")
         if x is None or self.name not in ALONG:

@@ -205,12 +205,7 @@ class TransposedConvolution(_Convolving):
 
     def prepare(self, setup: Setup) -> Compute:
         """As a convolution with the kernel turned round, over places set apart by the strides."""
-        features, each = self.weight.shape[:2]
-        kernel = self.weight.reshape(self.groups, features // self.groups, each, *self.kernel)
-        kernel = np.flip(kernel.swapaxes(1, 2), axis=tuple(range(3, kernel.ndim)))
-        kernel = np.ascontiguousarray(kernel).reshape(each * self.groups, features // self.groups, *self.kernel)
-        ones, none = (1,) * len(self.kernel), ((0, 0),) * len(self.kernel)
-        compute = Convolution(kernel, self.bias, ones, none, self.dilation, self.groups).prepare(setup)
+        compute: Compute = setup.once(self, "convolution", self._convolution).prepare(setup)
 
         def run(arrays: Sequence[Array], call: Call) -> Sequence[Array]:
             x = arrays[0].astype(call.dtype, copy=False)
@@ -233,6 +228,14 @@ class TransposedConvolution(_Convolving):
             return compute([apart], call)
 
         return run
+
+    def _convolution(self) -> Convolution:
+        features, each = self.weight.shape[:2]
+        kernel = self.weight.reshape(self.groups, features // self.groups, each, *self.kernel)
+        kernel = np.flip(kernel.swapaxes(1, 2), axis=tuple(range(3, kernel.ndim)))
+        kernel = np.ascontiguousarray(kernel).reshape(each * self.groups, features // self.groups, *self.kernel)
+        ones, none = (1,) * len(self.kernel), ((0, 0),) * len(self.kernel)
+        return Convolution(kernel, self.bias, ones, none, self.dilation, self.groups)
 
     def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
         return self.prepare(Setup(call.dtype, {"backend": "blas"}))(arrays, call)

@@ -43,7 +43,7 @@ class Activation(_Pointwise):
         return [Tensor(given.shape)]
 
     def prepare(self, setup: Setup) -> Compute:
-        from ...gru import kernel_table
+        from ...options import kernel_table
 
         name, options = activations.resolved(self)
         kernels = kernel_table() if setup.options.get("backend") != "blas" else None
@@ -58,7 +58,7 @@ class Activation(_Pointwise):
         return [np.asarray(made, call.dtype).reshape(arrays[0].shape)]
 
     def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
-        from ...gru import kernel_table
+        from ...options import kernel_table
 
         x = writer.cast(inputs[0], "f")
         name, options = activations.resolved(self)

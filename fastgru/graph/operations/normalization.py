@@ -137,7 +137,7 @@ class Normalize(Operation):
 
     def _by_kernels(self, x: Array) -> Array:
         from ...engine.program import normalize
-        from ...gru import kernel_table
+        from ...options import kernel_table
 
         weights = [weight if weight is None else _of_rows(weight, x.shape) for weight in (self.gamma, self.beta)]
         return normalize(kernel_table(), x, weights[0], weights[1], self.epsilon, self.rms)
@@ -155,7 +155,7 @@ class Normalize(Operation):
         return wide if real is None else np.where(real, wide, 0)
 
     def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
-        from ...gru import kernel_table
+        from ...options import kernel_table
 
         x = writer.cast(inputs[0], "f")
         if x is None or [axis_of(axis, len(x.shape)) for axis in self.axes] != [len(x.shape) - 1]:

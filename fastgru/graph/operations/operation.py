@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import FastGRUError, ShapeError
-from ...records.record import Record
+from ...records.record import Record, arrays_in
 from ..graph import Tensor
 from ..layout import Layout, Mixed, Rows
 from ..size import Expression, Size, Sizes, Unequal, evaluate, size_text
@@ -60,6 +60,15 @@ class Setup:
         if key not in self._made:
             self._made[key] = operation, make()
         return self._made[key][1]
+
+    def made(self) -> list[Any]:
+        """All that was made once."""
+        return [each for _, each in self._made.values()]
+
+    @property
+    def arrays(self) -> list[Array]:
+        """The arrays in what was made once."""
+        return [array for each in self.made() for array in getattr(each, "arrays", None) or arrays_in(each)]
 
     def share(self, operation: Operation, other: Operation) -> None:
         """Let an operation have what was made for another with the same weights."""

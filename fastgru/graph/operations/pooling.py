@@ -79,7 +79,7 @@ class Pool(Operation):
         return counts
 
     def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
-        from ...gru import kernel_table
+        from ...options import kernel_table
 
         x, along = inputs[0], one_axis(self._windows())
         if x.kind != "f" or along is None:

@@ -62,7 +62,7 @@ class Linear(Operation):
 
     def _packed(self, precision: str) -> Affine:
         from ...engine.affine import Affine
-        from ...gru import kernel_table
+        from ...options import kernel_table
 
         weight = np.ascontiguousarray(self.weight, np.float32)
         bias = np.zeros(len(weight), np.float32) if self.bias is None else np.ascontiguousarray(self.bias, np.float32)
@@ -71,9 +71,12 @@ class Linear(Operation):
     def _by_blas(self, setup: Setup) -> Compute:
         from ...engine.single_threaded_blas import product
 
-        weight = np.ascontiguousarray(self.weight, setup.dtype)
-        bias = np.zeros(len(weight), setup.dtype) if self.bias is None else self.bias.astype(setup.dtype)
+        weight, bias = setup.once(self, "plain", lambda: self._plain(setup))
         return lambda arrays, call: [np.asarray(product(arrays[0], weight.T) + bias, setup.dtype)]
+
+    def _plain(self, setup: Setup) -> tuple[Array, Array]:
+        weight = np.ascontiguousarray(self.weight, setup.dtype)
+        return weight, np.zeros(len(weight), setup.dtype) if self.bias is None else self.bias.astype(setup.dtype)
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         made = arrays[0] @ self.weight.T.astype(call.dtype)

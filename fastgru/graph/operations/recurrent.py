@@ -12,6 +12,7 @@ from ...engine.plan import Plan
 from ...engine.program import ProjectedRows
 from ...errors import ShapeError
 from ...gru_weights import GRUSpec, check_gru
+from ...records.record import owned
 from ...threads import order_of, threads_for_steps
 from ..graph import BOOLEAN, FLOAT, Tensor
 from ..layout import BATCH, Layout, Mixed, Rows, broadcast, has_steps, is_plain, is_steps
@@ -20,6 +21,7 @@ from .operation import Array, Call, Compute, Operation, Setup, Unstreamed, check
 
 if TYPE_CHECKING:
     from ...engine.strided import Strided
+    from ...gru import GRU as Stack
     from ..streaming import Streams
     from ..streams import Flow
     from ..writer import Writer
@@ -73,7 +75,8 @@ class GRU(Operation):
         return PackedGRU(self, setup)
 
     def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
-        return self.prepare(Setup(call.dtype, {"precision": str(call.dtype)}))(arrays, call)
+        own = self.replace(gru=owned(self.gru))
+        return own.prepare(Setup(call.dtype, {"precision": str(call.dtype)}))(arrays, call)
 
     def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
         if self.masked:
@@ -150,11 +153,8 @@ class PackedGRU:
     """A GRU ready to run: ``stack`` has its packed weights."""
 
     def __init__(self, operation: GRU, setup: Setup) -> None:
-        from ...gru import GRU as Stack
-
         self.operation = operation
-        self.stack: Stack = setup.once(operation, "stack", lambda: Stack(operation.gru, **setup.options))
-        self.nbytes = self.stack.nbytes
+        self.stack = _stack_of(operation, setup)
 
     def __call__(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         masked = self.operation.masked
@@ -229,9 +229,7 @@ class GRUCell(Operation):
         return [Tensor(states)]
 
     def prepare(self, setup: Setup) -> Compute:
-        from ...gru import GRU as Stack
-
-        stack = setup.once(self, "stack", lambda: Stack(self.gru, **setup.options))
+        stack = _stack_of(self, setup)
 
         def compute(arrays: Sequence[Array], call: Call) -> list[Array]:
             x = np.ascontiguousarray(arrays[0], call.dtype)[:, None]
@@ -242,7 +240,8 @@ class GRUCell(Operation):
         return compute
 
     def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
-        return self.prepare(Setup(call.dtype, {"precision": str(call.dtype)}))(arrays, call)
+        own = self.replace(gru=owned(self.gru))
+        return own.prepare(Setup(call.dtype, {"precision": str(call.dtype)}))(arrays, call)
 
     def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
         x = writer.together(inputs[0])
@@ -278,10 +277,12 @@ def _plain(size: int) -> Any:
     return () if size == 1 else (size,)
 
 
-def _stack_of(operation: GRU | GRUCell, writer: Writer) -> Any:
+def _stack_of(operation: GRU | GRUCell, setup: Setup) -> Stack:
+    """The packed weights, which from now on are those of the operation too; of one that is packed they are others."""
     from ...gru import GRU as Stack
 
-    return writer.setup.once(operation, "stack", lambda: Stack(operation.gru, **writer.setup.options))
+    made: Stack = setup.once(operation, "stack", lambda: Stack.within(operation.gru, **setup.options))
+    return made
 
 
 def _ends_by(layout: Layout, shape: Sequence[int], sizes: Mapping[str, int]) -> Any:
@@ -300,7 +301,7 @@ def _emit_stack(
     operation: GRU | GRUCell, x: Strided, h0: Strided | None, ends: Any, writer: Writer
 ) -> Sequence[Strided | None] | None:
     """The instruction of a stack over (batch, steps, features): its outputs, if they are needed, and final states."""
-    stack = _stack_of(operation, writer)
+    stack = _stack_of(operation, writer.setup)
     plan = stack._plan
     if not isinstance(plan, Plan):
         return None

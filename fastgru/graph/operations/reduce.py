@@ -130,7 +130,7 @@ class Reduce(Operation):
         return count
 
     def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
-        from ...gru import kernel_table
+        from ...options import kernel_table
 
         x = inputs[0]
         axes = places_of(self.axes, len(x.shape))

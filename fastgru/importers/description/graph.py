@@ -10,7 +10,7 @@ import numpy as np
 from ...graph.graph import INTEGER, Graph, Input, Structure
 from ...graph.layout import BATCH, Layout
 from ...graph.size import Sizes
-from ...gru_weights import GRUSpec, GRUWeights
+from ...gru_weights import MATRICES, GRUSpec
 from ...records.record import Record
 
 __all__ = ["flow_of", "layers_of"]
@@ -93,7 +93,6 @@ def layers_of(graph: Graph) -> list[dict[str, Any]]:
     return found
 
 
-
 def _makers(graph: Graph) -> dict[int, dict[str, Any]]:
     """What makes each value: an input or a node, and which of its outputs."""
     made: dict[int, dict[str, Any]] = {source.value: {"from": source.name, "index": 0} for source in graph.inputs}
@@ -114,7 +113,7 @@ def _arrays(record: Record) -> list[np.ndarray]:
         if isinstance(value, np.ndarray):
             found.append(value)
         elif isinstance(value, GRUSpec):
-            used = ("w_ih", "w_hh", "b_ih", "b_hh") if value.bias else ("w_ih", "w_hh")
-            weights: list[GRUWeights] = [each for layer in value.layers for each in layer]
-            found += [getattr(each, name) for each in weights for name in used]
+            used = ("w_ih", "w_hh", "b_ih", "b_hh") if value.bias else MATRICES
+            weights = [each.fields() for layer in value.layers for each in layer]
+            found += [each[name] for each in weights for name in used]
     return found

@@ -157,7 +157,7 @@ def _parameters_of(gru: GRUSpec) -> int:
     """Weights, and the biases that the source has."""
     weights = [direction for layer in gru.layers for direction in layer]
     biases = sum(each.b_ih.size + (each.b_hh.size if gru.reset_after else 0) for each in weights)
-    return int(sum(each.w_ih.size + each.w_hh.size for each in weights) + (biases if gru.bias else 0))
+    return int(sum(matrix.size for _, matrix in gru.named_matrices()) + (biases if gru.bias else 0))
 
 
 def _own_sizes(layer: Layer) -> dict[str, int]:

@@ -7,12 +7,12 @@ leaves as it found it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib.array_utils import byte_bounds
 
+from ...arrays import bytes_held
 from ...engine.single_threaded_blas import product
 from .quantised import unpack
 
@@ -68,22 +68,13 @@ class _Made:
         key = (id(rule), *map(id, parts))
         if key not in self._by_parts:
             if self._left is None:
-                self._left = _bytes_held(self._tensors.values())
+                self._left = bytes_held(each for each in self._tensors.values() if isinstance(each, np.ndarray))
             size = max(part.nbytes for part in parts)
             if size > self._left:
                 return None
             self._left -= size
             self._by_parts[key] = rule.make(*parts), parts  # the parts are kept, so that no identity is used twice
         return self._by_parts[key][0]
-
-
-def _bytes_held(tensors: Iterable[np.ndarray]) -> int:
-    """How much memory arrays take that may lie in the same place."""
-    total = end = 0
-    for first, behind in sorted(byte_bounds(tensor) for tensor in tensors):
-        total += max(behind - max(first, end), 0)
-        end = max(end, behind)
-    return total
 
 
 def _fold_once(

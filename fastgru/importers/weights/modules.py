@@ -16,7 +16,7 @@ from ...errors import CheckpointError, UnsupportedModelError
 from ...gru_weights import GRUSpec, GRUWeights
 from ...layers import Dense, Embedding
 from ...records.fields import Fields
-from ..tensors import indexed, listed, take
+from ..tensors import indexed, listed, take, take_matrix
 
 __all__ = [
     "OPEN",
@@ -154,13 +154,13 @@ def embedding_from_tensors(tensors: Mapping[str, np.ndarray], prefix: str, where
 def _direction(tensors: Mapping[str, np.ndarray], prefix: str, end: str, bias: bool, where: str) -> GRUWeights:
     """One direction of one layer, whose names end in ``end``, such as ``_l1_reverse``."""
     name = full_name(prefix, f"weight_hh{end}")
-    w_hh = take(tensors, name, (None, None), where)
+    w_hh = take_matrix(tensors, name, (None, None), where)
     hidden = w_hh.shape[1]
     if w_hh.shape[0] != 3 * hidden:
         raise CheckpointError(
             f"{where}: tensor {name!r} has the wrong shape: got {w_hh.shape}, wanted ({3 * hidden}, {hidden})"
         )
-    w_ih = take(tensors, full_name(prefix, f"weight_ih{end}"), (3 * hidden, None), where)
+    w_ih = take_matrix(tensors, full_name(prefix, f"weight_ih{end}"), (3 * hidden, None), where)
     if not bias:
         zeros = np.zeros(3 * hidden, dtype=w_hh.dtype)
         return GRUWeights(w_ih, w_hh, zeros, zeros)

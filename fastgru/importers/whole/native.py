@@ -6,7 +6,7 @@ What the description means is for ``topology``; every weight is taken here as fr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from ...errors import CheckpointError, UnsupportedModelError
 from ...gru_weights import GRUSpec
 from ...layers import ModelSpec
 from ...saved.topology import from_data
-from ..tensors import UsedTensors, take
+from ..tensors import UsedTensors, take_matrix
 
 if TYPE_CHECKING:
     from ...graph.graph import Graph
@@ -45,7 +45,7 @@ def model_spec(checkpoint: Checkpoint, tensors: Mapping[str, np.ndarray]) -> GRU
             f"version reads formats to {FORMAT}, so install a newer fastgru"
         )
 
-    def plain_tensor(name: str) -> np.ndarray:
+    def plain_tensor(name: str) -> Any:
         if name not in tensors:
             raise CheckpointError(f"{where}: tensor {shown(name)} is missing")
         if isinstance(tensors, UsedTensors):
@@ -58,9 +58,9 @@ def model_spec(checkpoint: Checkpoint, tensors: Mapping[str, np.ndarray]) -> GRU
 
         return graph_from_data(config, plain_tensor, where)
 
-    def tensor(name: str) -> np.ndarray:
+    def tensor(name: str) -> Any:
         if name not in tensors:
             raise CheckpointError(f"{where}: tensor {shown(name)} is missing")
-        return take(tensors, name, (None,) * tensors[name].ndim, where)
+        return take_matrix(tensors, name, (None,) * tensors[name].ndim, where)
 
     return from_data(config, tensor, where)

@@ -1,0 +1,77 @@
+"""A matrix that lies in a file and is read when it is asked for: once for each model that packs it.
+
+Owns the coming back to the file: it is opened anew, and must be the one whose header was read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engine.reduced import keeps_grid, widen
+from ..errors import CheckpointError
+from ..matrices import Form, Matrix
+from ..records.sealed import is_sealed, sealed
+from .opened import Identity, OpenedFile, open_checkpoint
+
+__all__ = ["PYTORCHS_NAMES", "StoredMatrix"]
+
+PYTORCHS_NAMES = re.compile(r"(?:^|\.)weight_(?:ih|hh)(?:_l[0-9]+(?:_reverse)?)?$")  # of matrices of GRUs
+
+Read = Callable[[OpenedFile], tuple[NDArray[Any], NDArray[np.float32] | None]]
+
+
+class StoredMatrix(Matrix):
+    """A matrix of a file.
+
+    Parameters
+    ----------
+    path : str
+    identity
+        Of the file, as ``OpenedFile`` has it.
+    kind : str
+        What it is stored in: ``"float32"``, ``"float64"``, or one of ``reduced.REDUCED``.
+    shape
+    read : callable
+        Gives the numbers and steps from the open file, as ``reduced.reduce`` gives them for that kind.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        identity: Identity,
+        kind: str,
+        shape: tuple[int, ...],
+        read: Read,
+    ) -> None:
+        self._path, self._identity, self._kind, self._read = path, identity, kind, read
+        self.shape, self.dtype = shape, np.dtype(np.float64 if kind == "float64" else np.float32)
+
+    def _form(self) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+        with open_checkpoint(self._path) as opened:
+            if opened.identity != self._identity:
+                raise CheckpointError(f"{self._path}: it was changed since it was opened; load it again")
+            return self._read(opened)
+
+    def array(self) -> NDArray[Any]:
+        made = widen(*self._form())
+        return made if is_sealed(made) else sealed(made)
+
+    def form(self, precision: str, name: str) -> Form:
+        if precision == self._kind:
+            numbers, steps = self._form()
+            if steps is None or keeps_grid(numbers, steps):
+                return Form(numbers, steps, True)
+        return super().form(precision, name)
+
+    def keeps(self, precision: str) -> bool:
+        if precision != self._kind or precision in ("float32", "float64"):
+            return super().keeps(precision)
+        numbers, steps = self._form()
+        if precision == "int8":
+            return steps is not None and keeps_grid(numbers, steps)
+        return bool(np.isfinite(widen(numbers, steps)).all())

@@ -1,0 +1,108 @@
+"""A matrix of a GRU as the kernels read it, with what decides how it lies, and the way back to its weights.
+
+``pack`` knows the order; here stands which matrices it is the order of.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru.errors import ShapeError
+
+from .pack import pack_weights, unpack_weights
+
+__all__ = ["KINDS", "Layout", "PackedMatrix", "vectors_of", "words_of"]
+
+ALIGNMENT = 64  # bytes, as in pack.pyx
+KINDS = ("float32", "float16", "bfloat16", "int8")  # what weights are kept in
+
+
+class Layout(NamedTuple):
+    """What decides how packed weights lie: the kernels of another level with the same numbers may read them too."""
+
+    vector_length: int
+    input_zero: int  # what kernels add to 8-bit inputs
+    tile_words: int  # to a multiple of which bfloat16 and int8 are padded
+
+
+class PackedMatrix(NamedTuple):
+    """The weights of all three gates: (3H, inputs)."""
+
+    layout: Layout
+    kind: str
+    shape: tuple[int, int]
+    gates: tuple[int, ...]  # of each array: (3,), or (2, 1) of a product that the reset gate comes before
+    last: int  # the vectors of the last tile where that joins two blocks; see `pack.last_vectors`
+    arrays: tuple[NDArray[np.float32], ...]  # flat
+
+    @classmethod
+    def of(
+        cls,
+        numbers: NDArray[Any],
+        steps: NDArray[np.float32] | None,
+        kind: str,
+        gates: tuple[int, ...],
+        layout: Layout,
+        last: int,
+    ) -> PackedMatrix:
+        """The form of a matrix that ``reduced.reduce`` gives for this kind, packed."""
+        arrays, first, units = [], 0, len(numbers) // 3
+        for count in gates:
+            rows = slice(first * units, (first + count) * units)
+            arrays.append(pack_weights(numbers[rows], None if steps is None else steps[rows], count, *layout, last))
+            first += count
+        return cls(layout, kind, numbers.shape, gates, last, tuple(arrays))
+
+    def form(self) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+        """What was packed, in new arrays."""
+        (rows, inputs), layout = self.shape, self.layout
+        parts = [
+            unpack_weights(
+                array,
+                self.kind,
+                rows // 3 * count,
+                inputs,
+                count,
+                layout.vector_length,
+                layout.tile_words,
+                self.last,
+            )
+            for array, count in zip(self.arrays, self.gates, strict=True)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        steps = [part for _, part in parts if part is not None]
+        return np.concatenate([numbers for numbers, _ in parts]), np.concatenate(steps) if steps else None
+
+    def check(self, layout: Layout, kind: str, shape: tuple[int, int], gates: tuple[int, ...], last: int) -> None:
+        """Raise unless it is a matrix of that kind and shape for that layout, its arrays as large as it needs.
+
+        The kernels check nothing: what is asked of arrays from a file is asked of all.
+        """
+        if self[:5] != (layout, kind, shape, gates, last):
+            raise ShapeError(f"packed weights: got {self[:5]}, wanted {(layout, kind, shape, gates, last)}")
+        for array, count in zip(self.arrays, gates, strict=True):
+            words = words_of(shape[0] // 3, shape[1], kind, count, layout, last)
+            if array.dtype != np.float32 or array.shape != (words,) or not array.flags.c_contiguous:
+                raise ShapeError(f"packed weights: got {array.dtype} {array.shape}, wanted float32 ({words},)")
+            if array.ctypes.data % ALIGNMENT:
+                raise ShapeError(f"packed weights: they do not begin at a multiple of {ALIGNMENT} bytes")
+
+
+def vectors_of(units: int, gates: int, vector_length: int, last: int) -> int:
+    """The vectors that some gates of ``units`` take for each of their inputs."""
+    blocks = -(-units // vector_length)
+    return (blocks - 2) * gates + last if last else blocks * gates
+
+
+def words_of(units: int, inputs: int, kind: str, gates: int, layout: Layout, last: int) -> int:
+    """The 32-bit words of some gates of ``units``, each with weights for that many inputs."""
+    vectors = vectors_of(units, gates, layout.vector_length, last)
+    if kind == "float16":
+        return (vectors * layout.vector_length * inputs + 1) // 2
+    count = {"float32": 1, "bfloat16": 2, "int8": 4}[kind]
+    words = -(-inputs // (count * layout.tile_words)) * layout.tile_words if count > 1 else inputs
+    return vectors * layout.vector_length * (words + 2 * (kind == "int8"))

@@ -1,0 +1,88 @@
+"""The file that a model was loaded from, for weights that the model has rounded: read again when they are asked for.
+
+Owns when that is allowed: the file must be the one that it was. What a file holds is for readers and importers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from .errors import CheckpointError
+from .matrices import Handle
+from .records.fields import Fields
+from .records.record import owned
+
+if TYPE_CHECKING:
+    from .checkpoint.opened import Identity
+    from .graph.graph import Graph
+    from .gru_weights import GRUSpec
+    from .layers import ModelSpec
+
+__all__ = ["FromFile", "handed_over", "matrices_of"]
+
+
+class _Matrices(list[Any]):
+    """A list that can be referred to weakly."""
+
+
+class FromFile(Fields):
+    """A file and how it was loaded."""
+
+    path: str
+    identity: Identity
+    part: str | None
+    layers: Any
+    strict: bool
+
+    def matrices(self) -> Sequence[Any]:
+        """The matrices of its GRUs in order, as long as somebody holds them the same ones.
+
+        Raises
+        ------
+        CheckpointError
+            The file is gone, or was changed.
+        """
+        known = self.__dict__.get("_known", lambda: None)()
+        if known is not None:
+            return known  # type: ignore[no-any-return]
+        from .checkpoint.reading import read_for_model
+        from .importers.resolve import examined
+
+        try:
+            checkpoint = read_for_model(self.path, self.part)
+        except CheckpointError as error:
+            raise CheckpointError(f"the weights as they were before rounding are read again: {error}") from error
+        if checkpoint.identity != self.identity:
+            raise CheckpointError(
+                f"{self.path}: it was changed since the model was loaded, and holds the weights as they were before "
+                "rounding; load the model again"
+            )
+        spec, _ = examined(checkpoint, self.layers, self.strict)
+        made = _Matrices(matrix for _, matrix in matrices_of(spec))
+        self.__dict__["_known"] = ref(made)
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.fields()
+
+
+def handed_over(spec: GRUSpec | ModelSpec | Graph, source: FromFile | None = None) -> GRUSpec | ModelSpec | Graph:
+    """A description for one model alone: what it holds is let go when the model has packed it."""
+    from .layers.grus import with_grus
+
+    made: dict[int, Any] = {}
+    for number, (name, matrix) in enumerate(matrices_of(spec)):
+        if id(matrix) not in made:
+            made[id(matrix)] = Handle(matrix, name, None if source is None else (source, number), passes=True)
+    if isinstance(spec, tuple):  # a Graph
+        return with_grus(spec, lambda gru: owned(gru, made))
+    return owned(spec, made)  # type: ignore[no-any-return]
+
+
+def matrices_of(spec: GRUSpec | ModelSpec | Graph) -> list[tuple[str, Any]]:
+    """The matrices of all GRUs of a description, after their names."""
+    from .layers.grus import grus_of
+
+    return [named for _, gru in grus_of(spec) for named in gru.named_matrices()]

@@ -1,0 +1,281 @@
+"""Promises of memory: a model has its weights once, loading takes little more, and what was rounded is found again."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import json
+import pickle
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from layer_examples import chain
+from networks import network, numbers, same_bits
+
+import fastgru
+from fastgru import GRU, CheckpointError, Model, UnsupportedModelError
+from fastgru.engine.pack import last_vectors, pack_columns, unpack_columns
+from fastgru.engine.packed import KINDS, Layout, PackedMatrix
+from fastgru.engine.reduced import reduce
+from fastgru.graph.saved import from_data, to_data
+from fastgru.gru_plan import packed_precision
+from fastgru.layers import Dense, Embedding, GRULayer, GRUSpec, Last, ModelSpec, TimeDistributed, sequential
+from fastgru.options import kernel_table
+
+LOADED = """
+import json, sys
+import fastgru, fastgru.checkpoint.reading, fastgru.importers.resolve, fastgru.importers.whole.native, fastgru.model
+import fastgru.importers.weights.model
+
+def memory(field):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(field))
+
+before = memory("VmRSS")
+model = fastgru.load(sys.argv[1], precision=sys.argv[2])
+print(json.dumps([memory("VmRSS") - before, memory("VmHWM") - before, model.nbytes]))
+"""
+HIDDEN = 640  # three layers of 29.5 MB in float32
+REDUCED = ("float16", "bfloat16", "int8")
+MB, MIB = 10**6, 1 << 20
+has_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="/proc says what memory a process has")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same GRU of 29.5 MB as three kinds of files."""
+    folder = tmp_path_factory.mktemp("memory")
+    gru = GRU(network(HIDDEN, HIDDEN, 3))
+    safetensors.numpy.save_file(gru.state_dict(), folder / "given")
+    gru.save(folder / "own")
+    gru.save(folder / "int8", precision="int8")
+    Model(model_of(gru.spec, Dense(numbers(4, HIDDEN)))).save(folder / "model")
+    return folder
+
+
+@has_proc
+@pytest.mark.parametrize(
+    ("name", "precision", "most"),
+    [
+        ("given", "float32", 34),
+        ("given", "bfloat16", 19),
+        ("given", "int8", 12),
+        ("own", "int8", 12),
+        ("int8", "stored", 12),
+        ("int8", "float32", 34),
+        ("model", "float32", 34),
+        ("model", "bfloat16", 19),
+    ],
+)
+def test_a_loaded_model_takes_its_weights_once_and_loading_little_more(
+    name: str, precision: str, most: int, folder: Path
+) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", LOADED, str(folder / name), precision], check=True, capture_output=True, text=True
+    )
+    resident, peak, nbytes = json.loads(run.stdout)
+    assert resident <= most * MB
+    assert peak <= 1.3 * nbytes + 16 * MIB
+    assert resident <= nbytes + 4 * MIB  # nbytes says what it takes
+
+
+def model_of(spec: GRUSpec, *more: Any) -> ModelSpec:
+    return chain(GRULayer(spec), Last(), *more, shape=(None, spec.input_size))
+
+
+def graph_model(spec: GRUSpec) -> Model:
+    """A model of a graph of operations, which has no layers."""
+    data, tensors = to_data(Model(model_of(spec))._graph)
+    return Model(from_data(data, tensors.__getitem__, "here"))
+
+
+MAKERS = {
+    "gru": lambda **options: GRU(network(100, 200, 2, 2), **options),
+    "reset before": lambda **options: GRU(network(100, 200, 2, reset_after=False), **options),
+    "of no kernel": lambda **options: GRU(network(100, 200, 2, activation="elu"), **options),
+    "model": lambda **options: Model(model_of(network(100, 200), Dense(numbers(3, 200))), **options),
+    "cells": lambda **options: Model(
+        chain(GRULayer(network(100, 200), (network(200, 150),)), shape=(None, 100)), **options
+    ),
+    "inside": lambda **options: Model(
+        chain(TimeDistributed(model_of(network(100, 200))), shape=(None, 5, 100)), **options
+    ),
+    "graph": lambda precision="float32": graph_model(network(100, 200, 2)).astype(precision),
+}
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64", *REDUCED])
+@pytest.mark.parametrize("name", MAKERS)
+def test_nothing_but_what_nbytes_counts_stays_in_memory(name: str, precision: Any) -> None:
+    MAKERS[name](precision=precision)  # imports what it needs
+    tracemalloc.start()
+    try:
+        model = MAKERS[name](precision=precision)
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held <= model.nbytes + (200 << 10)
+    if name == "gru":
+        kept = precision if precision == "float64" else kernel_table().weight_kind(precision, 400)
+        kept = packed_precision(model.spec, kept, kernel_table()) if kept == "float16" else kept
+        assert model.nbytes <= {"float32": 1.1, "float64": 2.1, "int8": 0.4}.get(kept, 0.7) * 4 * 1_140_000
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16", "int8"])
+@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize(
+    "layout", [Layout(16, 0, 1), Layout(8, 128, 1), Layout(4, 0, 1), Layout(16, 0, 16), Layout(1, 0, 1)]
+)
+def test_packed_matrices_are_unpacked_to_what_they_were(precision: str, reset_after: bool, layout: Layout) -> None:
+    for hidden, inputs in ((1, 1), (2, 3), (16, 5), (17, 64), (33, 9), (50, 6), (90, 7)):
+        numbers_, steps = reduce(numbers(3 * hidden, inputs), precision, "")
+        gates = (3,) if reset_after else (2, 1)
+        last = last_vectors(hidden, layout.vector_length) if reset_after else 0
+        packed = PackedMatrix.of(numbers_, steps, precision, gates, layout, last)
+        packed.check(layout, precision, (3 * hidden, inputs), gates, last)
+        again, steps_again = packed.form()
+        assert same_bits(again, numbers_) and again.dtype == numbers_.dtype
+        assert (steps is None) == (steps_again is None)
+        assert steps is None or steps_again is None or same_bits(steps_again, steps)
+    assert set(KINDS) == {"float32", *REDUCED}
+
+
+@pytest.mark.parametrize("outputs", [1, 4, 15, 47, 48, 49, 100])
+def test_packed_columns_are_unpacked_to_what_they_were(outputs: int) -> None:
+    for length in (1, 4, 8, 16):
+        weight = numbers(outputs, 7)
+        assert same_bits(unpack_columns(pack_columns(weight, length), outputs, 7, length), weight)
+
+
+@pytest.fixture(params=["given", "own", "graph", "npz", "torch", "in float64"])
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A GRU or a model in a file of one of these kinds."""
+    path = tmp_path / "file"
+    spec = network(5, 19, 2, 2, dtype=np.float64 if request.param == "in float64" else np.float32)
+    if request.param in ("given", "npz"):
+        write = safetensors.numpy.save_file if request.param == "given" else save_npz
+        write(GRU(spec).state_dict(), path)
+    elif request.param == "torch":
+        torch = pytest.importorskip("torch")
+        torch.save({name: torch.from_numpy(array) for name, array in GRU(spec).state_dict().items()}, path)
+    elif request.param == "graph":
+        graph_model(spec).save(path)
+    else:
+        GRU(spec, precision="float64").save(path)
+    return path
+
+
+def save_npz(state: dict[str, np.ndarray], path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, **state)
+
+
+def results(model: GRU | Model) -> list[np.ndarray]:
+    made = model(numbers(3, 9, 5))
+    return [*made] if isinstance(made, tuple) else [made]
+
+
+def same(one: GRU | Model, other: GRU | Model) -> bool:
+    return all(map(same_bits, results(one), results(other)))
+
+
+def copies(model: Any) -> Iterator[Any]:
+    yield model
+    yield copy.copy(model)
+    yield copy.deepcopy(model)
+    yield pickle.loads(pickle.dumps(model))
+    yield model.astype(model.precision)
+
+
+@pytest.mark.parametrize("precision", REDUCED)
+def test_a_loaded_model_goes_back_to_what_its_file_has(precision: Any, path: Path, tmp_path: Path) -> None:
+    whole = fastgru.load(path)
+    double = fastgru.load(path, precision="float64")
+    whole.save(tmp_path / "wanted")
+    for model in copies(fastgru.load(path, precision=precision)):
+        assert same(model, fastgru.load(path, precision=precision))
+        assert same(model.astype("float32"), whole) and same(model.astype("float64"), double)
+        for other in REDUCED:
+            assert same(model.astype(other), whole.astype(other))
+        model.save(tmp_path / "again")
+        assert (tmp_path / "again").read_bytes() == (tmp_path / "wanted").read_bytes()
+        if isinstance(model, GRU):
+            assert all(map(same_bits, model.state_dict().values(), whole.state_dict().values()))
+            assert model.spec == whole.spec and same_bits(model.spec.layers[1][1].w_hh, whole.spec.layers[1][1].w_hh)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_what_was_not_rounded_needs_no_file(precision: Any, path: Path, tmp_path: Path) -> None:
+    model, exact = fastgru.load(path, precision=precision), fastgru.load(path, precision="float64")
+    if precision == "float32" and any(array.dtype == np.float64 for array in fastgru.read(path).values()):
+        pytest.skip("float64 is rounded to float32")
+    path.unlink()
+    for each in copies(model):
+        assert same(each.astype("int8"), exact.astype("int8")) and same(each.astype("float64"), exact)
+        each.save(tmp_path / "again")
+        assert same(fastgru.load(tmp_path / "again", precision="float64"), exact)
+
+
+@pytest.mark.parametrize("precision", REDUCED)
+def test_a_file_that_is_gone_or_was_changed_is_said_to_be(precision: Any, path: Path, tmp_path: Path) -> None:
+    model, content = fastgru.load(path, precision=precision), path.read_bytes()
+    before = results(model)
+    path.write_bytes(content)  # the same bytes at another time are another file
+    for words, change in (("was changed", lambda: None), ("there is no such file", path.unlink)):
+        change()
+        for each in copies(model):
+            for ask in (lambda: each.astype("float32"), lambda: each.save(tmp_path / "again")):  # noqa: B023
+                with pytest.raises(CheckpointError, match=words):
+                    ask()
+            assert all(map(same_bits, results(each), before))
+    assert not (tmp_path / "again").exists()
+    model.save(tmp_path / "kept", precision=precision)
+    assert same(fastgru.load(tmp_path / "kept", precision="stored"), model)
+
+
+@pytest.mark.parametrize("precision", REDUCED)
+def test_a_file_that_has_the_rounded_weights_is_not_needed_again(precision: Any, tmp_path: Path) -> None:
+    GRU(network(5, 19, 2, reset_after=False)).save(tmp_path / "file", precision=precision)
+    gru, wide = fastgru.load(tmp_path / "file", precision="stored"), fastgru.load(tmp_path / "file")
+    (tmp_path / "file").unlink()
+    for each in copies(gru):
+        assert same(each.astype("float32"), wide)
+        assert same_bits(each.spec.layers[1][0].w_hh, wide.spec.layers[1][0].w_hh)
+
+
+def test_rounded_weights_of_live_objects_are_gone_and_that_is_said() -> None:
+    spec = network(3, 5)
+    for model in (GRU(spec, precision="int8"), Model(model_of(spec), precision="int8")):
+        for each in copies(model):
+            with pytest.raises(
+                UnsupportedModelError, match="weight_ih_l0: it was given in float32 and is kept in int8"
+            ):
+                each.astype("float32")
+
+
+def test_float64_is_kept_beside_float32_that_nobody_asked_for(tmp_path: Path) -> None:
+    spec = network(30, 50, dtype=np.float64)
+    gru = GRU(spec)
+    assert gru.nbytes > GRU(network(30, 50)).nbytes + 8 * 3 * 50 * (30 + 50)
+    for each in copies(gru):
+        assert same_bits(each.astype("float64")(numbers(4, 30))[0], GRU(spec, precision="float64")(numbers(4, 30))[0])
+        assert each.spec == spec
+    exact = GRU(network(30, 50)).astype("float64")
+    assert exact.nbytes < 2.1 * 4 * 3 * 50 * (30 + 50)  # float32 that is computed with in float64
+
+
+def test_rows_of_a_table_count_when_they_were_multiplied() -> None:
+    layers = [("words", Embedding(numbers(1000, 32))), ("gru", GRULayer(network(32, 64)))]
+    model = Model(sequential(layers))
+    before = model.nbytes
+    for _ in range(3):
+        model(np.zeros((1, 8), np.int64))
+    assert before + 4 * 3 * 64 <= model.nbytes <= before + 2 * 4 * 3 * 64
