@@ -138,7 +138,7 @@ def _packed(data: dict[str, Any], named: dict[str, np.ndarray | Matrix]) -> dict
         what = f"{min(missing)} is not" if missing else "there are no GRUs"
         raise UnsupportedModelError(
             f"packed=True: {what} packed in the precision of this model by these kernels; they pack float32 and the "
-            "smaller precisions (float16 where it is faster than float32), with the activations of GATE_ACTIVATIONS and "
+            "smaller precisions (float16 where it is the faster), with the activations of GATE_ACTIVATIONS and "
             'backend="packed"; leave packed out'
         )
     return made
