@@ -23,6 +23,7 @@ def configuration() -> dict[str, Any]:
     import numpy
 
     from . import __version__, threads
+    from .bench.machine import processor
     from .engine import cpu, dispatch, plan
 
     blas = "not loaded (imported on first use)"
@@ -37,6 +38,7 @@ def configuration() -> dict[str, Any]:
         "numpy": numpy.__version__,
         "scipy": metadata.version("scipy"),
         "machine": platform.machine(),
+        "processor": processor(),
         "compiled by": cpu.COMPILED_BY,
         "vector types": f"no: {cpu.NO_VECTORS}" if cpu.NO_VECTORS else "yes",
         "kernels": _described(dispatch.chosen()),
@@ -59,7 +61,7 @@ def _described(level: str) -> str:
 
 
 def show_config() -> None:
-    """Print version, compiler, kernels chosen, available and left out at the build, threads and BLAS.
+    """Print version, processor, compiler, kernels chosen, available and left out at the build, threads and BLAS.
 
     Raises
     ------

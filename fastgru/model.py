@@ -95,10 +95,7 @@ class Model:
 
     graph = property(lambda self: self._graph, doc="What is computed: a ``Graph`` of operations.")
     spec = property(lambda self: self._spec, doc="Its layers: a ``ModelSpec``; None of a graph of operations.")
-    description = property(
-        lambda self: self._graph if self._spec is None else self._spec,
-        doc="What another model like it is made of: its layers, or else its graph.",
-    )
+    description = property(lambda self: self._spec or self._graph, doc="What it is made of: its layers, or its graph.")
     precision = property(lambda self: self._options["precision"], doc="What the weights of GRUs are kept in.")
     dtype = property(lambda self: self._dtype, doc="Of inputs and results: float64, or else float32.")
     nbytes = property(

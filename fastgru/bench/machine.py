@@ -11,7 +11,7 @@ from pathlib import Path
 from ..engine import dispatch
 from ..threads import available
 
-__all__ = ["machine", "on_cores"]
+__all__ = ["machine", "on_cores", "processor"]
 
 CPUS = Path("/sys/devices/system/cpu")
 
@@ -19,7 +19,7 @@ CPUS = Path("/sys/devices/system/cpu")
 def machine() -> dict[str, str | int]:
     """The processor's name, the cores this process may use, the caches of one, the system, Python, the kernels."""
     return {
-        "cpu": _name(),
+        "cpu": processor(),
         "cores": available(),
         "caches": _caches(CPUS),
         "os": f"{platform.system()} {platform.release()}",
@@ -28,7 +28,8 @@ def machine() -> dict[str, str | int]:
     }
 
 
-def _name() -> str:
+def processor() -> str:
+    """What the system calls the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
