@@ -183,10 +183,19 @@ FASTGRU_STATIC vf max_abs(vf a, vf b)
 }
 FASTGRU_STATIC float horizontal_max(vf x)
 {
-    int32_t lanes[VL], largest = 0;
+    int32_t largest = 0;
     float result;
+#if FASTGRU_VECTORS && VL == 16
+    largest = _mm512_reduce_max_epi32((__m512i)x);
+#elif FASTGRU_VECTORS && VL == 8
+    __m128i four = _mm_max_epi32(_mm256_castsi256_si128((__m256i)x), _mm256_extracti128_si256((__m256i)x, 1));
+    __m128i two = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+    largest = _mm_cvtsi128_si32(_mm_max_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
+#else
+    int32_t lanes[VL];
     memcpy(lanes, &x, sizeof lanes);
     for (int i = 0; i < VL; i++) largest = lanes[i] > largest ? lanes[i] : largest;
+#endif
     memcpy(&result, &largest, 4);
     return result;
 }
