@@ -109,7 +109,9 @@ class BuildEngine(build_ext):
 
     def choose_levels(self):
         """The levels to build, each with its flags; and why others of this processor are left out."""
-        wanted = os.environ.get("FASTGRU_BUILD_LEVELS", " ".join(LEVELS)).split()
+        wanted = {"baseline", *os.environ.get("FASTGRU_BUILD_LEVELS", " ".join(LEVELS)).split()}
+        if unknown := wanted - {*LEVELS}:
+            raise PlatformError(f"FASTGRU_BUILD_LEVELS: got {' '.join(sorted(unknown))}, wanted of {' '.join(LEVELS)}")
         levels, left_out = {}, {}
         for level, described in LEVELS.items():
             processor, flags = self.for_its_half(*described)

@@ -53,7 +53,10 @@ class FromFile(Fields):
         try:
             checkpoint = read_for_model(self.path, self.part)
         except CheckpointError as error:
-            raise CheckpointError(f"the weights as they were before rounding are read again: {error}") from error
+            raise CheckpointError(
+                f"the weights as they were before rounding are read again: {error}; put the file back or load another, "
+                "or save the model in the precision that it has"
+            ) from error
         if checkpoint.identity != self.identity:
             raise CheckpointError(
                 f"{self.path}: it was changed since the model was loaded, and holds the weights as they were before "

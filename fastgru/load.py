@@ -92,11 +92,11 @@ def load(
         objects for what has no weights: ``["embedding", "gru", fastgru.Last(), "fc"]``. A prefix that holds one 2-D
         weight and no bias is an Embedding where it comes first, and a Linear elsewhere or where only that fits the
         next layer. What weights alone do not say (padding, stride, epsilon, activations) has the defaults of the
-        framework; other values are given by ``fastgru.Named("conv", padding=1)`` in place of ``"conv"``. Every layer
-        takes and gives (batch, time, features), so a BatchNorm1d normalises the last axis and a Conv1d runs over the
-        steps, without transposes between. ``...`` stands, in the line that an error suggests, where the file does not
-        say what runs; it is an error too, until it is replaced or taken out. Without ``layers`` such a file must hold
-        exactly one GRU stack, and a whole module must be PyTorch's own GRU or Sequential. A name by itself,
+        framework; other values are given by ``fastgru.Named("conv", kind="Conv1d", padding=1)`` in place of ``"conv"``.
+        Every layer takes and gives (batch, time, features), so a BatchNorm1d normalises the last axis and a Conv1d runs
+        over the steps, without transposes between. ``...`` stands, in the line that an error suggests, where the file
+        does not say what runs; it is an error too, until it is replaced or taken out. Without ``layers`` such a file
+        must hold exactly one GRU stack, and a whole module must be PyTorch's own GRU or Sequential. A name by itself,
         ``layers="encoder"``, is that GRU with its states; other layers are left out with ``strict=False``.
     precision : {"float32", "float64", "float16", "bfloat16", "int8", "stored"}, optional
         What the model computes in; weights are converted. float16, bfloat16 and int8 keep the weights of GRUs in fewer

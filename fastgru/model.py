@@ -24,7 +24,7 @@ from .graph.run import Runner
 from .graph.steps import analyse
 from .graph.streaming import Streamed, streamed
 from .layers import ModelSpec, validate
-from .layers.grus import owned_grus
+from .layers.grus import owned_graph
 from .layers.lowering import graph_of
 from .matrices import read_again
 from .model_inputs import Source, as_tuple, by_name, lengths_by_symbol, of_layers, prepared, sources_of
@@ -87,7 +87,7 @@ class Model:
             self._spec = owned(model)
             model, layouts = graph_of(self._spec)
         else:
-            model = owned_grus(model)
+            model = owned_graph(model)
         self._graph, self._analysis = analyse(model, layouts)
         self._sources = sources_of(self._graph, self._analysis, self._spec)
         with np.errstate(all="ignore"):  # a variance below zero, a weight beyond float32

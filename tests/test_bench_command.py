@@ -89,7 +89,10 @@ def test_an_engine_that_is_asked_for_and_not_installed_is_an_error(
     gru_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["bench", gru_file, *QUICK, "--against", "onnxruntime"]) == 1
-    error = "fastgru: error: ONNX Runtime is asked for but is not installed: pip install onnxruntime onnx\n"
+    error = (
+        "fastgru: error: ONNX Runtime is asked for, and something it needs is not installed: "
+        "pip install onnxruntime onnx\n"
+    )
     assert capsys.readouterr().err == error
 
 

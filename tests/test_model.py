@@ -10,6 +10,12 @@ import pytest
 from networks import batched_reference, network, numbers, same_bits
 
 from fastgru import DTypeError, FastGRUError, Model, ModelStream, ShapeError, UnsupportedModelError
+from fastgru.graph.builder import Builder
+from fastgru.graph.graph import INTEGER
+from fastgru.graph.operations.normalization import Normalize
+from fastgru.graph.operations.product import Embedding as EmbeddingOf
+from fastgru.graph.operations.product import Linear as LinearOf
+from fastgru.graph.size import symbol
 from fastgru.layers import (
     Activation,
     Dense,
@@ -343,3 +349,19 @@ def test_numpys_floating_point_errors_stay_inside():
     model = Model(sequential([("gru", GRULayer(network(3, 4))), ("out", dense(5, 4, "softmax"))]))
     with np.errstate(all="raise"):
         assert model(np.full((2, 3, 3), 1e300)).shape == (2, 3, 5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
+def test_a_model_of_a_graph_does_not_change_with_the_arrays_it_was_given(precision):
+    """A live module's graph has the module's own memory: of normalisations, tables, products and plain parameters."""
+    weight, gamma, table, added = numbers(3, 6), numbers(6), numbers(9, 6), numbers(6)
+    builder = Builder()
+    words = builder.add(EmbeddingOf(table), builder.input("x", (symbol("batch"), symbol("steps")), INTEGER))
+    y = builder.add(Normalize((-1,), gamma, added), words)
+    model = Model(builder.finish(builder.add(LinearOf(weight), y).place), precision=precision)
+    index = np.arange(8).reshape(2, 4) % 9
+    wanted = [model(index) for _ in range(3)]
+    for array in (weight, gamma, table, added):
+        array += 1
+    assert all(same_bits(model(index), each) for each in wanted)
+    assert same_bits(model(index[:1]), wanted[0][:1])

@@ -108,7 +108,7 @@ def test_its_arrays_can_be_read_and_it_is_a_safetensors_file(precision: Any, tmp
 
 def test_the_commands_take_it(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(path)]) == 0
-    shown = f"packed      int8 for the kernels '{kernel_table().name}', of which all processes share one copy"
+    shown = f"packed      int8 for the kernels '{kernel_table().name}', one copy for all processes with such kernels"
     assert shown in capsys.readouterr().out
     assert main(["convert", str(path), str(tmp_path / "converted"), "--precision", "int8"]) == 0
     one, other = fastgru.load(path, precision="stored"), fastgru.load(tmp_path / "converted", precision="stored")

@@ -160,7 +160,9 @@ def systems_for(against: Sequence[str] | None, precision: str = "float32") -> li
     """fastgru in this precision and the engines asked for, which must be installed; or all that suit and are."""
     for name in against or ():
         if not installed(name):
-            raise MissingDependencyError(f"{PEERS[name].title} is asked for but is not installed: {pip_line(name)}")
+            raise MissingDependencyError(
+                f"{PEERS[name].title} is asked for, and something it needs is not installed: {pip_line(name)}"
+            )
     usual = [name for name in (*IN_FLOAT32, "torch-int8") if PEERS[name].precision in ("float32", precision)]
     others = against if against is not None else [name for name in usual if installed(name)]
     return [name for name in PEERS if (name == OWN[precision] if engine(name) == "fastgru" else name in others)]

@@ -223,7 +223,7 @@ def _facts(found: dict[str, Any]) -> list[str]:
     if any(kind != "float32" for kind in found["stored"]):
         lines.append(f"  stored as   {_stored(found)}")
     if PACKED_KEY in found["metadata"]:
-        lines.append(f"  packed      {found['metadata'][PACKED_KEY]}, of which all processes share one copy")
+        lines.append(f"  packed      {found['metadata'][PACKED_KEY]}, one copy for all processes with such kernels")
     if found.get("packed_gru_weights"):
         lines.append(f"  packed GRU weights: {_packed(found['packed_gru_weights'])}")
     if found["inputs"]:

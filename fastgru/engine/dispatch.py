@@ -45,7 +45,10 @@ def chosen() -> str:
     """
     forced = os.environ.get("FASTGRU_ISA")
     if not forced:
-        return next(level for level in runnable() if level not in UNTRIED and find_spec(_module(level)) is not None)
+        built = (level for level in runnable() if level not in UNTRIED and find_spec(_module(level)) is not None)
+        if (best := next(built, None)) is None:
+            raise _refusal("no kernels were built that this processor runs; build the package again")
+        return best
     if forced not in LEVELS:
         raise _refusal(f"FASTGRU_ISA={forced!r} is not a kernel level; known are {', '.join(LEVELS)}")
     if forced not in available():

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..graph.graph import Graph
     from .model import ModelSpec
 
-__all__ = ["grus_of", "owned_grus", "with_grus"]
+__all__ = ["grus_of", "owned_graph", "with_grus"]
 
 
 def grus_of(model: GRUSpec | ModelSpec | Graph) -> Iterator[tuple[str, GRUSpec]]:
@@ -51,10 +51,12 @@ def _of_layers(spec: ModelSpec, inside: str, seen: set[int]) -> Iterator[tuple[s
             yield from _of_layers(node.layer.model, f"{inside}{node.name}/", seen)
 
 
-def owned_grus(graph: Graph) -> Graph:
-    """A graph for one model, as ``records.record.owned`` makes a description: its GRUs have handles of their own."""
+def owned_graph(graph: Graph) -> Graph:
+    """A graph for one model, as ``records.record.owned`` makes a description: nobody else can change its arrays."""
     made: dict[int, Any] = {}
-    return with_grus(graph, lambda gru: owned(gru, made))
+    nodes = tuple(node._replace(operation=owned(node.operation, made)) for node in graph.nodes)
+    constants = {place: owned(array, made) for place, array in graph.constants.items()}
+    return graph._replace(nodes=nodes, constants=constants)
 
 
 def with_grus(graph: Graph, change: Callable[[GRUSpec], GRUSpec]) -> Graph:

@@ -139,7 +139,7 @@ def _packed(data: dict[str, Any], named: dict[str, np.ndarray | Matrix]) -> dict
         raise UnsupportedModelError(
             f"packed=True: {what} packed in the precision of this model by these kernels; they pack float32 and the "
             "smaller precisions (float16 where it is the faster), with the activations of GATE_ACTIVATIONS and "
-            'backend="packed"; leave packed out'
+            'backend="packed"; leave packed out, or take float32 or bfloat16'
         )
     return made
 

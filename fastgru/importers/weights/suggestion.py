@@ -71,7 +71,7 @@ def assumptions(modules: Modules) -> str:
     rest = f" and {len(words) - 4} more" if len(words) > 4 else ""
     return (
         f"PyTorch's defaults are taken for {', '.join(words[:4])}{rest}; say what is different as in "
-        "fastgru.Named('conv', padding=1) in place of 'conv'"
+        "fastgru.Named('conv', kind='Conv1d', padding=1) in place of 'conv'"
     )
 
 
