@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .gru_weights import GRUSpec
     from .layers import ModelSpec
 
-__all__ = ["FromFile", "handed_over", "matrices_of"]
+__all__ = ["FromFile", "handed_over", "hold_rest", "matrices_of"]
 
 
 class _Matrices(list[Any]):
@@ -82,6 +82,13 @@ def handed_over(spec: GRUSpec | ModelSpec | Graph, source: FromFile | None = Non
     if isinstance(spec, tuple):  # a Graph
         return with_grus(spec, lambda gru: owned(gru, made))
     return owned(spec, made)  # type: ignore[no-any-return]
+
+
+def hold_rest(spec: ModelSpec | Graph) -> None:
+    """Have all matrices in memory that a model has not packed, because nothing of it needs their GRU."""
+    for _, matrix in matrices_of(spec):
+        if isinstance(matrix, Handle):
+            matrix.hold()
 
 
 def matrices_of(spec: GRUSpec | ModelSpec | Graph) -> list[tuple[str, Any]]:

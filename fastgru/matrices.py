@@ -218,6 +218,13 @@ class Handle(Matrix):
         elif isinstance(self._now, np.ndarray) and not is_sealed(self._now):
             self._now = sealed(np.array(self._now, order="C"))
 
+    def hold(self) -> None:
+        """Have the numbers here where no model has packed them: the file that they are in may go."""
+        if isinstance(self._now, Handle):
+            self._now.hold()
+        elif isinstance(self._now, Matrix) and not self._settled and self.packed is None:
+            self._now = self._now.array()
+
     def held(self) -> list[Array]:
         if self._settled and isinstance(self._now, Kept):
             return []

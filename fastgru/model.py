@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .arrays import bytes_held
 from .errors import ShapeError
-from .from_file import matrices_of
+from .from_file import hold_rest, matrices_of
 from .graph.graph import Graph, rebuilt
 from .graph.layout import BATCH
 from .graph.limits import with_any_size
@@ -92,6 +92,7 @@ class Model:
         self._sources = sources_of(self._graph, self._analysis, self._spec)
         with np.errstate(all="ignore"):  # a variance below zero, a weight beyond float32
             self._runner = Runner(self._graph, self._analysis, Setup(self._dtype, self._options))
+        hold_rest(self.description)
 
     graph = property(lambda self: self._graph, doc="What is computed: a ``Graph`` of operations.")
     spec = property(lambda self: self._spec, doc="Its layers: a ``ModelSpec``; None of a graph of operations.")

@@ -26,7 +26,19 @@ from fastgru.engine.packed import KINDS, Layout, PackedMatrix
 from fastgru.engine.reduced import reduce
 from fastgru.graph.saved import from_data, to_data
 from fastgru.gru_plan import packed_precision
-from fastgru.layers import Dense, Embedding, GRULayer, GRUSpec, Last, ModelSpec, TimeDistributed, sequential
+from fastgru.layers import (
+    Activation,
+    Dense,
+    Embedding,
+    GRULayer,
+    GRUSpec,
+    Input,
+    Last,
+    ModelSpec,
+    Node,
+    TimeDistributed,
+    sequential,
+)
 from fastgru.options import kernel_table
 
 LOADED = """
@@ -279,3 +291,14 @@ def test_rows_of_a_table_count_when_they_were_multiplied() -> None:
     for _ in range(3):
         model(np.zeros((1, 8), np.int64))
     assert before + 4 * 3 * 64 <= model.nbytes <= before + 2 * 4 * 3 * 64
+
+
+def test_a_gru_whose_output_nobody_uses_is_in_memory_when_its_file_is_gone(tmp_path: Path) -> None:
+    """Nothing packs it; saving and looking at it must not depend on the file that it was loaded from."""
+    nodes = (Node("unused", GRULayer(network(5, 19)), ("x",)), Node("y", Activation("relu"), ("x",)))
+    spec = ModelSpec((Input("x", (None, 5)),), nodes, ("y",))
+    Model(spec).save(tmp_path / "model")
+    model = fastgru.load(tmp_path / "model")
+    (tmp_path / "model").unlink()
+    model.save(tmp_path / "again")
+    assert fastgru.load(tmp_path / "again").spec == model.spec == spec

@@ -187,7 +187,8 @@ def test_a_suggestion_says_what_it_assumes():
         'fastgru.Named("norm", kind=...), ..., "fc", ...]'
     )
     said = assumptions(modules_of(tensors))
-    for part in ("'conv' (stride 1, padding 0, dilation 1)", "'batch' (eps 1e-5)", "fastgru.Named('conv', padding=1)"):
+    named = "fastgru.Named('conv', kind='Conv1d', padding=1)"
+    for part in ("'conv' (stride 1, padding 0, dilation 1)", "'batch' (eps 1e-5)", named):
         assert part in said
     assert assumptions(modules_of({"fc.weight": array(2, 3)})) == ""
     known = {"norm": Known("layer_norm", "LayerNorm", {"eps": 1e-3})}
