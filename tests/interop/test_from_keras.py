@@ -12,6 +12,7 @@ from keras_models import FLOAT32, agree, keras, numbers, outputs, randomised, se
 
 import fastgru
 from fastgru.errors import CheckpointError, DTypeError, UnsupportedModelError
+from fastgru.options import kernel_table
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
@@ -205,7 +206,10 @@ def test_the_precision_that_keras_stores(kind, writer, tmp_path):
         ours = fastgru.load(path, precision="stored")
     assert ours.precision == kind
     wide = fastgru.from_keras(model, precision="float64" if kind == "float64" else "float32")
-    assert np.array_equal(ours(numbers()), wide(numbers()))
+    if kind == "bfloat16" and kernel_table().pairs:  # then inputs and states are rounded too
+        assert np.abs(ours(numbers()) - wide(numbers())).max() < 2e-2
+    else:
+        assert np.array_equal(ours(numbers()), wide(numbers()))
 
 
 def test_a_check_compares_with_what_keras_predicts():
