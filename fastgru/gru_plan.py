@@ -46,7 +46,7 @@ def plan_of(
 
 
 def packed_precision(spec: GRUSpec, precision: str, kernels: KernelTable) -> str:
-    """The precision of a stack's packed weights: float16 ones are float32, of the same numbers, where that is fast."""
+    """What a stack's weights are packed in: for float16 the same numbers in float32, where kernels are faster so."""
     largest = max(4 * sum(matrix.size for matrix in weights.matrices) for layer in spec.layers for weights in layer)
     return "float32" if precision == "float16" and largest < kernels.half_bytes else precision
 

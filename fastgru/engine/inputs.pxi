@@ -26,7 +26,7 @@ cdef inline bint two_part(const Weight *kind) noexcept nogil:
 
 
 cdef inline Py_ssize_t words_of(Py_ssize_t terms, const Weight *kind) noexcept nogil:
-    """How many numbers of 32 bits so many inputs are where they are multiplied."""
+    """The 32-bit words of a row of `terms` inputs in the form in which it is multiplied."""
     if Weight is quad:
         return (terms + 3) // 4
     elif Weight is bf_pair:
@@ -95,7 +95,7 @@ cdef float *row_to_pairs(const float *x, Py_ssize_t terms, float *row) noexcept 
 
 
 cdef inline Py_ssize_t row_for(Py_ssize_t terms, const Weight *kind) noexcept nogil:
-    """Floats of a row of so many numbers in the form in which they are multiplied."""
+    """The floats that such a row of `terms` inputs takes, with its head."""
     if Weight is quad:
         return row_of_bytes(terms)
     else:

@@ -100,11 +100,10 @@ FASTGRU_STATIC void store_vectors(float *p, const vf *from, const int n)
 }
 
 /* For products of several rows by AVX2, whose 16 registers hold 12 sums, 3 weights and an input, and not one thing
- * more. GCC by itself loads a weight anew for each row, and lets sums change their registers, so that some of them go
- * to memory and back: 8 to 12 % slower (Zen 3, batches of 64 to 256 units). `held` is x in a register, in this order;
- * `added` is sum + x * y in the register of the sum, and in this order: clang 19 fetches the next input before, for
- * which no register is left (2.1 times as long; Zen 4, batches of 32). By AVX-512 clang 14 fetches so many inputs that
- * not even 32 registers do (1.5 times as long); GCC needs nothing of this there. */
+ * more. GCC by itself loads a weight anew for each row, and lets sums change their registers, so that some of them spill:
+ * 8 to 12 % slower (Zen 3, batches of 64 to 256 units). `held` is x in a register, in this order; `added` is sum + x * y
+ * in the register of the sum, and in this order: clang 19 loads the next input ahead and spills a sum for it (2.1 times
+ * as long; Zen 4, batches of 32), and clang 14 does so by AVX-512 (1.5 times); GCC needs nothing of this there. */
 #if FASTGRU_VECTORS && defined(__FMA__) && (VL == 8 || (VL == 16 && defined(__clang__)))
 FASTGRU_STATIC vf held(vf x) { __asm__ __volatile__("" : "+v"(x)); return x; }
 FASTGRU_STATIC vf added(vf sum, vf x, vf y)

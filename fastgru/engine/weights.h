@@ -15,8 +15,8 @@ typedef struct { uint16_t bits; } half;
 typedef struct { uint32_t bits; } bf_pair;
 typedef struct { uint32_t bits; } quad;
 
-/* HALF_BYTES: of the weights of a layer as float, from which on half is faster. 100 steps of one row took as half over as
- * float, of 128, 256, 512, 576 and 768 units, 1.20, 1.08, 1.03, 0.98 and 0.82 by AVX-512, where 2.3 cycles a conversion
+/* HALF_BYTES: of the weights of a layer as float, from which on half is faster. 100 steps of one row took at least, as
+ * half over as float, of 128, 256, 512, 576 and 768 units, 1.20, 1.08, 1.03, 0.98 and 0.83 by AVX-512, where 2.3 cycles a conversion
  * hide nowhere; of 32, 64, 128 and 256 units 1.04, 1.00, 0.86 and 0.79 by AVX2 (Zen 4). */
 #if FASTGRU_VECTORS && VL == 16
 #define HAS_HALF 1

@@ -55,7 +55,7 @@ def test_a_row_is_the_same_in_every_batch(level: str, shape: tuple[int, ...], re
 @levels
 @resets
 @pytest.mark.parametrize("shape", STACKS, ids=str)
-@pytest.mark.parametrize("batch", [1, 2, 9])
+@pytest.mark.parametrize("batch", [1, 2, 9, 15, 17, 33, 70])
 def test_long_rows_streams_and_sequences_have_the_same_bits(
     level: str, shape: tuple[int, ...], batch: int, reset_after: bool
 ) -> None:

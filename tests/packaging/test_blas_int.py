@@ -6,7 +6,6 @@ Where the integers do not match, Cython casts the pointers in silence and BLAS r
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 import subprocess
@@ -18,7 +17,6 @@ from types import ModuleType, SimpleNamespace
 
 import numpy
 import pytest
-import setuptools
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = ROOT / "fastgru" / "engine"
@@ -44,18 +42,6 @@ MATRIX_VECTOR = (
 
 
 WRONG = "32 bits for 64"  # what setup.py must not write
-
-
-@pytest.fixture(scope="module")
-def setup_script() -> ModuleType:
-    """``setup.py`` as a module, without building anything."""
-    spec = importlib.util.spec_from_file_location("setup_script", ROOT / "setup.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setuptools, "setup", lambda **keywords: None)
-        spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
-import setuptools
 
 SETUP = Path(__file__).resolve().parents[2] / "setup.py"
 FAULT = 'cdef extern from *:\n    """\n    #error a fault\n    """\n'
@@ -29,18 +27,6 @@ setuptools.setup = setup
 sys.argv[:] = ["setup.py", "-q", "build_ext", "--inplace"]
 runpy.run_path(SETUP)
 """
-
-
-@pytest.fixture(scope="module")
-def setup_script() -> ModuleType:
-    """``setup.py`` as a module, without building anything."""
-    spec = importlib.util.spec_from_file_location("setup_script", SETUP)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setuptools, "setup", lambda **keywords: None)
-        spec.loader.exec_module(module)
-    return module
 
 
 def run(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
