@@ -17,9 +17,9 @@ from .engine.plan import Plan
 from .errors import ShapeError, UnsupportedModelError
 from .gru_plan import plan_of
 from .gru_weights import GRUSpec, check_gru
-from .matrices import Matrix, read_again
 from .options import Backend, Precision, backend_for, check_options, dtype_of, kernel_table
 from .records.record import owned
+from .weights.matrices import Matrix, read_again
 
 if TYPE_CHECKING:
     from .streams.gru import Stream

@@ -13,8 +13,8 @@ from .activations import GATE_ACTIVATIONS, formula, resolved
 from .engine.plan import KernelTable, Plan
 from .engine.reduced import widen
 from .gru_weights import GRUSpec, GRUWeights
-from .matrices import Handle, Matrix, form_of
 from .records.sealed import is_sealed, sealed
+from .weights.matrices import Handle, Matrix, form_of
 
 if TYPE_CHECKING:
     from .engine.blas import BlasPlan

@@ -14,9 +14,9 @@ import numpy as np
 from .activations import check_activation
 from .arrays import check_array
 from .errors import DTypeError, ShapeError
-from .matrices import Handle, Matrix, check_matrix
 from .records.record import Record
 from .records.sealed import sealed
+from .weights.matrices import Handle, Matrix, check_matrix
 
 __all__ = ["GRUSpec", "GRUWeights", "check_gru"]
 

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast, overload
 
 from .errors import ShapeError
-from .from_file import handed_over
 from .gru import GRU
 from .gru_weights import GRUSpec
 from .load_warnings import warn_of_packing, warn_of_state
 from .options import Backend, Precision, check_precision
-from .stored import CHOICES, FilePrecision, precision_of
+from .weights.from_file import handed_over
+from .weights.stored import CHOICES, FilePrecision, precision_of
 
 if TYPE_CHECKING:
     from .graph.graph import Graph
@@ -168,8 +168,8 @@ def load(
     ((1, 5, 2), (1, 1, 2))
     """
     from .checkpoint.reading import read_for_model
-    from .from_file import FromFile
     from .importers import spec_of
+    from .weights.from_file import FromFile
 
     check_precision(precision, CHOICES)
     checkpoint = read_for_model(path, part)

@@ -6,10 +6,10 @@ import warnings
 from typing import TYPE_CHECKING
 
 from .errors import PackedAgainWarning
-from .from_file import matrices_of
 from .gru_weights import GRUSpec
-from .matrices import Matrix
 from .options import Precision, kernel_table
+from .weights.from_file import matrices_of
+from .weights.matrices import Matrix
 
 if TYPE_CHECKING:
     from .checkpoint.contents import Checkpoint

@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from .arrays import bytes_held
 from .errors import ShapeError
-from .from_file import hold_rest, matrices_of
 from .graph.graph import Graph, rebuilt
 from .graph.layout import BATCH
 from .graph.limits import with_any_size
@@ -26,12 +25,13 @@ from .graph.streaming import Streamed, streamed
 from .layers import ModelSpec, validate
 from .layers.grus import owned_graph
 from .layers.lowering import graph_of
-from .matrices import read_again
 from .model_inputs import Source, as_tuple, by_name, lengths_by_symbol, of_layers, prepared, sources_of
 from .options import Backend, Precision, check_options, dtype_of
 from .records.record import arrays_in, owned
 from .streams.model import ModelStream
 from .streams.pool import Pool
+from .weights.from_file import hold_rest, matrices_of
+from .weights.matrices import read_again
 
 __all__ = ["Model", "ModelStream", "Pool", "as_tuple"]
 

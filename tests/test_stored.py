@@ -21,7 +21,7 @@ from fastgru.command.cli import main
 from fastgru.engine.reduced import int8, widened
 from fastgru.importers import spec_of
 from fastgru.layers import Dense, GRULayer, GRUSpec, GRUWeights, TimeDistributed
-from fastgru.stored import precision_of
+from fastgru.weights.stored import precision_of
 
 GOLDEN = Path(__file__).parent / "golden"
 REDUCED = ["float16", "bfloat16", "int8"]

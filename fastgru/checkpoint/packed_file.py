@@ -21,8 +21,8 @@ from ..engine.pack import aligned_empty, last_vectors
 from ..engine.packed import KINDS, Layout, PackedMatrix, words_of
 from ..engine.reduced import widen
 from ..errors import CheckpointError, UnsupportedModelError
-from ..matrices import Form, Matrix
 from ..records.sealed import sealed
+from ..weights.matrices import Form, Matrix
 from .opened import OpenedFile
 from .text import parse_json, shown
 

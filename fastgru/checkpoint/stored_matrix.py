@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ..engine.reduced import keeps_grid, widen
 from ..errors import CheckpointError
-from ..matrices import Form, Matrix
 from ..records.sealed import is_sealed, sealed
+from ..weights.matrices import Form, Matrix
 from .opened import Identity, OpenedFile, open_checkpoint
 
 __all__ = ["PYTORCHS_NAMES", "StoredMatrix"]

@@ -22,8 +22,8 @@ from io import TextIOWrapper
 from ..errors import FastGRUError
 from ..options import PRECISIONS
 from ..origin import is_file
-from ..stored import CHOICES
 from ..terminal import printable, progress
+from ..weights.stored import CHOICES
 from .argument_types import at_least_one, layer_chain, not_negative, one_word, precision_names
 from .signals import ended_by_signals
 

@@ -18,11 +18,11 @@ from ..gru import GRU
 from ..load import load
 from ..model import Model, as_tuple
 from ..options import Precision, check_precision
-from ..stored import CHOICES
+from ..weights.stored import CHOICES
 
 if TYPE_CHECKING:
     from ..importers.weights.chain import LayerItem
-    from ..stored import FilePrecision
+    from ..weights.stored import FilePrecision
 
 __all__ = ["PARTS", "convert", "largest_difference"]
 

@@ -18,8 +18,8 @@ from ..gru_plan import packed_precision
 from ..gru_weights import GRUSpec
 from ..layers import ModelSpec
 from ..layers.grus import grus_of
-from ..matrices import Matrix, as_array, form_of
 from ..options import PRECISIONS, check_options, kernel_table
+from ..weights.matrices import Matrix, as_array, form_of
 
 if TYPE_CHECKING:
     from ..graph.graph import Graph

@@ -16,8 +16,8 @@ from ..checkpoint.text import shown
 from ..errors import CheckpointError, FastGRUError, UnsupportedModelError
 from ..gru_weights import GRUSpec, GRUWeights
 from ..layers import Activation
-from ..matrices import Matrix, as_array
 from ..records.record import Record
+from ..weights.matrices import Matrix, as_array
 from .builder import MAX_NODES, Builder, Value
 from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, FixedAxis, Graph, Structure
 from .operations import by_name

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError
-from ..matrices import Matrix
+from ..weights.matrices import Matrix
 
 __all__ = ["UsedTensors", "indexed", "listed", "set_aside", "take", "take_matrix"]
 

@@ -18,8 +18,8 @@ import numpy as np
 from ..checkpoint.int8_rows import STEPS
 from ..engine.reduced import is_kept, reduce
 from ..errors import UnsupportedModelError
-from ..matrices import Matrix, as_array, form_of
 from ..records.fields import Fields
+from ..weights.matrices import Matrix, as_array, form_of
 from .topology import names_of_matrices, names_of_normalisations
 
 __all__ = ["Written", "narrowed"]

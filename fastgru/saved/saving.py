@@ -28,14 +28,14 @@ from ..checkpoint.safetensors import FORMAT_KEY, LENGTH_BYTES, MODEL_KEY, VERSIO
 from ..checkpoint.text import parse_json
 from ..engine.packed import PackedMatrix
 from ..errors import CheckpointError, DTypeError, FastGRUError, UnsupportedModelError
-from ..from_file import matrices_of
 from ..gru import GRU
 from ..gru_weights import GRUSpec
 from ..layers import ModelSpec
-from ..matrices import Matrix, read_again
 from ..options import Precision, check_precision, kernel_table
 from ..origin import raised_in
 from ..outputs import replacing
+from ..weights.from_file import matrices_of
+from ..weights.matrices import Matrix, read_again
 from .narrowing import Written, narrowed
 from .topology import from_data, names_of_matrices, to_data
 

@@ -18,7 +18,7 @@ from ..checkpoint.text import shown
 from ..errors import CheckpointError, ShapeError, UnsupportedModelError
 from ..gru_weights import GRUSpec
 from ..layers import Activation, BatchNormalization, GroupNormalization, GRULayer, Layer, LayerNormalization, ModelSpec
-from ..matrices import Matrix
+from ..weights.matrices import Matrix
 from .topology_kinds import GRU, MODEL, Of, layer_classes, needs_tensors
 
 __all__ = ["from_data", "layer_of", "names_of_matrices", "names_of_normalisations", "to_data"]

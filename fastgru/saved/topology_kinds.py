@@ -18,8 +18,8 @@ from ..checkpoint.text import shown
 from ..errors import CheckpointError, UnsupportedModelError
 from ..gru_weights import MATRICES, GRUSpec, GRUWeights
 from ..layers import Activation, Input, Layer, ModelSpec, Node
-from ..matrices import as_array
 from ..records.record import Record
+from ..weights.matrices import as_array
 
 if TYPE_CHECKING:
     from .topology import _Reader, _Writer

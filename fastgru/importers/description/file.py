@@ -19,7 +19,7 @@ from ...graph.steps import analyse
 from ...gru_weights import GRUSpec, check_gru
 from ...layers import GRULayer, ModelSpec
 from ...layers.grus import grus_of
-from ...stored import precision_of
+from ...weights.stored import precision_of
 from ..keras.model import is_beside
 from ..resolve import examined
 from ..tensors import listed

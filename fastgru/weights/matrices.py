@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import check_array
-from .engine.reduced import REDUCED, is_kept, reduce, stands_for, widen
-from .errors import CheckpointError, UnsupportedModelError
-from .records.sealed import is_sealed, sealed
+from ..arrays import check_array
+from ..engine.reduced import REDUCED, is_kept, reduce, stands_for, widen
+from ..errors import CheckpointError, UnsupportedModelError
+from ..records.sealed import is_sealed, sealed
 
 __all__ = ["Form", "Handle", "Kept", "Matrix", "as_array", "check_matrix", "form_of", "keeps", "read_again"]
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .gru_weights import GRUSpec
+from ..gru_weights import GRUSpec
+from ..options import PRECISIONS, Precision
 from .matrices import Matrix, keeps
-from .options import PRECISIONS, Precision
 
 if TYPE_CHECKING:
-    from .checkpoint.contents import Checkpoint
-    from .graph.graph import Graph
-    from .layers import ModelSpec
+    from ..checkpoint.contents import Checkpoint
+    from ..graph.graph import Graph
+    from ..layers import ModelSpec
 
 __all__ = ["CHOICES", "FilePrecision", "precision_of"]
 
@@ -45,6 +45,6 @@ def precision_of(checkpoint: Checkpoint, spec: GRUSpec | ModelSpec | Graph, want
 
 def _matrices(spec: GRUSpec | ModelSpec | Graph) -> list[NDArray[Any] | Matrix]:
     """The matrices of every GRU, each once."""
-    from .layers.grus import grus_of  # a program that only runs a GRU does not import the layers
+    from ..layers.grus import grus_of  # a program that only runs a GRU does not import the layers
 
     return list({id(matrix): matrix for _, gru in grus_of(spec) for _, matrix in gru.named_matrices()}.values())

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from .errors import CheckpointError
+from ..errors import CheckpointError
+from ..records.fields import Fields
+from ..records.record import owned
 from .matrices import Handle
-from .records.fields import Fields
-from .records.record import owned
 
 if TYPE_CHECKING:
-    from .checkpoint.opened import Identity
-    from .graph.graph import Graph
-    from .gru_weights import GRUSpec
-    from .layers import ModelSpec
+    from ..checkpoint.opened import Identity
+    from ..graph.graph import Graph
+    from ..gru_weights import GRUSpec
+    from ..layers import ModelSpec
 
 __all__ = ["FromFile", "handed_over", "hold_rest", "matrices_of"]
 
@@ -47,8 +47,8 @@ class FromFile(Fields):
         known = self.__dict__.get("_known", lambda: None)()
         if known is not None:
             return known  # type: ignore[no-any-return]
-        from .checkpoint.reading import read_for_model
-        from .importers.resolve import examined
+        from ..checkpoint.reading import read_for_model
+        from ..importers.resolve import examined
 
         try:
             checkpoint = read_for_model(self.path, self.part)
@@ -73,7 +73,7 @@ class FromFile(Fields):
 
 def handed_over(spec: GRUSpec | ModelSpec | Graph, source: FromFile | None = None) -> GRUSpec | ModelSpec | Graph:
     """A description for one model alone: what it holds is let go when the model has packed it."""
-    from .layers.grus import with_grus
+    from ..layers.grus import with_grus
 
     made: dict[int, Any] = {}
     for number, (name, matrix) in enumerate(matrices_of(spec)):
@@ -93,6 +93,6 @@ def hold_rest(spec: ModelSpec | Graph) -> None:
 
 def matrices_of(spec: GRUSpec | ModelSpec | Graph) -> list[tuple[str, Any]]:
     """The matrices of all GRUs of a description, after their names."""
-    from .layers.grus import grus_of
+    from ..layers.grus import grus_of
 
     return [named for _, gru in grus_of(spec) for named in gru.named_matrices()]
