@@ -7,7 +7,7 @@ which gives its numbers when they are asked for. Knows no layer around a GRU, no
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,44 +16,23 @@ from .arrays import check_array
 from .errors import DTypeError, ShapeError
 from .records.record import Record
 from .records.sealed import sealed
-from .weights.matrices import Handle, Matrix, check_matrix
+from .weights.matrices import Matrix, check_matrix
+from .weights.records import MatrixRecord, handle_of
 
 __all__ = ["GRUSpec", "GRUWeights", "check_gru"]
 
-MATRICES = ("w_ih", "w_hh")
 
-
-class GRUWeights(Record):
+class GRUWeights(MatrixRecord):
     """One direction of one layer. Gates r, z, n lie one after the other along the first axis.
 
     Where the reset is applied before the product there is one bias, and ``b_hh`` is zero.
     """
 
-    w_ih: np.ndarray  # (3 * hidden, inputs); or a Matrix, and then made at every look
+    MATRICES: ClassVar[tuple[str, ...]] = ("w_ih", "w_hh")
+    w_ih: np.ndarray  # (3 * hidden, inputs)
     w_hh: np.ndarray  # (3 * hidden, hidden)
     b_ih: np.ndarray  # (3 * hidden,)
     b_hh: np.ndarray  # (3 * hidden,)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for name in MATRICES:
-            if isinstance(self.__dict__[name], Matrix):
-                self.__dict__[f"_{name}"] = self.__dict__.pop(name)
-
-    def __getattr__(self, name: str) -> Any:
-        if f"_{name}" not in self.__dict__ or name not in MATRICES:
-            raise AttributeError(f"{type(self).__name__} has no {name}")
-        return self.__dict__[f"_{name}"].array()
-
-    def fields(self) -> dict[str, Any]:
-        """Every field by name, in order; a matrix that is no array as it is."""
-        return {name: self.__dict__[name if name in self.__dict__ else f"_{name}"] for name in self._fields}
-
-    @property
-    def matrices(self) -> tuple[np.ndarray | Matrix, np.ndarray | Matrix]:
-        """``w_ih`` and ``w_hh`` as they are: of a ``Matrix`` no array is made."""
-        fields = self.fields()
-        return fields["w_ih"], fields["w_hh"]
 
     @property
     def input_size(self) -> int:
@@ -119,9 +98,9 @@ class GRUSpec(Record):
         layers = [[weights.replace(w_ih=next(left), w_hh=next(left)) for weights in layer] for layer in self.layers]
         return self.replace(layers=tuple(map(tuple, layers)))
 
-    def owned(self, made: dict[int, Any]) -> GRUSpec:
+    def owned(self, made: dict[Any, Any]) -> GRUSpec:
         """The same for one model: with handles of its own, and its own biases."""
-        handles = [made.setdefault(id(matrix), Handle(matrix, name)) for name, matrix in self.named_matrices()]
+        handles = [handle_of(matrix, made, name) for name, matrix in self.named_matrices()]
         own = self.with_matrices(handles)
         layers = [[each.replace(b_ih=_own(each.b_ih), b_hh=_own(each.b_hh)) for each in layer] for layer in own.layers]
         return own.replace(layers=tuple(map(tuple, layers)))
@@ -139,7 +118,7 @@ def check_gru(spec: GRUSpec, where: str) -> None:
         raise ShapeError(f"{where}: layers must be a tuple of layers, each a tuple of one or two GRUWeights")
     if not all(isinstance(weights, GRUWeights) for layer in layers for weights in layer):
         raise DTypeError(f"{where}: every direction of a layer must be a GRUWeights")
-    for name, matrix in zip(MATRICES, layers[0][0].matrices, strict=True):
+    for name, matrix in zip(GRUWeights.MATRICES, layers[0][0].matrices, strict=True):
         check_matrix(matrix, (None, None), f"{where}: layer 0 forward: {name}")
     check_activation(spec.activation, f"{where}: activation", in_gru=True)
     check_activation(spec.recurrent_activation, f"{where}: recurrent_activation", in_gru=True)
@@ -153,7 +132,7 @@ def check_gru(spec: GRUSpec, where: str) -> None:
         inputs = spec.input_size if index == 0 else hidden * directions
         for direction, weights in zip(("forward", "reverse"), layer, strict=False):
             place = f"{where}: layer {index} {direction}"
-            for name, matrix, terms in zip(MATRICES, weights.matrices, (inputs, hidden), strict=True):
+            for name, matrix, terms in zip(GRUWeights.MATRICES, weights.matrices, (inputs, hidden), strict=True):
                 check_matrix(matrix, (3 * hidden, terms), f"{place}: {name}")
             check_array(weights.b_ih, (3 * hidden,), f"{place}: b_ih")
             check_array(weights.b_hh, (3 * hidden,), f"{place}: b_hh")

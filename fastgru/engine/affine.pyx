@@ -58,10 +58,14 @@ cdef class Affine:
     @property
     def weight(self):
         """The weights, as they were given or rounded to bfloat16, as a new array."""
-        words = (self.inputs + 1) // 2 if self.layer.pairs else self.inputs
-        words = -(-words // self.owner.table.tile_words) * self.owner.table.tile_words if self.layer.pairs else words
+        words = self.layer.ih_block // (3 * self.owner.table.vector_length * sizeof(float))
         given = unpack_columns(self.memory[0], self.outputs, words, self.owner.table.vector_length)
         return widen(given.view(np.uint16)[:, : self.inputs], None) if self.layer.pairs else given
+
+    @property
+    def precision(self):
+        """What the weights are kept in."""
+        return "bfloat16" if self.layer.pairs else "float32"
 
     @property
     def arrays(self):

@@ -17,8 +17,8 @@ from fastgru.errors import ShapeError
 
 from .affine import Affine
 from .checks import checked_weights
+from .plain_product import PlainProduct
 from .plan import KernelTable, check_rows
-from .single_threaded_blas import product
 
 __all__ = ["GenericPlan"]
 
@@ -199,7 +199,7 @@ class _Cell:
         w_ih, w_hh, b_ih, b_hh = weights
         gates = 2 * w_hh.shape[1]
         self.project = _product(w_ih, b_ih, kernels)
-        self.candidate: _Product | Affine | None = None
+        self.candidate: PlainProduct | Affine | None = None
         if reset_after:
             self.recur = _product(w_hh, b_hh, kernels)
         else:
@@ -219,16 +219,5 @@ class _Cell:
         return np.concatenate([self.recur.weight, self.candidate.weight])
 
 
-class _Product:
-    """x weight^T + bias, of (rows, inputs), by NumPy."""
-
-    def __init__(self, weight: Array, bias: Array) -> None:
-        self.weight, self.bias = weight, bias
-        self.arrays = [weight, bias]
-
-    def __call__(self, x: Array) -> Array:
-        return np.asarray(product(x, self.weight.T) + self.bias)
-
-
-def _product(weight: Array, bias: Array, kernels: KernelTable | None) -> _Product | Affine:
-    return _Product(weight, bias) if kernels is None else Affine(kernels, weight, bias)
+def _product(weight: Array, bias: Array, kernels: KernelTable | None) -> PlainProduct | Affine:
+    return PlainProduct(weight, bias) if kernels is None else Affine(kernels, weight, bias)

@@ -49,4 +49,4 @@ def rows_and_steps(model: GRU | Model, steps: int, rows: int = ROWS) -> tuple[in
 
 def _vocabularies(graph: Graph) -> list[int]:
     """How many integers each Embedding knows."""
-    return [len(node.operation.weight) for node in graph.nodes if isinstance(node.operation, Embedding)]
+    return [node.operation.weight_shape[0] for node in graph.nodes if isinstance(node.operation, Embedding)]

@@ -299,7 +299,7 @@ def _classes(model: GRU | Model) -> int | None:
         node = makers.get(node.inputs[0])  # its scores come from before it
     if node is None or not isinstance(node.operation, Linear):
         return None
-    classes = len(node.operation.weight)
+    classes = node.operation.weight_shape[0]
     return classes if classes > 1 else None
 
 

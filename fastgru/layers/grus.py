@@ -1,18 +1,19 @@
-"""The GRUs of a model, each once: of its layers, also of models inside it, or of its graph; and a graph with others."""
+"""The GRUs of a model, each once, and all its matrices: of its layers, also of models inside it, or of its graph."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..gru_weights import GRUSpec
-from ..records.record import owned
+from ..records.record import Record, owned
+from ..weights.records import MatrixRecord
 
 if TYPE_CHECKING:
     from ..graph.graph import Graph
     from .model import ModelSpec
 
-__all__ = ["grus_of", "owned_graph", "with_grus"]
+__all__ = ["grus_of", "matrices_in", "owned_graph"]
 
 
 def grus_of(model: GRUSpec | ModelSpec | Graph) -> Iterator[tuple[str, GRUSpec]]:
@@ -51,20 +52,25 @@ def _of_layers(spec: ModelSpec, inside: str, seen: set[int]) -> Iterator[tuple[s
             yield from _of_layers(node.layer.model, f"{inside}{node.name}/", seen)
 
 
-def owned_graph(graph: Graph) -> Graph:
+def matrices_in(model: Any) -> Iterator[tuple[str, Any]]:
+    """Every matrix of a description that may be no array, after its name, in an order that depends on nothing else."""
+    if isinstance(model, GRUSpec):
+        yield from model.named_matrices()
+    elif isinstance(model, MatrixRecord):
+        yield from zip(model.MATRICES, model.matrices, strict=True)
+    elif isinstance(model, Record):
+        yield from matrices_in(tuple(model.fields().values()))
+    elif hasattr(model, "nodes"):  # of a Graph
+        yield from matrices_in(tuple(node.operation for node in model.nodes))
+    elif isinstance(model, tuple):
+        for each in model:
+            yield from matrices_in(each)
+
+
+def owned_graph(graph: Graph, made: dict[Any, Any] | None = None) -> Graph:
     """A graph for one model, as ``records.record.owned`` makes a description: nobody else can change its arrays."""
-    made: dict[int, Any] = {}
+    made = {} if made is None else made
     nodes = tuple(node._replace(operation=owned(node.operation, made)) for node in graph.nodes)
     constants = {place: owned(array, made) for place, array in graph.constants.items()}
     return graph._replace(nodes=nodes, constants=constants)
 
-
-def with_grus(graph: Graph, change: Callable[[GRUSpec], GRUSpec]) -> Graph:
-    """A graph with other GRUs; an operation that stands in several nodes does so afterwards."""
-    made: dict[int, Any] = {}
-    for node in graph.nodes:
-        gru = getattr(node.operation, "gru", None)
-        if gru is not None and id(node.operation) not in made:
-            made[id(node.operation)] = node.operation.replace(gru=change(gru))
-    nodes = tuple(node._replace(operation=made.get(id(node.operation), node.operation)) for node in graph.nodes)
-    return graph._replace(nodes=nodes)

@@ -29,7 +29,8 @@ class Fields:
     _fields: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
-        own = tuple(name for name in getattr(cls, "__annotations__", ()) if not name.startswith("_"))
+        annotations = getattr(cls, "__annotations__", {}).items()
+        own = tuple(name for name, kind in annotations if name[0] != "_" and not str(kind).startswith("ClassVar"))
         cls._fields = cls._fields + tuple(name for name in own if name not in cls._fields)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -21,7 +21,7 @@ class Record(Fields):
     def __hash__(self) -> int:
         return hash((type(self), *(value for value in self.fields().values() if isinstance(value, (str, int, float)))))
 
-    def owned(self, made: dict[int, Any]) -> Any:
+    def owned(self, made: dict[Any, Any]) -> Any:
         """The same with arrays that nobody else can change; see the function ``owned``."""
         return self.replace(**{name: owned(value, made) for name, value in self.fields().items()})
 
@@ -66,7 +66,7 @@ def _shown(value: Any) -> str:
     return f"<{value.dtype} {value.shape}>" if hasattr(value, "dtype") and hasattr(value, "shape") else repr(value)
 
 
-def owned(spec: Any, made: dict[int, Any] | None = None) -> Any:
+def owned(spec: Any, made: dict[Any, Any] | None = None) -> Any:
     """The same description with arrays that nobody else can change: sealed ones as they are, copies of others.
 
     What stands in several places is one object afterwards too; ``made`` are the copies so far, by

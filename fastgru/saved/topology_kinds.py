@@ -16,10 +16,11 @@ import numpy as np
 from .. import layers
 from ..checkpoint.text import shown
 from ..errors import CheckpointError, UnsupportedModelError
-from ..gru_weights import MATRICES, GRUSpec, GRUWeights
+from ..gru_weights import GRUSpec, GRUWeights
 from ..layers import Activation, Input, Layer, ModelSpec, Node
 from ..records.record import Record
 from ..weights.matrices import as_array
+from ..weights.records import MatrixRecord
 
 if TYPE_CHECKING:
     from .topology import _Reader, _Writer
@@ -47,7 +48,8 @@ def kinds_of(record: type[Record]) -> dict[str, Kind]:
         for base in reversed(record.__mro__):
             annotations.update(get_annotations(base))
         found = {name: _kind(annotations[name]) for name in record._fields}
-        _kinds_found[record] = {**found, **(dict.fromkeys(MATRICES, _MATRIX) if record is GRUWeights else {})}
+        matrices = record.MATRICES if issubclass(record, MatrixRecord) else ()
+        _kinds_found[record] = {**found, **dict.fromkeys(matrices, _MATRIX)}
     return _kinds_found[record]
 
 
@@ -138,7 +140,7 @@ class _Array(Kind):
 
 
 class _Matrix(_Array):
-    """A matrix of a GRU, of which the array is made later."""
+    """A matrix, of which the array may be made later."""
 
     def read(self, data: Any, where: str, reader: _Reader) -> Any:
         if not isinstance(data, str):

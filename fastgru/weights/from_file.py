@@ -13,6 +13,7 @@ from ..errors import CheckpointError
 from ..records.fields import Fields
 from ..records.record import owned
 from .matrices import Handle
+from .records import handle_of
 
 if TYPE_CHECKING:
     from ..checkpoint.opened import Identity
@@ -37,7 +38,7 @@ class FromFile(Fields):
     strict: bool
 
     def matrices(self) -> Sequence[Any]:
-        """The matrices of its GRUs in order, as long as somebody holds them the same ones.
+        """Its matrices in order, as long as somebody holds them the same ones.
 
         Raises
         ------
@@ -73,26 +74,25 @@ class FromFile(Fields):
 
 def handed_over(spec: GRUSpec | ModelSpec | Graph, source: FromFile | None = None) -> GRUSpec | ModelSpec | Graph:
     """A description for one model alone: what it holds is let go when the model has packed it."""
-    from ..layers.grus import with_grus
+    from ..layers.grus import owned_graph
 
-    made: dict[int, Any] = {}
+    made: dict[Any, Any] = {}
     for number, (name, matrix) in enumerate(matrices_of(spec)):
-        if id(matrix) not in made:
-            made[id(matrix)] = Handle(matrix, name, None if source is None else (source, number), passes=True)
+        handle_of(matrix, made, name, None if source is None else (source, number), passes=True)
     if isinstance(spec, tuple):  # a Graph
-        return with_grus(spec, lambda gru: owned(gru, made))
+        return owned_graph(spec, made)
     return owned(spec, made)  # type: ignore[no-any-return]
 
 
 def hold_rest(spec: ModelSpec | Graph) -> None:
-    """Have all matrices in memory that a model has not packed, because nothing of it needs their GRU."""
+    """Have all matrices in memory that a model has not packed, because nothing of it needs them."""
     for _, matrix in matrices_of(spec):
         if isinstance(matrix, Handle):
             matrix.hold()
 
 
 def matrices_of(spec: GRUSpec | ModelSpec | Graph) -> list[tuple[str, Any]]:
-    """The matrices of all GRUs of a description, after their names."""
-    from ..layers.grus import grus_of
+    """All matrices of a description, after their names."""
+    from ..layers.grus import matrices_in
 
-    return [named for _, gru in grus_of(spec) for named in gru.named_matrices()]
+    return [(name, matrix) for name, matrix in matrices_in(spec) if matrix is not None]

@@ -1,8 +1,8 @@
-"""Matrices of GRUs that are not arrays in memory: in a file, in the packed weights of a model, or rounded.
+"""Matrices that are not arrays in memory: in a file, in the packed weights of a model, or rounded.
 
 A model has one copy of its weights, as its kernels read them, and what describes the model says where that copy is. So
-a matrix of ``GRUWeights`` is an array or a ``Matrix``, which gives its numbers when it is asked. Knows no file and no
-kernel; what a precision keeps of a number is for ``engine.reduced``.
+a matrix of a ``MatrixRecord`` is an array or a ``Matrix``, which gives its numbers when it is asked. Knows no file and
+no kernel; what a precision keeps of a number is for ``engine.reduced``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..engine.reduced import REDUCED, is_kept, reduce, stands_for, widen
 from ..errors import CheckpointError, UnsupportedModelError
 from ..records.sealed import is_sealed, sealed
 
-__all__ = ["Form", "Handle", "Kept", "Matrix", "as_array", "check_matrix", "form_of", "keeps", "read_again"]
+__all__ = ["Again", "Form", "Handle", "Kept", "Matrix", "as_array", "check_matrix", "form_of", "keeps", "read_again"]
 
 Array = NDArray[Any]
 
@@ -199,16 +199,23 @@ class Handle(Matrix):
     def keeps(self, precision: str) -> bool:
         return keeps(self._now, precision)
 
-    def settle(self, numbers: Callable[[], tuple[Array, Any]], precision: str, packed: Any = None) -> None:
+    def settle(
+        self,
+        numbers: Callable[[], tuple[Array, Any]],
+        precision: str,
+        packed: Any = None,
+        exact: bool | None = None,
+    ) -> None:
         """Leave what was given for what the model computes with, which ``numbers`` gives.
 
         Float64 that was rounded to float32 stays beside it, unless a file has it: nobody asked to lose it. A reduced
-        precision was asked for.
+        precision of a GRU was asked for; with ``exact`` it is of another operation, and was not.
         """
         if self._settled:
             return
+        asked, self._exact = exact is None and precision in REDUCED, self._exact and exact is not False
         self._settled, given = True, self._now
-        if self._exact or precision in REDUCED or self.source is not None:
+        if self._exact or asked or self.source is not None:
             source = None if self._exact else self.source
             self._now = Kept(numbers, precision, self.shape, self.dtype, self._exact, self.name, source)
             if packed is not None and packed.kind == precision:  # otherwise float32 stands for something smaller
@@ -224,6 +231,8 @@ class Handle(Matrix):
             self._now.hold()
         elif isinstance(self._now, Matrix) and not self._settled and self.packed is None:
             self._now = self._now.array()
+        elif isinstance(self._now, np.ndarray) and not is_sealed(self._now):
+            self._now = sealed(np.array(self._now, order="C"))
 
     def held(self) -> list[Array]:
         if self._settled and isinstance(self._now, Kept):

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...arrays import check_array
 from ...errors import ShapeError
+from ...records.sealed import sealed
+from ...weights.matrices import Handle, check_matrix, form_of
+from ...weights.records import MatrixRecord
 from ..graph import FLOAT, Tensor
 from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_steps, steps_axis
 from ..size import Size, Sizes
 from ..windows import Padding, Window, one_axis, view_of
 from .operation import Array, Call, Compute, Operation, Setup, check_rank, check_size, one_input
-from .product import Linear
+from .product import dense_of, is_kept_by
 
 if TYPE_CHECKING:
+    from ...engine.affine import Affine
+    from ...engine.plain_product import PlainProduct
     from ...engine.strided import Strided
     from ..streaming import Streams
     from ..streams import Flow
@@ -26,17 +32,8 @@ __all__ = ["Convolution", "TransposedConvolution"]
 
 WINDOWS_BYTES = 8 << 20  # of windows copied at a time
 
-Product = Callable[[Array], Array]
 
-
-def _product(linear: Linear, setup: Setup) -> Product:
-    """``x @ weight.T + bias`` of rows, by the kernels where they are chosen."""
-    compute = linear.prepare(setup)
-    call = Call(setup.dtype, {})
-    return lambda rows: np.asarray(compute([rows], call)[0])
-
-
-class _Convolving(Operation):
+class _Convolving(MatrixRecord, Operation):
     """What a convolution and a transposed one share: groups of channels, and axes of places behind the rows."""
 
     weight: np.ndarray
@@ -48,14 +45,14 @@ class _Convolving(Operation):
 
     @property
     def kernel(self) -> tuple[int, ...]:
-        return tuple(int(size) for size in self.weight.shape[2:])
+        return tuple(int(size) for size in self.weight_shape[2:])
 
     def _checked(self, inputs: Sequence[Tensor], features: int, outputs: int) -> Tensor:
         given = one_input(inputs)
         axes = len(self.kernel)
         if axes not in (1, 2) or len(self.strides) != axes or len(self.padding) != axes or len(self.dilation) != axes:
             raise ShapeError(f"has a kernel of {axes} axes, wanted 1 or 2, and as many strides, paddings and dilations")
-        check_array(self.weight, (None,) * (2 + axes), "weight")
+        check_matrix(self.matrices[0], (None,) * (2 + axes), "weight")
         check_rank(given, 2 + axes)
         if given.dtype != FLOAT:
             raise ShapeError(f"takes numbers, got {given}")
@@ -90,30 +87,33 @@ class Convolution(_Convolving):
         return [window.changes_nothing for window in self._windows()]
 
     def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        outputs, each = self.weight.shape[:2]
+        outputs, each = self.weight_shape[:2]
         if type(self.groups) is not int or self.groups < 1 or outputs % self.groups:
             raise ShapeError(f"has {outputs} outputs in {self.groups!r} groups")
         given = self._checked(inputs, each * self.groups, outputs)
         counts = [window.count(size) for window, size in zip(self._windows(), given.shape[1:-1], strict=True)]
         return [Tensor((given.shape[0], *counts, outputs))]
 
-    def _products(self) -> list[Linear]:
+    def _products(self, setup: Setup) -> list[Any]:
         """A product for each group, of the places of a window one after the other, channels last."""
-        outputs = len(self.weight)
-        group = outputs // self.groups
-        order = (0, *range(2, self.weight.ndim), 1)
-        return [
-            Linear(
-                np.ascontiguousarray(self.weight[first : first + group].transpose(order)).reshape(group, -1),
-                None if self.bias is None else self.bias[first : first + group],
-            )
-            for first in range(0, outputs, group)
-        ]
+        made: list[Any] = setup.once(self, "products", lambda: self._packed(setup))
+        return made
+
+    def _packed(self, setup: Setup) -> list[Affine | PlainProduct]:
+        weight, _, exact = form_of(self.matrices[0], str(setup.dtype), "weight")
+        group, made = len(weight) // self.groups, []
+        for first in range(0, len(weight), group):
+            part = np.moveaxis(weight[first : first + group], 1, -1).reshape(group, -1)
+            bias = None if self.bias is None else self.bias[first : first + group]
+            made.append(dense_of(np.ascontiguousarray(part), bias, setup))
+            exact = exact and is_kept_by(made[-1], part)
+        self.settle(partial(_weight_of, made, self.weight_shape), made[0].precision, exact)
+        return made
 
     def prepare(self, setup: Setup) -> Compute:
-        outputs, inputs = self.weight.shape[:2]
+        outputs, inputs = self.weight_shape[:2]
         group = outputs // self.groups
-        products = [_product(linear, setup) for linear in setup.once(self, "products", self._products)]
+        products = self._products(setup)
         windows = self._windows()
 
         def compute(arrays: Sequence[Array], call: Call) -> list[Array]:
@@ -144,14 +144,14 @@ class Convolution(_Convolving):
         axis, window = along
         last = len(x.shape) - 1
         before, _ = window.widths(x.shape[axis])
-        count, group, channels = window.count(x.shape[axis]), len(self.weight) // self.groups, self.weight.shape[1]
+        outputs, channels = self.weight_shape[:2]
+        count, group = window.count(x.shape[axis]), outputs // self.groups
         if not isinstance(count, int) or count < 1:
             return None
-        made = writer.new((*x.shape[:axis], count, *x.shape[axis + 1 : last], len(self.weight)))
+        made = writer.new((*x.shape[:axis], count, *x.shape[axis + 1 : last], outputs))
         order = [at for at in range(last) if at != axis] + [axis, last]
         x, result = writer.rows(x).permuted(order), made.permuted(order)
-        for place, linear in enumerate(writer.setup.once(self, "products", self._products)):
-            affine = linear.packed(writer.setup)
+        for place, affine in enumerate(self._products(writer.setup)):
             part = x.sliced(last, place * channels, channels)
             out = result.sliced(last, place * group, group)
             writer.write("convolve", [out], affine, out, part, window.size, window.stride, window.dilation, before)
@@ -162,11 +162,17 @@ class Convolution(_Convolving):
         if not is_plain(channels):
             raise Mixed("takes the places of the batch or of the steps for channels")
         axes = zip(self._windows(), places, shapes[0][1:-1], strict=True)
-        outputs = len(self.weight)
+        outputs = self.weight_shape[0]
         return [(rows, *(w.follow(axis, size) for w, axis, size in axes), () if outputs == 1 else (outputs,))]
 
     def stream(self, inputs: Sequence[Flow], here: Streams) -> Sequence[Flow]:
         return here.over_windows(self, self._windows(), inputs[0], 0.0)
+
+
+def _weight_of(products: Sequence[Affine | PlainProduct], shape: tuple[int, ...]) -> tuple[Array, None]:
+    """The weight of a convolution from those of its groups."""
+    made = np.concatenate([each.weight for each in products]).reshape(shape[0], *shape[2:], shape[1])
+    return np.moveaxis(made, -1, 1), None
 
 
 class TransposedConvolution(_Convolving):
@@ -191,7 +197,7 @@ class TransposedConvolution(_Convolving):
         return [each == (1, 1, (0, 0), 0) for each in options]
 
     def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        features, each = self.weight.shape[:2]
+        features, each = self.weight_shape[:2]
         if type(self.groups) is not int or self.groups < 1 or features % self.groups:
             raise ShapeError(f"has {features} inputs in {self.groups!r} groups")
         outputs = each * self.groups
@@ -205,7 +211,7 @@ class TransposedConvolution(_Convolving):
 
     def prepare(self, setup: Setup) -> Compute:
         """As a convolution with the kernel turned round, over places set apart by the strides."""
-        compute: Compute = setup.once(self, "convolution", self._convolution).prepare(setup)
+        compute: Compute = self._convolution(setup).prepare(setup)
 
         def run(arrays: Sequence[Array], call: Call) -> Sequence[Array]:
             x = arrays[0].astype(call.dtype, copy=False)
@@ -229,13 +235,20 @@ class TransposedConvolution(_Convolving):
 
         return run
 
-    def _convolution(self) -> Convolution:
-        features, each = self.weight.shape[:2]
-        kernel = self.weight.reshape(self.groups, features // self.groups, each, *self.kernel)
-        kernel = np.flip(kernel.swapaxes(1, 2), axis=tuple(range(3, kernel.ndim)))
-        kernel = np.ascontiguousarray(kernel).reshape(each * self.groups, features // self.groups, *self.kernel)
+    def _convolution(self, setup: Setup) -> Convolution:
+        """What convolves the input, its places spread apart; from then on it has the only copy of the weights."""
+        made: Convolution = setup.once(self, "convolution", lambda: self._turned(setup))
+        return made
+
+    def _turned(self, setup: Setup) -> Convolution:
+        weight, _, exact = form_of(self.matrices[0], str(setup.dtype), "weight")
+        handle = Handle(sealed(_swapped(weight, self.groups)), "weight")
         ones, none = (1,) * len(self.kernel), ((0, 0),) * len(self.kernel)
-        return Convolution(kernel, self.bias, ones, none, self.dilation, self.groups)
+        # Its field is for matrices too, which the type of an array does not say.
+        made = Convolution(handle, self.bias, ones, none, self.dilation, self.groups)  # type: ignore[arg-type]
+        made.prepare(setup)
+        self.settle(partial(_swapped_again, handle, self.groups), str(setup.dtype), exact)
+        return made
 
     def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
         return self.prepare(Setup(call.dtype, {"backend": "blas"}))(arrays, call)
@@ -255,5 +268,17 @@ class TransposedConvolution(_Convolving):
             else:
                 count = self._count(size, at)
                 axes.append(() if count == 1 else (count,))
-        outputs = self.weight.shape[1] * self.groups
+        outputs = self.weight_shape[1] * self.groups
         return [(rows, *axes, () if outputs == 1 else (outputs,))]
+
+
+def _swapped(weight: Array, groups: int) -> Array:
+    """A kernel with inputs and outputs of each group swapped, and its places in the other order; twice, as it was."""
+    inputs, outputs, *kernel = weight.shape
+    made = weight.reshape(groups, inputs // groups, outputs, *kernel).swapaxes(1, 2)
+    made = np.flip(made, axis=tuple(range(3, made.ndim)))
+    return np.ascontiguousarray(made).reshape(outputs * groups, inputs // groups, *kernel)
+
+
+def _swapped_again(handle: Handle, groups: int) -> tuple[Array, None]:
+    return _swapped(handle.array(), groups), None

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ...errors import FastGRUError, ShapeError
 from ...records.record import Record, arrays_in
+from ...weights.matrices import Matrix
 from ..graph import Tensor
 from ..layout import Layout, Mixed, Rows
 from ..size import Expression, Size, Sizes, Unequal, evaluate, size_text
@@ -175,7 +176,7 @@ class Operation(Record):
         """One line for a person: options that are not the default, and the shapes of weights."""
         options = []
         for name, value in self.fields().items():
-            if isinstance(value, np.ndarray):
+            if isinstance(value, (np.ndarray, Matrix)):
                 options.append(f"{name}={size_text(value.shape)}")
             elif value is not None and value != getattr(type(self), name, None):
                 options.append(f"{name}={value!r}")
@@ -212,7 +213,7 @@ def _is_of(value: Any, hint: Any) -> bool:
     if hint in (int, float):
         wanted = (int, np.integer) if hint is int else (int, float, np.integer, np.floating)
         return isinstance(value, wanted) and not isinstance(value, bool)
-    return isinstance(value, get_origin(hint) or hint)
+    return isinstance(value, get_origin(hint) or hint) or (hint is np.ndarray and isinstance(value, Matrix))
 
 
 def _text(hint: Any) -> str:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...arrays import check_array
+from ...engine.plain_product import PlainProduct
 from ...errors import ShapeError, UnsupportedModelError
+from ...records.record import owned
+from ...weights.matrices import check_matrix, form_of
+from ...weights.records import MatrixRecord
 from ..graph import FLOAT, INTEGER, Tensor
 from ..layout import BATCH, Layout, Mixed, broadcast, has_steps, is_plain
 from ..size import Size, Sizes, size_text
@@ -20,10 +25,27 @@ if TYPE_CHECKING:
     from ...engine.strided import Strided
     from ..writer import Writer
 
-__all__ = ["Einsum", "Embedding", "Linear", "MatMul"]
+__all__ = ["Einsum", "Embedding", "Linear", "MatMul", "dense_of", "is_kept_by"]
 
 
-class Linear(Operation):
+def dense_of(weight: Array, bias: Array | None, setup: Setup) -> Affine | PlainProduct:
+    """``x @ weight.T + bias`` of rows (rows, inputs), by the kernels where they are chosen; weight in C order."""
+    bias = np.zeros(len(weight), setup.dtype) if bias is None else np.ascontiguousarray(bias, setup.dtype)
+    if setup.dtype != np.float32 or setup.options.get("backend") == "blas":
+        return PlainProduct(owned(weight), bias)
+    from ...engine.affine import Affine
+    from ...options import kernel_table
+
+    return Affine(kernel_table(), weight, bias, setup.options.get("precision", "float32"))
+
+
+def is_kept_by(dense: Affine | PlainProduct, weight: Array) -> bool:
+    """Whether a product has the weights that it was made of, and has not rounded them."""
+    return str(weight.dtype) == dense.precision or np.array_equal(dense.weight, weight, equal_nan=True)
+
+
+
+class Linear(MatrixRecord, Operation):
     """``x @ weight.T + bias`` over the last axis."""
 
     fresh = True
@@ -34,17 +56,17 @@ class Linear(Operation):
         given = one_input(inputs)
         if not given.shape or given.dtype != FLOAT:
             raise ShapeError(f"takes numbers with at least one axis, got {given}")
-        check_array(self.weight, (None, None), "weight")
-        outputs, features = self.weight.shape
+        check_matrix(self.matrices[0], (None, None), "weight")
+        outputs, features = self.weight_shape
         check_size(given.shape[-1], features, "features")
         if self.bias is not None:
             check_array(self.bias, (outputs,), "bias")
         return [Tensor((*given.shape[:-1], outputs))]
 
     def prepare(self, setup: Setup) -> Compute:
-        if setup.dtype != np.float32 or setup.options.get("backend") == "blas":
-            return self._by_blas(setup)
         packed = self.packed(setup)
+        if isinstance(packed, PlainProduct):
+            return lambda arrays, call: [packed(arrays[0])]
 
         def compute(arrays: Sequence[Array], call: Call) -> list[Array]:
             x = arrays[0]
@@ -55,35 +77,23 @@ class Linear(Operation):
 
         return compute
 
-    def packed(self, setup: Setup) -> Affine:
-        """The weights as the kernels take them."""
-        made: Affine = setup.once(self, "weights", lambda: self._packed(setup.options.get("precision", "float32")))
+    def packed(self, setup: Setup) -> Affine | PlainProduct:
+        """The weights as they are multiplied, from then on the only copy."""
+        made: Affine | PlainProduct = setup.once(self, "weights", lambda: self._packed(setup))
         return made
 
-    def _packed(self, precision: str) -> Affine:
-        from ...engine.affine import Affine
-        from ...options import kernel_table
-
-        weight = np.ascontiguousarray(self.weight, np.float32)
-        bias = np.zeros(len(weight), np.float32) if self.bias is None else np.ascontiguousarray(self.bias, np.float32)
-        return Affine(kernel_table(), weight, bias, precision)
-
-    def _by_blas(self, setup: Setup) -> Compute:
-        from ...engine.single_threaded_blas import product
-
-        weight, bias = setup.once(self, "plain", lambda: self._plain(setup))
-        return lambda arrays, call: [np.asarray(product(arrays[0], weight.T) + bias, setup.dtype)]
-
-    def _plain(self, setup: Setup) -> tuple[Array, Array]:
-        weight = np.ascontiguousarray(self.weight, setup.dtype)
-        return weight, np.zeros(len(weight), setup.dtype) if self.bias is None else self.bias.astype(setup.dtype)
+    def _packed(self, setup: Setup) -> Affine | PlainProduct:
+        weight, _, exact = form_of(self.matrices[0], str(setup.dtype), "weight")
+        made = dense_of(weight, self.bias, setup)
+        self.settle(partial(_weight_of, made), made.precision, exact and is_kept_by(made, weight))
+        return made
 
     def compute(self, arrays: Sequence[Array], call: Call) -> list[Array]:
         made = arrays[0] @ self.weight.T.astype(call.dtype)
         return [made if self.bias is None else np.asarray(made + self.bias.astype(call.dtype))]
 
     def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
-        affine = self.packed(writer.setup)
+        affine: Any = self.packed(writer.setup)
         x = writer.rows(inputs[0])
         made = writer.new((*x.shape[:-1], affine.outputs))
         writer.write("linear", [made], affine, made, x)
@@ -92,11 +102,15 @@ class Linear(Operation):
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
         if not is_plain(inputs[0][-1]):
             raise Mixed("takes the places of the batch or of the steps for features")
-        outputs = len(self.weight)
+        outputs = self.weight_shape[0]
         return [(*inputs[0][:-1], () if outputs == 1 else (outputs,))]
 
 
-class Embedding(Operation):
+def _weight_of(dense: Affine | PlainProduct) -> tuple[Array, None]:
+    return dense.weight, None
+
+
+class Embedding(MatrixRecord, Operation):
     """Row ``weight[i]`` for every integer i."""
 
     fresh = True
@@ -104,13 +118,13 @@ class Embedding(Operation):
 
     def infer(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         given = one_input(inputs)
-        check_array(self.weight, (None, None), "weight")
+        check_matrix(self.matrices[0], (None, None), "weight")
         if given.dtype != INTEGER:
             raise ShapeError(f"takes integers, got {given}")
-        return [Tensor((*given.shape, self.weight.shape[1]))]
+        return [Tensor((*given.shape, self.weight_shape[1]))]
 
     def prepare(self, setup: Setup) -> Compute:
-        table = setup.once(self, "table", lambda: np.ascontiguousarray(self.weight, setup.dtype))
+        table = self._table(setup)
 
         def compute(arrays: Sequence[Array], call: Call) -> list[Array]:
             index = arrays[0]
@@ -121,17 +135,27 @@ class Embedding(Operation):
 
         return compute
 
+    def _table(self, setup: Setup) -> Array:
+        """The rows in the dtype of the model, from then on the only copy."""
+        return setup.once(self, "table", lambda: self._made(setup.dtype))  # type: ignore[no-any-return]
+
+    def _made(self, dtype: np.dtype[Any]) -> Array:
+        table, _, exact = form_of(self.matrices[0], str(dtype), "weight")
+        own: Array = owned(table)
+        self.settle(lambda: (own, None), str(dtype), exact)
+        return own
+
     def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
         return self.prepare(Setup(call.dtype, {}))(arrays, call)
 
     def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
-        table = writer.constant(writer.setup.once(self, "table", lambda: np.ascontiguousarray(self.weight, np.float32)))
-        made = writer.new((*inputs[0].shape, self.weight.shape[1]))
+        table = writer.constant(self._table(writer.setup))
+        made = writer.new((*inputs[0].shape, self.weight_shape[1]))
         writer.write("embed", [made], made, table, inputs[0])
         return [made]
 
     def follow(self, inputs: Sequence[Layout], shapes: Sequence[Sizes]) -> list[Layout]:
-        features = self.weight.shape[1]
+        features = self.weight_shape[1]
         return [(*inputs[0], () if features == 1 else (features,))]
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from ...graph.graph import INTEGER, Graph, Input, Structure
 from ...graph.layout import BATCH, Layout
 from ...graph.size import Sizes
-from ...gru_weights import MATRICES, GRUSpec
+from ...gru_weights import GRUSpec, GRUWeights
 from ...records.record import Record
+from ...weights.matrices import Matrix
 
 __all__ = ["flow_of", "layers_of"]
 
@@ -73,7 +74,7 @@ def layers_of(graph: Graph) -> list[dict[str, Any]]:
         options = {
             name: value if isinstance(value, (bool, int)) else str(value)
             for name, value in node.operation.fields().items()
-            if value is not None and not isinstance(value, (np.ndarray, Record)) and value != ()
+            if value is not None and not isinstance(value, (np.ndarray, Matrix, Record)) and value != ()
         }
         found.append(
             {
@@ -107,13 +108,13 @@ def _shape(shape: Sizes) -> list[int | None]:
     return [size if isinstance(size, int) else None for size in sizes]
 
 
-def _arrays(record: Record) -> list[np.ndarray]:
-    found: list[np.ndarray] = []
+def _arrays(record: Record) -> list[np.ndarray | Matrix]:
+    found: list[np.ndarray | Matrix] = []
     for value in record.fields().values():
-        if isinstance(value, np.ndarray):
+        if isinstance(value, (np.ndarray, Matrix)):
             found.append(value)
         elif isinstance(value, GRUSpec):
-            used = ("w_ih", "w_hh", "b_ih", "b_hh") if value.bias else MATRICES
+            used = ("w_ih", "w_hh", "b_ih", "b_hh") if value.bias else GRUWeights.MATRICES
             weights = [each.fields() for layer in value.layers for each in layer]
             found += [each[name] for each in weights for name in used]
     return found

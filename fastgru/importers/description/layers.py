@@ -29,6 +29,7 @@ from ...layers import (
     edge_of,
     signals_of,
 )
+from ...weights.matrices import Matrix
 
 __all__ = ["facts_of", "flow_of", "layers_of", "plain"]
 
@@ -76,7 +77,7 @@ def facts_of(layer: Layer) -> dict[str, Any]:
     if isinstance(layer, GRULayer):
         return {"kind": "GRU", **_gru_facts(layer)}
     values = {name: value for name, value in layer.fields().items() if not isinstance(value, ModelSpec)}
-    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    arrays = {name: value for name, value in values.items() if isinstance(value, (np.ndarray, Matrix))}
     options = {name: plain(value) for name, value in values.items() if name not in arrays and value is not None}
     if "bias" in layer._fields:
         options["bias"] = "bias" in arrays
@@ -88,7 +89,7 @@ def facts_of(layer: Layer) -> dict[str, Any]:
     return {"kind": kind, "sizes": sizes, "options": options, "parameters": int(parameters)}
 
 
-def _not_made(layer: Layer, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+def _not_made(layer: Layer, arrays: Mapping[str, Any]) -> list[Any]:
     """The arrays that are parameters: of a scale and an offset in the model's code not its numbers, nor 0 and 1."""
     made = isinstance(layer, BatchNormalization) and layer.epsilon == 0 and not layer.mean.any()
     if made and (arrays["variance"] == 1).all():
@@ -170,17 +171,17 @@ def _own_sizes(layer: Layer) -> dict[str, int]:
 
 
 def _dense_sizes(layer: Dense) -> dict[str, int]:
-    outputs, inputs = layer.weight.shape
+    outputs, inputs = layer.weight_shape
     return {"inputs": inputs, "outputs": outputs}
 
 
 def _embedding_sizes(layer: Embedding) -> dict[str, int]:
-    vocabulary, features = layer.weight.shape
+    vocabulary, features = layer.weight_shape
     return {"vocabulary": vocabulary, "features": features}
 
 
 def _conv_sizes(layer: Conv1D) -> dict[str, int]:
-    outputs, inputs, kernel = layer.weight.shape
+    outputs, inputs, kernel = layer.weight_shape
     return {"inputs": inputs * layer.groups, "outputs": outputs, "kernel": kernel}
 
 

@@ -190,8 +190,8 @@ def _gru(tensors: Tensors, prefix: str, options: Options, where: str) -> list[La
 
 def _linear(tensors: Tensors, prefix: str, options: Options, where: str) -> list[Layer]:
     dense: Dense = dense_from_tensors(tensors, prefix, where)
-    options.agrees("in_features", dense.weight.shape[1])
-    options.agrees("out_features", dense.weight.shape[0])
+    options.agrees("in_features", dense.weight_shape[1])
+    options.agrees("out_features", dense.weight_shape[0])
     return [dense]
 
 
