@@ -44,7 +44,7 @@ def equal(one: Any, other: Any) -> bool:
 
 
 def arrays_in(value: Any) -> list[np.ndarray]:
-    """The arrays in records, tuples, lists and dicts, and those that a matrix keeps in memory."""
+    """The arrays in records, tuples, lists and dicts, and those that a matrix or packed weights keep in memory."""
     found: list[np.ndarray] = []
     left = [value]
     while left:
@@ -59,6 +59,8 @@ def arrays_in(value: Any) -> list[np.ndarray]:
             left += each.values()
         elif hasattr(each, "held"):
             found += each.held()
+        elif hasattr(each, "arrays"):
+            found += each.arrays
     return found
 
 

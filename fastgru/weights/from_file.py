@@ -56,7 +56,7 @@ class FromFile(Fields):
         except CheckpointError as error:
             raise CheckpointError(
                 f"the weights as they were before rounding are read again: {error}; put the file back or load another, "
-                "or save the model in the precision that it has"
+                "or save a GRU in the precision that it has"
             ) from error
         if checkpoint.identity != self.identity:
             raise CheckpointError(

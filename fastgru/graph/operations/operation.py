@@ -69,7 +69,7 @@ class Setup:
     @property
     def arrays(self) -> list[Array]:
         """The arrays in what was made once."""
-        return [array for each in self.made() for array in getattr(each, "arrays", None) or arrays_in(each)]
+        return arrays_in(self.made())
 
     def share(self, operation: Operation, other: Operation) -> None:
         """Let an operation have what was made for another with the same weights."""
