@@ -556,6 +556,10 @@ def test_tables_keep_square_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "[bold]gru[/bold]" in sys.stdout.getvalue()
 
 
+def test_what_is_counted_is_singular_only_where_it_is_one() -> None:
+    assert [terminal.counted(count, "row") for count in (0, 1, 2, 1000)] == ["0 rows", "1 row", "2 rows", "1,000 rows"]
+
+
 def test_a_plain_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.print_table(("layer", "size"), [("gru", "12"), ("output", "3")], right=("size",))
     assert capsys.readouterr().out == "layer   size\n------  ----\ngru       12\noutput     3\n"

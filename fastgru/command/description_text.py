@@ -14,7 +14,7 @@ from typing import Any
 
 from ..checkpoint.packed_file import PACKED_KEY
 from ..evaluation.checking import problem_of
-from ..terminal import print_table, printable
+from ..terminal import counted, print_table, printable
 
 __all__ = ["print_conversion", "print_description", "print_verification"]
 
@@ -41,7 +41,7 @@ def print_conversion(found: dict[str, Any]) -> None:
     if found["largest_difference"] is None:
         print(printable(f"\nThe two were not compared: {found['not_compared']}"))
         return
-    inputs = f"{found['rows']} random rows of {found['steps']} steps"
+    inputs = f"{counted(found['rows'], 'random row')} of {counted(found['steps'], 'step')}"
     precision = f", in {found['precision']}" if found["precision"] else ""
     print(f"\nLargest difference between the two{precision}, on {inputs}: {found['largest_difference']:g}")
     if found["rounding_difference"] is not None and found["precision"] not in ("float32", "float64"):
@@ -50,8 +50,8 @@ def print_conversion(found: dict[str, Any]) -> None:
 
 def print_verification(path: str, found: dict[str, Any]) -> None:
     """Print what ``verify`` gives."""
-    steps = "" if found["steps"] is None else f" of {found['steps']} step{'s' if found['steps'] != 1 else ''}"
-    rows = f"{found['rows']:,} row{'s' if found['rows'] != 1 else ''}{steps}"
+    steps = "" if found["steps"] is None else f" of {counted(found['steps'], 'step')}"
+    rows = counted(found["rows"], "row") + steps
     print(printable(path))
     inputs = "the data given" if found["seed"] is None else f"noise of seed {found['seed']}"
     print(f"  on       {inputs}: {rows}")
@@ -59,7 +59,7 @@ def print_verification(path: str, found: dict[str, Any]) -> None:
     print(f"  outputs  {largest}; differences are from those in float64")
     print("  time     the median of a call on as many rows\n")
     each_timed = [each["timings"] for each in found["precisions"] if each["timings"]]
-    timed = [f"{timing['rows']:,} row{'s' if timing['rows'] != 1 else ''}" for timing in (each_timed or [[]])[0]]
+    timed = [counted(timing["rows"], "row") for timing in (each_timed or [[]])[0]]
     scored = ["same class"] if found["classes"] else []
     headings = ["precision", "largest", "mean", *scored, "GRU weights", *timed]
     cells = [_precision_cells(each, headings) for each in found["precisions"]]
@@ -99,9 +99,9 @@ def _verification_notes(found: dict[str, Any]) -> Iterator[str]:
         if each["problem"] is not None:
             yield f"{each['precision']} is not possible: {each['problem']}"
         elif each["lost"]:
-            count = f"{each['lost']:,} output{'s are' if each['lost'] != 1 else ' is'}"
+            count = f"{counted(each['lost'], 'output')} {'is' if each['lost'] == 1 else 'are'}"
             yield f"{each['precision']}: {count} NaN or infinite where float64 has a number"
-    total = f"{found['compared'] + found['left_out'] + found['broken']:,} outputs"
+    total = counted(found["compared"] + found["left_out"] + found["broken"], "output")
     if found["left_out"]:
         yield f"Left out: {found['left_out']:,} of {total}, which NaN or infinity in the data reaches."
     if found["broken"]:
@@ -215,7 +215,7 @@ def _facts(found: dict[str, Any]) -> list[str]:
     lines = [
         str(found["path"]),
         f"  format      {found['format']}" + (f", written by {writer}" if writer else ""),
-        *([f"  parameters  {found['parameters']:,} in {count} layer{'s' if count != 1 else ''}"] if count else []),
+        *([f"  parameters  {found['parameters']:,} in {counted(count, 'layer')}"] if count else []),
         f"  loads as    {_loads_as(found)}",
     ]
     if found["classes"]:
@@ -237,7 +237,7 @@ def _facts(found: dict[str, Any]) -> list[str]:
 def _stored(found: dict[str, Any]) -> str:
     """``int8 (2 tensors), float32 (2 tensors)``; where a type is not computed in, what becomes of it."""
     counts, kept = found["stored"], found["stored_precision"]
-    words = ", ".join(f"{kind} ({count} tensor{'s' if count != 1 else ''})" for kind, count in counts.items())
+    words = ", ".join(f"{kind} ({counted(count, 'tensor')})" for kind, count in counts.items())
     if not counts.keys() & _REDUCED:
         return words
     if kept is None or not found.get("packed_gru_weights"):
