@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .activations import GATE_ACTIVATIONS, formula, resolved
-from .engine.plan import KernelTable, Plan
+from .engine.plan import GATES, KernelTable, Plan
 from .engine.reduced import widen
 from .gru_weights import GRUSpec, GRUWeights
 from .records.sealed import is_sealed, sealed
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .engine.blas import BlasPlan
     from .engine.generic import GenericPlan
 
-__all__ = ["packed_precision", "plan_of"]
+__all__ = ["packed_precision", "plan_of", "reads_as_packed"]
 
 
 def plan_of(
@@ -49,6 +49,19 @@ def packed_precision(spec: GRUSpec, precision: str, kernels: KernelTable) -> str
     """What a stack's weights are packed in: for float16 the same numbers in float32, where kernels are faster so."""
     largest = max(4 * sum(matrix.size for matrix in weights.matrices) for layer in spec.layers for weights in layer)
     return "float32" if precision == "float16" and largest < kernels.half_bytes else precision
+
+
+def reads_as_packed(spec: GRUSpec, precision: str, kernels: KernelTable) -> bool:
+    """Whether a plan computes from matrices that are packed already as they lie; ``Plan`` packs others again."""
+    kept = packed_precision(spec, precision, kernels)
+    last = kernels.last_vectors(spec.hidden_size) if spec.reset_after else 0
+    for weights in (weights for layer in spec.layers for weights in layer):
+        kind = kernels.weight_kind(kept, max(weights.input_size, spec.hidden_size))
+        for matrix, gates in zip(weights.matrices, ((3,), GATES[spec.reset_after]), strict=True):
+            packed = matrix.packed if isinstance(matrix, Matrix) else None
+            if packed is None or packed[:5] != (kernels.layout, kind, tuple(matrix.shape), gates, last):
+                return False
+    return True
 
 
 def _settled(plan: BlasPlan | GenericPlan, spec: GRUSpec, precision: str) -> BlasPlan | GenericPlan:

@@ -197,7 +197,7 @@ def test_inspect_says_why_a_keras_file_is_refused_once(
     config = {"class_name": model_class, "config": {"layers": [layer]}}
     tensors = {"layers/lstm/cell/vars/0": np.zeros((4, 12), "f4")}
     given = Checkpoint("some.keras", "keras", tensors, config, {"keras_version": "3.15.1"})
-    monkeypatch.setattr("fastgru.checkpoint.read", lambda path, part=None: given)
+    monkeypatch.setattr("fastgru.checkpoint.reading.read_for_model", lambda path, part=None: given)
     assert main(["inspect", "some.keras"]) == 0
     out = capsys.readouterr().out
     assert out.count("not supported" if model_class == "Sequential" else "name its layers") == 1

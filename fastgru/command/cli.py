@@ -266,13 +266,13 @@ def _config(arguments: argparse.Namespace) -> int:
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
-    from ..checkpoint import read
+    from ..checkpoint.reading import read_for_model
     from ..importers import described
     from .description_text import print_description
-    from .packed_size import packed_sizes
+    from .packed_size import packed_already, packed_sizes
 
-    found, models = described(read(arguments.file, arguments.part))
-    found["packed_gru_weights"] = packed_sizes(models)
+    found, models = described(read_for_model(arguments.file, arguments.part))
+    found["packed_gru_weights"], found["packed"] = packed_sizes(models), packed_already(models)
     if arguments.json:
         print(json.dumps(found, indent=2))
     else:

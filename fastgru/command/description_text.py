@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from ..checkpoint.packed_file import PACKED_KEY
+from ..checkpoint.text import shown
 from ..evaluation.checking import problem_of
 from ..terminal import counted, print_table, printable
 
@@ -222,10 +222,10 @@ def _facts(found: dict[str, Any]) -> list[str]:
         lines.append(f"  classes     {_some([f'{path} {name}'.strip() for path, name in found['classes'].items()])}")
     if any(kind != "float32" for kind in found["stored"]):
         lines.append(f"  stored as   {_stored(found)}")
-    if PACKED_KEY in found["metadata"]:
-        lines.append(f"  packed      {found['metadata'][PACKED_KEY]}, one copy for all processes with such kernels")
+    if found.get("packed"):
+        lines.append(f"  packed      {_packed(found['packed'])}")
     if found.get("packed_gru_weights"):
-        lines.append(f"  packed GRU weights: {_packed(found['packed_gru_weights'])}")
+        lines.append(f"  GRU weights in memory: {_in_memory(found['packed_gru_weights'])}")
     if found["inputs"]:
         lines.append(f"  takes       {_some([_flow(each['name'], each) for each in found['inputs']])}")
         lines.append(
@@ -247,7 +247,18 @@ def _stored(found: dict[str, Any]) -> str:
     return f'{words}; read as float32, also with precision="stored": none of these keeps all weights of the GRUs'
 
 
-def _packed(sizes: dict[str, int | str]) -> str:
+def _packed(packed: dict[str, Any]) -> str:
+    """Which kernels the weights of a file are packed for, and what those here make of them."""
+    words = f"{_bytes(packed['bytes'])} of {packed['precision']} for the kernels {shown(packed['kernels'], 40)}; "
+    if packed["read_as_it_lies"]:
+        return f"{words}those here read it as it lies, one copy for all processes"
+    return (
+        f"{words}those here, {packed['kernels_here']!r}, pack it again in the memory of each process; "
+        "fastgru convert --packed writes it for them"
+    )
+
+
+def _in_memory(sizes: dict[str, int | str]) -> str:
     """``float32 6.3 MB, bfloat16 3.2 MB; float16 not possible: ...``"""
     words = [f"{precision} {_bytes(size)}" for precision, size in sizes.items() if isinstance(size, int)]
     refused = [f"{precision} not possible: {size}" for precision, size in sizes.items() if isinstance(size, str)]
