@@ -160,6 +160,8 @@ def _add_convert(convert: argparse.ArgumentParser) -> None:
     _add_layers(convert)
     without = "without it, float32 or float64; stored: what the file has"
     _add_precision(convert, None, f"what to write the matrices of GRUs in, such as int8; {without}")
+    packed = "write these matrices as the kernels of this machine read them: processes that load it share one copy"
+    convert.add_argument("--packed", action="store_true", help=packed)
     convert.add_argument("--force", action="store_true", help="replace OUT where it is there already")
     convert.add_argument("--json", action="store_true", help="print the figures as JSON")
     convert.set_defaults(command=_convert)
@@ -321,6 +323,8 @@ def _convert(arguments: argparse.Namespace) -> int:
     from .description_text import print_conversion
 
     _check_outputs([arguments.output], [arguments.model])
+    if arguments.packed and not arguments.output.lower().endswith(".safetensors"):
+        raise FastGRUError(f"{arguments.output}: --packed writes safetensors; name a file that ends in .safetensors")
     if is_file(arguments.output) and not arguments.force:
         raise FastGRUError(f"{arguments.output}: is there already; name another file, or add --force to replace it")
     with progress(PARTS, "parts") as advance:
@@ -332,6 +336,7 @@ def _convert(arguments: argparse.Namespace) -> int:
             arguments.strict,
             arguments.precision,
             arguments.part,
+            arguments.packed,
         )
     found["layers"] = describe(read(arguments.output))["layers"]
     if arguments.json:

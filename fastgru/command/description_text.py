@@ -36,7 +36,8 @@ def print_description(found: dict[str, Any]) -> None:
 def print_conversion(found: dict[str, Any]) -> None:
     """Print what ``convert`` gives, with the layers of the file that was written."""
     print(printable(f"{found['source']} ({found['bytes_read']:,} bytes)"))
-    print(printable(f"  -> {found['target']} ({found['bytes_written']:,} bytes)\n"))
+    packed = f", packed for the kernels {found['packed_for']!r}" if found["packed_for"] else ""
+    print(printable(f"  -> {found['target']} ({found['bytes_written']:,} bytes{packed})\n"))
     _print_layers(found["layers"])
     if found["largest_difference"] is None:
         print(printable(f"\nThe two were not compared: {found['not_compared']}"))
