@@ -77,7 +77,7 @@ def _own_arrays(spec: GRUSpec, precision: str, dtype: np.dtype[Any]) -> list[lis
     left = iter(spec.named_matrices())
 
     def array(name: str, matrix: NDArray[Any] | Matrix) -> NDArray[Any]:
-        numbers, steps, _ = form_of(matrix, precision, name)
+        numbers, steps = form_of(matrix, precision, name)[:2]
         given = matrix.held() if isinstance(matrix, Matrix) else [matrix]
         return _own(widen(numbers, steps), dtype, given)
 

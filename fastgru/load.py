@@ -177,7 +177,7 @@ def load(
     warn_of_state(checkpoint.path, spec)
     kept = precision_of(checkpoint, spec, precision)
     warn_of_packing(checkpoint, spec, kept)
-    source = FromFile(os.path.abspath(checkpoint.path), checkpoint.identity, part, layers, strict)
+    source = FromFile(os.path.abspath(checkpoint.path), part, layers, strict)
     where = checkpoint.path
     del checkpoint
     spec = handed_over(spec, source)

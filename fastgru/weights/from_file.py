@@ -1,6 +1,7 @@
 """The file that a model was loaded from, for weights that the model has rounded: read again when they are asked for.
 
-Owns when that is allowed: the file must be the one that it was. What a file holds is for readers and importers.
+Owns the reading. Whether the matrices are still those that were rounded is for each of them to say (``Kept``), so the
+file may have been touched, copied or moved back meanwhile. What a file holds is for readers and importers.
 """
 
 from __future__ import annotations
@@ -9,13 +10,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, UnsupportedModelError
 from ..records.fields import Fields
 from ..records.record import owned
 from .matrices import Handle
 
 if TYPE_CHECKING:
-    from ..checkpoint.opened import Identity
     from ..graph.graph import Graph
     from ..gru_weights import GRUSpec
     from ..layers import ModelSpec
@@ -31,7 +31,6 @@ class FromFile(Fields):
     """A file and how it was loaded."""
 
     path: str
-    identity: Identity
     part: str | None
     layers: Any
     strict: bool
@@ -42,7 +41,7 @@ class FromFile(Fields):
         Raises
         ------
         CheckpointError
-            The file is gone, or was changed.
+            The file is gone, or holds another model.
         """
         known = self.__dict__.get("_known", lambda: None)()
         if known is not None:
@@ -51,18 +50,12 @@ class FromFile(Fields):
         from ..importers.resolve import examined
 
         try:
-            checkpoint = read_for_model(self.path, self.part)
-        except CheckpointError as error:
+            spec, _ = examined(read_for_model(self.path, self.part), self.layers, self.strict)
+        except (CheckpointError, UnsupportedModelError) as error:
             raise CheckpointError(
                 f"the weights as they were before rounding are read again: {error}; put the file back or load another, "
                 "or save the model in the precision that it has"
             ) from error
-        if checkpoint.identity != self.identity:
-            raise CheckpointError(
-                f"{self.path}: it was changed since the model was loaded, and holds the weights as they were before "
-                "rounding; load the model again"
-            )
-        spec, _ = examined(checkpoint, self.layers, self.strict)
         made = _Matrices(matrix for _, matrix in matrices_of(spec))
         self.__dict__["_known"] = ref(made)
         return made
