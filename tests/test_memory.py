@@ -22,7 +22,7 @@ from layer_examples import chain
 from networks import network, numbers, same_bits
 
 import fastgru
-from fastgru import GRU, CheckpointError, Model, UnsupportedModelError
+from fastgru import GRU, CheckpointError, FastGRUError, Model, UnsupportedModelError
 from fastgru.engine.pack import last_vectors, pack_columns, unpack_columns
 from fastgru.engine.packed import KINDS, Layout, PackedMatrix
 from fastgru.engine.reduced import reduce
@@ -308,6 +308,40 @@ def test_each_bit_of_a_matrix_changes_its_checksum(shape: tuple[int, int], dtype
         content[place] ^= 1 << place % 8
         assert checksum_of(matrix) != before
         content[place] ^= 1 << place % 8
+
+
+@pytest.mark.parametrize("precision", REDUCED)
+def test_a_model_is_not_saved_over_the_only_file_that_has_its_weights(
+    precision: Any, path: Path, tmp_path: Path
+) -> None:
+    whole, content = fastgru.load(path), path.read_bytes()
+    (tmp_path / "link").symlink_to(path)
+    for model in copies(fastgru.load(path, precision=precision)):
+        for name in (path, tmp_path / "link"):
+            for options in ({"precision": precision}, {"precision": "int8"}, {"precision": "bfloat16", "packed": True}):
+                with pytest.raises(FastGRUError, match=r"alone has .*_l0 .*under another name .* without a precision"):
+                    model.save(name, **options)
+        assert path.read_bytes() == content
+        model.save(tmp_path / "other", precision=precision)
+    model.save(path)  # which keeps them
+    assert same(fastgru.load(path), whole)
+    (tmp_path / "other").replace(path)
+    assert same(fastgru.load(path, precision="stored"), model)
+
+
+def test_a_model_that_lost_nothing_is_saved_over_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    GRU(network(5, 19, dtype=np.float64)).save(path)
+    with pytest.raises(FastGRUError, match="in float32 they would be lost"):
+        fastgru.load(path).save(path, precision="float32")
+    fastgru.load(path).save(path)
+    assert fastgru.read(path)["w_hh_l0"].dtype == np.float64
+    fastgru.load(path, precision="float64").save(path, precision="int8")
+    model = fastgru.load(path, precision="stored")
+    model.save(path, precision="int8")
+    assert model.precision == "int8" and same(fastgru.load(path, precision="stored"), model)
+    GRU(network(5, 19)).save(path, precision="bfloat16")
+    fastgru.load(path, precision="int8").save(path, precision="bfloat16")  # has all that the file had
 
 
 @pytest.mark.parametrize("precision", REDUCED)

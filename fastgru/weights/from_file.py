@@ -1,7 +1,8 @@
 """The file that a model was loaded from, for weights that the model has rounded: read again when they are asked for.
 
-Owns the reading. Whether the matrices are still those that were rounded is for each of them to say (``Kept``), so the
-file may have been touched, copied or moved back meanwhile. What a file holds is for readers and importers.
+Owns the reading, and that a model does not write over what it would read. Whether the matrices are still those that
+were rounded is for each of them to say (``Kept``), so the file may have been touched, copied or moved back meanwhile.
+What a file holds is for readers and importers.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from ..errors import CheckpointError, UnsupportedModelError
+from ..errors import CheckpointError, FastGRUError, UnsupportedModelError
+from ..origin import are_same
 from ..records.fields import Fields
 from ..records.record import owned
-from .matrices import Handle
+from .matrices import Handle, Matrix
 
 if TYPE_CHECKING:
     from ..graph.graph import Graph
     from ..gru_weights import GRUSpec
     from ..layers import ModelSpec
 
-__all__ = ["FromFile", "handed_over", "hold_rest", "matrices_of"]
+__all__ = ["FromFile", "check_is_kept", "handed_over", "hold_rest", "matrices_of"]
 
 
 class _Matrices(list[Any]):
@@ -62,6 +64,20 @@ class FromFile(Fields):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.fields()
+
+
+def check_is_kept(spec: GRUSpec | ModelSpec | Graph, path: str, precision: str | None) -> None:
+    """Raise where writing a model in a precision would replace the file that alone has its weights before rounding."""
+    if precision is None:
+        return
+    for name, matrix in matrices_of(spec):
+        source = matrix.source if isinstance(matrix, Matrix) and matrix.is_rounded else None
+        if source is not None and are_same(source[0].path, path) and not matrix.form(precision, name).exact:
+            raise FastGRUError(
+                f"{path}: the model was loaded from this file, which alone has {name} and its other weights as they "
+                f"were before rounding; in {precision} they would be lost: save under another name and move that file "
+                "here, or save without a precision, which keeps them"
+            )
 
 
 def handed_over(spec: GRUSpec | ModelSpec | Graph, source: FromFile | None = None) -> GRUSpec | ModelSpec | Graph:
