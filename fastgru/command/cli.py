@@ -347,6 +347,7 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    from ..checkpoint.reading import read_for_model
     from ..evaluation.checking import advice_for, output_names
     from ..evaluation.rows import inputs_of, outputs_of
     from ..evaluation.verification import ORDER, noise, parts, verify
@@ -368,12 +369,13 @@ def _verify(arguments: argparse.Namespace) -> int:
     all_parts = parts(model, noise(model) if x is None else x, precisions, expected is not None)
     with progress(all_parts, "parts") as advance:
         found = verify(model, x, lengths, precisions, arguments.tolerance, expected=expected, advance=advance)
+    found["stored"] = sorted(set(read_for_model(arguments.model, arguments.part).stored.values()))
     if arguments.json:
         print(json.dumps({"path": arguments.model, **found}, indent=2))
     else:
         print_verification(arguments.model, found)
         if not all(each["within"] for each in found["expected"]):
-            print(advice_for(arguments.layers is not None))
+            print(advice_for(arguments.layers is not None, found["stored"]))
     refused = arguments.precisions and any(each["problem"] is not None for each in found["precisions"])
     return 0 if found["passed"] and not refused else 1
 

@@ -58,6 +58,8 @@ def print_verification(path: str, found: dict[str, Any]) -> None:
     print(f"  on       {inputs}: {rows}")
     largest = "none is a number" if found["largest_output"] is None else f"up to {found['largest_output']:.3g}"
     print(f"  outputs  {largest}; differences are from those in float64")
+    if found["stored"]:
+        print(f"  weights  stored in {', '.join(found['stored'])}; what that cost is in no difference from float64")
     print("  time     the median of a call on as many rows\n")
     each_timed = [each["timings"] for each in found["precisions"] if each["timings"]]
     timed = [counted(timing["rows"], "row") for timing in (each_timed or [[]])[0]]
@@ -111,7 +113,8 @@ def _verification_notes(found: dict[str, Any]) -> Iterator[str]:
         yield f"Same class: the largest of {found['classes']} outputs is the one that is largest in float64."
     for each in found["expected"]:
         if each["within"]:
-            off = f"at most {each['largest_difference']:.2g} off with unrounded weights"
+            weights = "the weights as they are stored" if found["stored"] else "unrounded weights"
+            off = f"at most {each['largest_difference']:.2g} off with {weights}"
             yield f"As expected: {each['name']}, {off}"
         else:
             yield f"Not as expected: {problem_of(each)}"
