@@ -277,6 +277,8 @@ def test_a_file_of_rounded_weights_is_not_said_to_have_unrounded_ones(
     out = capsys.readouterr().out
     assert f"stored in {precision}; what that cost is in no difference from float64" in out
     assert "Not as expected: y[" in out and f"The file has weights in {precision}, and these are computed with" in out
+    with pytest.raises(CheckpointError, match=f"The file has weights in {precision}, and these are computed with"):
+        fastgru.load(path, check=(x, gru(x)[0]))
     assert main([*arguments, "--tolerance", "0.1"]) == 0
     out = capsys.readouterr().out
     assert "off with the weights as they are stored" in out and "unrounded" not in out

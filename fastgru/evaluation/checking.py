@@ -187,7 +187,7 @@ def advice_for(layers_named: bool, stored: Sequence[str] = ()) -> str:
         return (
             f"The file has weights in {', '.join(stored)}, and these are computed with, in float32: an output of the "
             "weights from before that rounding, or of a framework that rounds what meets them, is off by it, and "
-            f"--tolerance says how far it may be.\n{advice_for(layers_named)}"
+            f"--tolerance of fastgru verify says how far it may be.\n{advice_for(layers_named)}"
         )
     if not layers_named:
         return (
@@ -201,8 +201,10 @@ def advice_for(layers_named: bool, stored: Sequence[str] = ()) -> str:
     )
 
 
-def check_model(model: GRU | Model, check: Any, where: str, layers_named: bool) -> None:
-    """Raise unless a model gives y for x, ``check`` being the two of them.
+def check_model(
+    model: GRU | Model, check: Any, where: str, layers_named: bool, stored: Sequence[str] = ()
+) -> None:
+    """Raise unless a model gives y for x, ``check`` being the two of them; the others are for ``advice_for``.
 
     Raises
     ------
@@ -222,7 +224,7 @@ def check_model(model: GRU | Model, check: Any, where: str, layers_named: bool) 
     if wrong:
         raise CheckpointError(
             f"{where}: the model does not compute what check= expects: {'; '.join(wrong[:4])}. "
-            f"{advice_for(layers_named)}"
+            f"{advice_for(layers_named, stored)}"
         )
 
 
