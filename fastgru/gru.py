@@ -339,7 +339,7 @@ class GRU:
             There is no such precision, a weight is beyond it, or was rounded and is in no file; the message has the
             tensor's name.
         FastGRUError
-            It cannot be written there; the message says why.
+            It cannot be written there, or is the file that alone has the weights as they were before rounding.
 
         Examples
         --------

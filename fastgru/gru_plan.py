@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .activations import GATE_ACTIVATIONS, formula, resolved
-from .engine.plan import KernelTable, Plan
+from .engine.plan import GATES, KernelTable, Plan
 from .engine.reduced import widen
 from .gru_weights import GRUSpec, GRUWeights
 from .records.sealed import is_sealed, sealed
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .engine.blas import BlasPlan
     from .engine.generic import GenericPlan
 
-__all__ = ["packed_precision", "plan_of"]
+__all__ = ["packed_precision", "plan_of", "reads_as_packed"]
 
 
 def plan_of(
@@ -51,6 +51,19 @@ def packed_precision(spec: GRUSpec, precision: str, kernels: KernelTable) -> str
     return "float32" if precision == "float16" and largest < kernels.half_bytes else precision
 
 
+def reads_as_packed(spec: GRUSpec, precision: str, kernels: KernelTable) -> bool:
+    """Whether a plan computes from matrices that are packed already as they lie; ``Plan`` packs others again."""
+    kept = packed_precision(spec, precision, kernels)
+    last = kernels.last_vectors(spec.hidden_size) if spec.reset_after else 0
+    for weights in (weights for layer in spec.layers for weights in layer):
+        kind = kernels.weight_kind(kept, max(weights.input_size, spec.hidden_size))
+        for matrix, gates in zip(weights.matrices, ((3,), GATES[spec.reset_after]), strict=True):
+            packed = matrix.packed if isinstance(matrix, Matrix) else None
+            if packed is None or packed[:5] != (kernels.layout, kind, tuple(matrix.shape), gates, last):
+                return False
+    return True
+
+
 def _settled(plan: BlasPlan | GenericPlan, spec: GRUSpec, precision: str) -> BlasPlan | GenericPlan:
     """The plan, from which the handles of the spec take their numbers from now on."""
     for number, (_, matrix) in enumerate(spec.named_matrices()):
@@ -64,7 +77,7 @@ def _own_arrays(spec: GRUSpec, precision: str, dtype: np.dtype[Any]) -> list[lis
     left = iter(spec.named_matrices())
 
     def array(name: str, matrix: NDArray[Any] | Matrix) -> NDArray[Any]:
-        numbers, steps, _ = form_of(matrix, precision, name)
+        numbers, steps = form_of(matrix, precision, name)[:2]
         given = matrix.held() if isinstance(matrix, Matrix) else [matrix]
         return _own(widen(numbers, steps), dtype, given)
 

@@ -177,11 +177,11 @@ def load(
     warn_of_state(checkpoint.path, spec)
     kept = precision_of(checkpoint, spec, precision)
     warn_of_packing(checkpoint, spec, kept)
-    source = FromFile(os.path.abspath(checkpoint.path), checkpoint.identity, part, layers, strict)
-    where = checkpoint.path
+    source = FromFile(os.path.abspath(checkpoint.path), part, layers, strict)
+    where, stored = checkpoint.path, checkpoint.stored
     del checkpoint
     spec = handed_over(spec, source)
-    return _build(where, spec, kept, n_threads, backend, check, layers is not None)
+    return _build(where, spec, kept, n_threads, backend, check, layers is not None, stored)
 
 
 @overload
@@ -303,10 +303,10 @@ def from_torch(
         return from_example(module_or_state_dict, example, precision, n_threads, backend, check)
     checkpoint = checkpoint_of(module_or_state_dict, part)
     spec = spec_of(checkpoint, layers, strict)
-    kept, where = precision_of(checkpoint, spec, precision), checkpoint.path
+    kept, where, stored = precision_of(checkpoint, spec, precision), checkpoint.path, checkpoint.stored
     del checkpoint
     spec = handed_over(spec)
-    return _build(where, spec, kept, n_threads, backend, check, layers is not None)
+    return _build(where, spec, kept, n_threads, backend, check, layers is not None, stored)
 
 
 def from_keras(
@@ -358,10 +358,10 @@ def from_keras(
     spec = spec_of(checkpoint)
     warn_of_state(checkpoint.path, spec)
     spec = only_gru(model, cast("GRUSpec | ModelSpec", spec)) or spec
-    kept, where = precision_of(checkpoint, spec, precision), checkpoint.path
+    kept, where, stored = precision_of(checkpoint, spec, precision), checkpoint.path, checkpoint.stored
     del checkpoint
     spec = handed_over(spec)
-    return _build(where, spec, kept, n_threads, backend, check)
+    return _build(where, spec, kept, n_threads, backend, check, False, stored)
 
 
 def _build(
@@ -370,15 +370,16 @@ def _build(
     kept: Precision,
     n_threads: int | None,
     backend: Backend | None,
-    check: Check | None = None,
-    layers_named: bool = False,
+    check: Check | None,
+    layers_named: bool,
+    stored: dict[str, str],
 ) -> GRU | Model:
     if check is not None:
         from .evaluation.checking import check_model
 
         wide: Precision = "float64" if kept == "float64" else "float32"  # rounding is not what is in question
         exact = _model(spec, wide, n_threads, backend)
-        check_model(exact, check, where, layers_named)
+        check_model(exact, check, where, layers_named, sorted(set(stored.values())))
         if wide == kept:
             return exact
     return _model(spec, kept, n_threads, backend)

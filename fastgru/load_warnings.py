@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from .errors import PackedAgainWarning
+from .gru_plan import reads_as_packed
 from .gru_weights import GRUSpec
 from .options import Precision, kernel_table
 from .weights.from_file import matrices_of
@@ -46,13 +47,18 @@ def warn_of_packing(checkpoint: Checkpoint, spec: GRUSpec | ModelSpec | Graph, k
     """Say once that a packed file is for other kernels, so that it takes memory and time in each process."""
     global _warned_of_packing
     packed = next((each for _, each in matrices_of(spec) if isinstance(each, Matrix) and each.packed is not None), None)
+    if packed is None or kept != packed.packed.kind or _warned_of_packing:
+        return
+    from .layers.grus import grus_of
+
     table = kernel_table()
-    if packed is None or kept != packed.packed.kind or packed.packed.layout == table.layout or _warned_of_packing:
+    if all(reads_as_packed(gru, kept, table) for _, gru in grus_of(spec)):
         return
     _warned_of_packing = True
     warnings.warn(
-        f"{checkpoint.path}: it is packed for kernels as those of {getattr(packed, 'level', '')!r}, those here are "
-        f"{table.name!r}: its weights are packed again, in memory of this process; save it here with packed=True",
+        f"{checkpoint.path}: it is packed for kernels as those of {getattr(packed, 'level', '')!r}, and those here, "
+        f"{table.name!r}, read another order: its weights are packed again, in memory of this process; save it here "
+        "with packed=True",
         PackedAgainWarning,
         stacklevel=3,
     )

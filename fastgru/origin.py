@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-__all__ = ["is_file", "is_folder", "is_there", "raised_in"]
+__all__ = ["are_same", "is_file", "is_folder", "is_there", "raised_in"]
 
 
 def raised_in(error: BaseException, *packages: str) -> bool:
@@ -38,9 +38,20 @@ def is_folder(path: str | bytes | os.PathLike[str]) -> bool:
     return mode is not None and stat.S_ISDIR(mode)
 
 
+def are_same(one: str, other: str) -> bool:
+    """Whether two paths lead to one file that is there."""
+    found = [_stat(one), _stat(other)]
+    return all(each is not None for each in found) and os.path.samestat(*found)  # type: ignore[arg-type]
+
+
 def _mode(path: str | bytes | os.PathLike[str]) -> int | None:
+    found = _stat(path)
+    return None if found is None else found.st_mode
+
+
+def _stat(path: str | bytes | os.PathLike[str]) -> os.stat_result | None:
     try:
-        return os.stat(path).st_mode
+        return os.stat(path)
     except (OSError, ValueError) as error:
         if not raised_in(error, "fastgru"):
             raise

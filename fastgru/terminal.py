@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from itertools import zip_longest
 from typing import TextIO
 
-__all__ = ["can_print", "print_table", "printable", "progress"]
+__all__ = ["can_print", "counted", "print_table", "printable", "progress"]
 
 BAR_WIDTH = 24
 REDRAW_SECONDS = 0.1
@@ -28,6 +28,11 @@ def printable(text: str) -> str:
     return "".join(
         character if character.isprintable() or character == "\n" else f"\\x{ord(character):02x}" for character in text
     )
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 row``, ``2 rows``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def can_print(characters: str, stream: TextIO) -> bool:

@@ -375,7 +375,7 @@ def test_more_threads_than_processors_are_refused() -> None:
 
 
 def test_a_process_that_fails_says_its_last_words() -> None:
-    with pytest.raises(fastgru.FastGRUError, match=r"measures with 1 threads ended with 1: (.|\n)*KeyError: 'wheel'"):
+    with pytest.raises(fastgru.FastGRUError, match=r"measures with 1 thread ended with 1: (.|\n)*KeyError: 'wheel'"):
         runner.run([case()], {"gru": random_gru(2, 2)}, ["wheel"], [1], 0.01)
 
 

@@ -11,7 +11,7 @@ import pytest
 from networks import network
 
 import fastgru
-from fastgru.bench import command, peers
+from fastgru.bench import command, machine, markdown, peers
 from fastgru.bench.peers import IN_FLOAT32, OWN
 from fastgru.bench.scenarios import SCENARIOS
 from fastgru.command.cli import main
@@ -43,6 +43,16 @@ def test_a_gru_is_measured_alone_where_no_other_engine_is_installed(
     for text in ("GRU(3, 5", "pip install onnxruntime", "one step, batch 3", "6 steps, batch 3", "p50", "p99"):
         assert text in printed.out
     assert sum(line.startswith("  fastgru ") for line in printed.out.splitlines()) == 4
+
+
+def test_one_core_is_not_several(
+    gru_file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for count, words in ((1, ", 1 core, "), (2, ", 2 cores, ")):
+        monkeypatch.setattr(machine, "available", lambda count=count: count)
+        assert main(["bench", gru_file, *QUICK]) == 0
+        assert words in capsys.readouterr().out
+        assert words in markdown.surroundings({"date": "2026-01-02T03:04:05", "machine": machine.machine()})
 
 
 def test_every_scenario_can_be_asked_for_and_comes_as_json(gru_file: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from fastgru.command.cli import main
 from fastgru.evaluation import checking, verification
 from fastgru.evaluation.checking import compare
 from fastgru.layers import Activation, Dense, Embedding, FinalState, GRULayer, Input, Last, ModelSpec, Node, sequential
+from fastgru.options import kernel_table
 
 TWO = ModelSpec(
     (Input("a", (None, 3)), Input("b", (None, 2))),
@@ -259,3 +260,31 @@ def test_verify_says_how_to_give_what_is_expected(tmp_path: Path, capsys: pytest
     assert "the model has the outputs" in capsys.readouterr().err
     assert main(["verify", path, "--data", *data, "--expected", str(tmp_path / "missing.npy")]) == 1
     assert "missing.npy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("precision", "packed"), [("int8", False), ("bfloat16", False), ("int8", True)])
+def test_a_file_of_rounded_weights_is_not_said_to_have_unrounded_ones(
+    precision: Any, packed: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is off by that rounding is not blamed on the inputs alone, and passes by a tolerance."""
+    if packed and kernel_table().vector_length == 1:
+        pytest.skip("these kernels pack nothing")
+    gru, x, path = GRU(network(3, 8)), numbers(4, 7, 3), str(tmp_path / "gru")
+    gru.save(path, precision=precision, packed=packed)
+    arguments = ["verify", path, "--data", array_file(tmp_path / "x.npy", x)]
+    arguments += ["--expected", "y=" + array_file(tmp_path / "y.npy", gru(x)[0])]
+    assert main(arguments) == 1
+    out = capsys.readouterr().out
+    assert f"stored in {precision}; what that cost is in no difference from float64" in out
+    assert "Not as expected: y[" in out and f"The file has weights in {precision}, and these are computed with" in out
+    with pytest.raises(CheckpointError, match=f"The file has weights in {precision}, and these are computed with"):
+        fastgru.load(path, check=(x, gru(x)[0]))
+    assert main([*arguments, "--tolerance", "0.1"]) == 0
+    out = capsys.readouterr().out
+    assert "off with the weights as they are stored" in out and "unrounded" not in out
+    assert main([*arguments, "--tolerance", "0.1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["stored"] == [precision]
+    gru.save(path)
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "off with unrounded weights" in out and "stored" not in out

@@ -197,7 +197,7 @@ def test_inspect_says_why_a_keras_file_is_refused_once(
     config = {"class_name": model_class, "config": {"layers": [layer]}}
     tensors = {"layers/lstm/cell/vars/0": np.zeros((4, 12), "f4")}
     given = Checkpoint("some.keras", "keras", tensors, config, {"keras_version": "3.15.1"})
-    monkeypatch.setattr("fastgru.checkpoint.read", lambda path, part=None: given)
+    monkeypatch.setattr("fastgru.checkpoint.reading.read_for_model", lambda path, part=None: given)
     assert main(["inspect", "some.keras"]) == 0
     out = capsys.readouterr().out
     assert out.count("not supported" if model_class == "Sequential" else "name its layers") == 1
@@ -554,6 +554,10 @@ def test_tables_keep_square_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", Terminal())
     terminal.print_table(("layer", "size"), [("[bold]gru[/bold]", "3")], right=("size",))
     assert "[bold]gru[/bold]" in sys.stdout.getvalue()
+
+
+def test_what_is_counted_is_singular_only_where_it_is_one() -> None:
+    assert [terminal.counted(count, "row") for count in (0, 1, 2, 1000)] == ["0 rows", "1 row", "2 rows", "1,000 rows"]
 
 
 def test_a_plain_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +17,12 @@ from fastgru import GRU, Last, Model
 from fastgru.command import conversion
 from fastgru.command.cli import main
 from fastgru.layers import Dense, GRULayer
+from fastgru.options import kernel_table
 
 GOLDEN = Path(__file__).parent / "golden"
 DIGITS = str(Path(fastgru.__file__).parent / "demo" / "digits.pt")
 CHAIN = "gru,Last(),fc"
+KERNELS = pytest.mark.skipif(kernel_table().vector_length == 1, reason="these kernels pack nothing")
 REDUCED = ["float16", "bfloat16", "int8"]
 
 
@@ -58,6 +61,44 @@ def test_convert_keeps_what_is_stored(name: str, precision: str, out: str, capsy
     assert before.precision == after.precision == precision
     x = numbers(2, 5, before.input_size)
     assert same_bits(before(x)[0], after(x)[0])
+
+
+@KERNELS
+@pytest.mark.parametrize(
+    ("options", "precision"),
+    [([], "float32"), (["--precision", "int8"], "int8"), (["--precision", "stored"], "bfloat16")],
+)
+def test_convert_packs_what_save_packs(
+    options: list[str], precision: Any, tmp_path: Path, out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "in")
+    GRU(network(3, 19, 2)).save(path, precision="bfloat16")
+    assert main(["convert", path, out, "--packed", "--json", *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["precision"], found["packed_for"], found["largest_difference"]) == (precision, kernel_table().name, 0)
+    fastgru.load(path).save(tmp_path / "saved", packed=True, precision=precision)
+    assert (tmp_path / "saved").read_bytes() == Path(out).read_bytes()
+    assert main(["convert", path, out, "--packed", "--force", *options]) == 0
+    assert f"bytes, packed for the kernels '{kernel_table().name}')" in capsys.readouterr().out
+    assert main(["convert", path, out, "--force", "--json", *options]) == 0
+    assert json.loads(capsys.readouterr().out)["packed_for"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("out.pt", [], r"out.pt: --packed writes safetensors; name a file that ends in .safetensors"),
+        ("out.safetensors", ["--precision", "float64"], "not packed in the precision of this model by these kernels"),
+    ],
+)
+def test_what_convert_cannot_pack_is_said_and_nothing_written(
+    name: str, options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, target = str(tmp_path / "in"), tmp_path / name
+    GRU(network(3, 4)).save(path)
+    assert main(["convert", path, str(target), "--packed", *options]) == 1
+    assert words in capsys.readouterr().err
+    assert not target.exists()
 
 
 def test_convert_without_a_precision_says_nothing_of_one(out: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import gc
 import json
+import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -20,7 +22,7 @@ from layer_examples import chain
 from networks import network, numbers, same_bits
 
 import fastgru
-from fastgru import GRU, CheckpointError, Model, UnsupportedModelError
+from fastgru import GRU, CheckpointError, FastGRUError, Model, UnsupportedModelError
 from fastgru.engine.pack import last_vectors, pack_columns, unpack_columns
 from fastgru.engine.packed import KINDS, Layout, PackedMatrix
 from fastgru.engine.reduced import reduce
@@ -40,6 +42,7 @@ from fastgru.layers import (
     sequential,
 )
 from fastgru.options import kernel_table
+from fastgru.weights.checksum import checksum_of
 
 LOADED = """
 import json, sys
@@ -238,10 +241,15 @@ def test_what_was_not_rounded_needs_no_file(precision: Any, path: Path, tmp_path
 
 @pytest.mark.parametrize("precision", REDUCED)
 def test_a_file_that_is_gone_or_was_changed_is_said_to_be(precision: Any, path: Path, tmp_path: Path) -> None:
-    model, content = fastgru.load(path, precision=precision), path.read_bytes()
+    model = fastgru.load(path, precision=precision)
     before = results(model)
-    path.write_bytes(content)  # the same bytes at another time are another file
-    for words, change in (("was changed", lambda: None), ("there is no such file", path.unlink)):
+    spec = network(5, 19, 2, 2, seed=5)
+    for words, change in (
+        ("was changed", lambda: GRU(spec).save(path)),
+        ("was changed", lambda: GRU(network(5, 19, 1, 2)).save(path)),  # with fewer matrices
+        (r"are read again: .*file: .*; put the file back", lambda: path.write_bytes(path.read_bytes()[:-9])),
+        ("there is no such file", path.unlink),
+    ):
         change()
         for each in copies(model):
             for ask in (lambda: each.astype("float32"), lambda: each.save(tmp_path / "again")):  # noqa: B023
@@ -251,6 +259,89 @@ def test_a_file_that_is_gone_or_was_changed_is_said_to_be(precision: Any, path: 
     assert not (tmp_path / "again").exists()
     model.save(tmp_path / "kept", precision=precision)
     assert same(fastgru.load(tmp_path / "kept", precision="stored"), model)
+
+
+def test_the_same_weights_in_another_file_are_those_that_were_rounded(path: Path, tmp_path: Path) -> None:
+    whole = fastgru.load(path)
+    for change in (
+        path.touch,
+        lambda: path.write_bytes(path.read_bytes()),
+        lambda: (path.write_bytes(b"other"), shutil.copy2(tmp_path / "kept", path)),
+        lambda: os.replace(shutil.copy(tmp_path / "kept", tmp_path / "moved"), path),
+    ):
+        shutil.copy(path, tmp_path / "kept")
+        for model in copies(fastgru.load(path, precision="bfloat16")):
+            change()
+            assert same(model.astype("float32"), whole)
+
+
+@pytest.mark.parametrize("precision", REDUCED)
+def test_other_weights_that_are_rounded_to_the_same_are_not_taken_for_those_of_the_model(
+    precision: Any, tmp_path: Path
+) -> None:
+    """In the place of the file, with its size and its time."""
+    path, spec = tmp_path / "file", network(5, 90)
+    GRU(spec).save(path)
+    model, was = fastgru.load(path, precision=precision), path.stat()
+    content = bytearray(path.read_bytes())
+    weights = fastgru.read(path)["w_hh_l0"]
+    place = content.index(weights.tobytes()) + 4 * 5_000
+    content[place] ^= 1  # the last bit of one of them
+    with path.open("r+b") as file:
+        file.write(content)
+    os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert (was.st_ino, was.st_size, was.st_mtime_ns) == (path.stat().st_ino, len(content), path.stat().st_mtime_ns)
+    assert same(fastgru.load(path, precision=precision), model)
+    for each in copies(model):
+        with pytest.raises(CheckpointError, match=r"file: it was changed .*: weight_hh_l0 has other weights now"):
+            each.astype("float32")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (64, 64), (128, 128), (333, 77)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_each_bit_of_a_matrix_changes_its_checksum(shape: tuple[int, int], dtype: Any) -> None:
+    matrix = numbers(*shape, dtype=dtype)
+    before = checksum_of(matrix)
+    assert checksum_of(np.asfortranarray(matrix)) == before == checksum_of(matrix.copy())
+    content = matrix.reshape(-1).view(np.uint8)
+    for place in {*range(0, content.size, 997), content.size - 1}:
+        content[place] ^= 1 << place % 8
+        assert checksum_of(matrix) != before
+        content[place] ^= 1 << place % 8
+
+
+@pytest.mark.parametrize("precision", REDUCED)
+def test_a_model_is_not_saved_over_the_only_file_that_has_its_weights(
+    precision: Any, path: Path, tmp_path: Path
+) -> None:
+    whole, content = fastgru.load(path), path.read_bytes()
+    (tmp_path / "link").symlink_to(path)
+    for model in copies(fastgru.load(path, precision=precision)):
+        for name in (path, tmp_path / "link"):
+            for options in ({"precision": precision}, {"precision": "int8"}, {"precision": "bfloat16", "packed": True}):
+                with pytest.raises(FastGRUError, match=r"alone has .*_l0 .*under another name .* without a precision"):
+                    model.save(name, **options)
+        assert path.read_bytes() == content
+        model.save(tmp_path / "other", precision=precision)
+    model.save(path)  # which keeps them
+    assert same(fastgru.load(path), whole)
+    (tmp_path / "other").replace(path)
+    assert same(fastgru.load(path, precision="stored"), model)
+
+
+def test_a_model_that_lost_nothing_is_saved_over_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    GRU(network(5, 19, dtype=np.float64)).save(path)
+    with pytest.raises(FastGRUError, match="in float32 they would be lost"):
+        fastgru.load(path).save(path, precision="float32")
+    fastgru.load(path).save(path)
+    assert fastgru.read(path)["w_hh_l0"].dtype == np.float64
+    fastgru.load(path, precision="float64").save(path, precision="int8")
+    model = fastgru.load(path, precision="stored")
+    model.save(path, precision="int8")
+    assert model.precision == "int8" and same(fastgru.load(path, precision="stored"), model)
+    GRU(network(5, 19)).save(path, precision="bfloat16")
+    fastgru.load(path, precision="int8").save(path, precision="bfloat16")  # has all that the file had
 
 
 @pytest.mark.parametrize("precision", REDUCED)

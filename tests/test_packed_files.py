@@ -25,9 +25,13 @@ import fastgru
 from fastgru import GRU, CheckpointError, FastGRUError, Model, UnsupportedModelError
 from fastgru.command.cli import main
 from fastgru.engine import dispatch
+from fastgru.engine.pack import last_vectors
+from fastgru.engine.packed import PackedMatrix
+from fastgru.errors import PackedAgainWarning
 from fastgru.gru_plan import packed_precision
 from fastgru.layers import Dense
 from fastgru.options import kernel_table
+from fastgru.saved import saving
 
 PRECISIONS = ["float32", "float16", "bfloat16", "int8"]
 KERNELS = pytest.mark.skipif(kernel_table().vector_length == 1, reason="these kernels pack nothing")
@@ -121,7 +125,9 @@ def test_its_arrays_can_be_read_and_it_is_a_safetensors_file(precision: Any, tmp
 
 def test_the_commands_take_it(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(path)]) == 0
-    shown = f"packed      int8 for the kernels '{kernel_table().name}', one copy for all processes with such kernels"
+    matrices = [each for pair in fastgru.load(path, precision="stored")._plan.packed for each in pair]
+    size = sum(array.nbytes for each in matrices for array in each.arrays)
+    shown = f"packed      {size / 1000:.3g} kB of int8 for the kernels '{kernel_table().name}'; those here read it as"
     assert shown in capsys.readouterr().out
     assert main(["convert", str(path), str(tmp_path / "converted"), "--precision", "int8"]) == 0
     one, other = fastgru.load(path, precision="stored"), fastgru.load(tmp_path / "converted", precision="stored")
@@ -224,7 +230,8 @@ def test_a_lie_with_a_right_checksum_ends_in_an_error(lie: str, path: Path) -> N
         fastgru.load(path, precision="stored")
 
 
-def test_gates_that_fit_as_well_give_other_numbers_and_no_harm(path: Path) -> None:
+def test_gates_that_fit_as_well_give_other_numbers_and_no_harm(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastgru.load_warnings._warned_of_packing", True)
     GRU(network(5, 16, 2), precision="int8").save(path, packed=True)
     path.write_bytes(resigned(path.read_bytes(), lambda packed: each_matrix(packed, lambda row: [*row[:2], 0, 2, 1])))
     assert fastgru.load(path, precision="stored")(X)[0].shape == (3, 9, 16)
@@ -309,6 +316,45 @@ def test_other_kernels_pack_it_again_and_say_so_once(level: str, precision: Any,
         assert count == "0"
     else:
         assert (count, category) == ("1", "['PackedAgainWarning']")
+
+
+def as_other_kernels_pack(path: Path, monkeypatch: pytest.MonkeyPatch) -> GRU:
+    """A file of kernels of the same layout that join the last blocks of units if those here do not, or the reverse."""
+    table = kernel_table()
+    gru = GRU(network(5, table.vector_length + 1), precision="int8")
+    own = table.last_vectors(gru.hidden_size)
+    last = 0 if own else last_vectors(gru.hidden_size, table.vector_length)
+    assert last != own
+    packed = saving._packed
+
+    def otherwise(*arguments: Any) -> dict[str, PackedMatrix]:
+        return {
+            name: PackedMatrix.of(*each.form(), each.kind, each.gates, each.layout, last)
+            for name, each in packed(*arguments).items()
+        }
+
+    with monkeypatch.context() as patch:
+        patch.setattr(saving, "_packed", otherwise)
+        gru.save(path, packed=True)
+    path.write_bytes(resigned(path.read_bytes(), lambda packed: packed.update(level="others")))
+    return gru
+
+
+def test_kernels_of_the_same_layout_that_join_other_blocks_say_so_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "packed"
+    gru = as_other_kernels_pack(path, monkeypatch)
+    monkeypatch.setattr("fastgru.load_warnings._warned_of_packing", False)
+    with pytest.warns(PackedAgainWarning, match="packed for kernels as those of 'others', and those here"):
+        model = fastgru.load(path, precision="stored")
+    assert same(model, gru) and same(fastgru.load(path, precision="stored"), gru)  # said once
+    assert main(["inspect", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert f"for the kernels 'others'; those here, '{kernel_table().name}', pack it again" in shown
+    assert main(["inspect", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["packed"]
+    assert (found["precision"], found["kernels"], found["read_as_it_lies"]) == ("int8", "others", False)
 
 
 def computed(path: str) -> np.ndarray:

@@ -143,7 +143,7 @@ def test_inspect_prints_the_bytes_of_each_precision(
     path = str(tmp_path / "gru.safetensors")
     save_file({"gru.weight_ih": np.ones((768, 64), "f4"), "gru.weight_hh": np.ones((768, 256), "f4")}, path)
     assert main(["inspect", path]) == 0
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "packed GRU weights" in line]
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "GRU weights in memory" in line]
     assert "float32 989 kB" in line and "float64 1.98 MB" in line
     assert main(["inspect", path, "--json"]) == 0
     sizes = json.loads(capsys.readouterr().out)["packed_gru_weights"]

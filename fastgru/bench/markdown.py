@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..terminal import counted
 from .peers import BEST_OF, PEERS, engine
 from .results import ratio
 
@@ -49,7 +50,7 @@ def tables(
     headings = ["case", *(_heading(results, name) for name in systems if cell is not None), *further]
     lines = []
     for threads in sorted({row["threads"] for row in results["results"]}):
-        lines += ["", f"{threads} thread{'s' if threads > 1 else ''}:", "", _line(headings)]
+        lines += ["", f"{counted(threads, 'thread')}:", "", _line(headings)]
         lines.append("|---|" + "---:|" * (len(headings) - 1))
         for name, rows in cases_of(results, threads).items():
             cells = [name, *(cell(rows[system]) for system in systems if cell is not None)]
@@ -60,8 +61,9 @@ def tables(
 def surroundings(results: Mapping[str, Any]) -> str:
     """One line: when and where, and what a figure is."""
     machine = results["machine"]
+    cores = counted(machine["cores"], "core")
     return (
-        f"{results['date'][:10]}: {machine['cpu']}, {machine['cores']} cores, {machine['caches']}; {machine['os']}, "
+        f"{results['date'][:10]}: {machine['cpu']}, {cores}, {machine['caches']}; {machine['os']}, "
         f"Python {machine['python']}, {machine['isa']} kernels. Microseconds, medians of single calls; of Server, "
         f"requests a second. The best peer is that of {', '.join(PEERS[name].title for name in BEST_OF)}."
     )

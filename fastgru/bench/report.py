@@ -7,7 +7,7 @@ from typing import Any
 
 from ..gru import GRU
 from ..model import Model
-from ..terminal import print_table, printable
+from ..terminal import counted, print_table, printable
 from .measure_whole import ANOTHER_MODEL
 from .peers import PEERS, engine, pip_line
 from .results import ratio
@@ -25,7 +25,7 @@ def print_report(path: str, model: GRU | Model, results: Mapping[str, Any], own_
     machine, versions, rows = results["machine"], results["versions"], results["results"]
     engines = ", ".join(f"{PEERS[name].title} {version}" for name, version in versions.items())
     print(printable(f"{path}: {model!r}"))
-    print(printable(f"{machine['cpu']}, {machine['cores']} cores, {machine['isa']} kernels; {engines}"))
+    print(printable(f"{machine['cpu']}, {counted(machine['cores'], 'core')}, {machine['isa']} kernels; {engines}"))
     if isinstance(model, Model):
         print(f"The whole model is given {'your inputs' if own_inputs else 'random inputs'}, the same in every engine.")
         if any(not _is_whole(row) for row in rows):
@@ -34,7 +34,7 @@ def print_report(path: str, model: GRU | Model, results: Mapping[str, Any], own_
         print(f"No other engine is installed to compare with; for one of them {pip_line('onnxruntime')}")
     print("Microseconds of single calls, after all outputs were compared with those in float64.")
     for threads in sorted({row["threads"] for row in rows}):
-        print(f"\n{threads} thread{'s' if threads > 1 else ''}:\n")
+        print(f"\n{counted(threads, 'thread')}:\n")
         print_table(HEADINGS, list(_table([row for row in rows if row["threads"] == threads])), right=HEADINGS[1:])
     print()
     for line in _differences(rows):

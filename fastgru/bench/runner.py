@@ -22,6 +22,7 @@ import numpy as np
 from ..errors import FastGRUError, ShapeError
 from ..gru_weights import GRUSpec
 from ..saved.saving import save
+from ..terminal import counted
 from ..threads import available
 from .cases import Case, Measured, ModelFiles
 from .machine import on_cores
@@ -152,7 +153,7 @@ def _messages(folder: str, threads: int) -> Generator[dict[str, Any], None, None
             process.stdout.close()
     if status != 0:
         last = "\n".join(said.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:])
-        raise FastGRUError(f"the process that measures with {threads} threads ended with {status}: {last}")
+        raise FastGRUError(f"the process that measures with {counted(threads, 'thread')} ended with {status}: {last}")
 
 
 def _environment(threads: int) -> dict[str, str]:

@@ -36,8 +36,6 @@ class Checkpoint(Mapping[str, np.ndarray], Fields):
     stored : dict of str to str
         The type that a tensor has in the file, by its name, where ``tensors`` has it widened or dequantised:
         ``"float16"``, ``"bfloat16"``, ``"int8"``, ``"uint8"`` or ``"int32"``.
-    identity : tuple or None
-        What tells the file from another in its place, and from itself after a change.
     """
 
     path: str
@@ -46,7 +44,6 @@ class Checkpoint(Mapping[str, np.ndarray], Fields):
     config: dict[str, Any] | None
     metadata: dict[str, Any]
     stored: dict[str, str]
-    identity: Any
 
     def __init__(
         self,
@@ -56,9 +53,8 @@ class Checkpoint(Mapping[str, np.ndarray], Fields):
         config: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
         stored: dict[str, str] | None = None,
-        identity: Any = None,
     ) -> None:
-        super().__init__(path, format, tensors, config, {} if metadata is None else metadata, stored or {}, identity)
+        super().__init__(path, format, tensors, config, {} if metadata is None else metadata, stored or {})
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.tensors[name]

@@ -57,7 +57,7 @@ def read(path: str | os.PathLike[str], part: str | None = None) -> Checkpoint:
 
 def read_for_model(path: str | os.PathLike[str], part: str | None = None) -> Checkpoint:
     """The same for an importer: where the format allows it, matrices of GRUs are read from the file when they are
-    packed, and ``tensors`` has a ``Matrix`` for each; ``identity`` tells whether the file is still the same."""
+    packed, and ``tensors`` has a ``Matrix`` for each."""
     return _read(path, part, for_model=True)
 
 
@@ -74,6 +74,6 @@ def _read(path: str | os.PathLike[str], part: str | None, for_model: bool) -> Ch
 
             raise refusal(opened)
         if part is None:
-            return reader(opened).replace(identity=opened.identity)
+            return reader(opened)
         check_part(part, opened.path)
-        return selected(reader(opened.replace(part=part)), part).replace(identity=opened.identity)
+        return selected(reader(opened.replace(part=part)), part)

@@ -160,6 +160,8 @@ def _add_convert(convert: argparse.ArgumentParser) -> None:
     _add_layers(convert)
     without = "without it, float32 or float64; stored: what the file has"
     _add_precision(convert, None, f"what to write the matrices of GRUs in, such as int8; {without}")
+    packed = "write these matrices as the kernels of this machine read them: processes that load it share one copy"
+    convert.add_argument("--packed", action="store_true", help=packed)
     convert.add_argument("--force", action="store_true", help="replace OUT where it is there already")
     convert.add_argument("--json", action="store_true", help="print the figures as JSON")
     convert.set_defaults(command=_convert)
@@ -266,13 +268,13 @@ def _config(arguments: argparse.Namespace) -> int:
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
-    from ..checkpoint import read
+    from ..checkpoint.reading import read_for_model
     from ..importers import described
     from .description_text import print_description
-    from .packed_size import packed_sizes
+    from .packed_size import packed_already, packed_sizes
 
-    found, models = described(read(arguments.file, arguments.part))
-    found["packed_gru_weights"] = packed_sizes(models)
+    found, models = described(read_for_model(arguments.file, arguments.part))
+    found["packed_gru_weights"], found["packed"] = packed_sizes(models), packed_already(models)
     if arguments.json:
         print(json.dumps(found, indent=2))
     else:
@@ -321,6 +323,8 @@ def _convert(arguments: argparse.Namespace) -> int:
     from .description_text import print_conversion
 
     _check_outputs([arguments.output], [arguments.model])
+    if arguments.packed and not arguments.output.lower().endswith(".safetensors"):
+        raise FastGRUError(f"{arguments.output}: --packed writes safetensors; name a file that ends in .safetensors")
     if is_file(arguments.output) and not arguments.force:
         raise FastGRUError(f"{arguments.output}: is there already; name another file, or add --force to replace it")
     with progress(PARTS, "parts") as advance:
@@ -332,6 +336,7 @@ def _convert(arguments: argparse.Namespace) -> int:
             arguments.strict,
             arguments.precision,
             arguments.part,
+            arguments.packed,
         )
     found["layers"] = describe(read(arguments.output))["layers"]
     if arguments.json:
@@ -342,6 +347,7 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    from ..checkpoint.reading import read_for_model
     from ..evaluation.checking import advice_for, output_names
     from ..evaluation.rows import inputs_of, outputs_of
     from ..evaluation.verification import ORDER, noise, parts, verify
@@ -363,12 +369,13 @@ def _verify(arguments: argparse.Namespace) -> int:
     all_parts = parts(model, noise(model) if x is None else x, precisions, expected is not None)
     with progress(all_parts, "parts") as advance:
         found = verify(model, x, lengths, precisions, arguments.tolerance, expected=expected, advance=advance)
+    found["stored"] = sorted(set(read_for_model(arguments.model, arguments.part).stored.values()))
     if arguments.json:
         print(json.dumps({"path": arguments.model, **found}, indent=2))
     else:
         print_verification(arguments.model, found)
         if not all(each["within"] for each in found["expected"]):
-            print(advice_for(arguments.layers is not None))
+            print(advice_for(arguments.layers is not None, found["stored"]))
     refused = arguments.precisions and any(each["problem"] is not None for each in found["precisions"])
     return 0 if found["passed"] and not refused else 1
 

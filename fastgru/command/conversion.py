@@ -17,7 +17,7 @@ from ..evaluation.random_inputs import STEPS, random_inputs, rows_and_steps
 from ..gru import GRU
 from ..load import load
 from ..model import Model, as_tuple
-from ..options import Precision, check_precision
+from ..options import Precision, check_precision, kernel_table
 from ..weights.stored import CHOICES
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def convert(
     strict: bool = True,
     precision: FilePrecision | None = None,
     part: str | None = None,
+    packed: bool = False,
 ) -> dict[str, Any]:
     """Load a model, write it as one safetensors file, load that, and run both on the same seeded random inputs.
 
@@ -57,11 +58,14 @@ def convert(
         What the matrices of GRUs are written in; None for what they have, and ``"stored"`` for what the source stores.
     part : str, optional
         As in ``load``.
+    packed : bool
+        As in ``save``; without a precision the matrices are then float32.
 
     Returns
     -------
     dict
         ``source`` and ``target``; ``bytes_read`` and ``bytes_written``; ``precision``, that of the target, or None;
+        ``packed_for``, the kernels that a packed target is for, or None;
         ``largest_difference`` between the results, and ``rows`` and ``steps`` of the inputs. Where the model runs on
         none of them these are None, and ``not_compared`` says why; it is None otherwise. ``rounding_difference`` is
         that between the target and the source before rounding, in float32 or, for a float64 target, in float64; None
@@ -73,8 +77,10 @@ def convert(
     options: dict[str, Any] = {"precision": "stored"} if precision == "stored" else {}
     before = load(source, layers=layers, strict=strict, part=part, **options)
     written: Precision | None = before.precision if precision == "stored" else precision
+    if packed and written is None:
+        written = before.precision
     advance(1)
-    before.save(target, precision=written)
+    before.save(target, precision=written, packed=packed)
     advance(1)
     after = load(target) if written is None else load(target, precision=written)
     advance(1)
@@ -85,7 +91,8 @@ def convert(
         rounding = largest_difference(original, after, random_inputs(after, compared["steps"]))
     advance(1)
     sizes = {"bytes_read": os.path.getsize(source), "bytes_written": os.path.getsize(target)}
-    found = {"source": source, "target": target, **sizes, "precision": written, **compared}
+    packed_for = kernel_table().name if packed else None
+    found = {"source": source, "target": target, **sizes, "precision": written, "packed_for": packed_for, **compared}
     return {**found, "rounding_difference": rounding if rounding is not None and math.isfinite(rounding) else None}
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from ..checkpoint.packed_file import PACKED_KEY
+from ..checkpoint.text import shown
 from ..evaluation.checking import problem_of
-from ..terminal import print_table, printable
+from ..terminal import counted, print_table, printable
 
 __all__ = ["print_conversion", "print_description", "print_verification"]
 
@@ -36,12 +36,13 @@ def print_description(found: dict[str, Any]) -> None:
 def print_conversion(found: dict[str, Any]) -> None:
     """Print what ``convert`` gives, with the layers of the file that was written."""
     print(printable(f"{found['source']} ({found['bytes_read']:,} bytes)"))
-    print(printable(f"  -> {found['target']} ({found['bytes_written']:,} bytes)\n"))
+    packed = f", packed for the kernels {found['packed_for']!r}" if found["packed_for"] else ""
+    print(printable(f"  -> {found['target']} ({found['bytes_written']:,} bytes{packed})\n"))
     _print_layers(found["layers"])
     if found["largest_difference"] is None:
         print(printable(f"\nThe two were not compared: {found['not_compared']}"))
         return
-    inputs = f"{found['rows']} random rows of {found['steps']} steps"
+    inputs = f"{counted(found['rows'], 'random row')} of {counted(found['steps'], 'step')}"
     precision = f", in {found['precision']}" if found["precision"] else ""
     print(f"\nLargest difference between the two{precision}, on {inputs}: {found['largest_difference']:g}")
     if found["rounding_difference"] is not None and found["precision"] not in ("float32", "float64"):
@@ -50,16 +51,18 @@ def print_conversion(found: dict[str, Any]) -> None:
 
 def print_verification(path: str, found: dict[str, Any]) -> None:
     """Print what ``verify`` gives."""
-    steps = "" if found["steps"] is None else f" of {found['steps']} step{'s' if found['steps'] != 1 else ''}"
-    rows = f"{found['rows']:,} row{'s' if found['rows'] != 1 else ''}{steps}"
+    steps = "" if found["steps"] is None else f" of {counted(found['steps'], 'step')}"
+    rows = counted(found["rows"], "row") + steps
     print(printable(path))
     inputs = "the data given" if found["seed"] is None else f"noise of seed {found['seed']}"
     print(f"  on       {inputs}: {rows}")
     largest = "none is a number" if found["largest_output"] is None else f"up to {found['largest_output']:.3g}"
     print(f"  outputs  {largest}; differences are from those in float64")
+    if found["stored"]:
+        print(f"  weights  stored in {', '.join(found['stored'])}; what that cost is in no difference from float64")
     print("  time     the median of a call on as many rows\n")
     each_timed = [each["timings"] for each in found["precisions"] if each["timings"]]
-    timed = [f"{timing['rows']:,} row{'s' if timing['rows'] != 1 else ''}" for timing in (each_timed or [[]])[0]]
+    timed = [counted(timing["rows"], "row") for timing in (each_timed or [[]])[0]]
     scored = ["same class"] if found["classes"] else []
     headings = ["precision", "largest", "mean", *scored, "GRU weights", *timed]
     cells = [_precision_cells(each, headings) for each in found["precisions"]]
@@ -99,9 +102,9 @@ def _verification_notes(found: dict[str, Any]) -> Iterator[str]:
         if each["problem"] is not None:
             yield f"{each['precision']} is not possible: {each['problem']}"
         elif each["lost"]:
-            count = f"{each['lost']:,} output{'s are' if each['lost'] != 1 else ' is'}"
+            count = f"{counted(each['lost'], 'output')} {'is' if each['lost'] == 1 else 'are'}"
             yield f"{each['precision']}: {count} NaN or infinite where float64 has a number"
-    total = f"{found['compared'] + found['left_out'] + found['broken']:,} outputs"
+    total = counted(found["compared"] + found["left_out"] + found["broken"], "output")
     if found["left_out"]:
         yield f"Left out: {found['left_out']:,} of {total}, which NaN or infinity in the data reaches."
     if found["broken"]:
@@ -110,7 +113,8 @@ def _verification_notes(found: dict[str, Any]) -> Iterator[str]:
         yield f"Same class: the largest of {found['classes']} outputs is the one that is largest in float64."
     for each in found["expected"]:
         if each["within"]:
-            off = f"at most {each['largest_difference']:.2g} off with unrounded weights"
+            weights = "the weights as they are stored" if found["stored"] else "unrounded weights"
+            off = f"at most {each['largest_difference']:.2g} off with {weights}"
             yield f"As expected: {each['name']}, {off}"
         else:
             yield f"Not as expected: {problem_of(each)}"
@@ -215,17 +219,17 @@ def _facts(found: dict[str, Any]) -> list[str]:
     lines = [
         str(found["path"]),
         f"  format      {found['format']}" + (f", written by {writer}" if writer else ""),
-        *([f"  parameters  {found['parameters']:,} in {count} layer{'s' if count != 1 else ''}"] if count else []),
+        *([f"  parameters  {found['parameters']:,} in {counted(count, 'layer')}"] if count else []),
         f"  loads as    {_loads_as(found)}",
     ]
     if found["classes"]:
         lines.append(f"  classes     {_some([f'{path} {name}'.strip() for path, name in found['classes'].items()])}")
     if any(kind != "float32" for kind in found["stored"]):
         lines.append(f"  stored as   {_stored(found)}")
-    if PACKED_KEY in found["metadata"]:
-        lines.append(f"  packed      {found['metadata'][PACKED_KEY]}, one copy for all processes with such kernels")
+    if found.get("packed"):
+        lines.append(f"  packed      {_packed(found['packed'])}")
     if found.get("packed_gru_weights"):
-        lines.append(f"  packed GRU weights: {_packed(found['packed_gru_weights'])}")
+        lines.append(f"  GRU weights in memory: {_in_memory(found['packed_gru_weights'])}")
     if found["inputs"]:
         lines.append(f"  takes       {_some([_flow(each['name'], each) for each in found['inputs']])}")
         lines.append(
@@ -237,7 +241,7 @@ def _facts(found: dict[str, Any]) -> list[str]:
 def _stored(found: dict[str, Any]) -> str:
     """``int8 (2 tensors), float32 (2 tensors)``; where a type is not computed in, what becomes of it."""
     counts, kept = found["stored"], found["stored_precision"]
-    words = ", ".join(f"{kind} ({count} tensor{'s' if count != 1 else ''})" for kind, count in counts.items())
+    words = ", ".join(f"{kind} ({counted(count, 'tensor')})" for kind, count in counts.items())
     if not counts.keys() & _REDUCED:
         return words
     if kept is None or not found.get("packed_gru_weights"):
@@ -247,7 +251,18 @@ def _stored(found: dict[str, Any]) -> str:
     return f'{words}; read as float32, also with precision="stored": none of these keeps all weights of the GRUs'
 
 
-def _packed(sizes: dict[str, int | str]) -> str:
+def _packed(packed: dict[str, Any]) -> str:
+    """Which kernels the weights of a file are packed for, and what those here make of them."""
+    words = f"{_bytes(packed['bytes'])} of {packed['precision']} for the kernels {shown(packed['kernels'], 40)}; "
+    if packed["read_as_it_lies"]:
+        return f"{words}those here read it as it lies, one copy for all processes"
+    return (
+        f"{words}those here, {packed['kernels_here']!r}, pack it again in the memory of each process; "
+        "fastgru convert --packed writes it for them"
+    )
+
+
+def _in_memory(sizes: dict[str, int | str]) -> str:
     """``float32 6.3 MB, bfloat16 3.2 MB; float16 not possible: ...``"""
     words = [f"{precision} {_bytes(size)}" for precision, size in sizes.items() if isinstance(size, int)]
     refused = [f"{precision} not possible: {size}" for precision, size in sizes.items() if isinstance(size, str)]

@@ -1,4 +1,4 @@
-"""How much memory the weights of GRUs take in each precision, from their shapes alone.
+"""How much memory the weights of GRUs take in each precision, from their shapes alone, and in a packed file.
 
 ``GRU.nbytes`` is that of a GRU that was packed, with its biases as given. Packing a model of 100 MB in five precisions
 takes seconds, this none; a test compares the two.
@@ -7,14 +7,14 @@ takes seconds, this none; a test compares the two.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..activations import GATE_ACTIVATIONS, resolved
 from ..engine.reduced import widened
 from ..errors import UnsupportedModelError
-from ..gru_plan import packed_precision
+from ..gru_plan import packed_precision, reads_as_packed
 from ..gru_weights import GRUSpec
 from ..layers import ModelSpec
 from ..layers.grus import grus_of
@@ -24,7 +24,7 @@ from ..weights.matrices import Matrix, as_array, form_of
 if TYPE_CHECKING:
     from ..graph.graph import Graph
 
-__all__ = ["packed_bytes", "packed_sizes"]
+__all__ = ["packed_already", "packed_bytes", "packed_sizes"]
 
 # Weights up to these are reduced without a look at each of them.
 LARGEST = {"float16": 65504.0, "bfloat16": float.fromhex("0x1.fep127"), "int8": float(np.finfo(np.float32).max)}
@@ -44,6 +44,23 @@ def packed_sizes(specs: Sequence[GRUSpec | ModelSpec | Graph]) -> dict[str, int 
         except UnsupportedModelError as error:
             sizes[precision] = str(error)
     return sizes
+
+
+def packed_already(specs: Sequence[GRUSpec | ModelSpec | Graph]) -> dict[str, Any] | None:
+    """Of GRUs whose weights a file has packed: how, and whether this process computes from the file; otherwise None."""
+    grus = [gru for spec in specs for _, gru in grus_of(spec)]
+    matrices = {id(each): each for gru in grus for _, each in gru.named_matrices()}.values()
+    packed = [each for each in matrices if isinstance(each, Matrix) and each.packed is not None]
+    if not packed:
+        return None
+    precision, table = packed[0].packed.kind, kernel_table()
+    return {
+        "precision": precision,
+        "kernels": getattr(packed[0], "level", None),
+        "kernels_here": table.name,
+        "bytes": sum(array.nbytes for each in packed for array in each.packed.arrays),
+        "read_as_it_lies": all(reads_as_packed(gru, precision, table) for gru in grus),
+    }
 
 
 def packed_bytes(spec: GRUSpec | ModelSpec | Graph, precision: str) -> int:

@@ -7,6 +7,7 @@ from .packed import Layout, PackedMatrix
 
 THREADS: str
 WEIGHT_KINDS: tuple[str, ...]
+GATES: tuple[tuple[int, ...], tuple[int, ...]]
 
 class KernelTable:
     def __init__(self, capsule: Any) -> None: ...

@@ -7,7 +7,7 @@ which steps, and how far apart is too far. It reads no file and prints nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -178,8 +178,17 @@ def problem_of(found: Mapping[str, Any]) -> str:
     return f"{found['name']}{place} is {got}, expected {expected}, and only {found['tolerance']:.1e} apart would pass"
 
 
-def advice_for(layers_named: bool) -> str:
-    """What to look for, where a model computes something else than what is expected."""
+def advice_for(layers_named: bool, stored: Sequence[str] = ()) -> str:
+    """What to look for, where a model computes something else than what is expected.
+
+    ``stored`` are the types of fewer bits than float32 in which its file has weights.
+    """
+    if stored:
+        return (
+            f"The file has weights in {', '.join(stored)}, and these are computed with, in float32: an output of the "
+            "weights from before that rounding, or of a framework that rounds what meets them, is off by it, and "
+            f"--tolerance of fastgru verify says how far it may be.\n{advice_for(layers_named)}"
+        )
     if not layers_named:
         return (
             "The layers are those that the file describes, so look at what is compared: the outputs must be computed "
@@ -192,8 +201,10 @@ def advice_for(layers_named: bool) -> str:
     )
 
 
-def check_model(model: GRU | Model, check: Any, where: str, layers_named: bool) -> None:
-    """Raise unless a model gives y for x, ``check`` being the two of them.
+def check_model(
+    model: GRU | Model, check: Any, where: str, layers_named: bool, stored: Sequence[str] = ()
+) -> None:
+    """Raise unless a model gives y for x, ``check`` being the two of them; the others are for ``advice_for``.
 
     Raises
     ------
@@ -213,7 +224,7 @@ def check_model(model: GRU | Model, check: Any, where: str, layers_named: bool) 
     if wrong:
         raise CheckpointError(
             f"{where}: the model does not compute what check= expects: {'; '.join(wrong[:4])}. "
-            f"{advice_for(layers_named)}"
+            f"{advice_for(layers_named, stored)}"
         )
 
 

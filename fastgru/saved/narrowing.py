@@ -99,7 +99,7 @@ def _as_given(array: np.ndarray | Matrix) -> Written:
 def _matrix(matrix: np.ndarray | Matrix, precision: str, name: str) -> dict[str, Written]:
     """A matrix of a GRU, with its steps in int8."""
     if precision == "int8":
-        numbers, steps, _ = form_of(matrix, precision, name)
+        numbers, steps = form_of(matrix, precision, name)[:2]
         assert steps is not None
         return {name: Written.of(numbers), name + STEPS: Written.of(steps)}
 

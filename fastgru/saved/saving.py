@@ -34,7 +34,7 @@ from ..layers import ModelSpec
 from ..options import Precision, check_precision, kernel_table
 from ..origin import raised_in
 from ..outputs import replacing
-from ..weights.from_file import matrices_of
+from ..weights.from_file import check_is_kept, matrices_of
 from ..weights.matrices import Matrix, read_again
 from .narrowing import Written, narrowed
 from .topology import from_data, names_of_matrices, to_data
@@ -76,7 +76,7 @@ def save(
     Raises
     ------
     FastGRUError
-        It cannot be written there; the message says why.
+        It cannot be written there, or is the file that alone has the weights as they were before rounding.
     UnsupportedModelError
         The model has more layers than a file may describe, there is no such precision, or a weight is beyond it.
     """
@@ -85,6 +85,7 @@ def save(
     if not isinstance(path, (str, os.PathLike)):
         raise DTypeError(f"got {type(path).__name__} as a path, wanted a str or an os.PathLike")
     name = os.fsdecode(path)
+    check_is_kept(spec, name, precision)
     header, tensors = _contents(spec, precision, packed)
     try:
         with replacing(name) as file:

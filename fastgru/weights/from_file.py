@@ -1,6 +1,8 @@
 """The file that a model was loaded from, for weights that the model has rounded: read again when they are asked for.
 
-Owns when that is allowed: the file must be the one that it was. What a file holds is for readers and importers.
+Owns the reading, and that a model does not write over what it would read. Whether the matrices are still those that
+were rounded is for each of them to say (``Kept``), so the file may have been touched, copied or moved back meanwhile.
+What a file holds is for readers and importers.
 """
 
 from __future__ import annotations
@@ -9,19 +11,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, FastGRUError, UnsupportedModelError
+from ..origin import are_same
 from ..records.fields import Fields
 from ..records.record import owned
-from .matrices import Handle
+from .matrices import Handle, Matrix
 from .records import handle_of
 
 if TYPE_CHECKING:
-    from ..checkpoint.opened import Identity
     from ..graph.graph import Graph
     from ..gru_weights import GRUSpec
     from ..layers import ModelSpec
 
-__all__ = ["FromFile", "handed_over", "hold_rest", "matrices_of"]
+__all__ = ["FromFile", "check_is_kept", "handed_over", "hold_rest", "matrices_of"]
 
 
 class _Matrices(list[Any]):
@@ -32,7 +34,6 @@ class FromFile(Fields):
     """A file and how it was loaded."""
 
     path: str
-    identity: Identity
     part: str | None
     layers: Any
     strict: bool
@@ -43,7 +44,7 @@ class FromFile(Fields):
         Raises
         ------
         CheckpointError
-            The file is gone, or was changed.
+            The file is gone, or holds another model.
         """
         known = self.__dict__.get("_known", lambda: None)()
         if known is not None:
@@ -52,24 +53,32 @@ class FromFile(Fields):
         from ..importers.resolve import examined
 
         try:
-            checkpoint = read_for_model(self.path, self.part)
-        except CheckpointError as error:
+            spec, _ = examined(read_for_model(self.path, self.part), self.layers, self.strict)
+        except (CheckpointError, UnsupportedModelError) as error:
             raise CheckpointError(
                 f"the weights as they were before rounding are read again: {error}; put the file back or load another, "
                 "or save a GRU in the precision that it has"
             ) from error
-        if checkpoint.identity != self.identity:
-            raise CheckpointError(
-                f"{self.path}: it was changed since the model was loaded, and holds the weights as they were before "
-                "rounding; load the model again"
-            )
-        spec, _ = examined(checkpoint, self.layers, self.strict)
         made = _Matrices(matrix for _, matrix in matrices_of(spec))
         self.__dict__["_known"] = ref(made)
         return made
 
     def __getstate__(self) -> dict[str, Any]:
         return self.fields()
+
+
+def check_is_kept(spec: GRUSpec | ModelSpec | Graph, path: str, precision: str | None) -> None:
+    """Raise where writing a model in a precision would replace the file that alone has its weights before rounding."""
+    if precision is None:
+        return
+    for name, matrix in matrices_of(spec):
+        source = matrix.source if isinstance(matrix, Matrix) and matrix.is_rounded else None
+        if source is not None and are_same(source[0].path, path) and not matrix.form(precision, name).exact:
+            raise FastGRUError(
+                f"{path}: the model was loaded from this file, which alone has {name} and its other weights as they "
+                f"were before rounding; in {precision} they would be lost: save under another name and move that file "
+                "here, or save without a precision, which keeps them"
+            )
 
 
 def handed_over(spec: GRUSpec | ModelSpec | Graph, source: FromFile | None = None) -> GRUSpec | ModelSpec | Graph:

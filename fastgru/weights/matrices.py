@@ -17,6 +17,7 @@ from ..arrays import check_array
 from ..engine.reduced import REDUCED, is_kept, reduce, stands_for, widen
 from ..errors import CheckpointError, UnsupportedModelError
 from ..records.sealed import is_sealed, sealed
+from .checksum import checksum_of
 
 __all__ = ["Again", "Form", "Handle", "Kept", "Matrix", "as_array", "check_matrix", "form_of", "keeps", "read_again"]
 
@@ -29,10 +30,14 @@ class Form(NamedTuple):
     numbers: Array
     steps: NDArray[np.float32] | None
     exact: bool
+    checksum: int | None = None  # of what was given, where that is more
 
 
 class Again(Protocol):
     """What matrices can be read from again."""
+
+    @property
+    def path(self) -> str: ...
 
     def matrices(self) -> Sequence[Array | Matrix]: ...
 
@@ -44,6 +49,7 @@ class Matrix:
     dtype: np.dtype[Any]  # as given: float32 or float64
     packed: Any = None  # a PackedMatrix, of one that is packed already
     source: tuple[Again, int] | None = None  # what it can be read from again, and which it is there
+    checksum: int | None = None  # of what was given, where its array is not here
 
     is_rounded = False  # whether its array is not here
 
@@ -100,6 +106,9 @@ class Kept(Matrix):
         Whether nothing was lost.
     name : str
         Of the tensor, for a message.
+    source : tuple of what it can be read from again and which it is there, optional
+    checksum : int, optional
+        Of what was given, if something was lost.
     """
 
     def __init__(
@@ -111,9 +120,11 @@ class Kept(Matrix):
         exact: bool,
         name: str,
         source: tuple[Again, int] | None = None,
+        checksum: int | None = None,
     ) -> None:
         self._numbers, self.precision, self.shape, self.dtype = numbers, precision, shape, dtype
         self.exact, self.is_rounded, self.name, self.source = exact, not exact, name, source
+        self.checksum = checksum
 
     def array(self) -> Array:
         if self.exact:
@@ -126,12 +137,23 @@ class Kept(Matrix):
                 "model that this one was made of"
             )
         source, number = self.source
-        given = source.matrices()[number]
+        matrices = source.matrices()
+        given = as_array(matrices[number]) if number < len(matrices) else None
+        if given is None or not self._was(given):
+            raise CheckpointError(
+                f"{source.path}: it was changed since the model was loaded: {self.name} has other weights now than "
+                "those that the model rounded, and these are nowhere else; load the model again, or save it in the "
+                "precision that it has"
+            )
+        return given
+
+    def _was(self, given: Array) -> bool:
+        """Whether it is what was rounded: by its checksum, and by what it is rounded to."""
+        if (given.shape, given.dtype, checksum_of(given)) != (self.shape, self.dtype, self.checksum):
+            return False
         mine, again = self.form(self.precision, self.name), form_of(given, self.precision, self.name)
         same = np.array_equal(mine.numbers, again.numbers, equal_nan=mine.numbers.dtype.kind == "f")
-        if not same or not np.array_equal(mine.steps, again.steps):  # type: ignore[arg-type]
-            raise CheckpointError(f"{self.name}: its file has other weights now than those of the model; load it again")
-        return as_array(given)
+        return same and np.array_equal(mine.steps, again.steps)  # type: ignore[arg-type]
 
     def form(self, precision: str, name: str) -> Form:
         if precision != self.precision:
@@ -139,7 +161,7 @@ class Kept(Matrix):
         numbers, steps = self._numbers()
         if precision in REDUCED and numbers.dtype in (np.float32, np.float64):
             numbers, steps = reduce(numbers, precision, name)
-        return Form(numbers, steps, self.exact)
+        return Form(numbers, steps, self.exact, self.checksum)
 
     def keeps(self, precision: str) -> bool:
         return (precision == self.precision and self.exact) or super().keeps(precision)
@@ -148,8 +170,8 @@ class Kept(Matrix):
         return [self._numbers()[0]]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        numbers, steps, _ = self.form(self.precision, self.name)
-        more = (self.precision, self.shape, self.dtype, self.exact, self.name, self.source)
+        numbers, steps = self.form(self.precision, self.name)[:2]
+        more = (self.precision, self.shape, self.dtype, self.exact, self.name, self.source, self.checksum)
         return _kept, (np.ascontiguousarray(numbers), steps, *more)
 
 
@@ -175,6 +197,7 @@ class Handle(Matrix):
         self._passes = passes  # whether it is only there for one model to take
         # Whether the last form that was asked for is exact; a matrix that is packed already is not asked for one.
         self._exact = not (isinstance(given, Matrix) and given.is_rounded)
+        self._checksum = self.checksum
         self._settled = False
         self.shape, self.dtype = tuple(given.shape), given.dtype
         self.name = name
@@ -188,12 +211,16 @@ class Handle(Matrix):
     def is_rounded(self) -> bool:  # type: ignore[override]
         return isinstance(self._now, Matrix) and self._now.is_rounded
 
+    @property
+    def checksum(self) -> int | None:  # type: ignore[override]
+        return self._now.checksum if isinstance(self._now, Matrix) else None
+
     def array(self) -> Array:
         return as_array(self._now)
 
     def form(self, precision: str, name: str) -> Form:
         made = form_of(self._now, precision, name)
-        self._exact = made.exact
+        self._exact, self._checksum = made.exact, made.checksum
         return made
 
     def keeps(self, precision: str) -> bool:
@@ -217,7 +244,7 @@ class Handle(Matrix):
         self._settled, given = True, self._now
         if self._exact or asked or self.source is not None:
             source = None if self._exact else self.source
-            self._now = Kept(numbers, precision, self.shape, self.dtype, self._exact, self.name, source)
+            self._now = Kept(numbers, precision, self.shape, self.dtype, self._exact, self.name, source, self._checksum)
             if packed is not None and packed.kind == precision:  # otherwise float32 stands for something smaller
                 self._now.packed = packed
             if isinstance(given, Handle) and given._passes:
@@ -265,10 +292,12 @@ def form_of(given: Array | Matrix, precision: str, name: str) -> Form:
         return given.form(precision, name)
     if precision in REDUCED:
         numbers, steps = reduce(given, precision, name)
-        return Form(numbers, steps, stands_for(numbers, steps, given))
-    numbers = np.ascontiguousarray(given, precision)
-    wider = numbers.dtype.itemsize >= given.dtype.itemsize
-    return Form(numbers, None, wider or np.array_equal(numbers, given, equal_nan=True))
+        exact = stands_for(numbers, steps, given)
+    else:
+        numbers, steps = np.ascontiguousarray(given, precision), None
+        wider = numbers.dtype.itemsize >= given.dtype.itemsize
+        exact = wider or np.array_equal(numbers, given, equal_nan=True)
+    return Form(numbers, steps, exact, None if exact else checksum_of(given))
 
 
 def keeps(given: Array | Matrix, precision: str) -> bool:

@@ -52,7 +52,9 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     """Everything ``fastgru inspect`` says of a file, as data that ``json.dumps`` takes.
 
     The command adds ``packed_gru_weights``: by each precision the bytes of the GRUs' weights as the engine would have
-    them, or why it cannot; empty where there is no GRU.
+    them, or why it cannot; empty where there is no GRU. And ``packed``: of a file that has them packed already, its
+    ``precision``, ``bytes`` and ``kernels``, those of the machine that packed it, ``kernels_here``, and whether these
+    ``read_as_it_lies``; otherwise None.
 
     Returns
     -------
