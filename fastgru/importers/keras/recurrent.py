@@ -184,8 +184,8 @@ def _cell(part: Part, context: Context) -> GRUSpec:
     after = entry.flag("reset_after", entry.era >= 3 or len(weights.shape("bias")) == 2)
     if "W_z" in weights.names:
         return GRUSpec(((_of_nine(weights, units),),), False, activation, recurrent_activation)
-    kernel = weights.take("kernel", None, 3 * units)
-    recurrent = weights.take("recurrent_kernel", units, 3 * units)
+    kernel = weights.matrix("kernel", None, 3 * units)
+    recurrent = weights.matrix("recurrent_kernel", units, 3 * units)
     bias = weights.optional("bias", *((2, 3 * units) if after else (3 * units,)))
     made = gru_weights(kernel, recurrent, bias)
     return GRUSpec(((made,),), after, activation, recurrent_activation, bias is not None)
