@@ -17,7 +17,7 @@ from ..records.fields import Fields
 __all__ = ["DEFLATED", "STORED", "Member", "Reading"]
 
 STORED, DEFLATED = 0, 8
-PIECE = 1 << 18  # bytes that are read or inflated at once
+PIECE = 1 << 16  # bytes that are read or inflated at once
 
 
 class Member(Fields):

@@ -57,7 +57,7 @@ def read_npz(opened: OpenedFile) -> Checkpoint:
             skipped.append(name)
             continue
         tensors[name] = _tensor(opened, name, entry)
-        if entry.dtype == np.float16:
+        if entry.kind == "float16":
             stored[name] = "float16"
     return Checkpoint(opened.path, "npz", tensors, None, {"skipped": skipped}, stored)
 
@@ -70,6 +70,11 @@ class _Entry(Fields):
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     fortran: bool
+
+    @property
+    def kind(self) -> str | None:
+        """What its elements are as weights."""
+        return _KINDS.get(self.dtype.newbyteorder("<").str[1:])
 
     def read(self, file: BinaryIO) -> np.ndarray:
         """In C order and native bytes; a copy only where one of these asks for it."""
@@ -99,10 +104,10 @@ def _entry(opened: OpenedFile, record: str, place: str) -> _Entry | None:
 
 def _tensor(opened: OpenedFile, name: str, entry: _Entry) -> Any:
     """The array, float16 widened and read-only; or what reads it later, of a matrix that by its name is a GRU's."""
-    kind = _KINDS.get(entry.dtype.newbyteorder("=").str[1:])
-    if not opened.for_model or not kind or len(entry.shape) != 2 or 0 in entry.shape or not _OF_GRUS.search(name):
+    kind = entry.kind
+    if not opened.for_model or kind is None or len(entry.shape) != 2 or 0 in entry.shape or not _OF_GRUS.search(name):
         array = entry.read(opened.file)
-        return sealed(array.astype(np.float32) if entry.dtype == np.float16 else array)
+        return sealed(array.astype(np.float32) if kind == "float16" else array)
     return StoredMatrix(opened.path, opened.identity, kind, entry.shape, lambda again: (entry.read(again.file), None))
 
 

@@ -29,13 +29,15 @@ class Span:
 
     def piece(self, at: int, length: int) -> bytes:
         """That many bytes, fewer where the span ends."""
+        page, first = self._pages.get(at // PAGE), at % PAGE
+        if page is not None and first <= first + length <= len(page):
+            return page[first : first + length]
         length = min(length, self.size - at)
         if at < 0 or length <= 0:
             return b""
-        number, first = divmod(at, PAGE)
-        if first + length <= PAGE:
-            return (self._pages.get(number) or self._page(number))[first : first + length]
-        return self.opened.read(self.start + at, length)
+        if first + length > PAGE:
+            return self.opened.read(self.start + at, length)
+        return self._page(at // PAGE)[first : first + length]
 
     def holds(self, wanted: bytes, at: int) -> bool:
         """Whether these bytes are at an address."""
@@ -46,6 +48,8 @@ class Span:
         self.opened.read_into(self.start + at, memory)
 
     def _page(self, number: int) -> bytes:
+        if number in self._pages:
+            return self._pages[number]
         if len(self._pages) >= MAX_PAGES:
             del self._pages[next(iter(self._pages))]
         at = number * PAGE

@@ -52,16 +52,20 @@ class Blocks:
     def numbers(self, layout: str, at: int) -> tuple[int, ...]:
         """Little-endian unsigned numbers at an address, as ``struct`` names them."""
         layout = "<" + layout
-        return struct.unpack(layout, self._bytes(at, struct.calcsize(layout)))
+        content = self.span.piece(at, size := struct.calcsize(layout))
+        if len(content) != size:
+            raise self._beyond()
+        return struct.unpack(layout, content)
 
     def number(self, at: int, size: int) -> int:
         """One little-endian unsigned number of any size."""
-        return int.from_bytes(self._bytes(at, size), "little")
+        content = self.span.piece(at, size)
+        if len(content) != size:
+            raise self._beyond()
+        return int.from_bytes(content, "little")
 
-    def _bytes(self, at: int, size: int) -> bytes:
-        if at < 0 or at + size > self.span.size:
-            raise self.error("it points beyond its end; it is damaged or was cut off")
-        return self.span.piece(at, size)
+    def _beyond(self) -> CheckpointError:
+        return self.error("it points beyond its end; it is damaged or was cut off")
 
     def spend(self, steps: int = 1) -> None:
         """Count work, so that blocks that overlap and lists without end are given up soon."""
