@@ -17,6 +17,9 @@ import fastgru
 from fastgru.checkpoint.reading import read, read_for_model
 from fastgru.checkpoint.stored_matrix import StoredMatrix
 from fastgru.errors import CheckpointError
+from fastgru.importers import spec_of
+from fastgru.weights.from_file import matrices_of
+from fastgru.weights.matrices import Matrix
 
 TYPES = ("<f4", ">f4", "<f8", ">f8", "<f2", ">f2")
 chance = np.random.default_rng(11)
@@ -128,6 +131,30 @@ def test_a_long_matrix_is_given_some_rows_at_a_time(file_of):
     path = file_of(variables_bytes(arrays))
     same_later(path, arrays)
     assert len(list(read_for_model(path)["layers/gru/cell/vars/0"].pieces())) > 3
+
+
+@pytest.mark.parametrize(
+    ("class_name", "options", "biases"),
+    [
+        ("GRU", {"reset_after": True}, (2, 12)),
+        ("GRU", {"reset_after": False}, (12,)),
+        ("GRU", {"use_bias": False, "reset_after": True}, None),
+        ("CuDNNGRU", {}, (24,)),
+    ],
+)
+def test_kernels_of_keras_are_turned_round_as_arrays_are(file_of, class_name, options, biases):
+    layer = {"class_name": class_name, "config": {"name": "gru", "units": 4, "return_sequences": True, **options}}
+    layer["config"]["batch_input_shape"] = [None, None, 5]
+    arrays = {"gru/kernel:0": numbers(5, 12), "gru/recurrent_kernel:0": numbers(4, 12)}
+    if biases is not None:
+        arrays["gru/bias:0"] = numbers(*biases)
+    config = {"class_name": "Sequential", "config": {"name": "model", "layers": [layer]}}
+    path = file_of(layers_bytes({"gru": arrays}, config=config, attributes={"keras_version": "2.3.1"}))
+    now, later = (matrices_of(spec_of(how(path))) for how in (read, read_for_model))
+    for (name, wanted), (same_name, found) in zip(now, later, strict=True):
+        assert name == same_name and isinstance(wanted, np.ndarray) and isinstance(found, Matrix)
+        assert found.shape == wanted.shape and np.array_equal(found.array(), wanted)
+    assert fastgru.load(path)(np.ones((2, 3, 5))).shape == (2, 3, 4)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
