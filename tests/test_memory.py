@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.numpy
+from gru_files import KERAS_LAYERS, WRITERS
 from layer_examples import chain
 from networks import network, numbers, same_bits
 
@@ -47,16 +47,19 @@ from fastgru.weights.checksum import checksum_of
 LOADED = """
 import json, sys
 import fastgru, fastgru.checkpoint.reading, fastgru.importers.resolve, fastgru.importers.whole.native, fastgru.model
-import fastgru.importers.weights.model
+import fastgru.importers.weights.model, fastgru.importers.weights.npz, fastgru.importers.keras.model
+import fastgru.checkpoint.keras.h5, fastgru.checkpoint.keras.archive, fastgru.checkpoint.torch.legacy
+import fastgru.checkpoint.torch.archive, fastgru.checkpoint.npz, fastgru.checkpoint.safetensors
 
 def memory(field):
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith(field))
 
 before = memory("VmRSS")
-model = fastgru.load(sys.argv[1], precision=sys.argv[2])
+model = fastgru.load(sys.argv[1], precision=sys.argv[2], layers=json.loads(sys.argv[3]))
 print(json.dumps([memory("VmRSS") - before, memory("VmHWM") - before, model.nbytes]))
 """
+STREAMED = [name for name in WRITERS if name != "deflated keras"]  # which is inflated whole
 HIDDEN = 640  # three layers of 29.5 MB in float32
 REDUCED = ("float16", "bfloat16", "int8")
 MB, MIB = 10**6, 1 << 20
@@ -65,10 +68,11 @@ has_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="/p
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same GRU of 29.5 MB as three kinds of files."""
+    """The same GRU of 29.5 MB as every kind of file."""
     folder = tmp_path_factory.mktemp("memory")
     gru = GRU(network(HIDDEN, HIDDEN, 3))
-    safetensors.numpy.save_file(gru.state_dict(), folder / "given")
+    for name in STREAMED:
+        (folder / name).write_bytes(WRITERS[name](gru.spec))
     gru.save(folder / "own")
     gru.save(folder / "int8", precision="int8")
     Model(model_of(gru.spec, Dense(numbers(4, HIDDEN)))).save(folder / "model")
@@ -79,9 +83,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "precision", "most"),
     [
-        ("given", "float32", 34),
-        ("given", "bfloat16", 19),
-        ("given", "int8", 12),
+        *((name, *most) for name in STREAMED for most in (("float32", 34), ("bfloat16", 19), ("int8", 12))),
         ("own", "int8", 12),
         ("int8", "stored", 12),
         ("int8", "float32", 34),
@@ -92,9 +94,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_loaded_model_takes_its_weights_once_and_loading_little_more(
     name: str, precision: str, most: int, folder: Path
 ) -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", LOADED, str(folder / name), precision], check=True, capture_output=True, text=True
-    )
+    layers = json.dumps(KERAS_LAYERS if name == "keras weights" else None)
+    command = [sys.executable, "-c", LOADED, str(folder / name), precision, layers]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
     resident, peak, nbytes = json.loads(run.stdout)
     assert resident <= most * MB
     assert peak <= 1.3 * nbytes + 16 * MIB
@@ -170,27 +172,18 @@ def test_packed_columns_are_unpacked_to_what_they_were(outputs: int) -> None:
         assert same_bits(unpack_columns(pack_columns(weight, length), outputs, 7, length), weight)
 
 
-@pytest.fixture(params=["given", "own", "graph", "npz", "torch", "in float64"])
+@pytest.fixture(params=[*(name for name in WRITERS if name != "keras weights"), "own", "graph", "in float64"])
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A GRU or a model in a file of one of these kinds."""
     path = tmp_path / "file"
     spec = network(5, 19, 2, 2, dtype=np.float64 if request.param == "in float64" else np.float32)
-    if request.param in ("given", "npz"):
-        write = safetensors.numpy.save_file if request.param == "given" else save_npz
-        write(GRU(spec).state_dict(), path)
-    elif request.param == "torch":
-        torch = pytest.importorskip("torch")
-        torch.save({name: torch.from_numpy(array) for name, array in GRU(spec).state_dict().items()}, path)
+    if request.param in WRITERS:
+        path.write_bytes(WRITERS[request.param](spec))
     elif request.param == "graph":
         graph_model(spec).save(path)
     else:
         GRU(spec, precision="float64").save(path)
     return path
-
-
-def save_npz(state: dict[str, np.ndarray], path: Path) -> None:
-    with path.open("wb") as file:
-        np.savez(file, **state)
 
 
 def results(model: GRU | Model) -> list[np.ndarray]:

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 
 from ..errors import CheckpointError
 from ..origin import raised_in
@@ -29,7 +29,7 @@ class OpenedFile(Fields):
     """An open, non-empty, regular file."""
 
     path: str
-    file: BufferedReader
+    file: BufferedReader | BytesIO
     size: int
     head: bytes
     part: str | None = None  # which of several state dicts is asked for

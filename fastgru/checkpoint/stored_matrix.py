@@ -6,7 +6,8 @@ Owns the coming back to the file: it is opened anew, and must be the one whose h
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ __all__ = ["PYTORCHS_NAMES", "StoredMatrix"]
 PYTORCHS_NAMES = re.compile(r"(?:^|\.)weight_(?:ih|hh)(?:_l[0-9]+(?:_reverse)?)?$")  # of matrices of GRUs
 
 Read = Callable[[OpenedFile], tuple[NDArray[Any], NDArray[np.float32] | None]]
+ReadRows = Callable[[OpenedFile, int, int], NDArray[Any]]
+ROWS_BYTES = 1 << 19  # of float32 that are read at once
 
 
 class StoredMatrix(Matrix):
@@ -38,6 +41,8 @@ class StoredMatrix(Matrix):
     shape
     read : callable
         Gives the numbers and steps from the open file, as ``reduced.reduce`` gives them for that kind.
+    read_rows : callable, optional
+        Gives the rows from one up to another, widened.
     """
 
     def __init__(
@@ -47,15 +52,31 @@ class StoredMatrix(Matrix):
         kind: str,
         shape: tuple[int, ...],
         read: Read,
+        read_rows: ReadRows | None = None,
     ) -> None:
-        self._path, self._identity, self._kind, self._read = path, identity, kind, read
+        self._path, self._identity, self._kind, self._read, self._read_rows = path, identity, kind, read, read_rows
         self.shape, self.dtype = shape, np.dtype(np.float64 if kind == "float64" else np.float32)
 
-    def _form(self) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+    @contextmanager
+    def _opened(self) -> Iterator[OpenedFile]:
         with open_checkpoint(self._path) as opened:
             if opened.identity != self._identity:
                 raise CheckpointError(f"{self._path}: it was changed since it was opened; load it again")
+            yield opened
+
+    def _form(self) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+        with self._opened() as opened:
             return self._read(opened)
+
+    def pieces(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        if self._read_rows is None:
+            yield from super().pieces()
+            return
+        rows, columns = self.shape
+        most = max(1, ROWS_BYTES // (4 * columns))
+        with self._opened() as opened:
+            for first in range(0, rows, most):
+                yield first, self._read_rows(opened, first, min(first + most, rows))
 
     def array(self) -> NDArray[Any]:
         made = widen(*self._form())

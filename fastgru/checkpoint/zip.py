@@ -7,19 +7,18 @@ scanner: what is not exactly one reading of the file is refused. Nothing is ever
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterable
 from typing import BinaryIO
 
 from ..errors import CheckpointError
 from ..records.fields import Fields
+from .member import DEFLATED, STORED, Member
 from .text import shown
 
 __all__ = ["MAGIC", "Archive", "Record"]
 
 MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # with records, and without any
 
-STORED, DEFLATED = 0, 8
 ENCRYPTED, SIZES_FOLLOW, UTF8 = 0x0001, 0x0008, 0x0800
 MASK16, MASK32 = 0xFFFF, 0xFFFFFFFF
 
@@ -99,42 +98,33 @@ class Archive:
         deflated : bool
             Accept a compressed record; otherwise it must be stored as it is.
         """
+        return self.member(name, limit=limit, deflated=deflated).read(self._file)
+
+    def member(self, name: str, *, limit: int | None = None, deflated: bool = False) -> Member:
+        """Where one record is, to be read now or later; the arguments are those of ``read``."""
         record = self._record(name)
         place = f"record {shown(name)}"
         if limit is not None and record.size > limit:
             raise self._error(f"{place}: got {record.size} bytes, wanted at most {limit}")
-        if record.method == STORED:
-            content = self._bytes(self._starts[name], record.size)
-        elif record.method == DEFLATED and deflated:
-            content = self._inflate(record, place)
-        else:
+        if record.method == DEFLATED and deflated:
+            self._charge(record.size, place)
+        elif record.method != STORED:
             raise self._error(
                 f"{place}: got compression method {record.method}, wanted a stored record; "
                 "was the file packed again? Save it anew with the framework that made it"
             )
-        if zlib.crc32(content) != record.crc:
-            raise self._error(
-                f"{place}: its CRC-32 does not fit its data, so the file is damaged (or was written with "
-                "torch.serialization.set_crc32_options(False); save it anew without that)"
-            )
-        return content
+        start = self._starts[name]
+        return Member(self._where, place, record.method, start, record.packed_size, record.size, record.crc)
 
-    def _inflate(self, record: Record, place: str) -> bytes:
-        self._inflated += record.size
+    def _charge(self, size: int, place: str) -> None:
+        """Count what a record inflates to."""
+        self._inflated += size
         most = 3 * self._size // 2 + SLACK
         if self._inflated > most:
             raise self._error(
                 f"{place}: with it the records claim to inflate to {self._inflated} bytes, wanted at most {most} of a "
                 f"file of {self._size}: refused as a decompression bomb; save it without compression (np.savez)"
             )
-        inflater = zlib.decompressobj(-15)
-        try:
-            content = inflater.decompress(self._bytes(self._starts[record.name], record.packed_size), record.size + 1)
-        except zlib.error as error:
-            raise self._error(f"{place}: its compressed data is damaged ({error})") from error
-        if len(content) != record.size or not inflater.eof or inflater.unused_data:
-            raise self._error(f"{place}: its data does not inflate to the {record.size} bytes it declares")
-        return content
 
     def _find_directory(self) -> tuple[int, int, int]:
         """Offset, length and number of records of the central directory, which must end where the end record begins."""

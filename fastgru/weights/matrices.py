@@ -7,7 +7,7 @@ no kernel; what a precision keeps of a number is for ``engine.reduced``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -78,6 +78,10 @@ class Matrix:
             They were in a file that is gone or was changed.
         """
         raise NotImplementedError
+
+    def pieces(self) -> Iterator[tuple[int, Array]]:
+        """The rows as they were given, some at a time, each time after the number of the first."""
+        yield 0, self.array()
 
     def form(self, precision: str, name: str) -> Form:
         """The numbers in a precision; errors are those of ``reduced.reduce``, with ``name``, and of ``array``."""

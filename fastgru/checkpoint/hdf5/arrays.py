@@ -1,19 +1,26 @@
-"""The arrays of an HDF5 file as Keras writes it, from bytes in memory.
+"""The arrays of an HDF5 file as Keras writes it, each read into memory of its own, or where it is for later.
 
 Owns the rules that keep an array to its file and to its size: no external, virtual or filtered data, nothing declared
-that is not stored. What leads to a dataset has been checked by ``Structure``. The HDF5 library has no part in this: it
-trusts a file's addresses, and an exception of a signal handler is lost in its Python binding.
+that is not stored; and which arrays may be matrices of GRUs. What leads to a dataset has been checked by ``Structure``.
+The HDF5 library has no part in this: it trusts a file's addresses, and an exception of a signal handler is lost in its
+Python binding.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
+from ...engine.reduced import widen
 from ...errors import CheckpointError
+from ...records.fields import Fields
 from ...records.sealed import sealed
+from ..opened import OpenedFile
+from ..span import Span
+from ..stored_matrix import StoredMatrix
 from .blocks import UNDEFINED
 from .structure import COMPACT, DATATYPE, FLOAT, LAYOUT, Node, Structure
 
@@ -36,16 +43,17 @@ FLOATS: dict[tuple[int, ...], str] = {
     (8, 0, 64, 52, 11, 0, 52, 1023): "f8",
     (2, 0, 16, 7, 8, 0, 7, 127): BFLOAT16,
 }
+_KINDS = {BFLOAT16: "bfloat16", "f2": "float16", "f4": "float32", "f8": "float64"}
 
 
 def read_hdf5_floats(
-    content: bytes, where: str, *, skip: Collection[str] = ()
-) -> tuple[dict[str, np.ndarray], dict[str, str], list[str]]:
+    span: Span, where: str, *, skip: Collection[str] = ()
+) -> tuple[dict[str, Any], dict[str, str], list[str]]:
     """Every floating-point dataset by its path, the type of those that had 16 bits, and the paths of what was left out.
 
     Parameters
     ----------
-    content : bytes
+    span : Span
         The whole file.
     where : str
         What messages begin with.
@@ -57,7 +65,7 @@ def read_hdf5_floats(
     CheckpointError
         The file is damaged or breaks a rule.
     """
-    structure = Structure(content, where)
+    structure = Structure(span, where)
     skipped = [name for name in structure.members(structure.root) if name in skip]
     floats = []
     for node in structure.walk(skip):
@@ -70,8 +78,10 @@ def read_hdf5_floats(
     return *read_arrays(structure, floats), skipped
 
 
-def read_arrays(structure: Structure, nodes: Iterable[Node]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def read_arrays(structure: Structure, nodes: Iterable[Node]) -> tuple[dict[str, Any], dict[str, str]]:
     """The data of datasets of floats by their path, 16-bit floats widened to float32, and which of them these are.
+
+    For a model, what may be a matrix of a GRU is a ``StoredMatrix``.
 
     Raises
     ------
@@ -80,32 +90,70 @@ def read_arrays(structure: Structure, nodes: Iterable[Node]) -> tuple[dict[str, 
     """
     reader = _Reader(structure)
     structure.blocks.check_sums()
-    return {node.path: reader.array(node) for node in nodes}, reader.stored
+    found = {node.path: reader.rows(node) for node in nodes}
+    opened = structure.blocks.span.opened
+    later = _of_grus(found) if opened.for_model else set()
+    return {
+        path: StoredMatrix(opened.path, opened.identity, rows.kind, rows.shape, rows.all, rows.some)
+        if path in later
+        else sealed(widen(*rows.all(opened)))
+        for path, rows in found.items()
+    }, {path: rows.kind for path, rows in found.items() if rows.dtype.itemsize == 2}
+
+
+def _of_grus(found: Mapping[str, _Rows]) -> set[str]:
+    """The paths of what may be matrices of GRUs: beside each other, of three gates side by side."""
+    groups: dict[tuple[str, int], list[str]] = {}
+    for path, rows in found.items():
+        if len(rows.shape) == 2 and 0 not in rows.shape:
+            groups.setdefault((path.rpartition("/")[0], rows.shape[1]), []).append(path)
+    return {
+        path
+        for (_, columns), paths in groups.items()
+        if len(paths) > 1 and any(3 * found[each].shape[0] == columns for each in paths)
+        for path in paths
+    }
+
+
+class _Rows(Fields):
+    """The numbers of a dataset: where they begin in the file, and how they lie there."""
+
+    start: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @property
+    def kind(self) -> str:
+        return _KINDS[self.dtype.newbyteorder("<").str[1:]]
+
+    def all(self, opened: OpenedFile) -> tuple[np.ndarray, None]:
+        return self._read(opened, 0, self.shape), None
+
+    def some(self, opened: OpenedFile, first: int, last: int) -> np.ndarray:
+        """Rows of a matrix, widened."""
+        columns = self.shape[1]
+        return widen(self._read(opened, first * columns * self.dtype.itemsize, (last - first, columns)), None)
+
+    def _read(self, opened: OpenedFile, skipped: int, shape: tuple[int, ...]) -> np.ndarray:
+        flat = np.empty(math.prod(shape), self.dtype)
+        if flat.size:
+            opened.read_into(self.start + skipped, flat.view(np.uint8).data)
+        return flat.astype(self.dtype.newbyteorder("="), copy=False).reshape(shape)
 
 
 class _Reader:
     def __init__(self, structure: Structure) -> None:
-        self.structure, self.blocks = structure, structure.blocks
-        self.left = len(self.blocks.data)  # bytes of tensors that may still be read
-        self.stored: dict[str, str] = {}  # the type of each 16-bit float, by its path
+        self.structure, self.blocks, self.span = structure, structure.blocks, structure.blocks.span
+        self.left = self.span.size  # bytes of tensors that may still be read
 
     def error(self, path: str, message: str) -> CheckpointError:
         return self.blocks.error_at(path, message)
 
-    def array(self, node: Node) -> np.ndarray:
+    def rows(self, node: Node) -> _Rows:
         self.structure.check_layout(node)
         dtype = self._dtype(node)
         shape = self._shape(node)
-        at = self._data(node, shape, dtype.itemsize)
-        flat = np.frombuffer(self.blocks.data, dtype, math.prod(shape), at)
-        if dtype.itemsize == 2:
-            self.stored[node.path] = "float16" if dtype.kind == "f" else "bfloat16"
-        if dtype.kind == "u":
-            bits = flat.astype(np.uint32)
-            bits <<= 16
-            flat = bits.view(np.float32)
-        wide = np.float64 if dtype.itemsize == 8 else np.float32
-        return sealed(flat.astype(wide).reshape(shape))  # a copy: the whole file need not stay for it
+        return _Rows(self.span.start + self._data(node, shape, dtype.itemsize), dtype, shape)
 
     def _dtype(self, node: Node) -> np.dtype[np.generic]:
         """What NumPy calls the type, once every bit is known to be where that has it."""
@@ -148,7 +196,7 @@ class _Reader:
         self.left -= declared
         if declared > stored or self.left < 0:
             raise self.error(node.path, f"its shape {str(shape)[:80]} asks for {declared} bytes, {stored} are stored")
-        if declared and at + declared > len(self.blocks.data):
+        if declared and at + declared > self.span.size:
             raise self.error(node.path, f"its {declared} bytes reach beyond the end of the file; it was cut off")
         return at if declared else 0
 

@@ -45,8 +45,8 @@ class Attributes:
 
     def __init__(self, structure: Structure) -> None:
         self._blocks = structure.blocks
-        self._data = structure.blocks.data
-        self._bytes_left = len(self._data)  # of all texts: in a sound file each has bytes of its own
+        self._span = structure.blocks.span
+        self._bytes_left = self._span.size  # of all texts: in a sound file each has bytes of its own
         self._pieces: dict[str, list[Piece]] = {}
         self._collections: dict[int, dict[int, Piece]] = {}
 
@@ -110,7 +110,7 @@ class Attributes:
         self._blocks.spend()
         version, _, size = self._blocks.numbers("2BH", piece.at)
         at = piece.at + (9 if version == 3 else 8)
-        return size > len(wanted) and self._data.startswith(wanted + b"\0", at)
+        return size > len(wanted) and self._span.holds(wanted + b"\0", at)
 
     def _value(self, node: Node, name: str, piece: Piece) -> _Value:
         version, flags, *sizes = self._blocks.numbers("2B3H", piece.at)
@@ -144,7 +144,7 @@ class Attributes:
             self._bytes_left -= place.length
             if self._bytes_left < 0:
                 raise self._error(node, name, "the same bytes are many texts")
-            text = self._data[place.at : place.at + place.length]
+            text = self._span.piece(place.at, place.length)
             if kind == STRING and ending & 15 == NULL_TERMINATED:
                 text = text.split(b"\0", 1)[0]
             padded_by_spaces = kind == STRING and ending & 15 > NULL_PADDED
@@ -179,7 +179,7 @@ class Attributes:
             end = address + blocks.numbers("Q", address + 8)[0]
             objects: dict[int, Piece] = {}
             at = address + 16
-            while at + 16 <= min(end, len(self._data)):
+            while at + 16 <= min(end, self._span.size):
                 blocks.spend()
                 index, size = blocks.numbers("H6xQ", at)
                 if index == 0:  # the free space, which comes last
@@ -188,7 +188,7 @@ class Attributes:
                     raise blocks.error(f"the heap at byte {address} has objects that overlap or reach beyond it")
                 objects[index] = Piece(at + 16, size)
                 at += 16 + -(-size // 8) * 8
-            if end > len(self._data):
+            if end > self._span.size:
                 raise blocks.error(f"the heap at byte {address} reaches beyond the end")
             self._collections[address] = objects
         return self._collections[address]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 
 from ...errors import CheckpointError
+from ..span import Span
 from ..text import shown
 
 __all__ = ["MAX_OBJECTS", "UNDEFINED", "Blocks"]
@@ -28,14 +29,14 @@ class Blocks:
 
     Parameters
     ----------
-    data : bytes
+    span : Span
         The file from its signature on.
     where : str
         What messages begin with.
     """
 
-    def __init__(self, data: bytes, where: str) -> None:
-        self.data, self.where = data, where
+    def __init__(self, span: Span, where: str) -> None:
+        self.span, self.where = span, where
         self._steps_left = MAX_STEPS
         self._seen: set[int] = set()  # addresses
         self._summed: list[tuple[int, int]] = []  # where what a checksum stands behind begins and ends
@@ -51,15 +52,20 @@ class Blocks:
     def numbers(self, layout: str, at: int) -> tuple[int, ...]:
         """Little-endian unsigned numbers at an address, as ``struct`` names them."""
         layout = "<" + layout
-        if at + struct.calcsize(layout) > len(self.data):
-            raise self.error("it points beyond its end; it is damaged or was cut off")
-        return struct.unpack_from(layout, self.data, at)
+        content = self.span.piece(at, size := struct.calcsize(layout))
+        if len(content) != size:
+            raise self._beyond()
+        return struct.unpack(layout, content)
 
     def number(self, at: int, size: int) -> int:
         """One little-endian unsigned number of any size."""
-        if at + size > len(self.data):
-            raise self.error("it points beyond its end; it is damaged or was cut off")
-        return int.from_bytes(self.data[at : at + size], "little")
+        content = self.span.piece(at, size)
+        if len(content) != size:
+            raise self._beyond()
+        return int.from_bytes(content, "little")
+
+    def _beyond(self) -> CheckpointError:
+        return self.error("it points beyond its end; it is damaged or was cut off")
 
     def spend(self, steps: int = 1) -> None:
         """Count work, so that blocks that overlap and lists without end are given up soon."""
@@ -69,7 +75,7 @@ class Blocks:
 
     def block(self, address: int, length: int, signature: bytes = b"") -> int:
         """The address, once it is known to be the block wanted and to be met for the first time."""
-        if address + length > len(self.data) or not self.data.startswith(signature, address):
+        if address + length > self.span.size or not self.span.holds(signature, address):
             raise self.error(f"a block {signature!r} is missing at byte {address}")
         if address in self._seen:
             raise self.error(f"the block at byte {address} is linked twice, as in a cycle")
@@ -86,7 +92,8 @@ class Blocks:
         """Compare all checksums met so far. Last, for what is wrong is said better by what reads it."""
         while self._summed:
             start, end = self._summed.pop()
-            if checksum(self.data[start:end]) != self.number(end, 4):
+            wanted = self.number(end, 4)
+            if checksum(self.span.piece(start, end - start)) != wanted:
                 raise self.error(f"the block at byte {start} is not what its checksum says; copy the file again")
 
 

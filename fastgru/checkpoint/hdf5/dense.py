@@ -144,7 +144,7 @@ class _Heap:
             offset = blocks.number(at + 1, self._offset_width)
             length = blocks.number(at + 1 + self._offset_width, self._length_width)
             piece = self._managed(offset, length)
-        if piece is None or piece.at + piece.length > len(blocks.data):
+        if piece is None or piece.at + piece.length > blocks.span.size:
             raise self._error("does not hold an object that is said to be in it")
         return piece
 

@@ -29,7 +29,7 @@ class Message(NamedTuple):
 
 def read_messages(blocks: Blocks, header: int) -> Iterator[Message]:
     """The messages of the object whose header is at an address, continuations followed."""
-    if blocks.data.startswith(b"OHDR", header):
+    if blocks.span.holds(b"OHDR", header):
         blocks.block(header, 6, b"OHDR\x02")
         (flags,) = blocks.numbers("B", header + 5)
         at = header + 6 + (16 if flags & TIMES_STORED else 0) + (4 if flags & LIMITS_STORED else 0)
@@ -46,7 +46,7 @@ def _classic(blocks: Blocks, at: int, length: int) -> Iterator[Message]:
     while pieces:
         at, length = pieces.pop()
         end = at + length
-        if end > len(blocks.data):
+        if end > blocks.span.size:
             raise blocks.error(f"a header that goes on at byte {at} reaches beyond the end")
         while at + 8 <= end:
             kind, size, flags = blocks.numbers("2HB", at)
@@ -64,7 +64,7 @@ def _newer(blocks: Blocks, at: int, length: int, order: int) -> Iterator[Message
     while pieces:
         at, length = pieces.pop()
         end = at + length
-        if end + CHECKSUM > len(blocks.data):
+        if end + CHECKSUM > blocks.span.size:
             raise blocks.error(f"a header that goes on at byte {at} reaches beyond the end")
         while at + 4 + order <= end:
             kind, size, flags = blocks.numbers("BHB", at)

@@ -1,4 +1,4 @@
-"""The skeleton of an HDF5 file, read from its bytes.
+"""The skeleton of an HDF5 file, read a little at a time.
 
 Addresses in a file may lead round in a cycle or beyond its end, and links to other files. So every block on the way to
 a dataset is checked here, when the dataset is first asked for, to lie in the file, to be of the kind expected and to be
@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..span import Span
 from ..text import shown
 from .blocks import MAX_OBJECTS, UNDEFINED, Blocks
 from .dense import LINKS, read_dense
@@ -66,7 +67,7 @@ class Structure:
 
     Parameters
     ----------
-    data : bytes
+    span : Span
         The file from its signature on.
     where : str
         What messages begin with.
@@ -74,8 +75,8 @@ class Structure:
         How many bytes of a user block came before the signature.
     """
 
-    def __init__(self, data: bytes, where: str, base: int = 0) -> None:
-        self.blocks = Blocks(data, where)
+    def __init__(self, span: Span, where: str, base: int = 0) -> None:
+        self.blocks = Blocks(span, where)
         self._leaf_size, self._node_size = 8, 32  # most entries of a symbol node and of a tree node
         self._links_left = MAX_OBJECTS
         self._links: dict[str, dict[str, _Link]] = {}
@@ -172,8 +173,8 @@ class Structure:
             link = _Link("", header)
         if other != UNDEFINED:
             raise blocks.error("it has a driver or an extension of its own")
-        if start != base or end - base > len(blocks.data):
-            raise blocks.error(f"it should have {end} bytes from {start} on, and has {len(blocks.data)} from {base} on")
+        if start != base or end - base > blocks.span.size:
+            raise blocks.error(f"it should have {end} bytes from {start} on, and has {blocks.span.size} from {base} on")
         return link
 
     def _node(self, path: str, link: _Link) -> Node:
@@ -231,7 +232,7 @@ class Structure:
         at += width
         if version != 1 or at + size + (8 if kind == HARD else 0) > end:
             raise blocks.error(f"a link at byte {at} is damaged")
-        name = blocks.data[at : at + size]
+        name = blocks.span.piece(at, size)
         if kind == HARD:
             return name, _Link("", blocks.number(at + size, 8))
         return name, _Link("a SoftLink" if kind == 1 else "an ExternalLink")

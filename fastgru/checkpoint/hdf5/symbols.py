@@ -46,10 +46,10 @@ def read_symbols(
             blocks.spend()
             symbol = Symbol(*blocks.numbers("QQII2Q", at))
             begin = names + symbol.name
-            end = blocks.data.find(b"\0", begin, min(names + size, begin + MAX_NAME))
-            if symbol.name >= size or end < 0 or symbol.cached > SOFT_LINK:
+            name, end, _ = blocks.span.piece(begin, min(size - symbol.name, MAX_NAME)).partition(b"\0")
+            if symbol.name >= size or not end or symbol.cached > SOFT_LINK:
                 raise blocks.error(f"a name of the group at byte {tree} is outside of its heap")
-            yield blocks.data[begin:end], symbol
+            yield name, symbol
 
 
 def _heap(blocks: Blocks, address: int) -> tuple[int, int]:

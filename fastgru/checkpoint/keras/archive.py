@@ -5,11 +5,15 @@ Owns the layout of that archive. The configuration is parsed and handed on; no c
 
 from __future__ import annotations
 
+from io import BytesIO
+
 from ...errors import CheckpointError
 from ..contents import Checkpoint
 from ..hdf5.arrays import read_hdf5_floats
+from ..member import STORED
 from ..opened import OpenedFile
 from ..signatures import HDF5, KERAS_CONFIG, KERAS_METADATA, KERAS_WEIGHTS
+from ..span import Span
 from ..text import MAX_JSON_BYTES, parse_json
 from .paths import with_slashes
 
@@ -24,9 +28,19 @@ def read_keras_zip(opened: OpenedFile) -> Checkpoint:
         for name in (KERAS_CONFIG, KERAS_METADATA)
     )
     place = f"{where}: {KERAS_WEIGHTS}"
-    content = archive.read(KERAS_WEIGHTS, deflated=True)
-    if not content.startswith(HDF5):
+    span = _weights(opened)
+    if not span.holds(HDF5, 0):
         raise CheckpointError(f"{place}: it is not an HDF5 file; the file is damaged")
-    tensors, stored, skipped = read_hdf5_floats(content, place, skip=("optimizer",))
+    tensors, stored, skipped = read_hdf5_floats(span, place, skip=("optimizer",))
     tensors, stored = with_slashes(tensors, place), with_slashes(stored, place)
     return Checkpoint(where, "keras", tensors, config, {**metadata, "skipped": skipped}, stored)
+
+
+def _weights(opened: OpenedFile) -> Span:
+    """The HDF5 file in the archive, whose CRC-32 is right: where it lies, or in memory where it is compressed."""
+    member = opened.archive.member(KERAS_WEIGHTS, deflated=True)
+    if member.method == STORED:
+        member.check(opened.file)
+        return Span(opened, member.start, member.size)
+    content = member.read(opened.file)
+    return Span(opened.replace(file=BytesIO(content), size=len(content), for_model=False), 0, len(content))

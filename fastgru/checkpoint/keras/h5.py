@@ -60,6 +60,7 @@ from ..hdf5.attributes import Attributes
 from ..hdf5.structure import MAX_NAME, Node, Structure
 from ..opened import OpenedFile
 from ..signatures import find_hdf5
+from ..span import Span
 from ..text import MAX_JSON_BYTES, parse_json, shown
 from .paths import with_slashes
 
@@ -75,8 +76,7 @@ MAX_WORD = 100  # bytes of a version or the like
 def open_structure(opened: OpenedFile) -> Structure:
     """What an HDF5 file holds, of which no more than the root has been looked at."""
     base = find_hdf5(opened.head) or 0
-    content = opened.read_all()
-    return Structure(content[base:] if base else content, opened.path, base)
+    return Structure(Span(opened, base, opened.size - base), opened.path, base)
 
 
 def read_keras_h5(opened: OpenedFile) -> Checkpoint:

@@ -37,7 +37,7 @@ def read_keras_shards(opened: OpenedFile) -> Checkpoint:
     skipped: dict[str, None] = {}  # an ordered set: every file may have a part of the optimizer
     for shard, groups in shards.items():
         with open_checkpoint(os.path.join(os.path.dirname(where), shard)) as file:
-            arrays, reduced = _read_shard(file, groups, names, skipped)
+            arrays, reduced = _read_shard(file.replace(for_model=opened.for_model), groups, names, skipped)
         again = tensors.keys() & arrays.keys()
         if again:
             raise CheckpointError(f"{where}: {shown(min(again))} is in several files, among them {shown(shard)}")

@@ -14,6 +14,7 @@ from ...errors import CheckpointError
 from ...origin import raised_in
 from ..text import shown
 from .inert import Built, Global, Key, Ordered, Stub
+from .window import Window
 
 __all__ = ["Builders", "Machine"]
 
@@ -34,9 +35,9 @@ class Machine:
     """The state of one reading; ``opcodes`` says which method an opcode calls."""
 
     def __init__(
-        self, data: bytes, builders: Builders, persistent: Callable[[Any], Any], budget: int, where: str, start: int
+        self, window: Window, builders: Builders, persistent: Callable[[Any], Any], budget: int, where: str, start: int
     ) -> None:
-        self.data, self.position, self.where = data, start, where
+        self.window, self.position, self.where = window, start, where
         self.builders, self.persistent = builders, persistent
         self.budget = budget
         self.stack: list[Any] = []
@@ -45,11 +46,13 @@ class Machine:
         self.names: dict[tuple[str, str], Global] = {}
 
     def run(self, handlers: Sequence[Callable[[Machine], None] | None]) -> tuple[Any, int]:
-        data, size = self.data, len(self.data)
+        data, size = self.window.data, len(self.window.data)
         for _ in range(MAX_OPCODES):
             position = self.position
             if position >= size:
-                raise self.error("it ends in the middle; the file was cut off")
+                if not self.window.reach(position + 1):
+                    raise self.error("it ends in the middle; the file was cut off")
+                data, size = self.window.data, len(self.window.data)
             self.position = position + 1
             opcode = data[position]
             handler = handlers[opcode]
@@ -73,9 +76,9 @@ class Machine:
 
     def take(self, length: int) -> bytes:
         end = self.position + length
-        if end > len(self.data):
-            raise self.error(f"{length} bytes are wanted, {len(self.data) - self.position} are left")
-        piece = self.data[self.position : end]
+        if not self.window.reach(end):
+            raise self.error(f"{length} bytes are wanted, {self.window.size - self.position} are left")
+        piece = self.window.data[self.position : end]
         self.position = end
         return piece
 
@@ -84,11 +87,12 @@ class Machine:
 
     def line(self) -> str:
         position = self.position
-        end = self.data.find(b"\n", position, position + MAX_LINE)
+        self.window.reach(min(position + MAX_LINE, self.window.size))
+        end = self.window.data.find(b"\n", position, position + MAX_LINE)
         if end < 0:
             raise self.error("a line has no end")
         self.position = end + 1
-        return self.decode(self.data[position:end])
+        return self.decode(self.window.data[position:end])
 
     def decode(self, text: bytes) -> str:
         try:
@@ -147,8 +151,9 @@ class Machine:
 
     def frame(self) -> None:
         length = self.number(8)
-        if length > len(self.data) - self.position:
-            raise self.error(f"a frame of {length} bytes is announced, {len(self.data) - self.position} are left")
+        left = self.window.size - self.position
+        if length > left:
+            raise self.error(f"a frame of {length} bytes is announced, {left} are left")
 
     def put(self, index: int) -> None:
         value = self.top()

@@ -10,18 +10,25 @@ from typing import Any
 
 from .machine import Builders, Machine
 from .opcodes import HANDLERS
+from .window import Window
 
 __all__ = ["unpickle"]
 
 
 def unpickle(
-    data: bytes, builders: Builders, persistent: Callable[[Any], Any], *, budget: int, where: str, start: int = 0
+    data: bytes | Window,
+    builders: Builders,
+    persistent: Callable[[Any], Any],
+    *,
+    budget: int,
+    where: str,
+    start: int = 0,
 ) -> tuple[Any, int]:
     """Read one pickle.
 
     Parameters
     ----------
-    data : bytes
+    data : bytes or Window
     builders : mapping of (module, name) to function
         What is built of a call: the function gets the tuple of arguments, and returns NotImplemented for a Stub.
     persistent : function
@@ -38,4 +45,5 @@ def unpickle(
     value, end
         The tree, which may share and even contain itself, and the position after the pickle.
     """
-    return Machine(data, builders, persistent, budget, where, start).run(HANDLERS)
+    window = data if isinstance(data, Window) else Window.of(data)
+    return Machine(window, builders, persistent, budget, where, start).run(HANDLERS)

@@ -6,6 +6,8 @@ tensors are weights is known elsewhere; TorchScript and ``torch.export`` keep th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ...errors import CheckpointError
@@ -15,6 +17,7 @@ from ..pickle.machine import Builders
 from ..pickle.reading import unpickle
 from ..text import shown
 from .contents import MAX_PICKLE, PICKLE_MEMORY, torch_checkpoint
+from .later import matrices_later
 from .tensors import TORCH_BUILDERS, Storage, storage_of
 
 __all__ = ["TorchArchive", "read_torch_zip"]
@@ -22,8 +25,6 @@ __all__ = ["TorchArchive", "read_torch_zip"]
 
 def read_torch_zip(opened: OpenedFile) -> Checkpoint:
     """The state dict or the whole module of a file that ``torch.save`` wrote."""
-    from .later import matrices_later
-
     archive = TorchArchive(opened)
     tree = archive.unpickled("data.pkl", "data", TORCH_BUILDERS)
     checkpoint = torch_checkpoint(
@@ -32,7 +33,7 @@ def read_torch_zip(opened: OpenedFile) -> Checkpoint:
         archive.read_storage,
         "pytorch-zip",
         big_endian=archive.big_endian,
-        later=lambda records: matrices_later(records, opened, archive),
+        later=partial(matrices_later, opened=opened, reader_of=archive.later),
     )
     if version := archive.small("version"):
         checkpoint.metadata["torch_format_version"] = version
@@ -78,10 +79,13 @@ class TorchArchive:
             raise CheckpointError(f"{where}: it ends at byte {end} of {len(pickle)}; the file is damaged")
         return tree
 
-    def has(self, path: str, size: int) -> bool:
-        """Whether there is a storage of that size."""
-        name = self.root + path
-        return name in self._opened.archive and self._opened.archive.size_of(name) == size
+    def later(self, path: str, size: int) -> Callable[[OpenedFile], bytes] | None:
+        """What reads a little-endian storage of that size from the file opened again."""
+        archive, name = self._opened.archive, self.root + path
+        if name not in archive or archive.size_of(name) != size or self.big_endian:
+            return None
+        member = archive.member(name)
+        return lambda again: member.read(again.file)
 
     def read_storage(self, path: str, wanted: int) -> bytes:
         """The bytes of a storage, which must be as many as its description says."""

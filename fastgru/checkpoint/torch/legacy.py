@@ -1,12 +1,14 @@
 """PyTorch's format before 1.6: five pickles one after the other, then a length and the raw bytes of each storage.
 
 Owns that layout. A persistent id may name a part of a storage (a view); every part is a piece of the bytes of its
-storage, which are read once. Numbers and data are little-endian whatever wrote them.
+storage, which are read once. Numbers and data are little-endian whatever wrote them. Only the pickles are in memory
+beside the tensors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ...errors import CheckpointError
@@ -15,9 +17,11 @@ from ..opened import OpenedFile
 from ..pickle.inert import Global
 from ..pickle.machine import Builders
 from ..pickle.reading import unpickle
+from ..pickle.window import Window
 from ..signatures import TORCH_LEGACY
 from ..text import shown
 from .contents import MAX_PICKLE, PICKLE_MEMORY, torch_checkpoint
+from .later import matrices_later
 from .tensors import TORCH_BUILDERS, Storage, element_size, is_count, storage_of
 
 __all__ = ["read_torch_legacy"]
@@ -33,7 +37,8 @@ def read_torch_legacy(opened: OpenedFile) -> Checkpoint:
     """The state dict or the whole module of a file that ``torch.save`` of PyTorch 1.5 or older wrote."""
     storages = _Storages(opened)
     tree = storages.read_pickles()
-    return torch_checkpoint(tree, opened, storages.read, "pytorch-legacy")
+    later = partial(matrices_later, opened=opened, reader_of=storages.later)
+    return torch_checkpoint(tree, opened, storages.read, "pytorch-legacy", later=later)
 
 
 class _Storages:
@@ -44,21 +49,22 @@ class _Storages:
         self._declared: dict[str, tuple[str, int]] = {}  # key: type and elements, as persistent ids have them
         self._parts: dict[str, tuple[str, int]] = {}  # key of a part: key of its storage and first byte
         self._starts: dict[str, int] = {}
-        self._content: dict[str, bytes] = {}
+        self._divided: set[str] = set()  # keys of storages of which there are parts
+        self._content: dict[str, bytes] = {}  # of these
 
     def read_pickles(self) -> Any:
         """The object of the file; on the way every storage is found and its length checked."""
-        content = self._opened.read_all()
-        magic, position = self._unpickle(content, 0)
-        protocol, position = self._unpickle(content, position)
-        system, start = self._unpickle(content, position)
+        window = Window(self._opened.read, self._opened.size)
+        magic, position = self._unpickle(window, 0)
+        protocol, position = self._unpickle(window, position)
+        system, start = self._unpickle(window, position)
         if magic != TORCH_LEGACY or protocol != PROTOCOL or not isinstance(system, dict):
             raise self._error("its first three pickles are not PyTorch's magic number, protocol and system")
-        tree, position = self._unpickle(content, start, TORCH_BUILDERS, self.persistent)
+        tree, position = self._unpickle(window, start, TORCH_BUILDERS, self.persistent)
         if position - start > MAX_PICKLE:
             raise self._error(f"its object takes {position - start} bytes of pickle, wanted at most {MAX_PICKLE}")
-        keys, position = self._unpickle(content, position)
-        self._find(keys, content, position)
+        keys, position = self._unpickle(window, position)
+        self._find(keys, position)
         return tree
 
     def persistent(self, fields: Any) -> Storage | Global:
@@ -75,11 +81,19 @@ class _Storages:
     def read(self, key: str, wanted: int) -> memoryview:
         """The bytes of a storage, or of a part of one."""
         whole, first = self._parts.get(key, (key, 0))
-        if whole not in self._content:
-            start, size = self._starts[whole], self._size(whole)
-            self._opened.file.seek(start)
-            self._content[whole] = self._opened.file.read(size)
-        return memoryview(self._content[whole])[first : first + wanted]
+        content = self._content.get(whole)
+        if content is None:
+            content = self._opened.read(self._starts[whole], self._size(whole))
+        if whole in self._divided:
+            self._content[whole] = content
+        return memoryview(content)[first : first + wanted]
+
+    def later(self, key: str, size: int) -> Callable[[OpenedFile], bytes] | None:
+        """What reads a whole storage of that size from the file opened again."""
+        if key not in self._starts or self._size(key) != size:
+            return None
+        start = self._starts[key]
+        return lambda again: again.read(start, size)
 
     def _declare(self, storage: Storage) -> Storage:
         if element_size(storage.element) is None:
@@ -94,30 +108,32 @@ class _Storages:
         if not is_count(offset) or not is_count(count) or offset + count > whole.count:
             raise self._error(f"a view reaches beyond the {whole.count} elements of storage {shown(whole.key)}")
         key = f"{whole.key}[{offset}:{offset + count}]"
+        self._divided.add(whole.key)
         self._parts[key] = whole.key, offset * self._unit(whole.key)
         return Storage(key, whole.element, count)
 
-    def _find(self, keys: Any, content: bytes, position: int) -> None:
+    def _find(self, keys: Any, position: int) -> None:
         """Each storage follows in the order of ``keys``: its elements as 8 bytes, then their data."""
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
             raise self._error("its fifth pickle is not the list of its storages")
+        size = self._opened.size
         for key in keys:
             if key not in self._declared or key in self._starts:
                 raise self._error(f"storage {shown(key)} is listed twice, or nothing in the file asks for it")
-            count = int.from_bytes(content[position : position + 8], "little")
+            count = int.from_bytes(self._opened.read(position, min(8, size - position)), "little")
             wanted = self._declared[key][1]
-            if position + 8 > len(content) or count != wanted:
+            if position + 8 > size or count != wanted:
                 raise self._error(f"storage {shown(key)} has {count} elements, wanted {wanted}")
             self._starts[key] = position + 8
             position += 8 + self._size(key)
-            if position > len(content):
-                raise self._error(f"storage {shown(key)} ends at byte {position} of {len(content)}: it was cut off")
+            if position > size:
+                raise self._error(f"storage {shown(key)} ends at byte {position} of {size}: it was cut off")
         missing = next((key for key in self._declared if key not in self._starts), None)
         if missing is not None:
             raise self._error(f"storage {shown(missing)} is not in the file")
-        if position != len(content):
+        if position != size:
             raise CheckpointError(
-                f"{self._where}: {len(content) - position} bytes follow its last storage; if torch.save was called "
+                f"{self._where}: {size - position} bytes follow its last storage; if torch.save was called "
                 "several times with one file, load it where it was made and save what you need on its own"
             )
 
@@ -128,12 +144,12 @@ class _Storages:
         return self._declared[key][1] * self._unit(key)
 
     def _unpickle(
-        self, content: bytes, start: int, builders: Builders = NOTHING, persistent: Persistent | None = None
+        self, window: Window, start: int, builders: Builders = NOTHING, persistent: Persistent | None = None
     ) -> tuple[Any, int]:
         """One of the five pickles; only the fourth may hold tensors."""
-        budget = PICKLE_MEMORY + len(content)
+        budget = PICKLE_MEMORY + window.size
         return unpickle(
-            content, builders, persistent or self._no_storage, budget=budget, where=self._where, start=start
+            window, builders, persistent or self._no_storage, budget=budget, where=self._where, start=start
         )
 
     def _no_storage(self, fields: Any) -> Any:

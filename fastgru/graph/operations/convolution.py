@@ -100,7 +100,7 @@ class Convolution(_Convolving):
         return made
 
     def _packed(self, setup: Setup) -> list[Affine | PlainProduct]:
-        weight, _, exact = form_of(self.matrices[0], str(setup.dtype), "weight")
+        weight, _, exact, *_ = form_of(self.matrices[0], str(setup.dtype), "weight")
         group, made = len(weight) // self.groups, []
         for first in range(0, len(weight), group):
             part = np.moveaxis(weight[first : first + group], 1, -1).reshape(group, -1)
@@ -241,7 +241,7 @@ class TransposedConvolution(_Convolving):
         return made
 
     def _turned(self, setup: Setup) -> Convolution:
-        weight, _, exact = form_of(self.matrices[0], str(setup.dtype), "weight")
+        weight, _, exact, *_ = form_of(self.matrices[0], str(setup.dtype), "weight")
         handle = Handle(sealed(_swapped(weight, self.groups)), "weight")
         ones, none = (1,) * len(self.kernel), ((0, 0),) * len(self.kernel)
         # Its field is for matrices too, which the type of an array does not say.

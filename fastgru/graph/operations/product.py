@@ -83,7 +83,7 @@ class Linear(MatrixRecord, Operation):
         return made
 
     def _packed(self, setup: Setup) -> Affine | PlainProduct:
-        weight, _, exact = form_of(self.matrices[0], str(setup.dtype), "weight")
+        weight, _, exact, *_ = form_of(self.matrices[0], str(setup.dtype), "weight")
         made = dense_of(weight, self.bias, setup)
         self.settle(partial(_weight_of, made), made.precision, exact and is_kept_by(made, weight))
         return made
@@ -140,7 +140,7 @@ class Embedding(MatrixRecord, Operation):
         return setup.once(self, "table", lambda: self._made(setup.dtype))  # type: ignore[no-any-return]
 
     def _made(self, dtype: np.dtype[Any]) -> Array:
-        table, _, exact = form_of(self.matrices[0], str(dtype), "weight")
+        table, _, exact, *_ = form_of(self.matrices[0], str(dtype), "weight")
         own: Array = owned(table)
         self.settle(lambda: (own, None), str(dtype), exact)
         return own

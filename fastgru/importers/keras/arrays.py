@@ -8,24 +8,31 @@ from __future__ import annotations
 import numpy as np
 
 from ...gru_weights import GRUWeights
+from ...records.sealed import sealed
+from ...weights.matrices import Matrix
 
 __all__ = ["gru_weights", "rows_of_outputs"]
 
+_PLACES = (1, 0, 2)  # of r, z, n among z, r, h
 
-def gru_weights(kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray | None) -> GRUWeights:
+
+def gru_weights(
+    kernel: np.ndarray | Matrix, recurrent_kernel: np.ndarray | Matrix, bias: np.ndarray | None
+) -> GRUWeights:
     """One direction of a GRU.
 
     Parameters
     ----------
-    kernel : ndarray, shape (inputs, 3 * units)
-    recurrent_kernel : ndarray, shape (units, 3 * units)
+    kernel : ndarray or Matrix, shape (inputs, 3 * units)
+    recurrent_kernel : ndarray or Matrix, shape (units, 3 * units)
     bias : ndarray, shape (2, 3 * units) or (3 * units,), or None
         Two rows where the reset is applied after the product, one where it is applied before it.
     """
     both = np.zeros((2, recurrent_kernel.shape[1]), recurrent_kernel.dtype)
     if bias is not None:
         both[: bias.ndim] = bias
-    w_ih, w_hh, b_ih, b_hh = (_reset_first(gates) for gates in (kernel.T, recurrent_kernel.T, both[0], both[1]))
+    w_ih, w_hh = map(_rows_of_gates, (kernel, recurrent_kernel))
+    b_ih, b_hh = (_reset_first(gates) for gates in both)
     return GRUWeights(w_ih, w_hh, b_ih, b_hh)
 
 
@@ -36,5 +43,26 @@ def rows_of_outputs(kernel: np.ndarray) -> np.ndarray:
 
 def _reset_first(gates: np.ndarray) -> np.ndarray:
     """Gates z, r, h along the first axis, in the order r, z, n."""
-    z, r, n = np.split(gates, 3)
-    return np.ascontiguousarray(np.concatenate((r, z, n)))
+    split = np.split(gates, 3)
+    return np.ascontiguousarray(np.concatenate([split[gate] for gate in _PLACES]))
+
+
+def _rows_of_gates(given: np.ndarray | Matrix) -> np.ndarray | Matrix:
+    """A matrix with a row for each output; of a ``Matrix`` made when it is asked for."""
+    return _Turned(given) if isinstance(given, Matrix) else _reset_first(given.T)
+
+
+class _Turned(Matrix):
+    """A matrix with gates z, r, h side by side as one with r, z, n one below the other; filled by and by."""
+
+    def __init__(self, given: Matrix) -> None:
+        self._given, self.shape, self.dtype = given, given.shape[::-1], given.dtype
+
+    def array(self) -> np.ndarray:
+        made = np.empty(self.shape, self.dtype)
+        units = self.shape[0] // 3
+        for first, rows in self._given.pieces():
+            columns = made[:, first : first + len(rows)]
+            for place, gate in enumerate(_PLACES):
+                columns[place * units : (place + 1) * units] = rows[:, gate * units : (gate + 1) * units].T
+        return sealed(made)

@@ -15,6 +15,8 @@ import numpy as np
 from ...errors import CheckpointError
 from ...gru_weights import GRUSpec, GRUWeights
 from ...layers import MERGES, Add, Average, Concatenate, GRULayer, Layer, Multiply, Reverse
+from ...records.sealed import sealed
+from ...weights.matrices import Matrix
 from ..activation_names import keras_activation
 from .arrays import gru_weights
 from .config import Entry
@@ -184,8 +186,8 @@ def _cell(part: Part, context: Context) -> GRUSpec:
     after = entry.flag("reset_after", entry.era >= 3 or len(weights.shape("bias")) == 2)
     if "W_z" in weights.names:
         return GRUSpec(((_of_nine(weights, units),),), False, activation, recurrent_activation)
-    kernel = weights.take("kernel", None, 3 * units)
-    recurrent = weights.take("recurrent_kernel", units, 3 * units)
+    kernel = weights.matrix("kernel", None, 3 * units)
+    recurrent = weights.matrix("recurrent_kernel", units, 3 * units)
     bias = weights.optional("bias", *((2, 3 * units) if after else (3 * units,)))
     made = gru_weights(kernel, recurrent, bias)
     return GRUSpec(((made,),), after, activation, recurrent_activation, bias is not None)
@@ -202,9 +204,21 @@ def _of_nine(weights: Weights, units: int) -> GRUWeights:
 
 def _of_cudnn(weights: Weights, units: int) -> GRUWeights:
     """cuDNN's matrices are turned round: a gate of the kernel is (inputs, units) numbers that mean (units, inputs)."""
-    kernel = weights.take("kernel", None, 3 * units)
-    recurrent = weights.take("recurrent_kernel", units, 3 * units)
+    kernel, recurrent = weights.matrix("kernel", None, 3 * units), weights.matrix("recurrent_kernel", units, 3 * units)
     bias = weights.take("bias", 6 * units).reshape(2, 3 * units)
-    kernel = np.hstack([gate.reshape(units, -1).T for gate in np.split(kernel, 3, axis=1)])
-    recurrent = np.hstack([gate.T for gate in np.split(recurrent, 3, axis=1)])
-    return gru_weights(kernel, recurrent, bias)
+    w_ih, w_hh = (_OfCuDNN(each) if isinstance(each, Matrix) else _from_cudnn(each) for each in (kernel, recurrent))
+    return gru_weights(w_ih, w_hh, bias)
+
+
+def _from_cudnn(matrix: np.ndarray) -> np.ndarray:
+    return np.hstack([gate.reshape(gate.shape[::-1]).T for gate in np.split(matrix, 3, axis=1)])
+
+
+class _OfCuDNN(Matrix):
+    """The same of a ``Matrix``, when it is asked for."""
+
+    def __init__(self, given: Matrix) -> None:
+        self._given, self.shape, self.dtype = given, given.shape, given.dtype
+
+    def array(self) -> np.ndarray:
+        return sealed(_from_cudnn(self._given.array()))

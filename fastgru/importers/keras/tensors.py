@@ -13,12 +13,12 @@ A layer asks for its weights by what Keras calls them, ``kernel`` or ``bias``, a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from ...errors import CheckpointError
-from ..tensors import UsedTensors, listed, set_aside, take
+from ..tensors import UsedTensors, listed, set_aside, take, take_matrix
 from .names import by_names, contradiction
 from .slots import NOT_TRAINED, slots
 from .tree import Part
@@ -43,6 +43,10 @@ class Weights:
     def take(self, slot: str, *shape: int | None) -> np.ndarray:
         """The array, where None is any size."""
         return take(self._tensors, self.names[slot], shape, self._where)
+
+    def matrix(self, slot: str, *shape: int | None) -> Any:
+        """The same of a GRU's matrix, which may be a ``Matrix``."""
+        return take_matrix(self._tensors, self.names[slot], shape, self._where)
 
     def optional(self, slot: str, *shape: int | None) -> np.ndarray | None:
         """The array, or None where the layer has no such weight."""
