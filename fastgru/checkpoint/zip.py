@@ -15,7 +15,7 @@ from ..errors import CheckpointError
 from ..records.fields import Fields
 from .text import shown
 
-__all__ = ["MAGIC", "Archive", "Record"]
+__all__ = ["MAGIC", "Archive", "Place", "Record"]
 
 MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # with records, and without any
 
@@ -47,6 +47,23 @@ class Record(Fields):
     packed_size: int
     size: int
     header: int  # where its local header begins
+
+
+class Place(Fields):
+    """Where the bytes of a stored record are in the file, and what they must be."""
+
+    start: int
+    size: int
+    crc: int
+    what: str  # what an error begins with
+
+    def check(self, content: bytes | memoryview) -> None:
+        """Raise unless the CRC-32 of the content is the record's."""
+        if zlib.crc32(content) != self.crc:
+            raise CheckpointError(
+                f"{self.what}: its CRC-32 does not fit its data, so the file is damaged (or was written with "
+                "torch.serialization.set_crc32_options(False); save it anew without that)"
+            )
 
 
 class Archive:
@@ -100,24 +117,33 @@ class Archive:
             Accept a compressed record; otherwise it must be stored as it is.
         """
         record = self._record(name)
-        place = f"record {shown(name)}"
+        place = self._place(record)
         if limit is not None and record.size > limit:
-            raise self._error(f"{place}: got {record.size} bytes, wanted at most {limit}")
-        if record.method == STORED:
-            content = self._bytes(self._starts[name], record.size)
-        elif record.method == DEFLATED and deflated:
-            content = self._inflate(record, place)
+            raise CheckpointError(f"{place.what}: got {record.size} bytes, wanted at most {limit}")
+        if record.method == DEFLATED and deflated:
+            content = self._inflate(record, f"record {shown(name)}")
         else:
+            self._check_stored(record)
+            content = self._bytes(place.start, record.size)
+        place.check(content)
+        return content
+
+    def place(self, name: str) -> Place:
+        """Where a record lies that is stored as it is, for who reads it later; errors are those of ``read``."""
+        record = self._record(name)
+        self._check_stored(record)
+        return self._place(record)
+
+    def _place(self, record: Record) -> Place:
+        what = f"{self._where}: record {shown(record.name)}"
+        return Place(self._starts[record.name], record.size, record.crc, what)
+
+    def _check_stored(self, record: Record) -> None:
+        if record.method != STORED:
             raise self._error(
-                f"{place}: got compression method {record.method}, wanted a stored record; "
+                f"record {shown(record.name)}: got compression method {record.method}, wanted a stored record; "
                 "was the file packed again? Save it anew with the framework that made it"
             )
-        if zlib.crc32(content) != record.crc:
-            raise self._error(
-                f"{place}: its CRC-32 does not fit its data, so the file is damaged (or was written with "
-                "torch.serialization.set_crc32_options(False); save it anew without that)"
-            )
-        return content
 
     def _inflate(self, record: Record, place: str) -> bytes:
         self._inflated += record.size

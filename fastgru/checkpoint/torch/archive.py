@@ -14,7 +14,9 @@ from ..opened import OpenedFile
 from ..pickle.machine import Builders
 from ..pickle.reading import unpickle
 from ..text import shown
+from ..zip import Place
 from .contents import MAX_PICKLE, PICKLE_MEMORY, torch_checkpoint
+from .later import tensors_in
 from .tensors import TORCH_BUILDERS, Storage, storage_of
 
 __all__ = ["TorchArchive", "read_torch_zip"]
@@ -22,18 +24,9 @@ __all__ = ["TorchArchive", "read_torch_zip"]
 
 def read_torch_zip(opened: OpenedFile) -> Checkpoint:
     """The state dict or the whole module of a file that ``torch.save`` wrote."""
-    from .later import matrices_later
-
     archive = TorchArchive(opened)
     tree = archive.unpickled("data.pkl", "data", TORCH_BUILDERS)
-    checkpoint = torch_checkpoint(
-        tree,
-        opened,
-        archive.read_storage,
-        "pytorch-zip",
-        big_endian=archive.big_endian,
-        later=lambda records: matrices_later(records, opened, archive),
-    )
+    checkpoint = torch_checkpoint(tree, opened, "pytorch-zip", lambda records: tensors_in(archive, opened, records))
     if version := archive.small("version"):
         checkpoint.metadata["torch_format_version"] = version
     return checkpoint
@@ -82,6 +75,10 @@ class TorchArchive:
         """Whether there is a storage of that size."""
         name = self.root + path
         return name in self._opened.archive and self._opened.archive.size_of(name) == size
+
+    def place(self, path: str) -> Place:
+        """Where a storage lies."""
+        return self._opened.archive.place(self.root + path)
 
     def read_storage(self, path: str, wanted: int) -> bytes:
         """The bytes of a storage, which must be as many as its description says."""

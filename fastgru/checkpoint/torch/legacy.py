@@ -6,7 +6,7 @@ storage, which are read once. Numbers and data are little-endian whatever wrote 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...errors import CheckpointError
@@ -18,7 +18,7 @@ from ..pickle.reading import unpickle
 from ..signatures import TORCH_LEGACY
 from ..text import shown
 from .contents import MAX_PICKLE, PICKLE_MEMORY, torch_checkpoint
-from .tensors import TORCH_BUILDERS, Storage, element_size, is_count, storage_of
+from .tensors import TORCH_BUILDERS, Storage, TensorMaker, TensorRecord, element_size, is_count, storage_of
 
 __all__ = ["read_torch_legacy"]
 
@@ -33,7 +33,12 @@ def read_torch_legacy(opened: OpenedFile) -> Checkpoint:
     """The state dict or the whole module of a file that ``torch.save`` of PyTorch 1.5 or older wrote."""
     storages = _Storages(opened)
     tree = storages.read_pickles()
-    return torch_checkpoint(tree, opened, storages.read, "pytorch-legacy")
+    maker = TensorMaker(storages.read, big_endian=False, file_size=opened.size, where=opened.path)
+
+    def made(records: Mapping[str, TensorRecord]) -> tuple[dict[str, Any], dict[str, str]]:
+        return {name: maker.make(name, record) for name, record in records.items()}, maker.stored
+
+    return torch_checkpoint(tree, opened, "pytorch-legacy", made)
 
 
 class _Storages:
