@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FastGRUError, ShapeError, UnsupportedModelError
+from ..weights.matrices import Matrix, as_array
 from .graph import (
     BOOLEAN,
     FLOAT,
@@ -45,12 +46,27 @@ class TooMuchError(UnsupportedModelError):
 
 
 class Value:
-    """A value of the graph that is being built; ``array`` is what it is where that is known already."""
+    """A value of the graph that is being built; ``known`` is what it is where that is known already.
 
-    __slots__ = ("array", "place", "tensor")
+    That is an array, or a ``Matrix``: of a file, say, which only a GRU takes as it is.
+    """
 
-    def __init__(self, place: int, tensor: Tensor, array: np.ndarray | None = None) -> None:
-        self.place, self.tensor, self.array = place, tensor, array
+    __slots__ = ("known", "place", "tensor")
+
+    def __init__(self, place: int, tensor: Tensor, known: np.ndarray | Matrix | None = None) -> None:
+        self.place, self.tensor, self.known = place, tensor, known
+
+    @property
+    def array(self) -> np.ndarray | None:
+        """What is known, as an array, which of a ``Matrix`` is made now."""
+        return None if self.known is None else as_array(self.known)
+
+    @property
+    def number(self) -> Any:
+        """The one number that it is; None where it has several, or is not known."""
+        if self.known is None or product(self.shape) != 1:
+            return None
+        return as_array(self.known).reshape(()).item()
 
     @property
     def shape(self) -> Sizes:
@@ -92,7 +108,7 @@ class Builder:
         self._nodes: list[Node] = []
         self._tensors: list[Tensor] = []
         self._values: list[Value] = []
-        self._constants: dict[int, np.ndarray] = {}
+        self._constants: dict[int, np.ndarray | Matrix] = {}
         self._arrays: dict[int, Value] = {}  # of arrays that were given before, by identity
         self._guards: list[Guard] = []
         self._least: dict[Size, int] = {}  # of sizes, by the guards
@@ -107,8 +123,8 @@ class Builder:
         return value
 
     def constant(self, given: Any) -> Value:
-        """A value that is known: an array of the source, or a number."""
-        array = np.asarray(given)
+        """A value that is known: an array or a matrix of the source, or a number."""
+        array = given if isinstance(given, Matrix) else np.asarray(given)
         kind = _kind_of(array)
         if kind is None:
             raise self.error("constant", f"has elements of {array.dtype}, wanted numbers or booleans")
@@ -225,13 +241,13 @@ class Builder:
 
     def copy(self, value: Value) -> Value:
         """The same value as an object of its own, for callers who tell values apart by identity."""
-        made = Value(value.place, value.tensor, value.array)
+        made = Value(value.place, value.tensor, value.known)
         self._values.append(made)
         return made
 
     def _folded(self, operation: Operation, inputs: Sequence[Value], made: Sequence[Tensor]) -> list[np.ndarray] | None:
         """The outputs where they depend on constants alone: numbers in float64, rounded once when the model is made."""
-        if not self.folds or any(value.array is None for value in inputs):
+        if not self.folds or any(value.known is None for value in inputs):
             return None
         if any(isinstance(size, Expression) for tensor in made for size in tensor.shape):
             return None
@@ -240,7 +256,7 @@ class Builder:
         numbers = sum(size for tensor in made if isinstance(size := product(tensor.shape), int))
         if not inputs and numbers > MAX_FILLED:
             return None  # made anew by every call, rather than kept
-        self._left -= numbers + sum(value.array.size for value in inputs if value.array is not None)
+        self._left -= numbers + sum(value.known.size for value in inputs if value.known is not None)
         if self._left < 0:
             raise TooMuchError("makes many times the numbers that the source holds")
         wide = [np.asarray(value.array, np.float64) if value.dtype == FLOAT else value.array for value in inputs]
@@ -292,7 +308,7 @@ class Builder:
             if wanted & set(node.outputs):
                 nodes.append(node)
                 wanted |= set(node.inputs)
-        constants = {place: array for place, array in self._constants.items() if place in wanted}
+        constants = {place: as_array(known) for place, known in self._constants.items() if place in wanted}
         graph = Graph(
             tuple(self._inputs), constants, tuple(reversed(nodes)), outputs, tuple(self._tensors), tuple(self._guards)
         )
@@ -304,9 +320,9 @@ class Builder:
     def _place(self, name: str) -> str:
         return f"{self.where}: {name}: " if self.where else f"{name}: "
 
-    def _value(self, tensor: Tensor, array: np.ndarray | None = None) -> Value:
+    def _value(self, tensor: Tensor, known: np.ndarray | Matrix | None = None) -> Value:
         self._tensors.append(tensor)
-        value = Value(len(self._tensors) - 1, tensor, array)
+        value = Value(len(self._tensors) - 1, tensor, known)
         self._values.append(value)
         return value
 
@@ -331,7 +347,7 @@ def _complexity(size: Size) -> tuple[bool, int]:
     return isinstance(size, Expression), len(str(size))
 
 
-def _kind_of(array: np.ndarray) -> str | None:
+def _kind_of(array: np.ndarray | Matrix) -> str | None:
     return {"f": FLOAT, "i": INTEGER, "u": INTEGER, "b": BOOLEAN}.get(array.dtype.kind)
 
 

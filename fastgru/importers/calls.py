@@ -19,6 +19,8 @@ from ..graph.builder import Builder, Value
 from ..graph.operations.create import SizeOf
 from ..graph.operations.operation import Operation
 from ..graph.size import Expression, Size
+from ..weights.matrices import Matrix, as_array
+from .tensors import OnceRead
 
 __all__ = ["Context", "Row", "Table", "apply", "row"]
 
@@ -57,7 +59,7 @@ class Context:
         self.place = ""  # where it stands, for messages
         self.count = 0
         self.sizes_of_example = False  # whether zeros that stand for initial states have the sizes of an example
-        self.names: dict[int, str] = {}  # of weights in the source, by the identity of their arrays
+        self.names: dict[int, str] = {}  # of weights in the source, by the identity of what is known
         self._made: dict[Any, tuple[Operation, tuple[Any, ...]]] = {}
 
     def error(self, message: str) -> UnsupportedModelError:
@@ -69,10 +71,10 @@ class Context:
 
     def shared(self, kind: str, weights: Sequence[Any], options: Sequence[Any], make: Callable[[], Operation]) -> Any:
         """What ``make`` gives, or what it gave before for the same weights and options: packed once."""
-        arrays = tuple(each.array if isinstance(each, Value) else each for each in weights)
-        key = (kind, *(id(array) for array in arrays), *map(repr, options))
+        known = tuple(each.known if isinstance(each, Value) else each for each in weights)
+        key = (kind, *map(id, known), *map(repr, options))
         if key not in self._made:
-            self._made[key] = make(), arrays
+            self._made[key] = make(), known
         return self._made[key][0]
 
     def value(self, given: Any) -> Value:
@@ -95,19 +97,28 @@ class Context:
 
     def weight(self, given: Any, *shape: int | None) -> np.ndarray:
         """A value that must be known before the model runs, as an array of that shape."""
-        if not isinstance(given, Value) or given.array is None:
-            raise self.error("has weights that are computed while the model runs; they must be in the source")
-        array = given.array
-        fits = array.ndim == len(shape) and all(
-            want in (None, got) for got, want in zip(array.shape, shape, strict=True)
-        )
-        if not fits or array.dtype.kind != "f":
-            raise self.error(f"takes a weight of {array.dtype} and shape {array.shape}, wanted floats of {shape}")
+        array = as_array(self._weight(given, shape))
         return np.ascontiguousarray(array, np.float32 if array.dtype.itemsize < 8 else np.float64)
+
+    def matrix(self, given: Any, *shape: int | None) -> Any:
+        """The same of a matrix of a GRU, which may be a ``Matrix`` of the source."""
+        known = self._weight(given, shape)
+        return known.stored if isinstance(known, OnceRead) else self.weight(given, *shape)
+
+    def _weight(self, given: Any, shape: tuple[int | None, ...]) -> np.ndarray | Matrix:
+        if not isinstance(given, Value) or given.known is None:
+            raise self.error("has weights that are computed while the model runs; they must be in the source")
+        known = given.known
+        fits = known.ndim == len(shape) and all(
+            want in (None, got) for got, want in zip(known.shape, shape, strict=True)
+        )
+        if not fits or known.dtype.kind != "f":
+            raise self.error(f"takes a weight of {known.dtype} and shape {known.shape}, wanted floats of {shape}")
+        return known
 
     def owner(self, weight: Any) -> str:
         """What a node is called: the module whose weights it has, or the operation."""
-        name = self.names.get(id(weight.array), "") if isinstance(weight, Value) else ""
+        name = self.names.get(id(weight.known), "") if isinstance(weight, Value) else ""
         return name.rpartition(".")[0] or self.name
 
     def optional(self, given: Any, *shape: int | None) -> np.ndarray | None:
@@ -129,16 +140,16 @@ class Context:
 
     def integer(self, given: Any, what: str) -> int:
         """A whole number that is known."""
-        if isinstance(given, Value) and given.array is not None and given.array.size == 1 and given.dtype == "integer":
-            return int(given.array.reshape(()))
+        if isinstance(given, Value) and given.dtype == "integer" and given.number is not None:
+            return int(given.number)
         if type(given) is not int:
             raise self.error(f"{what} is {kind_text(given)}, wanted a whole number that is known")
         return given
 
     def number(self, given: Any, what: str) -> float:
         """A number that is known."""
-        if isinstance(given, Value) and given.array is not None and given.array.size == 1:
-            return given.array.reshape(()).item()  # type: ignore[no-any-return]
+        if isinstance(given, Value) and given.number is not None:
+            return given.number  # type: ignore[no-any-return]
         if isinstance(given, bool) or not isinstance(given, (int, float)):
             raise self.error(f"{what} is {kind_text(given)}, wanted a number that is known")
         return given

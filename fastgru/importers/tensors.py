@@ -15,7 +15,25 @@ import numpy as np
 from ..errors import CheckpointError
 from ..weights.matrices import Matrix
 
-__all__ = ["UsedTensors", "indexed", "listed", "set_aside", "take", "take_matrix"]
+__all__ = ["OnceRead", "UsedTensors", "indexed", "listed", "set_aside", "take", "take_matrix"]
+
+
+class OnceRead(Matrix):
+    """A matrix of a file as code finds it: GRUs take ``stored``, and all else one array, read when it is needed."""
+
+    def __init__(self, stored: Matrix) -> None:
+        self.stored, self.shape, self.dtype = stored, stored.shape, stored.dtype
+        self._array: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """Tensors with such matrices in the places of others."""
+        return {name: cls(each) if isinstance(each, Matrix) else each for name, each in tensors.items()}
+
+    def array(self) -> np.ndarray:
+        if self._array is None:
+            self._array = self.stored.array()
+        return self._array
 
 
 class UsedTensors(Mapping[str, np.ndarray]):

@@ -244,6 +244,8 @@ class Handle(Matrix):
         """
         if self._settled:
             return
+        if self._exact and exact is False:
+            self._checksum = checksum_of(self.array())
         asked, self._exact = exact is None and precision in REDUCED, self._exact and exact is not False
         self._settled, given = True, self._now
         if self._exact or asked or self.source is not None:

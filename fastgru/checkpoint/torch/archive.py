@@ -6,8 +6,7 @@ tensors are weights is known elsewhere; TorchScript and ``torch.export`` keep th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...errors import CheckpointError
@@ -17,8 +16,8 @@ from ..pickle.machine import Builders
 from ..pickle.reading import unpickle
 from ..text import shown
 from .contents import MAX_PICKLE, PICKLE_MEMORY, torch_checkpoint
-from .later import matrices_later
-from .tensors import TORCH_BUILDERS, Storage, storage_of
+from .later import tensors_in
+from .tensors import TORCH_BUILDERS, Storage, TensorMaker, TensorRecord, storage_of
 
 __all__ = ["TorchArchive", "read_torch_zip"]
 
@@ -27,14 +26,7 @@ def read_torch_zip(opened: OpenedFile) -> Checkpoint:
     """The state dict or the whole module of a file that ``torch.save`` wrote."""
     archive = TorchArchive(opened)
     tree = archive.unpickled("data.pkl", "data", TORCH_BUILDERS)
-    checkpoint = torch_checkpoint(
-        tree,
-        opened,
-        archive.read_storage,
-        "pytorch-zip",
-        big_endian=archive.big_endian,
-        later=partial(matrices_later, opened=opened, reader_of=archive.later),
-    )
+    checkpoint = torch_checkpoint(tree, opened, "pytorch-zip", archive.tensors)
     if version := archive.small("version"):
         checkpoint.metadata["torch_format_version"] = version
     return checkpoint
@@ -78,6 +70,12 @@ class TorchArchive:
         if end != len(pickle):
             raise CheckpointError(f"{where}: it ends at byte {end} of {len(pickle)}; the file is damaged")
         return tree
+
+    def tensors(self, records: Mapping[str, TensorRecord]) -> tuple[dict[str, Any], dict[str, str]]:
+        """The tensors of records, and the types of those that are widened; matrices of GRUs may be read later."""
+        opened = self._opened
+        maker = TensorMaker(self.read_storage, big_endian=self.big_endian, file_size=opened.size, where=self.where)
+        return tensors_in(maker, opened, records, self.later)
 
     def later(self, path: str, size: int) -> Callable[[OpenedFile], bytes] | None:
         """What reads a little-endian storage of that size from the file opened again."""

@@ -13,7 +13,7 @@ from ...errors import CheckpointError
 from ..contents import Checkpoint
 from ..opened import OpenedFile
 from .state_dict import find_state_dict
-from .tensors import TensorMaker
+from .tensors import TensorRecord
 
 __all__ = ["MAX_PICKLE", "PICKLE_MEMORY", "torch_checkpoint"]
 
@@ -25,13 +25,10 @@ PICKLE_MEMORY = 32 << 20  # what the pickle's values may take beyond once its ow
 def torch_checkpoint(
     tree: Any,
     opened: OpenedFile,
-    read_storage: Callable[[str, int], bytes | memoryview],
     format: str,
-    *,
-    big_endian: bool = False,
-    later: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda records: {},
+    made: Callable[[Mapping[str, TensorRecord]], tuple[dict[str, Any], dict[str, str]]],
 ) -> Checkpoint:
-    """The weights in ``tree`` as arrays; ``later`` gives those that are read when they are asked for.
+    """The weights in ``tree``; ``made`` gives the tensors of records, and the types of those that are widened.
 
     ``metadata`` says where they were (``container``), which places may all be meant (``several``), of which class a
     whole module was (``whole_module``), and what else there was (``skipped``); ``config`` is what ``module_tree`` gives
@@ -40,12 +37,7 @@ def torch_checkpoint(
     found = find_state_dict(tree, opened.path, opened.part)
     if len(found.tensors) > MAX_TENSORS:
         raise CheckpointError(f"{opened.path}: got {len(found.tensors)} tensors, wanted at most {MAX_TENSORS}")
-    maker = TensorMaker(read_storage, big_endian=big_endian, file_size=opened.size, where=opened.path)
-    matrices = later(found.tensors)
-    tensors = {
-        name: matrices[name] if name in matrices else maker.make(name, record) for name, record in found.tensors.items()
-    }
-    halves = {name: found.tensors[name].element for name in matrices if "16" in found.tensors[name].element}
+    tensors, stored = made(found.tensors)
     metadata: dict[str, Any] = {"skipped": found.skipped}
     if found.container:
         metadata["container"] = found.container
@@ -53,4 +45,4 @@ def torch_checkpoint(
         metadata["several"] = list(found.several)
     if found.whole:
         metadata["whole_module"] = found.whole
-    return Checkpoint(opened.path, format, tensors, found.modules, metadata, {**maker.stored, **halves})
+    return Checkpoint(opened.path, format, tensors, found.modules, metadata, stored)

@@ -9,14 +9,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import numpy as np
-
 from ...errors import CheckpointError, UnsupportedModelError
 from ..contents import Checkpoint
 from ..opened import OpenedFile
 from ..text import MAX_JSON_BYTES, parse_json, shown
 from .archive import TorchArchive
-from .tensors import Storage, TensorMaker, TensorRecord
+from .tensors import Storage, TensorRecord
 
 __all__ = ["read_torch_export"]
 
@@ -39,9 +37,8 @@ def read_torch_export(opened: OpenedFile) -> Checkpoint:
     where = opened.path
     model = _only_model(opened, archive.root)
     graph = _json(opened, archive, f"models/{model}.json")
-    tensors: dict[str, np.ndarray] = {}
+    records: dict[str, TensorRecord] = {}
     skipped: list[str] = []
-    maker = TensorMaker(archive.read_storage, big_endian=archive.big_endian, file_size=opened.size, where=where)
     for kind in ("weights", "constants"):
         name = f"data/{kind}/{model}_{kind}_config.json"
         if archive.root + name not in opened.archive:
@@ -51,18 +48,19 @@ def read_torch_export(opened: OpenedFile) -> Checkpoint:
             raise CheckpointError(f"{where}: {name} describes no weights; the file is damaged")
         for tensor, payload in payloads.items():
             place = f"{where}: tensor {shown(tensor)}"
-            if tensor in tensors:
+            if tensor in records:
                 raise CheckpointError(f"{place} is both a weight and a constant; the file is damaged")
             record = _record(payload, f"data/{kind}", opened, archive, place)
             if record is None:
                 skipped.append(tensor)
             else:
-                tensors[tensor] = maker.make(tensor, record)
+                records[tensor] = record
+    tensors, stored = archive.tensors(records)
     version = graph.get("torch_version")
     metadata: dict[str, Any] = {"skipped": skipped}
     if isinstance(version, str):
         metadata["torch_version"] = version
-    return Checkpoint(where, "torch-export", tensors, graph, metadata, maker.stored)
+    return Checkpoint(where, "torch-export", tensors, graph, metadata, stored)
 
 
 def _only_model(opened: OpenedFile, root: str) -> str:

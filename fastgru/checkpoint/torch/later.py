@@ -1,4 +1,4 @@
-"""Matrices of GRUs in PyTorch's files that are read when they are packed, each from a storage of its own.
+"""The tensors of PyTorch's files: arrays, but for matrices of GRUs, each of which is read when a model packs it.
 
 Owns which these are: whatever is a view, shared, quantised or no matrix is read at once, as everywhere.
 """
@@ -15,9 +15,9 @@ import numpy as np
 
 from ..opened import OpenedFile
 from ..stored_matrix import PYTORCHS_NAMES, StoredMatrix
-from .tensors import TensorRecord
+from .tensors import TensorMaker, TensorRecord
 
-__all__ = ["matrices_later"]
+__all__ = ["tensors_in"]
 
 _ELEMENTS = {"float32": "<f4", "float64": "<f8", "float16": "<f2", "bfloat16": "<u2"}
 
@@ -25,28 +25,36 @@ _ELEMENTS = {"float32": "<f4", "float64": "<f8", "float16": "<f2", "bfloat16": "
 Content = Callable[[OpenedFile], bytes]
 
 
-def matrices_later(
-    records: Mapping[str, Any], opened: OpenedFile, reader_of: Callable[[str, int], Content | None]
-) -> dict[str, StoredMatrix]:
-    """The matrices among the tensors of a file, by name; ``reader_of`` gives what reads a storage of that many bytes,
-    or None where the file has none."""
-    if not opened.for_model:
-        return {}
-    uses = Counter(record.storage.key for record in records.values() if isinstance(record, TensorRecord))
-    found = {}
+def tensors_in(
+    maker: TensorMaker,
+    opened: OpenedFile,
+    records: Mapping[str, TensorRecord],
+    reader_of: Callable[[str, int], Content | None],
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The tensors by name, in their order, and the types in the file of those that are widened, by name.
+
+    ``reader_of`` gives what reads a storage of that many bytes later, or None where it must be read at once.
+    """
+    uses = Counter(record.storage.key for record in records.values())
+    tensors: dict[str, Any] = {}
+    stored: dict[str, str] = {}
     for name, record in records.items():
-        if PYTORCHS_NAMES.search(name) and _is_alone(record) and uses[record.storage.key] == 1:
-            size = math.prod(record.shape) * np.dtype(_ELEMENTS[record.element]).itemsize
-            content = reader_of(record.storage.key, size)
-            if content is not None:
-                read = partial(_read, record, content)
-                found[name] = StoredMatrix(opened.path, opened.identity, record.element, record.shape, read)
-    return found
+        content = None
+        if opened.for_model and PYTORCHS_NAMES.search(name) and uses[record.storage.key] == 1 and _is_alone(record):
+            content = reader_of(record.storage.key, _size(record))
+        if content is None:
+            tensors[name] = maker.make(name, record)
+            continue
+        read = partial(_read, record, content)
+        tensors[name] = StoredMatrix(opened.path, opened.identity, record.element, record.shape, read)
+        if "16" in record.element:
+            stored[name] = record.element
+    return tensors, {**maker.stored, **stored}
 
 
-def _is_alone(record: Any) -> bool:
+def _is_alone(record: TensorRecord) -> bool:
     """Whether it is a matrix of floats that fills its storage."""
-    if not isinstance(record, TensorRecord) or record.element not in _ELEMENTS or len(record.shape) != 2:
+    if record.element not in _ELEMENTS or len(record.shape) != 2:
         return False
     storage = record.storage
     return (
@@ -54,10 +62,14 @@ def _is_alone(record: Any) -> bool:
         and record.channels is None
         and record.offset == 0
         and record.strides == (record.shape[1], 1)
-        and storage.element == record.element
+        and (storage.element, storage.count)
+        in ((record.element, math.prod(record.shape)), ("untyped", _size(record)))
         and min(record.shape) > 0
-        and storage.count == math.prod(record.shape)
     )
+
+
+def _size(record: TensorRecord) -> int:
+    return math.prod(record.shape) * np.dtype(_ELEMENTS[record.element]).itemsize
 
 
 def _read(record: TensorRecord, content: Content, opened: OpenedFile) -> tuple[np.ndarray, None]:

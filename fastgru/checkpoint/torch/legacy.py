@@ -21,8 +21,8 @@ from ..pickle.window import Window
 from ..signatures import TORCH_LEGACY
 from ..text import shown
 from .contents import MAX_PICKLE, PICKLE_MEMORY, torch_checkpoint
-from .later import matrices_later
-from .tensors import TORCH_BUILDERS, Storage, element_size, is_count, storage_of
+from .later import tensors_in
+from .tensors import TORCH_BUILDERS, Storage, TensorMaker, element_size, is_count, storage_of
 
 __all__ = ["read_torch_legacy"]
 
@@ -37,8 +37,9 @@ def read_torch_legacy(opened: OpenedFile) -> Checkpoint:
     """The state dict or the whole module of a file that ``torch.save`` of PyTorch 1.5 or older wrote."""
     storages = _Storages(opened)
     tree = storages.read_pickles()
-    later = partial(matrices_later, opened=opened, reader_of=storages.later)
-    return torch_checkpoint(tree, opened, storages.read, "pytorch-legacy", later=later)
+    maker = TensorMaker(storages.read, big_endian=False, file_size=opened.size, where=opened.path)
+    later = partial(tensors_in, maker, opened, reader_of=storages.later)
+    return torch_checkpoint(tree, opened, "pytorch-legacy", later)
 
 
 class _Storages:

@@ -16,7 +16,7 @@ from ..opened import OpenedFile
 from ..pickle.inert import Stub
 from ..text import shown
 from ..torch.archive import TorchArchive
-from ..torch.tensors import TORCH_BUILDERS, TensorMaker, TensorRecord
+from ..torch.tensors import TORCH_BUILDERS, TensorRecord
 from .calls import constant_names, gru_options
 from .code import Code, read_code
 
@@ -65,8 +65,7 @@ def read_torchscript(opened: OpenedFile) -> Checkpoint:
     tree.walk(archive.unpickled("data.pkl", "data", BUILDERS))
     _add_options(tree.modules, code)
     constants = _constants(archive, opened, tree, code)
-    maker = TensorMaker(archive.read_storage, big_endian=archive.big_endian, file_size=opened.size, where=where)
-    tensors = {name: maker.make(name, record) for name, record in tree.tensors.items()}
+    tensors, stored = archive.tensors(tree.tensors)
     config = {
         "modules": tree.modules,
         "functions": code.functions,
@@ -76,7 +75,7 @@ def read_torchscript(opened: OpenedFile) -> Checkpoint:
     metadata: dict[str, Any] = {"skipped": tree.skipped}
     if version := archive.small("version"):
         metadata["torch_format_version"] = version
-    return Checkpoint(where, "torchscript", tensors, config, metadata, maker.stored)
+    return Checkpoint(where, "torchscript", tensors, config, metadata, stored)
 
 
 def _add_options(modules: dict[str, dict[str, Any]], code: Code) -> None:

@@ -5,6 +5,8 @@ Other programs that took their layout over from Keras come through here as well.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...gru_weights import GRUWeights
@@ -31,7 +33,8 @@ def gru_weights(
     both = np.zeros((2, recurrent_kernel.shape[1]), recurrent_kernel.dtype)
     if bias is not None:
         both[: bias.ndim] = bias
-    w_ih, w_hh = map(_rows_of_gates, (kernel, recurrent_kernel))
+    w_ih: Any = _rows_of_gates(kernel)
+    w_hh: Any = _rows_of_gates(recurrent_kernel)
     b_ih, b_hh = (_reset_first(gates) for gates in both)
     return GRUWeights(w_ih, w_hh, b_ih, b_hh)
 

@@ -132,7 +132,7 @@ class Evidence:
                 self.note("takes zeros of a number of places")
         if name not in _WITH_WEIGHTS:
             return
-        weights = [each.place for given in operands.values() for each in _values_in(given) if each.array is not None]
+        weights = [each.place for given in operands.values() for each in _values_in(given) if each.known is not None]
         layer = (name, *weights)
         if weights and layer in self._layers:
             self.note("runs a layer again, as a loop over the steps does")
@@ -167,7 +167,7 @@ class Evidence:
         self._viewed = list(size) if isinstance(size, (list, tuple)) else []
         if isinstance(x, Value) and isinstance(size, (list, tuple)):
             operands[key] = viewed(self, x, list(size))
-            if x.array is not None and any(each not in (-1, 1, *x.shape) for each in _numbers_in(size)):
+            if x.known is not None and any(each not in (-1, 1, *x.shape) for each in _numbers_in(size)):
                 self.note(f"takes the sizes {str(list(size))[:60]}")
 
     def _unflatten(self, operands: dict[str, Any]) -> None:
@@ -175,7 +175,7 @@ class Evidence:
         if not isinstance(x, Value) or not isinstance(sizes, (list, tuple)) or type(dim) is not int:
             return
         numbers = [each for each in _numbers_in(sizes) if each != -1]
-        if x.array is not None or self.is_open(x.shape[dim]) or (-1 in sizes and not self.sizes().isdisjoint(numbers)):
+        if x.known is not None or self.is_open(x.shape[dim]) or (-1 in sizes and not self.sizes().isdisjoint(numbers)):
             self.note(f"takes the sizes {str(list(sizes))[:60]}")
 
     def _expand(self, operands: dict[str, Any]) -> None:
@@ -192,7 +192,7 @@ class Evidence:
         size = x.shape[dim]
         near = self.sizes() | {example - 1 for example in self.sizes()}
         first = index == 0 and 1 not in self.sizes(steps=True)  # of one step the first is also the last
-        known = x.array is None and isinstance(size, int) and size > 0 and index % size not in near
+        known = x.known is None and isinstance(size, int) and size > 0 and index % size not in near
         if not (index == -1 or first or known):
             self.note(f"takes the place {index}")
 
@@ -221,7 +221,7 @@ class Evidence:
         size = x.shape[dim]
         if type(number) is not int or number == -1 or (number == 0 and 1 not in self.sizes(steps=True)):
             return
-        even = x.array is None and isinstance(size, int) and number != 0 and size % number == 0
+        even = x.known is None and isinstance(size, int) and number != 0 and size % number == 0
         if not even or abs(number) in self.sizes():
             self.note(f"takes the number {number}")
 

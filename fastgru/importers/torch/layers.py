@@ -50,7 +50,7 @@ def embedding(c: Context, weight: Any, indices: Any, padding_idx: Any = -1, scal
 
 def linear(c: Context, input: Any, weight: Any, bias: Any = None) -> Any:
     w = c.value(weight)
-    if w.array is None or w.rank != 2 or (isinstance(bias, Value) and bias.array is None):
+    if w.known is None or w.rank != 2 or (isinstance(bias, Value) and bias.known is None):
         made = matmul(c, input, c.add(Permute(tuple(range(w.rank))[::-1]), w))
         return made if bias is None else c.add(Binary("add"), made, bias)
     matrix, offset = c.weight(w, None, None), c.optional(bias, w.shape[0])  # type: ignore[arg-type]
@@ -61,9 +61,9 @@ def linear(c: Context, input: Any, weight: Any, bias: Any = None) -> Any:
 def matmul(c: Context, self: Any, other: Any) -> Any:
     """By the kernels where the second is a matrix of the source."""
     x, w = c.value(self), c.value(other)
-    if w.array is not None and w.rank == 2 and w.dtype == "float" and x.rank and x.array is None:
+    if w.known is not None and w.rank == 2 and w.dtype == "float" and x.rank and x.known is None:
         matrix = c.shared("matmul", [w], [], lambda: Linear(np.ascontiguousarray(c.weight(w, None, None).T)))
-        return c.builder.add(matrix, x, name=c.owner(w) if id(w.array) in c.names else c.name)
+        return c.builder.add(matrix, x, name=c.owner(w) if id(w.known) in c.names else c.name)
     return c.add(MatMul(), x, w)
 
 
@@ -140,11 +140,11 @@ def conv(c: Context, input: Any, weight: Any, bias: Any = None, stride: Any = 1,
          groups: Any = 1, transposed: Any = False, output_padding: Any = 0) -> Any:  # fmt: skip
     kernel = c.value(weight)
     axes = kernel.rank - 2
-    if kernel.array is None or axes not in (1, 2):
+    if kernel.known is None or axes not in (1, 2):
         raise c.error(f"has a kernel of {axes} axes, or one that is computed; supported are 1 and 2 axes")
     strides, dilations = c.several(stride, axes, "stride"), c.several(dilation, axes, "dilation")
     if padding in ("same", "valid"):
-        reach = [(size - 1) * step for size, step in zip(kernel.array.shape[2:], dilations, strict=True)]
+        reach = [(size - 1) * step for size, step in zip(kernel.known.shape[2:], dilations, strict=True)]
         pads = tuple((each // 2, each - each // 2) if padding == "same" else (0, 0) for each in reach)
     else:
         pads = tuple((each, each) for each in c.several(padding, axes, "padding"))
@@ -251,7 +251,7 @@ def _normalized(c: Context, input: Any, shape: Any, weight: Any, bias: Any, eps:
     else:
         raise c.error(f"normalises {sizes}, the last axes of its input are {x.shape}")
     axes = tuple(range(-len(sizes), 0))
-    if any(isinstance(each, Value) and each.array is None for each in (weight, bias)):
+    if any(isinstance(each, Value) and each.known is None for each in (weight, bias)):
         made = c.add(Normalize(axes, None, None, eps, rms), x)
         made = made if weight is None else c.add(Binary("mul"), made, weight)
         return made if bias is None else c.add(Binary("add"), made, bias)
@@ -330,6 +330,6 @@ def weight_norm(c: Context, v: Any, g: Any, dim: Any = 0) -> Any:
     axes = tuple(axis for axis in range(x.rank) if axis != c.integer(dim, "dim") % x.rank)
     length = c.add(Norm(axes=axes, keepdims=True, p=2.0), x)
     made = c.add(Binary("mul"), x, c.add(Binary("div"), g, length))
-    if isinstance(made, Value) and made.array is not None and id(x.array) in c.names:
-        c.names[id(made.array)] = c.names[id(x.array)]
+    if isinstance(made, Value) and made.known is not None and id(x.known) in c.names:
+        c.names[id(made.known)] = c.names[id(x.known)]
     return made

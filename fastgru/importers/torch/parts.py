@@ -33,7 +33,7 @@ def select(c: Context, self: Any, dim: Any, index: Any) -> Any:
         if isinstance(size - index, int) and 0 < size - index < END:  # type: ignore[operator]
             return c.add(Select(axis, int(str(index - size))), x)  # counted from the end, for every size
         return select(c, slice_(c, x, axis, index, index + 1), axis, 0)
-    if isinstance(index, Value) and index.array is None:
+    if isinstance(index, Value) and index.known is None:
         return c.add(Take(axis), x, index)
     return c.add(Select(axis, c.integer(index, "index")), x)
 
@@ -294,7 +294,7 @@ def _kind(c: Context, dtype: Any, value: Any, like: Value | None = None) -> str:
 
 def full(c: Context, size: Any, fill_value: Any, dtype: Any = None) -> Any:
     shape = c.shape(size)
-    if isinstance(fill_value, Value) and fill_value.array is None:
+    if isinstance(fill_value, Value) and fill_value.known is None:
         return c.add(Expand(shape), fill_value)
     value = c.number(fill_value, "fill_value")
     return c.add(Full(shape, value, _kind(c, dtype, value)))
@@ -345,7 +345,7 @@ def scalar(c: Context, s: Any, dtype: Any = None) -> Any:
 
 def fill(c: Context, self: Any, value: Any) -> Any:
     x = c.value(self)
-    if isinstance(value, Value) and value.array is None:
+    if isinstance(value, Value) and value.known is None:
         return c.add(Expand(x.shape), value)
     return c.add(Full(x.shape, c.number(value, "value"), x.dtype))
 

@@ -18,6 +18,7 @@ from ...graph.operations.recurrent import GRU
 from ...graph.operations.shape import Permute
 from ...graph.size import Expression, Size, evaluate, symbol
 from ...gru_weights import GRUSpec
+from ..tensors import OnceRead
 from ..weights.chain import LayerItem
 from ..weights.model import spec_from as spec_from_weights
 from .evidence import Evidence
@@ -50,7 +51,7 @@ def spec_from(
     """
     if layers is not None:
         return spec_from_weights(checkpoint.replace(config=None), layers, strict)  # type: ignore[return-value]
-    program = FileProgram(checkpoint.config or {}, checkpoint.tensors, checkpoint.path)
+    program = FileProgram(checkpoint.config or {}, OnceRead.of(checkpoint.tensors), checkpoint.path)
     try:
         graph, used = _graph_of(program, FileSizes(checkpoint.config or {}, program.inputs, checkpoint.path))
     except ShapeError as error:  # of sizes that PyTorch computes with and this package cannot follow, or of damage

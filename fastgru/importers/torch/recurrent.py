@@ -114,8 +114,8 @@ def _gru_spec(c: Context, params: list[Any], has_biases: bool, num_layers: Any, 
 
 
 def _direction(c: Context, weights: list[Any], inputs: int | None) -> GRUWeights:
-    w_hh = c.weight(weights[1], None, None)
-    w_ih = c.weight(weights[0], 3 * w_hh.shape[1], inputs)
+    w_hh = c.matrix(weights[1], None, None)
+    w_ih = c.matrix(weights[0], 3 * w_hh.shape[1], inputs)
     if weights[2] is None:
         zeros = np.zeros(len(w_hh), w_hh.dtype)
         return GRUWeights(w_ih, w_hh, zeros, zeros)

@@ -49,7 +49,7 @@ def extreme(name: str) -> Callable[..., Any]:
 
     def run(c: Context, self: Any, dim: Any = None, keepdim: Any = False, other: Any = None) -> Any:
         x = c.value(self)
-        if isinstance(dim, Value) and (dim.rank or other is None) and dim.array is None:
+        if isinstance(dim, Value) and (dim.rank or other is None) and dim.known is None:
             other = dim
         if other is not None:
             return c.add(Binary(f"{name}imum"), x, other)

@@ -20,6 +20,7 @@ from ...graph.operations.shape import Permute
 from ...gru_weights import GRUSpec
 from ...layers import ModelSpec
 from ..calls import Context
+from ..tensors import OnceRead
 from ..weights import chain
 from ..weights.model import spec_from as spec_from_weights
 from .script_code import Code
@@ -52,7 +53,7 @@ def spec_from(
     if layers is not None or (root["class"] in _GRUS and root["tensors"]):
         return spec_from_weights(weights, layers, strict)
     try:
-        graph, used = _followed(config, checkpoint.tensors, checkpoint.path)
+        graph, used = _followed(config, OnceRead.of(checkpoint.tensors), checkpoint.path)
     except UnsupportedModelError as problem:
         if not any("weight_hh" in name for name in checkpoint):
             raise  # there is no GRU whose weights could be taken by themselves

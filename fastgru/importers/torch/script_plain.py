@@ -211,9 +211,7 @@ _WORDS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 
 def number_of(value: Any) -> Any:
     """The number that a tensor of one element is, where that is known."""
-    if isinstance(value, Value) and value.array is not None and value.array.size == 1:
-        return value.array.reshape(()).item()
-    return value
+    return value.number if isinstance(value, Value) and value.number is not None else value
 
 
 def _cast(kind: Callable[[Any], Any]) -> Callable[[Any], Any]:

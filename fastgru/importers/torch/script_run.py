@@ -147,8 +147,8 @@ class Run:
         """A bool, a condition, or something that is not known."""
         if isinstance(value, Value):
             value = self.operations.current(value)
-            if value.array is not None and value.array.size == 1:
-                return bool(value.array.reshape(()))
+            if value.number is not None:
+                return bool(value.number)
         return bool(value) if type(value) in (int, float) else value
 
     def _for(self, statement: For, known: Scope) -> tuple[Any] | None:
@@ -158,8 +158,7 @@ class Run:
             raise self.error("it has a loop over something else than a range")
         (times,) = args
         if isinstance(times, Value):
-            times = self.operations.current(times).array
-            times = None if times is None or times.size != 1 else times.reshape(()).item()
+            times = self.operations.current(times).number
         if type(times) is not int:
             message = (
                 f"it has a loop, for {statement.name} in range(...), over a number of turns that is not known before "
