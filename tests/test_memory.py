@@ -9,7 +9,8 @@ import pickle
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import pytest
 import safetensors.numpy
 from layer_examples import chain
 from networks import network, numbers, same_bits
+from torch_grus import KINDS as OF_TORCH
+from torch_grus import write as write_of_torch
 
 import fastgru
 from fastgru import GRU, CheckpointError, Model, UnsupportedModelError
@@ -44,7 +47,7 @@ from fastgru.options import kernel_table
 LOADED = """
 import json, sys
 import fastgru, fastgru.checkpoint.reading, fastgru.importers.resolve, fastgru.importers.whole.native, fastgru.model
-import fastgru.importers.weights.model
+import fastgru.importers.weights.model, fastgru.importers.torch.program_file, fastgru.importers.torch.script
 
 def memory(field):
     with open("/proc/self/status") as status:
@@ -62,9 +65,11 @@ has_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="/p
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same GRU of 29.5 MB as three kinds of files."""
+    """The same GRU of 29.5 MB as several kinds of files; where PyTorch is there, as those that it writes."""
     folder = tmp_path_factory.mktemp("memory")
     gru = GRU(network(HIDDEN, HIDDEN, 3))
+    for name in OF_TORCH if find_spec("torch") else ():
+        write_of_torch(name, gru.spec, folder / name)
     safetensors.numpy.save_file(gru.state_dict(), folder / "given")
     gru.save(folder / "own")
     gru.save(folder / "int8", precision="int8")
@@ -84,11 +89,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("int8", "float32", 34),
         ("model", "float32", 34),
         ("model", "bfloat16", 19),
+        *((name, precision, most) for name in OF_TORCH for precision, most in (("float32", 34), ("int8", 12))),
     ],
 )
 def test_a_loaded_model_takes_its_weights_once_and_loading_little_more(
     name: str, precision: str, most: int, folder: Path
 ) -> None:
+    if name in OF_TORCH:
+        pytest.importorskip("torch")
     run = subprocess.run(
         [sys.executable, "-c", LOADED, str(folder / name), precision], check=True, capture_output=True, text=True
     )
@@ -167,17 +175,30 @@ def test_packed_columns_are_unpacked_to_what_they_were(outputs: int) -> None:
         assert same_bits(unpack_columns(pack_columns(weight, length), outputs, 7, length), weight)
 
 
-@pytest.fixture(params=["given", "own", "graph", "npz", "torch", "in float64"])
-def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def files_of_torch(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], bytes]:
+    """A function from a kind of file to its bytes, which PyTorch writes once."""
+    folder = tmp_path_factory.mktemp("torch")
+
+    def content(kind: str) -> bytes:
+        if not (folder / kind).exists():
+            write_of_torch(kind, network(5, 19, 2, 2), folder / kind)
+        return (folder / kind).read_bytes()
+
+    return content
+
+
+@pytest.fixture(params=["given", "own", "graph", "npz", "in float64", *OF_TORCH])
+def path(request: pytest.FixtureRequest, tmp_path: Path, files_of_torch: Callable[[str], bytes]) -> Path:
     """A GRU or a model in a file of one of these kinds."""
     path = tmp_path / "file"
     spec = network(5, 19, 2, 2, dtype=np.float64 if request.param == "in float64" else np.float32)
     if request.param in ("given", "npz"):
         write = safetensors.numpy.save_file if request.param == "given" else save_npz
         write(GRU(spec).state_dict(), path)
-    elif request.param == "torch":
-        torch = pytest.importorskip("torch")
-        torch.save({name: torch.from_numpy(array) for name, array in GRU(spec).state_dict().items()}, path)
+    elif request.param in OF_TORCH:
+        pytest.importorskip("torch")
+        path.write_bytes(files_of_torch(request.param))
     elif request.param == "graph":
         graph_model(spec).save(path)
     else:
