@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ import pytest
 from gru_files import KERAS_LAYERS, WRITERS
 from layer_examples import chain
 from networks import network, numbers, same_bits
+from torch_grus import KINDS as OF_TORCH
+from torch_grus import write as write_of_torch
 
 import fastgru
 from fastgru import GRU, CheckpointError, FastGRUError, Model, UnsupportedModelError
@@ -50,6 +53,7 @@ import fastgru, fastgru.checkpoint.reading, fastgru.importers.resolve, fastgru.i
 import fastgru.importers.weights.model, fastgru.importers.weights.npz, fastgru.importers.keras.model
 import fastgru.checkpoint.keras.h5, fastgru.checkpoint.keras.archive, fastgru.checkpoint.torch.legacy
 import fastgru.checkpoint.torch.archive, fastgru.checkpoint.npz, fastgru.checkpoint.safetensors
+import fastgru.importers.torch.program_file, fastgru.importers.torch.script
 
 def memory(field):
     with open("/proc/self/status") as status:
@@ -68,11 +72,13 @@ has_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="/p
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same GRU of 29.5 MB as every kind of file."""
+    """The same GRU of 29.5 MB as every kind of file; where PyTorch is there, also as those that it writes."""
     folder = tmp_path_factory.mktemp("memory")
     gru = GRU(network(HIDDEN, HIDDEN, 3))
     for name in STREAMED:
         (folder / name).write_bytes(WRITERS[name](gru.spec))
+    for name in OF_TORCH if find_spec("torch") else ():
+        write_of_torch(name, gru.spec, folder / name)
     gru.save(folder / "own")
     gru.save(folder / "int8", precision="int8")
     Model(model_of(gru.spec, Dense(numbers(4, HIDDEN)))).save(folder / "model")
@@ -89,11 +95,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("int8", "float32", 34),
         ("model", "float32", 34),
         ("model", "bfloat16", 19),
+        *((name, precision, most) for name in OF_TORCH for precision, most in (("float32", 34), ("int8", 12))),
     ],
 )
 def test_a_loaded_model_takes_its_weights_once_and_loading_little_more(
     name: str, precision: str, most: int, folder: Path
 ) -> None:
+    if name in OF_TORCH:
+        pytest.importorskip("torch")
     layers = json.dumps(KERAS_LAYERS if name == "keras weights" else None)
     command = [sys.executable, "-c", LOADED, str(folder / name), precision, layers]
     run = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -172,13 +181,32 @@ def test_packed_columns_are_unpacked_to_what_they_were(outputs: int) -> None:
         assert same_bits(unpack_columns(pack_columns(weight, length), outputs, 7, length), weight)
 
 
-@pytest.fixture(params=[*(name for name in WRITERS if name != "keras weights"), "own", "graph", "in float64"])
-def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def files_of_torch(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], bytes]:
+    """A function from a kind of file to its bytes, which PyTorch writes once."""
+    folder = tmp_path_factory.mktemp("torch")
+
+    def content(kind: str) -> bytes:
+        if not (folder / kind).exists():
+            write_of_torch(kind, network(5, 19, 2, 2), folder / kind)
+        return (folder / kind).read_bytes()
+
+    return content
+
+
+FILES = [*(name for name in WRITERS if name != "keras weights"), "own", "graph", "in float64", *OF_TORCH]
+
+
+@pytest.fixture(params=FILES)
+def path(request: pytest.FixtureRequest, tmp_path: Path, files_of_torch: Callable[[str], bytes]) -> Path:
     """A GRU or a model in a file of one of these kinds."""
     path = tmp_path / "file"
     spec = network(5, 19, 2, 2, dtype=np.float64 if request.param == "in float64" else np.float32)
     if request.param in WRITERS:
         path.write_bytes(WRITERS[request.param](spec))
+    elif request.param in OF_TORCH:
+        pytest.importorskip("torch")
+        path.write_bytes(files_of_torch(request.param))
     elif request.param == "graph":
         graph_model(spec).save(path)
     else:

@@ -14,10 +14,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "checkpoint"))
 from mutations import mutated
 
 from fastgru.checkpoint import read
+from fastgru.checkpoint.reading import read_for_model
 from fastgru.errors import CheckpointError, FastGRUError
 from fastgru.graph.graph import Graph
 from fastgru.importers import spec_of
 from fastgru.layers import GRUSpec, ModelSpec
+from fastgru.weights.from_file import matrices_of
+from fastgru.weights.matrices import as_array
 
 
 @pytest.fixture
@@ -33,7 +36,11 @@ def file_of(tmp_path):
 
 
 def specification(path: Path) -> Any:
-    return spec_of(read(path))
+    """What is loaded, its matrices read from the file as a model does that packs them."""
+    spec = spec_of(read_for_model(path))
+    for _, matrix in matrices_of(spec):
+        as_array(matrix)
+    return spec
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from keras_writer import hdf5_bytes, keras_records
 
 from fastgru.checkpoint.contents import Checkpoint
 from fastgru.errors import CheckpointError
+from fastgru.layers import GRUSpec
 
 SOUND = {"w": tensor(np.arange(12, dtype="<f4"))}
 
@@ -135,6 +136,17 @@ def keras_file(**changes) -> bytes:
     for name, value in changes.items():
         setattr(records[2], name, value)
     return zip_bytes(records)
+
+
+def test_many_matrices_beside_many_records(loaded):
+    """Coming back for each matrix must not mean going through all records each time."""
+    state = {}
+    for layer in range(100):
+        for name, shape in (("weight_ih", (3, 1)), ("weight_hh", (3, 1)), ("bias_ih", (3,)), ("bias_hh", (3,))):
+            state[f"{name}_l{layer}"] = tensor(np.ones(shape, "f4"))
+    records = torch_records(state) + [ZipRecord(f"archive/more/{at}", b"") for at in range(20_000)]
+    got = loaded(zip_bytes(records))
+    assert isinstance(got, GRUSpec) and got.num_layers == 100
 
 
 def test_zip_bomb_by_ratio(peak_of):
