@@ -56,6 +56,7 @@ class StoredMatrix(Matrix):
     ) -> None:
         self._path, self._identity, self._kind, self._read, self._read_rows = path, identity, kind, read, read_rows
         self.shape, self.dtype = shape, np.dtype(np.float64 if kind == "float64" else np.float32)
+        self._keeps_grid: bool | None = None  # of int8, once it was looked at
 
     @contextmanager
     def _opened(self) -> Iterator[OpenedFile]:
@@ -85,7 +86,7 @@ class StoredMatrix(Matrix):
     def form(self, precision: str, name: str) -> Form:
         if precision == self._kind:
             numbers, steps = self._form()
-            if steps is None or keeps_grid(numbers, steps):
+            if steps is None or self._is_on_grid(numbers, steps):
                 return Form(numbers, steps, True)
         return super().form(precision, name)
 
@@ -94,5 +95,10 @@ class StoredMatrix(Matrix):
             return super().keeps(precision)
         numbers, steps = self._form()
         if precision == "int8":
-            return steps is not None and keeps_grid(numbers, steps)
+            return steps is not None and self._is_on_grid(numbers, steps)
         return bool(np.isfinite(widen(numbers, steps)).all())
+
+    def _is_on_grid(self, numbers: NDArray[Any], steps: NDArray[np.float32]) -> bool:
+        if self._keeps_grid is None:
+            self._keeps_grid = keeps_grid(numbers, steps)
+        return self._keeps_grid

@@ -119,9 +119,10 @@ def pack_weights(weights, steps, int gates, int vector_length, int input_zero, i
     elif weights.dtype == np.uint16:
         rows = joined(weights, 2, tile_words)
     elif weights.dtype == np.int8:
-        starts = (-input_zero * weights.sum(axis=1, dtype=np.int64)).astype(np.int32)
-        words = joined(weights, 4, tile_words)
-        rows = np.concatenate([starts.view(np.float32)[:, None], steps[:, None], words], axis=1)
+        rows = joined(weights, 4, tile_words, 2)
+        if input_zero:                  # with 32 bits sums of any length give the same bits as with more
+            rows.view(np.int32)[:, 0] = -input_zero * weights.sum(axis=1, dtype=np.int32)
+        rows[:, 1] = steps
     else:
         rows = weights
     return pack_matrix(rows, gates, vector_length, last)
@@ -189,11 +190,15 @@ def unpack_weights(packed, str kind, int rows, int inputs, int gates, int vector
     return np.ascontiguousarray(weights[:, :inputs]), np.ascontiguousarray(words[:, 1]) if first else None
 
 
-def joined(weights, int count, int words):
-    """Every ``count`` numbers of a row in the 32 bits of a float32, the first lowest; zeros up to whole ``words``."""
+def joined(weights, int count, int words, int before=0):
+    """Every ``count`` numbers of a row in the 32 bits of a float32, the first lowest; zeros up to whole ``words``.
+
+    They begin after ``before`` words of zeros.
+    """
     rows, inputs = weights.shape
-    padded = np.zeros((rows, -(-inputs // (count * words)) * count * words), dtype=weights.dtype.newbyteorder("<"))
-    padded[:, :inputs] = weights
+    size = (before + -(-inputs // (count * words)) * words) * count
+    padded = np.zeros((rows, size), dtype=weights.dtype.newbyteorder("<"))
+    padded[:, before * count : before * count + inputs] = weights
     return padded.view(np.float32)
 
 

@@ -1,6 +1,7 @@
 """Which importer a checkpoint is for, and whether what it makes fits together.
 
-Owns ``spec_of``. What tensors and configs mean is for the importers it calls.
+Owns ``spec_of``. What tensors and configs mean is for the importers it calls, and a file that describes itself is read
+without the import of those for weights.
 """
 
 from __future__ import annotations
@@ -14,12 +15,10 @@ from ..errors import CheckpointError, DTypeError, ShapeError, UnsupportedModelEr
 from ..gru_weights import GRUSpec
 from ..layers import ModelSpec, validate
 from .tensors import UsedTensors, listed
-from .weights import chain
-from .weights.lone_gru import gru_of
-from .weights.named import Named
 
 if TYPE_CHECKING:
     from ..graph.graph import Graph
+    from .weights.chain import Layers
 
 __all__ = ["examined", "spec_of"]
 
@@ -43,7 +42,7 @@ _WHOLE_MODELS = ("fastgru", "rnnoise", "rtneural")  # files that always say what
 
 
 def spec_of(
-    checkpoint: Checkpoint, layers: chain.Layers | None = None, strict: bool = True
+    checkpoint: Checkpoint, layers: Layers | None = None, strict: bool = True
 ) -> GRUSpec | ModelSpec | Graph:
     """What the checkpoint holds, as a specification whose sizes all fit.
 
@@ -80,7 +79,7 @@ def spec_of(
 
 
 def examined(
-    checkpoint: Checkpoint, layers: chain.Layers | None = None, strict: bool = True
+    checkpoint: Checkpoint, layers: Layers | None = None, strict: bool = True
 ) -> tuple[GRUSpec | ModelSpec | Graph, list[str]]:
     """What ``spec_of`` gives, and the names of the tensors that no layer of it uses."""
     where = checkpoint.path
@@ -93,6 +92,9 @@ def examined(
             tensors = UsedTensors(checkpoint.tensors)
             found = importer.model_spec(checkpoint, tensors), tensors.unused()
         else:
+            from .weights.lone_gru import gru_of
+            from .weights.named import Named
+
             name = layers if isinstance(layers, (str, Named)) else None
             found = importer.spec_from(checkpoint, layers if name is None else [name], strict)
             if name is not None:

@@ -23,6 +23,7 @@ from networks import (
 from threadpoolctl import ThreadpoolController
 
 from fastgru.activations import formula
+from fastgru.engine.pack import pack_weights, unpack_matrix
 from fastgru.engine.reduced import int8, widened
 from fastgru.layers import GATE_ACTIVATIONS, GRUSpec, GRUWeights
 
@@ -336,3 +337,18 @@ def test_a_row_with_a_number_that_is_not_finite_is_nan_from_there_on(level, rese
         y_poisoned, h_poisoned = run_plan(plan, x, h0)
         assert same_bits(y_poisoned[others], y[others]) and same_bits(h_poisoned[:, others], h[:, others])
         assert same_bits(h_poisoned[0], h[0]) and np.isnan(y_poisoned[row]).all()
+
+
+@pytest.mark.parametrize(("input_zero", "tile_words"), [(0, 1), (0, 16), (128, 1), (128, 16)])
+@pytest.mark.parametrize("inputs", [1, 3, 4, 70])
+def test_before_the_bytes_of_a_unit_stand_what_its_sums_start_from_and_its_step(input_zero, tile_words, inputs, rng):
+    weights = rng.integers(-128, 128, (3 * 17, inputs)).astype(np.int8)
+    steps = rng.random(len(weights)).astype(np.float32)
+    packed = pack_weights(weights, steps, 3, 8, input_zero, tile_words)
+    words = -(-inputs // (4 * tile_words)) * tile_words
+    rows = np.empty((len(weights), 2 + words), np.float32)
+    unpack_matrix(packed, rows, 3, 8)
+    assert np.array_equal(rows.view(np.int32)[:, 0], -input_zero * weights.sum(axis=1, dtype=np.int64))
+    assert same_bits(rows[:, 1], steps)
+    padded = rows[:, 2:].copy().view(np.int8)
+    assert np.array_equal(padded[:, :inputs], weights) and not padded[:, inputs:].any()

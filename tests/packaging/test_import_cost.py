@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+import fastgru
+
 HEAVY = ("scipy", "h5py", "safetensors", "threadpoolctl", "rich", "torch", "keras", "tensorflow", "onnx", "onnxruntime")
 BOUND, BOUND_OF_LOADING = 1.5, 1.7
 RUNS = 7
@@ -71,10 +73,13 @@ OTHER_KINDS = (
 
 def test_loading_imports_only_what_that_kind_of_file_needs(gru_file) -> None:
     already = set(python("import sys, numpy; print(*sys.modules)").split())
+    own = gru_file.with_name("own")
+    fastgru.load(gru_file).save(own)
     pickled = loading(python(DEMO).strip(), "['gru', fastgru.Last(), 'fc']")
     for code, more in (
         (pickled, ("json", "safetensors", "fastgru.checkpoint.safetensors")),
         (loading(gru_file), ("zipfile", "fastgru.checkpoint.torch", "fastgru.graph")),
+        (loading(own), ("zipfile", "fastgru.checkpoint.torch", "fastgru.graph", "fastgru.importers.weights")),
     ):
         loaded = set(python(f"{code}\nimport sys; print(*sys.modules)").split()) - already
         assert [name for name in loaded if name.startswith((*OTHER_KINDS, *more))] == []
