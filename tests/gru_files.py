@@ -19,7 +19,7 @@ from checkpoint_writers import legacy_bytes, tensor, torch_bytes, zip_bytes
 from keras_h5_writer import layers_bytes, variables_bytes
 from keras_writer import keras_records
 
-__all__ = ["KERAS_LAYERS", "WRITERS"]
+__all__ = ["KERAS_LAYERS", "WRITERS", "state_bytes"]
 
 KERAS_LAYERS = ["gru", "gru_1", "gru_2"]  # as a file of weights alone calls three layers of one direction
 
@@ -32,6 +32,11 @@ def _npz(spec: GRUSpec, save: Callable[..., None] = np.savez) -> bytes:
 
 def _tensors(spec: GRUSpec) -> dict[str, Any]:
     return {name: tensor(array) for name, array in spec.state_dict().items()}
+
+
+def state_bytes(state: dict[str, np.ndarray]) -> bytes:
+    """A state dict as ``torch.save`` writes it."""
+    return torch_bytes({name: tensor(array) for name, array in state.items()})
 
 
 def _turned(rows: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gru_files import KERAS_LAYERS, WRITERS
+from gru_files import KERAS_LAYERS, WRITERS, state_bytes
 from layer_examples import chain
 from networks import network, numbers, same_bits
 from torch_grus import KINDS as OF_TORCH
@@ -82,6 +82,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     gru.save(folder / "own")
     gru.save(folder / "int8", precision="int8")
     Model(model_of(gru.spec, Dense(numbers(4, HIDDEN)))).save(folder / "model")
+    whole = Model(model_of(gru.spec, Dense(numbers(9000, HIDDEN))))  # 23 MB beside the GRU's
+    whole.save(folder / "whole")
+    state = {f"gru.{name}": array for name, array in gru.state_dict().items()}
+    (folder / "whole given").write_bytes(state_bytes(state | {"fc.weight": whole.spec.nodes[-1].layer.weight}))
     return folder
 
 
@@ -93,6 +97,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("own", "int8", 12),
         ("int8", "stored", 12),
         ("int8", "float32", 34),
+        *((name, "float32", 57) for name in ("whole", "whole given")),
+        *((name, "int8", 35) for name in ("whole", "whole given")),
         ("model", "float32", 34),
         ("model", "bfloat16", 19),
         *((name, precision, most) for name in OF_TORCH for precision, most in (("float32", 34), ("int8", 12))),
@@ -103,7 +109,7 @@ def test_a_loaded_model_takes_its_weights_once_and_loading_little_more(
 ) -> None:
     if name in OF_TORCH:
         pytest.importorskip("torch")
-    layers = json.dumps(KERAS_LAYERS if name == "keras weights" else None)
+    layers = json.dumps({"keras weights": KERAS_LAYERS, "whole given": ["gru", "fc"]}.get(name))
     command = [sys.executable, "-c", LOADED, str(folder / name), precision, layers]
     run = subprocess.run(command, check=True, capture_output=True, text=True)
     resident, peak, nbytes = json.loads(run.stdout)

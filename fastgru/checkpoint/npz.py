@@ -1,7 +1,7 @@
 """NumPy's ``.npz``: a zip of one ``.npy`` array a record, as ``np.savez`` and ``np.savez_compressed`` write it.
 
 Owns the header of an array, which is matched against the one form that arrays of numbers have and never evaluated, and
-which arrays are by their names matrices of GRUs. Pickled objects are refused; nothing here could load them.
+which arrays may by their names be matrices of layers. Pickled objects are refused; nothing here could load them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_HEADER = 1024  # an array of numbers needs 128 bytes; more is a structured a
 MAX_ELEMENTS = 1 << 48
 
 _KINDS = {"f2": "float16", "f4": "float32", "f8": "float64"}
-_OF_GRUS = re.compile(r"(?:^|[._/])(?:weight|w)_(?:ih|hh)(?:_l[0-9]+)?(?:_reverse)?$")
+_NAMES = re.compile(r"(?:^|[._/])(?:weight|(?:weight|w)_(?:ih|hh)(?:_l[0-9]+)?(?:_reverse)?)$")
 _HEADER = re.compile(
     r"\{\s*'descr'\s*:\s*(?P<descr>'[^']*'|\[.*\])\s*,\s*'fortran_order'\s*:\s*(?P<fortran>True|False)\s*,"
     r"\s*'shape'\s*:\s*\((?P<shape>[0-9L,\s]*)\)\s*,?\s*\}\s*",
@@ -103,9 +103,9 @@ def _entry(opened: OpenedFile, record: str, place: str) -> _Entry | None:
 
 
 def _tensor(opened: OpenedFile, name: str, entry: _Entry) -> Any:
-    """The array, float16 widened and read-only; or what reads it later, of a matrix that by its name is a GRU's."""
+    """The array, float16 widened and read-only; or what reads it later, of what may by its name be a matrix."""
     kind = entry.kind
-    if not opened.for_model or kind is None or len(entry.shape) != 2 or 0 in entry.shape or not _OF_GRUS.search(name):
+    if not opened.for_model or kind is None or len(entry.shape) < 2 or 0 in entry.shape or not _NAMES.search(name):
         array = entry.read(opened.file)
         return sealed(array.astype(np.float32) if kind == "float16" else array)
     return StoredMatrix(opened.path, opened.identity, kind, entry.shape, lambda again: (entry.read(again.file), None))

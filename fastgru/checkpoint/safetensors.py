@@ -9,7 +9,6 @@ more.
 from __future__ import annotations
 
 import math
-import re
 from functools import partial
 from typing import Any
 
@@ -38,7 +37,6 @@ _ELEMENTS = {
 }  # fmt: skip
 _REDUCED = {"F16": "float16", "BF16": "bfloat16"}
 _KINDS = {"F32": "float32", "F64": "float64", **_REDUCED}
-_OWN = re.compile(r"(?:^|\.)w_(?:ih|hh)(?:_l[0-9]+(?:_reverse)?)?(?:_[0-9]+)?$")  # as ``saved`` calls them
 
 
 class _Entry(Fields):
@@ -97,10 +95,10 @@ def read_safetensors(opened: OpenedFile) -> Checkpoint:
 def _tensor(
     opened: OpenedFile, begin: int, name: str, entry: _Entry, steps: np.ndarray | None, is_own: bool
 ) -> np.ndarray:
-    """The tensor, or what reads it later: of a matrix that by its name is one of a GRU."""
+    """The tensor, or what reads it later: of what has several axes and by its name may be a matrix of a layer."""
     place, path = _place(opened.path, name), opened.path
     kind = _KINDS.get(entry.kind) if steps is None else "int8"
-    is_matrix = (_OWN if is_own else PYTORCHS_NAMES).search(name) and len(entry.shape) == 2 and math.prod(entry.shape)
+    is_matrix = (is_own or PYTORCHS_NAMES.search(name)) and len(entry.shape) > 1 and math.prod(entry.shape)
     if not opened.for_model or not is_matrix or kind is None:
         return _array(opened, begin, entry, place, steps)
 

@@ -21,7 +21,7 @@ from .opened import Identity, OpenedFile, open_checkpoint
 
 __all__ = ["PYTORCHS_NAMES", "StoredMatrix"]
 
-PYTORCHS_NAMES = re.compile(r"(?:^|\.)weight_(?:ih|hh)(?:_l[0-9]+(?:_reverse)?)?$")  # of matrices of GRUs
+PYTORCHS_NAMES = re.compile(r"(?:^|\.)weight(?:_(?:ih|hh)(?:_l[0-9]+(?:_reverse)?)?)?$")  # of what may be a matrix
 
 Read = Callable[[OpenedFile], tuple[NDArray[Any], NDArray[np.float32] | None]]
 ReadRows = Callable[[OpenedFile, int, int], NDArray[Any]]

@@ -1,5 +1,7 @@
 """A dense layer through the kernel that projects a GRU's inputs, so that a row's bits do not depend on its batch."""
 
+from functools import partial
+
 import numpy as np
 
 from libc.string cimport memcpy
@@ -19,6 +21,10 @@ cdef enum:
 cdef float *address(array) except NULL:
     cdef float[::1] view = array
     return &view[0]
+
+
+def paired(tile_words, rows):
+    return joined(bfloat16_bits(rows), 2, tile_words)
 
 
 cdef class Affine:
@@ -41,8 +47,11 @@ cdef class Affine:
             raise ShapeError(f"an affine layer: got weight {weight.shape} and bias {bias.shape}")
         self.owner = kernels
         self.outputs, self.inputs = weight.shape
-        words = joined(bfloat16_bits(weight), 2, kernels.table.tile_words) if pairs else weight
-        self.memory = [pack_columns(words, length), pack_columns(bias.reshape(-1, 1), length)]
+        self.memory = [
+            pack_columns(weight, length, partial(paired, kernels.table.tile_words)) if pairs
+            else pack_columns(weight, length),
+            pack_columns(bias.reshape(-1, 1), length),
+        ]
         self.layer.inputs = <int>self.inputs
         self.layer.kind = BFLOAT16 if pairs else FLOAT32
         self.layer.pairs = pairs
@@ -52,7 +61,7 @@ cdef class Affine:
         self.layer.last = <int>((self.outputs + length - 1) // length % 3)
         self.layer.hidden = self.layer.width = self.layer.blocks * length
         self.layer.w_ih = <const char *>address(self.memory[0])
-        self.layer.ih_block = words.shape[1] * 3 * length * sizeof(float)
+        self.layer.ih_block = self.memory[0].size // ((self.outputs + length - 1) // length) * 3 * sizeof(float)
         self.layer.b_ih = address(self.memory[1])
 
     @property

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,11 @@ def joined(weights: NDArray[Any], count: int, words: int, before: int = 0) -> ND
 def pack_vector(
     vector: NDArray[np.floating], gates: int, vector_length: int, last: int = 0
 ) -> NDArray[np.float32]: ...
-def pack_columns(matrix: NDArray[np.floating], vector_length: int) -> NDArray[np.float32]: ...
+def pack_columns(
+    matrix: NDArray[np.floating],
+    vector_length: int,
+    convert: Callable[[NDArray[np.floating]], NDArray[np.float32]] = ...,
+) -> NDArray[np.float32]: ...
 def unpack_columns(
     packed: NDArray[np.float32], outputs: int, inputs: int, vector_length: int
 ) -> NDArray[np.float32]: ...

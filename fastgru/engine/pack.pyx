@@ -208,23 +208,24 @@ def pack_vector(vector, int gates, int vector_length, int last=0):
     return pack_matrix(rows, gates, vector_length, last)
 
 
-def pack_columns(matrix, int vector_length):
+def pack_columns(matrix, int vector_length, convert=lambda rows: rows):
     """Pack ``matrix``, (outputs, words), so that a projection writes its outputs in plain order; flat, as float32.
 
     The projection kernel writes (blocks, 3, VL) for every row of its input. Taking output c as lane ``c % VL`` of
     gate ``c // VL % 3`` of block ``c // (3 VL)`` makes that the outputs in order. The last block has as many gates as
-    are needed, and zeros to a whole vector.
+    are needed, and zeros to a whole vector. ``convert`` makes of some rows the words that are packed of them.
     """
-    outputs, inputs = matrix.shape
+    outputs, inputs = len(matrix), convert(matrix[:1]).shape[1]
     if vector_length < 1:
         raise ShapeError(f"packing: got vectors of {vector_length}")
     vectors = (outputs + vector_length - 1) // vector_length
-    padded = np.zeros((vectors, vector_length, inputs), dtype=np.float32)
-    padded.reshape(-1, inputs)[:outputs] = matrix
-    packed, first = aligned_empty(padded.size), 0
+    packed, first = aligned_empty(vectors * vector_length * inputs), 0
     while first < vectors:
         gates = min(3, vectors - first)
-        block = pack_matrix(padded[first : first + gates].reshape(-1, inputs), gates, vector_length)
+        rows = convert(matrix[first * vector_length : (first + gates) * vector_length])
+        if len(rows) < gates * vector_length:
+            rows = np.concatenate([rows, np.zeros((gates * vector_length - len(rows), inputs), np.float32)])
+        block = pack_matrix(np.ascontiguousarray(rows, np.float32), gates, vector_length)
         packed[first * vector_length * inputs :][: block.size] = block
         first += gates
     return packed

@@ -101,7 +101,7 @@ class Context:
         return np.ascontiguousarray(array, np.float32 if array.dtype.itemsize < 8 else np.float64)
 
     def matrix(self, given: Any, *shape: int | None) -> Any:
-        """The same of a matrix of a GRU, which may be a ``Matrix`` of the source."""
+        """The same of a matrix of a layer, which may be a ``Matrix`` of the source."""
         known = self._weight(given, shape)
         return known.stored if isinstance(known, OnceRead) else self.weight(given, *shape)
 

@@ -19,7 +19,7 @@ __all__ = ["OnceRead", "UsedTensors", "indexed", "listed", "set_aside", "take", 
 
 
 class OnceRead(Matrix):
-    """A matrix of a file as code finds it: GRUs take ``stored``, and all else one array, read when it is needed."""
+    """A matrix of a file as code finds it: layers take ``stored``, and all else one array, read when it is needed."""
 
     def __init__(self, stored: Matrix) -> None:
         self.stored, self.shape, self.dtype = stored, stored.shape, stored.dtype
@@ -119,7 +119,7 @@ def _checked(tensors: Mapping[str, Any], name: str, shape: tuple[int | None, ...
 
 
 def take_matrix(tensors: Mapping[str, Any], name: str, shape: tuple[int | None, ...], where: str) -> Any:
-    """The same for a matrix of a GRU, which may be a ``Matrix``."""
+    """The same for a matrix of a layer, which may be a ``Matrix``."""
     return (
         _checked(tensors, name, shape, where)
         if isinstance(tensors.get(name), Matrix)

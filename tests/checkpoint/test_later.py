@@ -1,4 +1,4 @@
-"""Matrices of GRUs that stay in their file until they are packed have the numbers that reading at once gives."""
+"""Matrices that stay in their file until they are packed have the numbers that reading at once gives."""
 
 from __future__ import annotations
 
@@ -80,8 +80,10 @@ def test_torch(file_of, kind, write):
     made = {"weight_ih_l0": given(6, 3), "weight_hh_l0": given(6, 2)}
     name = "BFloat16Storage" if kind == "bfloat16" else None
     value = {each: tensor(array, name) for each, array in made.items()}
-    value["bias_ih_l0"], value["fc.weight"] = tensor(numbers(6)), tensor(numbers(6, 6))
-    same_later(file_of(write(value)), made)
+    more = {"fc.weight": numbers(6, 6), "conv.weight": numbers(6, 2, 3)}
+    value |= {each: tensor(array) for each, array in more.items()}
+    value |= {"bias_ih_l0": tensor(numbers(6)), "norm.weight": tensor(numbers(6)), "table": tensor(numbers(6, 6))}
+    same_later(file_of(write(value)), made | more)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -94,12 +96,13 @@ def test_keras(file_of, dtype, kind):
                  "dense": {"kernel": dense, "bias": numbers(3)}, "words": {"embeddings": words}}  # fmt: skip
         content, place = layers_bytes(lists), "gru/a/"
         wanted = [f"{place}{name}" for name in ("kernel", "recurrent_kernel", "bias")]
+        wanted += ["dense/kernel", "words/embeddings"]
     else:
         place = "layers/gru/cell/vars/"
         arrays = {f"{place}0": kernel, f"{place}1": recurrent, f"{place}2": bias, "layers/dense/vars/0": dense}
         arrays["layers/embedding/vars/0"] = words
         content = variables_bytes(arrays) if kind == "weights" else keras_bytes(hdf5_bytes(arrays))
-        wanted = [f"{place}{number}" for number in range(3)]
+        wanted = arrays
     same_later(file_of(content), wanted)
 
 

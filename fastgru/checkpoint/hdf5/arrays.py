@@ -9,7 +9,7 @@ Python binding.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -81,7 +81,7 @@ def read_hdf5_floats(
 def read_arrays(structure: Structure, nodes: Iterable[Node]) -> tuple[dict[str, Any], dict[str, str]]:
     """The data of datasets of floats by their path, 16-bit floats widened to float32, and which of them these are.
 
-    For a model, what may be a matrix of a GRU is a ``StoredMatrix``.
+    For a model, what has several axes is a ``StoredMatrix``.
 
     Raises
     ------
@@ -92,27 +92,12 @@ def read_arrays(structure: Structure, nodes: Iterable[Node]) -> tuple[dict[str, 
     structure.blocks.check_sums()
     found = {node.path: reader.rows(node) for node in nodes}
     opened = structure.blocks.span.opened
-    later = _of_grus(found) if opened.for_model else set()
     return {
         path: StoredMatrix(opened.path, opened.identity, rows.kind, rows.shape, rows.all, rows.some)
-        if path in later
+        if opened.for_model and len(rows.shape) > 1 and 0 not in rows.shape
         else sealed(widen(*rows.all(opened)))
         for path, rows in found.items()
     }, {path: rows.kind for path, rows in found.items() if rows.dtype.itemsize == 2}
-
-
-def _of_grus(found: Mapping[str, _Rows]) -> set[str]:
-    """The paths of what may be matrices of GRUs: beside each other, of three gates side by side."""
-    groups: dict[tuple[str, int], list[str]] = {}
-    for path, rows in found.items():
-        if len(rows.shape) == 2 and 0 not in rows.shape:
-            groups.setdefault((path.rpartition("/")[0], rows.shape[1]), []).append(path)
-    return {
-        path
-        for (_, columns), paths in groups.items()
-        if len(paths) > 1 and any(3 * found[each].shape[0] == columns for each in paths)
-        for path in paths
-    }
 
 
 class _Rows(Fields):

@@ -1,4 +1,4 @@
-"""The tensors of PyTorch's files: arrays, but for matrices of GRUs, each of which is read when a model packs it.
+"""The tensors of PyTorch's files: arrays, but for matrices of layers, each of which is read when a model packs it.
 
 Owns which these are: whatever is a view, shared, quantised or no matrix is read at once, as everywhere.
 """
@@ -53,15 +53,15 @@ def tensors_in(
 
 
 def _is_alone(record: TensorRecord) -> bool:
-    """Whether it is a matrix of floats that fills its storage."""
-    if record.element not in _ELEMENTS or len(record.shape) != 2:
+    """Whether it is of floats, with several axes, and fills its storage."""
+    if record.element not in _ELEMENTS or len(record.shape) < 2:
         return False
     storage = record.storage
     return (
         record.scale is None
         and record.channels is None
         and record.offset == 0
-        and record.strides == (record.shape[1], 1)
+        and record.strides == tuple(math.prod(record.shape[axis:]) for axis in range(1, len(record.shape) + 1))
         and (storage.element, storage.count)
         in ((record.element, math.prod(record.shape)), ("untyped", _size(record)))
         and min(record.shape) > 0

@@ -39,9 +39,9 @@ def gru_weights(
     return GRUWeights(w_ih, w_hh, b_ih, b_hh)
 
 
-def rows_of_outputs(kernel: np.ndarray) -> np.ndarray:
+def rows_of_outputs(kernel: np.ndarray | Matrix) -> Any:
     """(inputs, outputs) as (outputs, inputs), and a kernel of (steps, inputs, outputs) as (outputs, inputs, steps)."""
-    return np.ascontiguousarray(kernel.T)
+    return _Turned(kernel) if isinstance(kernel, Matrix) else np.ascontiguousarray(kernel.T)
 
 
 def _reset_first(gates: np.ndarray) -> np.ndarray:
@@ -52,20 +52,29 @@ def _reset_first(gates: np.ndarray) -> np.ndarray:
 
 def _rows_of_gates(given: np.ndarray | Matrix) -> np.ndarray | Matrix:
     """A matrix with a row for each output; of a ``Matrix`` made when it is asked for."""
-    return _Turned(given) if isinstance(given, Matrix) else _reset_first(given.T)
+    return _TurnedGates(given) if isinstance(given, Matrix) else _reset_first(given.T)
 
 
 class _Turned(Matrix):
-    """A matrix with gates z, r, h side by side as one with r, z, n one below the other; filled by and by."""
+    """What is given with its axes in the other order, filled by and by."""
 
     def __init__(self, given: Matrix) -> None:
         self._given, self.shape, self.dtype = given, given.shape[::-1], given.dtype
 
     def array(self) -> np.ndarray:
         made = np.empty(self.shape, self.dtype)
-        units = self.shape[0] // 3
         for first, rows in self._given.pieces():
-            columns = made[:, first : first + len(rows)]
-            for place, gate in enumerate(_PLACES):
-                columns[place * units : (place + 1) * units] = rows[:, gate * units : (gate + 1) * units].T
+            self._fill(made[..., first : first + len(rows)], rows)
         return sealed(made)
+
+    def _fill(self, columns: np.ndarray, rows: np.ndarray) -> None:
+        columns[...] = rows.T
+
+
+class _TurnedGates(_Turned):
+    """A matrix with gates z, r, h side by side as one with r, z, n one below the other."""
+
+    def _fill(self, columns: np.ndarray, rows: np.ndarray) -> None:
+        units = len(columns) // 3
+        for place, gate in enumerate(_PLACES):
+            columns[place * units : (place + 1) * units] = rows[:, gate * units : (gate + 1) * units].T

@@ -141,7 +141,7 @@ def _own_activation(entry: Entry, weights: Weights) -> Layer:
 def _dense(entry: Entry, weights: Weights) -> list[Layer]:
     """kernel (inputs, units) and bias (units,)."""
     units = entry.size("units")
-    kernel, bias = weights.take("kernel", None, units), weights.optional("bias", units)
+    kernel, bias = weights.matrix("kernel", None, units), weights.optional("bias", units)
     return _activated(entry, lambda activation: Dense(rows_of_outputs(kernel), bias, activation))
 
 
@@ -151,7 +151,7 @@ def _conv1d(entry: Entry, weights: Weights) -> Sequence[Layer]:
     if len(weights.shape("kernel")) == 4:  # of Keras 1, with an axis of one for the second dimension of an image
         kernel = weights.take("kernel", size, 1, None, filters)[:, 0]
     else:
-        kernel = weights.take("kernel", size, None, filters)
+        kernel = weights.matrix("kernel", size, None, filters)
     bias = weights.optional("bias", filters)
     options: dict[str, Any] = {
         "strides": entry.size("strides", 1),
@@ -168,7 +168,7 @@ def _conv1d(entry: Entry, weights: Weights) -> Sequence[Layer]:
 
 def _embedding(entry: Entry, weights: Weights) -> Layer:
     shape = (entry.size("input_dim"), entry.size("output_dim"))
-    return Embedding(weights.take("embeddings", *shape), entry.flag("mask_zero", False))
+    return Embedding(weights.matrix("embeddings", *shape), entry.flag("mask_zero", False))
 
 
 def _batch_normalization(entry: Entry, weights: Weights) -> Layer:

@@ -45,7 +45,7 @@ class Weights:
         return take(self._tensors, self.names[slot], shape, self._where)
 
     def matrix(self, slot: str, *shape: int | None) -> Any:
-        """The same of a GRU's matrix, which may be a ``Matrix``."""
+        """The same of a matrix, which may be a ``Matrix``."""
         return take_matrix(self._tensors, self.names[slot], shape, self._where)
 
     def optional(self, slot: str, *shape: int | None) -> np.ndarray | None:

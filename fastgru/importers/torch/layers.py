@@ -43,7 +43,7 @@ __all__ = [
 
 def embedding(c: Context, weight: Any, indices: Any, padding_idx: Any = -1, scale_grad_by_freq: Any = False,
               sparse: Any = False) -> Any:  # fmt: skip
-    table = c.weight(weight, None, None)
+    table = c.matrix(weight, None, None)
     operation = c.shared("embedding", [weight], [], lambda: Embedding(table))
     return c.builder.add(operation, c.value(indices), name=c.owner(weight))
 
@@ -53,7 +53,7 @@ def linear(c: Context, input: Any, weight: Any, bias: Any = None) -> Any:
     if w.known is None or w.rank != 2 or (isinstance(bias, Value) and bias.known is None):
         made = matmul(c, input, c.add(Permute(tuple(range(w.rank))[::-1]), w))
         return made if bias is None else c.add(Binary("add"), made, bias)
-    matrix, offset = c.weight(w, None, None), c.optional(bias, w.shape[0])  # type: ignore[arg-type]
+    matrix, offset = c.matrix(w, None, None), c.optional(bias, w.shape[0])  # type: ignore[arg-type]
     operation = c.shared("linear", [w, bias], [], lambda: Linear(matrix, offset))
     return c.builder.add(operation, c.value(input), name=c.owner(w))
 
@@ -148,7 +148,7 @@ def conv(c: Context, input: Any, weight: Any, bias: Any = None, stride: Any = 1,
         pads = tuple((each // 2, each - each // 2) if padding == "same" else (0, 0) for each in reach)
     else:
         pads = tuple((each, each) for each in c.several(padding, axes, "padding"))
-    array = c.weight(kernel, *(None,) * kernel.rank)
+    array = c.matrix(kernel, *(None,) * kernel.rank)
     count = c.integer(groups, "groups")
     outputs = array.shape[1] * count if transposed else array.shape[0]
     offset = c.optional(bias, outputs)

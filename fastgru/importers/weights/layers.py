@@ -25,7 +25,7 @@ from ...layers import (
     PReLU,
     ZeroPadding1D,
 )
-from ..tensors import set_aside, take
+from ..tensors import set_aside, take, take_matrix
 from .modules import dense_from_tensors, embedding_from_tensors, full_name, gru_from_tensors, refuse_parametrised
 from .options import Options
 
@@ -72,7 +72,7 @@ def checked_gru(tensors: Tensors, prefix: str, options: Options, where: str) -> 
 def conv(tensors: Tensors, prefix: str, options: Options, where: str) -> list[Layer]:
     """``nn.Conv1d``: weight (outputs, inputs / groups, kernel), bias (outputs,) or none."""
     refuse_parametrised(tensors, prefix, where)
-    weight = take(tensors, full_name(prefix, "weight"), (None, None, None), where)
+    weight = take_matrix(tensors, full_name(prefix, "weight"), (None, None, None), where)
     bias = _optional(tensors, full_name(prefix, "bias"), weight.shape[:1], where)
     stride, dilation = options.whole("stride", 1), options.whole("dilation", 1)
     groups = options.whole("groups", 1)

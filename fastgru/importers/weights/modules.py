@@ -140,7 +140,7 @@ def gru_from_tensors(tensors: Mapping[str, np.ndarray], prefix: str, where: str)
 def dense_from_tensors(tensors: Mapping[str, np.ndarray], prefix: str, where: str) -> Dense:
     """The ``nn.Linear`` called ``prefix``: ``weight`` (outputs, inputs), and ``bias`` (outputs,) or none."""
     refuse_parametrised(tensors, prefix, where)
-    weight = take(tensors, full_name(prefix, "weight"), (None, None), where)
+    weight = take_matrix(tensors, full_name(prefix, "weight"), (None, None), where)
     name = full_name(prefix, "bias")
     return Dense(weight, take(tensors, name, (weight.shape[0],), where) if name in tensors else None)
 
@@ -148,7 +148,7 @@ def dense_from_tensors(tensors: Mapping[str, np.ndarray], prefix: str, where: st
 def embedding_from_tensors(tensors: Mapping[str, np.ndarray], prefix: str, where: str) -> Embedding:
     """The ``nn.Embedding`` called ``prefix``: ``weight`` (vocabulary, features)."""
     refuse_parametrised(tensors, prefix, where)
-    return Embedding(take(tensors, full_name(prefix, "weight"), (None, None), where))
+    return Embedding(take_matrix(tensors, full_name(prefix, "weight"), (None, None), where))
 
 
 def _direction(tensors: Mapping[str, np.ndarray], prefix: str, end: str, bias: bool, where: str) -> GRUWeights:
