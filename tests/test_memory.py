@@ -204,8 +204,14 @@ FILES = [*(name for name in WRITERS if name != "keras weights"), "own", "graph",
 
 
 @pytest.fixture(params=FILES)
-def path(request: pytest.FixtureRequest, tmp_path: Path, files_of_torch: Callable[[str], bytes]) -> Path:
-    """A GRU or a model in a file of one of these kinds."""
+def path(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    files_of_torch: Callable[[str], bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """A GRU or a model in a file of one of these kinds, of which also small matrices are read when they are packed."""
+    monkeypatch.setattr("fastgru.checkpoint.stored_matrix.LEAST", 1)
     path = tmp_path / "file"
     spec = network(5, 19, 2, 2, dtype=np.float64 if request.param == "in float64" else np.float32)
     if request.param in WRITERS:

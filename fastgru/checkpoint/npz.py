@@ -19,7 +19,7 @@ from .contents import Checkpoint
 from .member import Member, Reading
 from .opened import OpenedFile
 from .signatures import NPY, NPY_SUFFIX
-from .stored_matrix import StoredMatrix
+from .stored_matrix import StoredMatrix, is_for_later
 from .text import shown
 
 __all__ = ["read_npz"]
@@ -105,7 +105,7 @@ def _entry(opened: OpenedFile, record: str, place: str) -> _Entry | None:
 def _tensor(opened: OpenedFile, name: str, entry: _Entry) -> Any:
     """The array, float16 widened and read-only; or what reads it later, of what may by its name be a matrix."""
     kind = entry.kind
-    if not opened.for_model or kind is None or len(entry.shape) < 2 or 0 in entry.shape or not _NAMES.search(name):
+    if not opened.for_model or kind is None or not is_for_later(entry.shape) or not _NAMES.search(name):
         array = entry.read(opened.file)
         return sealed(array.astype(np.float32) if kind == "float16" else array)
     return StoredMatrix(opened.path, opened.identity, kind, entry.shape, lambda again: (entry.read(again.file), None))

@@ -22,7 +22,7 @@ from .contents import Checkpoint
 from .int8_rows import STEPS, check_form, check_steps, multiplied
 from .opened import OpenedFile
 from .packed_file import PACKED_KEY, packed_matrices
-from .stored_matrix import PYTORCHS_NAMES, StoredMatrix
+from .stored_matrix import PYTORCHS_NAMES, StoredMatrix, is_for_later
 from .text import MAX_JSON_BYTES, parse_json, shown
 
 __all__ = ["FORMAT", "FORMAT_KEY", "MODEL_KEY", "VERSION_KEY", "read_safetensors"]
@@ -98,7 +98,7 @@ def _tensor(
     """The tensor, or what reads it later: of what has several axes and by its name may be a matrix of a layer."""
     place, path = _place(opened.path, name), opened.path
     kind = _KINDS.get(entry.kind) if steps is None else "int8"
-    is_matrix = (is_own or PYTORCHS_NAMES.search(name)) and len(entry.shape) > 1 and math.prod(entry.shape)
+    is_matrix = is_for_later(entry.shape) and (is_own or PYTORCHS_NAMES.search(name))
     if not opened.for_model or not is_matrix or kind is None:
         return _array(opened, begin, entry, place, steps)
 

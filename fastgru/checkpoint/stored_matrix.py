@@ -5,8 +5,9 @@ Owns the coming back to the file: it is opened anew, and must be the one whose h
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,13 +20,19 @@ from ..records.sealed import is_sealed, sealed
 from ..weights.matrices import Form, Matrix
 from .opened import Identity, OpenedFile, open_checkpoint
 
-__all__ = ["PYTORCHS_NAMES", "StoredMatrix"]
+__all__ = ["PYTORCHS_NAMES", "StoredMatrix", "is_for_later"]
 
 PYTORCHS_NAMES = re.compile(r"(?:^|\.)weight(?:_(?:ih|hh)(?:_l[0-9]+(?:_reverse)?)?)?$")  # of what may be a matrix
 
 Read = Callable[[OpenedFile], tuple[NDArray[Any], NDArray[np.float32] | None]]
 ReadRows = Callable[[OpenedFile, int, int], NDArray[Any]]
 ROWS_BYTES = 1 << 19  # of float32 that are read at once
+LEAST = 1 << 14  # numbers of a matrix that is worth coming back for: to open the file again takes 0.1 ms
+
+
+def is_for_later(shape: Sequence[int]) -> bool:
+    """Whether a tensor of a file may be a large matrix of a layer, which is read when a model packs it."""
+    return len(shape) > 1 and math.prod(shape) >= LEAST
 
 
 class StoredMatrix(Matrix):

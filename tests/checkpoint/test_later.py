@@ -25,6 +25,11 @@ TYPES = ("<f4", ">f4", "<f8", ">f8", "<f2", ">f2")
 chance = np.random.default_rng(11)
 
 
+@pytest.fixture(autouse=True)
+def small_matrices_are_left_in_files(monkeypatch):
+    monkeypatch.setattr("fastgru.checkpoint.stored_matrix.LEAST", 1)
+
+
 def numbers(*shape, dtype="<f4"):
     return (chance.uniform(-3, 3, shape)).astype(dtype)
 

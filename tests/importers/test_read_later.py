@@ -67,6 +67,11 @@ FILES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def small_matrices_are_left_in_files(monkeypatch):
+    monkeypatch.setattr("fastgru.checkpoint.stored_matrix.LEAST", 1)
+
+
 @pytest.fixture
 def file(tmp_path):
     """A function that writes bytes to a file and gives its path."""

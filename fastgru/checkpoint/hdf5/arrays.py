@@ -20,7 +20,7 @@ from ...records.fields import Fields
 from ...records.sealed import sealed
 from ..opened import OpenedFile
 from ..span import Span
-from ..stored_matrix import StoredMatrix
+from ..stored_matrix import StoredMatrix, is_for_later
 from .blocks import UNDEFINED
 from .structure import COMPACT, DATATYPE, FLOAT, LAYOUT, Node, Structure
 
@@ -94,7 +94,7 @@ def read_arrays(structure: Structure, nodes: Iterable[Node]) -> tuple[dict[str, 
     opened = structure.blocks.span.opened
     return {
         path: StoredMatrix(opened.path, opened.identity, rows.kind, rows.shape, rows.all, rows.some)
-        if opened.for_model and len(rows.shape) > 1 and 0 not in rows.shape
+        if opened.for_model and is_for_later(rows.shape)
         else sealed(widen(*rows.all(opened)))
         for path, rows in found.items()
     }, {path: rows.kind for path, rows in found.items() if rows.dtype.itemsize == 2}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..opened import OpenedFile
-from ..stored_matrix import PYTORCHS_NAMES, StoredMatrix
+from ..stored_matrix import PYTORCHS_NAMES, StoredMatrix, is_for_later
 from .tensors import TensorMaker, TensorRecord
 
 __all__ = ["tensors_in"]
@@ -40,7 +40,8 @@ def tensors_in(
     stored: dict[str, str] = {}
     for name, record in records.items():
         content = None
-        if opened.for_model and PYTORCHS_NAMES.search(name) and uses[record.storage.key] == 1 and _is_alone(record):
+        named = opened.for_model and PYTORCHS_NAMES.search(name)
+        if named and uses[record.storage.key] == 1 and _is_alone(record):
             content = reader_of(record.storage.key, _size(record))
         if content is None:
             tensors[name] = maker.make(name, record)
@@ -54,7 +55,7 @@ def tensors_in(
 
 def _is_alone(record: TensorRecord) -> bool:
     """Whether it is of floats, with several axes, and fills its storage."""
-    if record.element not in _ELEMENTS or len(record.shape) < 2:
+    if record.element not in _ELEMENTS or not is_for_later(record.shape):
         return False
     storage = record.storage
     return (
@@ -64,7 +65,6 @@ def _is_alone(record: TensorRecord) -> bool:
         and record.strides == tuple(math.prod(record.shape[axis:]) for axis in range(1, len(record.shape) + 1))
         and (storage.element, storage.count)
         in ((record.element, math.prod(record.shape)), ("untyped", _size(record)))
-        and min(record.shape) > 0
     )
 
 
