@@ -75,7 +75,7 @@ class BuildEngine(build_ext):
         for module in self.extensions:
             if level_of(module):
                 module.define_macros = [("FASTGRU_SCALAR", "1")] if no_vectors else [INLINE]
-            threaded = threads if module.name.endswith((".plan", ".state", ".blas")) else []
+            threaded = [] if level_of(module) else threads  # a kernel is one thread's
             exact = separate if module.name.endswith(".program") else []
             module.extra_compile_args = [*flags, *exact, *levels.get(level_of(module), []), *threaded]
             module.extra_link_args = [*added, *(flag for flag in threaded if flag == "-pthread")]

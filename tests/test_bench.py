@@ -27,8 +27,8 @@ from fastgru.bench.statistics import summary
 from fastgru.layers import Flatten, GRUSpec, Input, ModelSpec, Node
 
 KEYS = (
-    *("scenario", "case", "steps", "batch", "inputs", "hidden", "layers", "directions", "lengths", "threads", "system"),
-    "precision",
+    *("scenario", "case", "model", "steps", "batch", "inputs", "hidden", "layers", "directions", "lengths", "threads"),
+    *("system", "precision"),
     *("p50", "p90", "p99", "min", "mean", "n", "warmup", "largest_difference", "skipped"),
 )
 

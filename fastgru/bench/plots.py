@@ -20,6 +20,7 @@ from .peers import PEERS, engine
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "SUFFIXES",
     "charts",
     "look",
+    "plain_ticks",
     "plot_results",
     "save",
     "sheet",
@@ -41,7 +43,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = {"float32": "-", "float16": "--", "int8": "-."}  # bfloat16 and what an engine chooses: dotted
 GREY = "#666666"
 PANEL = (5.2, 3.9)  # inches
-MAX_PANELS = 6
+MAX_PANELS = 8
 MIN_SIZES = 3  # of a line that says more than bars
 
 Row = Mapping[str, Any]
@@ -90,13 +92,13 @@ def charts(results: Mapping[str, Any]) -> dict[str, Callable[[], Figure]]:
 
 
 def sheet(title: str, panels: int) -> tuple[Figure, list[Axes]]:
-    """A figure with a title and its panels, at most three side by side."""
+    """A figure with a title and its panels, at most four side by side."""
     try:
         from matplotlib.figure import Figure  # by itself, so that no window and no global state is involved
     except ImportError as error:
         raise MissingDependencyError("drawing needs matplotlib: pip install matplotlib") from error
 
-    columns = min(panels, 3 if panels != 4 else 2)
+    columns = {4: 2, 8: 4}.get(panels, min(panels, 3))
     lines = -(-panels // columns)
     figure = Figure(figsize=(max(PANEL[0] * columns, 7.5), PANEL[1] * lines + 0.9), layout="constrained")
     figure.suptitle(title, fontsize=11)
@@ -165,12 +167,17 @@ def _panels(rows: Rows, across: str) -> list[tuple[str, list[Row]]]:
     for row in rows:
         if row[across] is None:
             continue
-        size = row["batch"] if across == "hidden" else row["hidden"]
-        key = (row["threads"], row["steps"], size, row["lengths"], row["layers"], row["directions"])
-        groups.setdefault(key, []).append(row)
+        size = row["batch"] if across == "hidden" else row["hidden"] or 0
+        of = (row["lengths"], row["layers"] or 0, row["directions"] or 0)
+        groups.setdefault((row["threads"], _whole(row), row["steps"], size, *of), []).append(row)
     sizes = {key: len({row[across] for row in group}) for key, group in groups.items()}
     kept = sorted((key for key in groups if sizes[key] >= MIN_SIZES), key=lambda key: -sizes[key])[:MAX_PANELS]
     return [(_panel_title(groups[key][0], across), groups[key]) for key in sorted(kept)]
+
+
+def _whole(row: Row) -> str:
+    """The name of a whole model, or "" of a GRU."""
+    return row.get("model") or ""  # rows of earlier versions have no such key
 
 
 def _panel_title(row: Row, across: str) -> str:
@@ -178,13 +185,15 @@ def _panel_title(row: Row, across: str) -> str:
     if row["lengths"] != "full":
         steps = f"ragged, {row['lengths'].removeprefix('uniform ')} steps"
     size = f"batch {row['batch']}" if across == "hidden" else f"{row['hidden']} units"
-    return f"{steps}, {size}, {threads_text([row['threads']])}"
+    parts = [_whole(row), steps] if _whole(row) else [steps, size]
+    return ", ".join([*parts, threads_text([row["threads"]])])
 
 
 def _lines(results: Mapping[str, Any], panels: Sequence[tuple[str, Rows]], across: str, label: str) -> Figure:
     """Median latency against a size, one panel a group and one line a system."""
     every = [row for _, rows in panels for row in rows]
-    figure, axes = sheet(_title(results, "Median latency of a GRU", every), len(panels))
+    what = "whole models" if any(map(_whole, every)) else "a GRU"
+    figure, axes = sheet(_title(results, f"Median latency of {what}", every), len(panels))
     for each, (title, rows) in zip(axes, panels, strict=True):
         each.set_title(title, fontsize=10)
         for system in _systems(rows):
@@ -196,7 +205,7 @@ def _lines(results: Mapping[str, Any], panels: Sequence[tuple[str, Rows]], acros
         each.set_yscale("log")
         each.set_xticks(sorted({row[across] for row in rows}))
         each.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}")
-        each.yaxis.set_major_formatter(_plain)
+        plain_ticks(each.yaxis)
         each.set_xlabel(label)
         each.set_ylabel("latency (us)")
     _legend(results, figure, _systems(every))
@@ -212,8 +221,14 @@ def _drawn(system: str) -> dict[str, Any]:
     return {"color": colour, "marker": marker, "markersize": 5, "markerfacecolor": inside, "linestyle": line}
 
 
-def _plain(value: float, _: object = None) -> str:
-    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
+def plain_ticks(axis: Axis) -> None:
+    """Numbers as people write them on a logarithmic axis, at 1, 2 and 5 where it is short; call it last."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    least, most = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if most < 100 * least else (1.0,)))
+    axis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _legend(results: Mapping[str, Any], figure: Figure, systems: Sequence[str]) -> None:

@@ -38,12 +38,13 @@ def result(systems: Sequence[str], rows: Sequence[Mapping[str, Any]], notes: Seq
 def row(case: Case, spec: Measured, threads: int, system: str, **more: Any) -> dict[str, Any]:
     """What is known of one engine and one case before it is timed: every figure is None.
 
-    A whole model has no sizes of its own, and None in their place.
+    A whole model has its name as ``model``, and no sizes of its own but None in their place; a GRU is the reverse.
     """
     gru = spec if isinstance(spec, GRUSpec) else None
     facts: dict[str, Any] = {
         "scenario": case.scenario,
         "case": case.name,
+        "model": None if gru else case.model,
         "steps": case.steps,
         "batch": case.batch,
         "inputs": gru.input_size if gru else None,

@@ -8,6 +8,14 @@ cdef extern from *:
     #if FASTGRU_THREADS
     #define FASTGRU_TAKE(counter) __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED)
     #define FASTGRU_SEEN(counter) __atomic_load_n(counter, __ATOMIC_RELAXED)
+    #elif defined(_MSC_VER) && defined(_WIN64)  /* whose threads are OpenMP's */
+    #include <intrin.h>
+    #define FASTGRU_TAKE(counter) _InterlockedExchangeAdd64((volatile __int64 *)(counter), 1)
+    #define FASTGRU_SEEN(counter) (*(const volatile Py_ssize_t *)(counter))
+    #elif defined(_MSC_VER)
+    #include <intrin.h>
+    #define FASTGRU_TAKE(counter) _InterlockedExchangeAdd((volatile long *)(counter), 1)
+    #define FASTGRU_SEEN(counter) (*(const volatile Py_ssize_t *)(counter))
     #else
     #define FASTGRU_TAKE(counter) ((*(counter))++)
     #define FASTGRU_SEEN(counter) (*(counter))

@@ -5,7 +5,7 @@ from fastgru.engine.kernels cimport Kernels, Layer
 cdef extern from "barrier.h" nogil:
     ctypedef struct Barrier:    # where the members of a team meet
         int members
-        bint stalled
+        int stalled
         int over
     ctypedef struct Claims:     # which processors the threads of a run have
         pass

@@ -31,6 +31,7 @@ class Arenas: ...
 class ProjectedRows:
     table: NDArray[np.float32]
     nbytes: int
+    owner: int
     def __init__(self, plan: Plan, table: NDArray[np.float32]) -> None: ...
 
 class Program:

@@ -2,23 +2,48 @@
 
 cdef extern from *:
     """
-    #if FASTGRU_THREADS
+    #if defined(__GNUC__)   /* Python's threads come here whether the engine has its own or not */
+    #include <unistd.h>
     #define FASTGRU_IS_MADE(flag) __atomic_load_n(flag, __ATOMIC_ACQUIRE)
     #define FASTGRU_SET_MADE(flag) __atomic_store_n(flag, 1, __ATOMIC_RELEASE)
+
+    /* Only while rows are copied. Who has it is a process, since a forked child has not the thread that had it. */
+    static inline void fastgru_take_rows(int *owner)
+    {
+        const int own = (int)getpid();
+        int found = 0;
+        while (!__atomic_compare_exchange_n(owner, &found, own, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+            if (found != own) continue; /* what the parent's thread left is taken over */
+            found = 0;
+    #if FASTGRU_THREADS
+            sched_yield();
+    #endif
+        }
+    }
+    static inline void fastgru_give_rows(int *owner) { __atomic_store_n(owner, 0, __ATOMIC_RELEASE); }
     #else
-    #define FASTGRU_IS_MADE(flag) (*(volatile unsigned char *)(flag))
+    #include <intrin.h>
+    #define FASTGRU_IS_MADE(flag) (*(const volatile unsigned char *)(flag))
     #define FASTGRU_SET_MADE(flag) (*(volatile unsigned char *)(flag) = 1)
+    static void fastgru_take_rows(int *owner)
+    {
+        while (_InterlockedCompareExchange((volatile long *)owner, 1, 0) != 0) continue;
+    }
+    static void fastgru_give_rows(int *owner) { _InterlockedExchange((volatile long *)owner, 0); }
     #endif
     """
     bint is_made "FASTGRU_IS_MADE" (const unsigned char *flag) nogil
     void set_made "FASTGRU_SET_MADE" (unsigned char *flag) nogil
+    void take_rows "fastgru_take_rows" (int *owner) nogil
+    void give_rows "fastgru_give_rows" (int *owner) nogil
 
 
 cdef struct Projected:
     const Stack *stack
     const float *table          # (numbers, inputs)
     float *rows                 # (numbers, directions, 3 * width)
-    unsigned char *made         # (numbers,): whether the rows of a number are there
+    unsigned char *made         # (numbers,): whether the rows of a number are there, and stay as they are
+    int *owner                  # the process of the thread that writes rows, or 0
     Py_ssize_t row              # directions * 3 * width
 
 
@@ -26,8 +51,8 @@ cdef class ProjectedRows:
     """``table[number] W_ih + b_ih`` for every direction of a stack's first layer, made when a number is first met.
 
     An Embedding before a GRU multiplies the same few rows again and again. Memory that no number has come to is not
-    touched, and takes none of the machine's. Two calls that meet a number at the same time both make its rows, of the
-    same bytes, and say so when they are there.
+    touched, and takes none of the machine's. Two calls that meet a number at the same time both make its rows; one at a
+    time copies them, and none once they are there.
 
     Parameters
     ----------
@@ -36,6 +61,7 @@ cdef class ProjectedRows:
     """
 
     cdef Projected projected
+    cdef public int owner       # of `projected`
     cdef char *memory
     cdef Plan plan
     cdef readonly cnp.ndarray table
@@ -54,7 +80,7 @@ cdef class ProjectedRows:
             raise MemoryError(f"{numbers} projected rows")
         self.projected.rows = <float *>(self.memory + (ALIGNMENT - <size_t>self.memory % ALIGNMENT))
         self.projected.table = <const float *>cnp.PyArray_DATA(table)
-        self.projected.stack, self.projected.row = &plan.stack, row
+        self.projected.stack, self.projected.row, self.projected.owner = &plan.stack, row, &self.owner
 
     def __dealloc__(self):
         free(self.memory)
@@ -93,8 +119,11 @@ cdef void make_rows(const Projected *it, const long long *numbers, Py_ssize_t co
             continue
         for direction in range(it.stack.directions):
             it.stack.kernels.project(&it.stack.layers[direction], n, x, xp, xp + ROWS * width)
+            take_rows(it.owner)
             for k in range(n):
-                memcpy(it.rows + missing[k] * it.row + direction * width, xp + k * width, width * sizeof(float))
-        for k in range(n):
-            set_made(it.made + missing[k])
+                if not is_made(it.made + missing[k]):
+                    memcpy(it.rows + missing[k] * it.row + direction * width, xp + k * width, width * sizeof(float))
+                    if direction == it.stack.directions - 1:
+                        set_made(it.made + missing[k])
+            give_rows(it.owner)
         n = 0

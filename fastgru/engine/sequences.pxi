@@ -206,7 +206,7 @@ cdef void thread_of_run(void *what, int thread, int threads) noexcept nogil:
     member.step_done = member.layer_done = run.meetings.nobody
     if threads > 1 and threads == run.count * run.team:
         if come_together(run.meetings.everyone, run.meetings.claims) and run.team > 1:
-            run.meetings.teams[0].stalled = True
+            set_flag(&run.meetings.teams[0].stalled)
             if thread > 0:
                 return
             threads = 1

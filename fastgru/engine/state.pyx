@@ -17,7 +17,8 @@ from libc.string cimport memcpy, memset
 
 from fastgru.engine.kernels cimport Layer, scratch_of, tiles_of
 from fastgru.engine.plan cimport (
-    Claims, Plan, Stack, come_together, enter_team, in_parallel, leave_team, meet, seconds_now, slice_of,
+    Claims, Plan, Stack, come_together, enter_team, in_parallel, leave_team, meet, seconds_now, set_flag,
+    slice_of,
 )
 
 from fastgru.errors import ShapeError, StreamInUseError, UnsupportedModelError

@@ -12,7 +12,7 @@ cdef void member_of_step(void *given, int member, int members) noexcept nogil:
     """What one of the threads that came does; where these are fewer than the team's, one does all."""
     cdef Step *step = <Step *>given
     if members < step.team.members or come_together(&step.team.begun, &step.team.claims):
-        step.team.begun.stalled = True
+        set_flag(&step.team.begun.stalled)
         if member == 0:
             step_slice(step, 0, 1, False)
     else:

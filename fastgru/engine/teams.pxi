@@ -6,7 +6,7 @@ cdef extern from "workers.h" nogil:
     int run_in_parallel(int threads, Work work, void *what)
     int prepare_for_forks()
 
-cdef double alone_until = 0     # by the clock of `seconds_now`
+cdef double alone_until = 0     # by the clock of `seconds_now`; whoever has the team reads and writes it
 cdef double STALLED = 50e-3     # seconds
 
 
@@ -33,9 +33,12 @@ cdef bint enter_team() noexcept nogil:
     There is one team at a time in a process, as two would wait for each other's processors; and none soon after one in
     which a member had no processor or lost it to another process, as it will again.
     """
-    if seconds_now() < alone_until:
+    if not take_team():
         return False
-    return take_team()
+    if seconds_now() < alone_until:
+        give_team()
+        return False
+    return True
 
 
 cdef void leave_team(bint stalled) noexcept nogil:

@@ -14,6 +14,7 @@ from fastgru.errors import FastGRUError, MissingDependencyError
 
 SYSTEMS = {"fastgru": 1.0, "torch": 5.0, "onnxruntime": 1.5}
 PRECISIONS = {"fastgru-float16": 0.9, "fastgru-bfloat16": 0.8, "fastgru-int8": 0.5, "torch-int8": 3.0}
+MODELS = ("text", "tag", "conv", "ts")
 BEGINNINGS = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 
 
@@ -70,12 +71,40 @@ def test_each_number_of_threads_and_steps_has_its_own_panel():
     assert all("(us)" in axes.get_ylabel() and axes.get_xlabel() for axes in figure.axes)
 
 
+def test_each_whole_model_has_its_own_panel_of_its_name():
+    pytest.importorskip("matplotlib")
+    rows = [row(system, batch=batch, threads=threads, model=model) for system in SYSTEMS
+            for batch in (1, 16, 128) for threads in (1, 2) for model in MODELS]  # fmt: skip
+    for each in rows:
+        each.update(inputs=None, hidden=None, layers=None, directions=None)
+    found = charts(results(*rows))
+    assert list(found) == ["latency_by_batch", "tail"]
+    figure = found["latency_by_batch"]()
+    assert [axes.get_title() for axes in figure.axes] == [
+        f"{model}, 100 steps, {threads}" for threads in ("1 thread", "2 threads") for model in sorted(MODELS)
+    ]
+    assert {len(axes.lines) for axes in figure.axes} == {len(SYSTEMS)}
+    assert "of whole models" in words(figure) and "None" not in words(figure)
+
+
 def test_the_title_names_machine_and_threads_and_the_legend_versions():
     pytest.importorskip("matplotlib")
     rows = sweep(hidden=[32, 64, 128]) + [row(system, hidden, threads=2) for system in SYSTEMS for hidden in (1, 2, 4)]
     said = words(charts(results(*rows))["latency_by_hidden"]())
     for word in ("A CPU", "1 and 2 threads", "avx2", "fastgru 9.9", "PyTorch 8.8", "ONNX Runtime 7.7"):
         assert word in said
+
+
+def test_ticks_are_plain_numbers_and_more_of_them_where_latencies_are_near_each_other():
+    pytest.importorskip("matplotlib")
+    near = [row(system, hidden, p50=value) for system, value in (("fastgru", 3), ("torch", 40)) for hidden in (1, 2, 4)]
+    far = [{**each, "p50": 100 * each["p50"] ** 2} for each in near]
+    for rows, wanted in ((near, ["5", "10", "20"]), (far, ["1,000", "10,000", "100,000"])):
+        axis = charts(results(*rows))["latency_by_hidden"]().axes[0].yaxis
+        low, high = axis.get_view_interval()
+        ticks = [tick for tick in axis.get_majorticklocs() if low <= tick <= high]
+        assert axis.get_major_formatter().format_ticks(ticks) == wanted
+        assert not any(axis.get_minor_formatter().format_ticks(axis.get_minorticklocs()))
 
 
 def test_no_two_systems_look_alike():

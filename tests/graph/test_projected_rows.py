@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,18 @@ def test_a_table_that_is_too_large_is_not_kept(monkeypatch: pytest.MonkeyPatch) 
         compiled(model, {"words": np.arange(ROWS).reshape(2, -1)})
         assert len(tables(model)) == kept
         assert all(table.nbytes == nbytes for table in tables(model))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_thread_that_a_forked_child_has_not_holds_nobody_up() -> None:
+    model = over_words(network(64, 48))
+    given = {"words": words(8, 12)}
+    compiled(model, {"words": given["words"][:, :2]})
+    (table,) = tables(model)
+    assert table.owner == 0
+    table.owner = os.getppid()  # as if the parent's thread had been copying rows
+    assert_same(compiled(model, given), in_numpy(model, given))
+    assert table.owner == 0
 
 
 def test_threads_that_meet_rows_at_the_same_time_all_get_them() -> None:

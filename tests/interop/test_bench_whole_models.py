@@ -24,8 +24,8 @@ CHAIN = ["--layers", "words,gru,Last(),out"]
 ONNX = [name for name in ("onnxruntime", "openvino") if installed(name)]
 needs_onnx = pytest.mark.skipif(not ONNX, reason="no engine that runs ONNX is installed")
 KEYS = {
-    *("scenario", "case", "steps", "batch", "inputs", "hidden", "layers", "directions", "lengths", "threads", "system"),
-    *("precision", "p50", "p90", "p99", "min", "mean", "n", "warmup", "largest_difference", "skipped"),
+    *("scenario", "case", "model", "steps", "batch", "inputs", "hidden", "layers", "directions", "lengths", "threads"),
+    *("system", "precision", "p50", "p90", "p99", "min", "mean", "n", "warmup", "largest_difference", "skipped"),
 }
 
 

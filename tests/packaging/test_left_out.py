@@ -11,6 +11,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from fastgru.engine import plan
+
 SETUP = Path(__file__).resolve().parents[2] / "setup.py"
 FAULT = 'cdef extern from *:\n    """\n    #error a fault\n    """\n'
 # setup.py with small modules in the place of the engine's, and two levels that no compiler takes.
@@ -36,8 +38,8 @@ def run(folder: Path, *command: str, **environment: str) -> subprocess.Completed
     )  # fmt: skip
 
 
-def build_small(folder: Path, baseline: str = "") -> subprocess.CompletedProcess[str]:
-    sources = {"cpu": 'include "built.pxi"', "kernels_baseline": baseline, "kernels_refused": FAULT}
+def build_small(folder: Path, baseline: str = "", cpu: str = "") -> subprocess.CompletedProcess[str]:
+    sources = {"cpu": f'include "built.pxi"\n{cpu}', "kernels_baseline": baseline, "kernels_refused": FAULT}
     for name in ("cpu", "kernels_baseline", "kernels_refused", "kernels_unknown", "kernels_other"):
         (folder / f"{name}.pyx").write_text(sources.get(name, ""))
     return run(folder, "-c", f"SETUP = {str(SETUP)!r}\n{SMALL}")
@@ -65,6 +67,26 @@ def test_a_level_that_the_compiler_refuses_is_left_out_aloud(tmp_path: Path) -> 
     assert not earlier.exists()
     kept = run(tmp_path, "-c", "import cpu, kernels_baseline; print(*cpu.LEFT_OUT, cpu.NO_VECTORS == '')").stdout
     assert kept.split() == ["unknown", "refused", "True"]
+
+
+def test_every_module_but_kernels_is_compiled_for_threads(tmp_path: Path) -> None:
+    """Or what several threads count together is no atomic."""
+    ours = '''
+cdef extern from *:
+    """
+    #ifdef FASTGRU_THREADS
+    #define OURS FASTGRU_THREADS
+    #else
+    #define OURS 0
+    #endif
+    """
+    int OURS
+THREADS = OURS
+'''
+    done = build_small(tmp_path, ours, ours)
+    assert done.returncode == 0, done.stdout
+    found = run(tmp_path, "-c", "import cpu, kernels_baseline; print(cpu.THREADS, kernels_baseline.THREADS)").stdout
+    assert found.split() == [str(int(plan.THREADS == "POSIX")), "0"]
 
 
 def test_without_a_baseline_there_is_no_package(tmp_path: Path) -> None:
