@@ -43,10 +43,10 @@ class GRU:
     precision : {"float32", "float64", "float16", "bfloat16", "int8"}
         What is computed with, and the dtype of the results. The last three keep the weights in fewer bits and compute
         in float32 all the same. With int8, inputs are rounded to two bytes and states to one where they meet weights,
-        each row by steps of its own largest number, and a row with an infinity becomes NaN. With bfloat16, inputs and
-        states are rounded to bfloat16 where they meet weights, if the kernels multiply pairs of them (``avx512_bf16``
-        and ``amx``), and the errors are then about those of two roundings instead of one. The BLAS backend, other
-        activations than the kernels' and more than 65,536 inputs round only the weights.
+        each row by a scale from its own largest number, and a row with an infinity becomes NaN. With bfloat16, inputs
+        and states are rounded to bfloat16 where they meet weights, if the kernels multiply pairs of them
+        (``avx512_bf16`` and ``amx``), and the errors are then about those of two roundings instead of one. The BLAS
+        backend, other activations than the kernels' and more than 65,536 inputs round only the weights.
     n_threads : int, optional
         Threads over the rows of a batch; where there are fewer rows, over directions and units, if a step has enough
         work. None: ``FASTGRU_NUM_THREADS``, or as many as the work pays for.
@@ -319,7 +319,7 @@ class GRU:
         precision : {"float32", "float64", "float16", "bfloat16", "int8"}, optional
             What the matrices are written in; biases are float32, or with float64 as they are. Loaded in this precision
             the file computes as this GRU does in it, bit for bit, and ``fastgru.load(path, precision="stored")`` does
-            just that. With int8 each matrix is a tensor of I8 and, under its name and ``.steps``, the float32 steps of
+            just that. With int8 each matrix is a tensor of I8 and, under its name and ``.steps``, the float32 scales of
             its rows. Without a precision weights are written in float32, or float64 where they were given so, whatever
             this GRU computes in; what a file had in fewer bits was widened when it was read.
             Weights that this GRU has rounded are read again as ``astype`` does it, unless its own precision is asked

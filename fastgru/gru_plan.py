@@ -77,9 +77,9 @@ def _own_arrays(spec: GRUSpec, precision: str, dtype: np.dtype[Any]) -> list[lis
     left = iter(spec.named_matrices())
 
     def array(name: str, matrix: NDArray[Any] | Matrix) -> NDArray[Any]:
-        numbers, steps = form_of(matrix, precision, name)[:2]
+        numbers, scales = form_of(matrix, precision, name)[:2]
         given = matrix.held() if isinstance(matrix, Matrix) else [matrix]
-        return _own(widen(numbers, steps), dtype, given)
+        return _own(widen(numbers, scales), dtype, given)
 
     return [
         [(array(*next(left)), array(*next(left)), *_biases(weights, dtype)) for weights in layer]

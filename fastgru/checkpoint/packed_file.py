@@ -56,8 +56,8 @@ class MappedMatrix(Matrix):
 
     def form(self, precision: str, name: str) -> Form:
         if precision == self.packed.kind:
-            numbers, steps = self.packed.form()
-            return Form(numbers, steps, True)
+            numbers, scales = self.packed.form()
+            return Form(numbers, scales, True)
         return super().form(precision, name)
 
     def keeps(self, precision: str) -> bool:

@@ -19,7 +19,7 @@ from ..origin import raised_in
 from ..records.fields import Fields
 from ..records.sealed import sealed
 from .contents import Checkpoint
-from .int8_rows import STEPS, check_form, check_steps, multiplied
+from .int8_rows import SCALES, check_form, check_scales, multiplied
 from .opened import OpenedFile
 from .packed_file import PACKED_KEY, packed_matrices
 from .stored_matrix import PYTORCHS_NAMES, StoredMatrix, is_for_later
@@ -72,13 +72,13 @@ def read_safetensors(opened: OpenedFile) -> Checkpoint:
         one = next(iter(packed.values()))
         metadata[PACKED_KEY] = f"{one.packed.kind} for the kernels {shown(one.level, 40)}"
     matrices = [name for name, entry in entries.items() if entry.kind == "I8" and FORMAT_KEY in metadata]
-    steps = {name + STEPS: _steps(opened, begin, entries, name) for name in matrices}
+    scales = {name + SCALES: _scales(opened, begin, entries, name) for name in matrices}
     # Read one by one, so that no more than one tensor is held twice while it is widened.
     read = partial(_tensor, opened, begin, is_own=FORMAT_KEY in metadata)
     tensors = {
-        name: packed[name] if name in packed else read(name, entry, steps.get(name + STEPS))
+        name: packed[name] if name in packed else read(name, entry, scales.get(name + SCALES))
         for name, entry in entries.items()
-        if name not in steps
+        if name not in scales
     }
     if not opened.for_model:
         tensors.update((name, matrix.array()) for name, matrix in packed.items())
@@ -93,19 +93,19 @@ def read_safetensors(opened: OpenedFile) -> Checkpoint:
 
 
 def _tensor(
-    opened: OpenedFile, begin: int, name: str, entry: _Entry, steps: np.ndarray | None, is_own: bool
+    opened: OpenedFile, begin: int, name: str, entry: _Entry, scales: np.ndarray | None, is_own: bool
 ) -> np.ndarray:
     """The tensor, or what reads it later: of what has several axes and by its name may be a matrix of a layer."""
     place, path = _place(opened.path, name), opened.path
-    kind = _KINDS.get(entry.kind) if steps is None else "int8"
+    kind = _KINDS.get(entry.kind) if scales is None else "int8"
     is_matrix = is_for_later(entry.shape) and (is_own or PYTORCHS_NAMES.search(name))
     if not opened.for_model or not is_matrix or kind is None:
-        return _array(opened, begin, entry, place, steps)
+        return _array(opened, begin, entry, place, scales)
 
     def read(again: OpenedFile) -> tuple[np.ndarray, np.ndarray | None]:
         flat = np.empty(math.prod(entry.shape), _ELEMENTS[entry.kind])
         again.read_into(begin + entry.start, flat.view(np.uint8).data)
-        return _reshaped(flat.astype(flat.dtype.newbyteorder("="), copy=False), entry.shape, place), steps
+        return _reshaped(flat.astype(flat.dtype.newbyteorder("="), copy=False), entry.shape, place), scales
 
     found: Any = StoredMatrix(path, opened.identity, kind, entry.shape, read)
     return found  # type: ignore[no-any-return]
@@ -164,11 +164,11 @@ def _check_layout(entries: dict[str, _Entry], size: int, where: str) -> None:
         )
 
 
-def _array(opened: OpenedFile, begin: int, entry: _Entry, place: str, steps: np.ndarray | None = None) -> np.ndarray:
-    """The elements, read into memory of their own; read-only. With steps they are whole numbers of them."""
+def _array(opened: OpenedFile, begin: int, entry: _Entry, place: str, scales: np.ndarray | None = None) -> np.ndarray:
+    """The elements, read into memory of their own; read-only. With scales they are whole numbers of them."""
     first = begin + entry.start
-    if steps is not None:
-        flat = multiplied(entry.shape, steps, lambda start, memory: opened.read_into(first + start, memory))
+    if scales is not None:
+        flat = multiplied(entry.shape, scales, lambda start, memory: opened.read_into(first + start, memory))
     else:
         flat = np.empty(math.prod(entry.shape), _ELEMENTS[entry.kind])
         opened.read_into(first, flat.view(np.uint8).data)
@@ -183,14 +183,14 @@ def _array(opened: OpenedFile, begin: int, entry: _Entry, place: str, steps: np.
     return sealed(_reshaped(flat, entry.shape, place))
 
 
-def _steps(opened: OpenedFile, begin: int, entries: dict[str, _Entry], name: str) -> np.ndarray:
-    """The step of every row of a matrix of I8."""
-    place, beside = _place(opened.path, name), entries.get(name + STEPS)
+def _scales(opened: OpenedFile, begin: int, entries: dict[str, _Entry], name: str) -> np.ndarray:
+    """The scale of every row of a matrix of I8."""
+    place, beside = _place(opened.path, name), entries.get(name + SCALES)
     check_form(entries[name].shape, None if beside is None else (beside.kind, beside.shape), place)
     assert beside is not None
-    steps = _array(opened, begin, beside, place)
-    check_steps(steps, place)
-    return steps
+    scales = _array(opened, begin, beside, place)
+    check_scales(scales, place)
+    return scales
 
 
 def _reshaped(flat: np.ndarray, shape: tuple[int, ...], place: str) -> np.ndarray:

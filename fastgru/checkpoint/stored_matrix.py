@@ -47,7 +47,7 @@ class StoredMatrix(Matrix):
         What it is stored in: ``"float32"``, ``"float64"``, or one of ``reduced.REDUCED``.
     shape
     read : callable
-        Gives the numbers and steps from the open file, as ``reduced.reduce`` gives them for that kind.
+        Gives the numbers and scales from the open file, as ``reduced.reduce`` gives them for that kind.
     read_rows : callable, optional
         Gives the rows from one up to another, widened.
     """
@@ -92,20 +92,20 @@ class StoredMatrix(Matrix):
 
     def form(self, precision: str, name: str) -> Form:
         if precision == self._kind:
-            numbers, steps = self._form()
-            if steps is None or self._is_on_grid(numbers, steps):
-                return Form(numbers, steps, True)
+            numbers, scales = self._form()
+            if scales is None or self._is_on_grid(numbers, scales):
+                return Form(numbers, scales, True)
         return super().form(precision, name)
 
     def keeps(self, precision: str) -> bool:
         if precision != self._kind or precision in ("float32", "float64"):
             return super().keeps(precision)
-        numbers, steps = self._form()
+        numbers, scales = self._form()
         if precision == "int8":
-            return steps is not None and self._is_on_grid(numbers, steps)
-        return bool(np.isfinite(widen(numbers, steps)).all())
+            return scales is not None and self._is_on_grid(numbers, scales)
+        return bool(np.isfinite(widen(numbers, scales)).all())
 
-    def _is_on_grid(self, numbers: NDArray[Any], steps: NDArray[np.float32]) -> bool:
+    def _is_on_grid(self, numbers: NDArray[Any], scales: NDArray[np.float32]) -> bool:
         if self._keeps_grid is None:
-            self._keeps_grid = keeps_grid(numbers, steps)
+            self._keeps_grid = keeps_grid(numbers, scales)
         return self._keeps_grid

@@ -107,7 +107,7 @@ def _words(terms: int, kind: str, multiple: int) -> float:
     if kind == "bfloat16":
         return -(-terms // (2 * multiple)) * multiple
     if kind == "int8":
-        return -(-terms // (4 * multiple)) * multiple + 2  # and what its sum starts from, and its step
+        return -(-terms // (4 * multiple)) * multiple + 2  # and what its sum starts from, and its scale
     return terms
 
 

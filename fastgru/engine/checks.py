@@ -74,15 +74,15 @@ def _own_arrays(weights: Any, index: int) -> Weights:
 
 
 def form_of(matrix: Any, precision: str, name: str) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
-    """The numbers of a matrix in the form of a precision, and its steps; those that it gives itself are checked."""
+    """The numbers of a matrix in the form of a precision, and its scales; those that it gives itself are checked."""
     if isinstance(matrix, np.ndarray):
         return reduce(matrix, precision, name)
-    numbers, steps = matrix.form(precision, name)[:2]
+    numbers, scales = matrix.form(precision, name)[:2]
     if numbers.dtype != FORMS[precision] or numbers.shape != matrix.shape:
         raise ShapeError(f"{name}: got {numbers.dtype} {numbers.shape}, wanted {precision} {matrix.shape}")
-    if (steps is not None) != (precision == "int8") or (steps is not None and steps.shape != numbers.shape[:1]):
-        raise ShapeError(f"{name}: got steps of another shape than its rows")
-    return np.ascontiguousarray(numbers), None if steps is None else np.ascontiguousarray(steps, np.float32)
+    if (scales is not None) != (precision == "int8") or (scales is not None and scales.shape != numbers.shape[:1]):
+        raise ShapeError(f"{name}: got scales of another shape than its rows")
+    return np.ascontiguousarray(numbers), None if scales is None else np.ascontiguousarray(scales, np.float32)
 
 
 def _own(array: Any) -> Any:

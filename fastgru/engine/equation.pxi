@@ -27,7 +27,7 @@ cdef inline void keep(const Layer *layer, Rows *rows, Py_ssize_t i, Py_ssize_t b
 
 cdef inline void multiply_all(int rows, int blocks, int gates, Py_ssize_t terms, const float *const *x,
                               const Weight *weights, Py_ssize_t block_bytes, const float *start, float *to,
-                              Py_ssize_t stride, const Layer *layer, Ahead *ahead, bint two_rows,
+                              Py_ssize_t stride, const Layer *layer, Lookahead *ahead, bint two_rows,
                               bint backward) noexcept nogil:
     """to[row, block, gate, :] = start[block, gate, :] + x[row] . weights[block, :, gate, :], part by part."""
     cdef Py_ssize_t block_size = block_bytes // <Py_ssize_t>sizeof(Weight)
@@ -40,7 +40,7 @@ cdef inline void multiply_all(int rows, int blocks, int gates, Py_ssize_t terms,
     if in_tiles(rows, weights):
         multiply_in_tiles(rows, gates, (terms + terms_of(weights) - 1) // terms_of(weights), &part, weights)
         return
-    while AHEAD_ROWS and blocks == 2 and ahead != NULL and ahead.block < plain_blocks(layer) and part.first < terms:
+    while LOOKAHEAD_ROWS and blocks == 2 and ahead != NULL and ahead.block < plain_blocks(layer) and part.first < terms:
         part.terms = min(part.most, terms - part.first)
         multiply_with_lookahead(&part, weights, layer, ahead)
         weights += part.terms // terms_of(weights) * gates * VL

@@ -73,7 +73,7 @@ cdef enum:
 
 cdef inline Py_ssize_t scratch_of(const Layer *layer, Py_ssize_t rows) noexcept nogil:
     """Floats that a step of `rows` rows, and a projection of any number, want beside inputs and outputs."""
-    cdef Py_ssize_t group = min(rows, <Py_ssize_t>GROUP), size = 8 * <Py_ssize_t>layer.inputs      # columns of `Ahead`
+    cdef Py_ssize_t group = min(rows, <Py_ssize_t>GROUP), size = 8 * <Py_ssize_t>layer.inputs      # columns of `Lookahead`
     if not layer.reset_after:
         size = 2 * group * layer.width                              # z, r * h
     if layer.tiled:
@@ -88,13 +88,13 @@ cdef inline Py_ssize_t scratch_of_rows(const Layer *layer) noexcept nogil:
     """Floats that a projection alone wants."""
     return GROUP * row_of_pairs(layer.inputs) if layer.pairs else 0
 
-cdef struct Ahead:               # the projection of steps to come, done a piece at a time beside the steps before them
-    const float *const *x       # a pointer to I floats for each of `steps_ahead` steps
+cdef struct Lookahead:          # the projection of steps to come, a piece at a time beside the steps before them
+    const float *const *x       # a pointer to I floats for each of `lookahead_steps` steps
     const float *rows[8]        # what is multiplied: `x`, or two rows of bytes for each
-    float *columns              # the same as (I, ahead_rows)
+    float *columns              # the same as (I, lookahead_rows)
     float *scratch              # `scratch_of` floats
-    float *xp                   # (steps_ahead, blocks, 3, VL): where the result goes
-    float *sums                 # (ahead_rows, 3, VL): of the part in progress of the block in progress
+    float *xp                   # (lookahead_steps, blocks, 3, VL): where the result goes
+    float *sums                 # (lookahead_rows, 3, VL): of the part in progress of the block in progress
     Py_ssize_t block            # the block in progress; `blocks` when all is done
     Py_ssize_t k                # the inputs of that block that are summed already, in vectors of weights
     Py_ssize_t left             # those of the part in progress that are not
@@ -104,7 +104,7 @@ cdef struct Kernels:
     const char *name
     int vector_length           # VL
     int tile_rows               # rows of the widest tile
-    int ahead_rows              # rows that an `Ahead` multiplies; 0: these kernels have too few registers for it
+    int lookahead_rows          # that a `Lookahead` multiplies; 0: these kernels have too few registers for it
     bint has_half               # whether a layer may be kept in FLOAT16
     Py_ssize_t half_bytes       # of a layer's weights in FLOAT32, from which on reading them as FLOAT16 is faster
     bint pairs                  # whether BFLOAT16 weights are multiplied with pairs of bfloat16
@@ -119,10 +119,10 @@ cdef struct Kernels:
     void (*step)(const Layer *layer, Py_ssize_t n, const float *const *x, const float *h, float *h_next, float *xp,
                  const float *const *projected, float *const *y, float *scratch, bint backward) noexcept nogil
     # the same for one row with reset after, which also does a piece of `ahead`; and the rest of it
-    void (*step_ahead)(const Layer *layer, const float *h, float *h_next, const float *xp, float *y, bint backward,
-                       Ahead *ahead) noexcept nogil
-    void (*begin_ahead)(const Layer *layer, Ahead *ahead) noexcept nogil
-    void (*finish_ahead)(const Layer *layer, Ahead *ahead) noexcept nogil
+    void (*step_lookahead)(const Layer *layer, const float *h, float *h_next, const float *xp, float *y, bint backward,
+                       Lookahead *ahead) noexcept nogil
+    void (*begin_lookahead)(const Layer *layer, Lookahead *ahead) noexcept nogil
+    void (*finish_lookahead)(const Layer *layer, Lookahead *ahead) noexcept nogil
     # out[i] = activation(x[i]); x and out may be one
     void (*activate)(int activation, Py_ssize_t n, const float *x, float *out) noexcept nogil
     # functions of n floats, in `places.pxi`; row is `room_of_row(n)` doubles
@@ -137,8 +137,8 @@ cdef struct Kernels:
     void (*end_work)(bint tiled, unsigned int before) noexcept nogil
 
 
-cdef inline int steps_ahead(const Kernels *kernels, const Layer *layer) noexcept nogil:
-    """Steps that an `Ahead` projects for a layer; 0 where it cannot, or where projecting many steps at once is faster.
+cdef inline int lookahead_steps(const Kernels *kernels, const Layer *layer) noexcept nogil:
+    """Steps that a `Lookahead` projects for a layer; 0 where it cannot, or where projecting many at once is faster.
 
     It goes through W_ih every few steps. With weights of 7 MB that took 0.8 to 0.9 of the time of both apart, with 14
     MB 1.25 times and with 25 MB 1.4 times of it (100 steps of one row, Zen 4 with 32 MB of L3, shared).
@@ -147,4 +147,4 @@ cdef inline int steps_ahead(const Kernels *kernels, const Layer *layer) noexcept
         return 0
     if layer.blocks * (layer.ih_block + layer.hh_block) > MAX_AHEAD_BYTES:
         return 0
-    return kernels.ahead_rows // 2 if layer.kind == INT8 else kernels.ahead_rows
+    return kernels.lookahead_rows // 2 if layer.kind == INT8 else kernels.lookahead_rows

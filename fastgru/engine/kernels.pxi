@@ -17,7 +17,7 @@
 from cpython.pycapsule cimport PyCapsule_New
 
 from fastgru.engine.kernels cimport (
-    BFLOAT16, FLOAT16, FLOAT32, GROUP, INT8, LOG_SOFTMAX, MAX, MIN, ROW_HEAD, SOFTMAX, SOFTMIN, SUM, Ahead, Kernels,
+    BFLOAT16, FLOAT16, FLOAT32, GROUP, INT8, LOG_SOFTMAX, MAX, MIN, ROW_HEAD, SOFTMAX, SOFTMIN, SUM, Lookahead, Kernels,
     Layer, plain_blocks, row_of_bytes, row_of_pairs,
 )
 
@@ -27,7 +27,7 @@ cdef extern from "simd.h" nogil:
     enum:
         VL
         TILE_ROWS
-        AHEAD_ROWS
+        LOOKAHEAD_ROWS
     vf broadcast(float x)
     bint THREE_BLOCKS
     vf held(vf x)
@@ -161,12 +161,12 @@ cdef struct Rows:               # the rows of one call
     float *out                  # (n, width), or (n, blocks, 3, VL) for PROJECT
     float *const *y             # n pointers to H floats, or NULL
     float *z                    # (n, width), only where reset is before
-    Ahead *ahead                # or NULL
+    Lookahead *ahead                # or NULL
     bint backward               # whether the blocks are walked from the last to the first
 
 
 include "products.pxi"
-include "ahead.pxi"
+include "lookahead.pxi"
 include "tiles.pxi"
 include "inputs.pxi"
 include "equation.pxi"
@@ -291,8 +291,8 @@ cdef void step(const Layer *layer, Py_ssize_t n, const float *const *x, const fl
         step_kept(layer, n, x, h, h_next, xp, projected, y, scratch, backward, <const half *>NULL)
 
 
-cdef void step_ahead_kept(const Layer *layer, const float *h, float *h_next, const float *xp, float *y, bint backward,
-                          Ahead *ahead, const Weight *kind) noexcept nogil:
+cdef void step_lookahead_kept(const Layer *layer, const float *h, float *h_next, const float *xp, float *y,
+                              bint backward, Lookahead *ahead, const Weight *kind) noexcept nogil:
     cdef const float *state = h
     cdef Rows rows = Rows(1, &state, h, NULL, &xp, h_next, &y, NULL, ahead, backward)
     if y == NULL:
@@ -301,17 +301,17 @@ cdef void step_ahead_kept(const Layer *layer, const float *h, float *h_next, con
     step_after(layer, &rows, kind)
 
 
-cdef void step_ahead(const Layer *layer, const float *h, float *h_next, const float *xp, float *y, bint backward,
-                     Ahead *ahead) noexcept nogil:
+cdef void step_lookahead(const Layer *layer, const float *h, float *h_next, const float *xp, float *y, bint backward,
+                     Lookahead *ahead) noexcept nogil:
     """One step of one row, and a piece of the projection of steps to come."""
     if layer.kind == FLOAT32:
-        step_ahead_kept(layer, h, h_next, xp, y, backward, ahead, <const float *>NULL)
+        step_lookahead_kept(layer, h, h_next, xp, y, backward, ahead, <const float *>NULL)
     elif layer.kind == BFLOAT16:
-        step_ahead_kept(layer, h, h_next, xp, y, backward, ahead, <const bf_pair *>NULL)
+        step_lookahead_kept(layer, h, h_next, xp, y, backward, ahead, <const bf_pair *>NULL)
     elif layer.kind == INT8:
-        step_ahead_kept(layer, h, h_next, xp, y, backward, ahead, <const quad *>NULL)
+        step_lookahead_kept(layer, h, h_next, xp, y, backward, ahead, <const quad *>NULL)
     elif HAS_HALF:
-        step_ahead_kept(layer, h, h_next, xp, y, backward, ahead, <const half *>NULL)
+        step_lookahead_kept(layer, h, h_next, xp, y, backward, ahead, <const half *>NULL)
 
 
 cdef void activate(int activation, Py_ssize_t n, const float *x, float *out) noexcept nogil:
@@ -342,16 +342,16 @@ cdef Kernels table
 table.vector_length = VL
 table.tile_rows = TILE_ROWS
 table.project = project
-table.ahead_rows = AHEAD_ROWS
+table.lookahead_rows = LOOKAHEAD_ROWS
 table.has_half = HAS_HALF
 table.half_bytes = HALF_BYTES
 table.pairs = PAIRS
 table.joins_last = TILE_ROWS == 8 and not TILES
 table.input_zero = INPUT_ZERO
 table.step = step
-table.step_ahead = step_ahead
-table.begin_ahead = begin_ahead
-table.finish_ahead = finish_ahead
+table.step_lookahead = step_lookahead
+table.begin_lookahead = begin_lookahead
+table.finish_lookahead = finish_lookahead
 table.activate = activate
 table.softmax = softmax
 table.normalize = normalize

@@ -11,7 +11,7 @@ def pack_matrix(
 ) -> NDArray[np.float32]: ...
 def pack_weights(
     weights: NDArray[Any],
-    steps: NDArray[np.float32] | None,
+    scales: NDArray[np.float32] | None,
     gates: int,
     vector_length: int,
     input_zero: int,

@@ -6,7 +6,7 @@ beyond the last whole block fit one or two vectors: then these follow the block'
 
 * two bfloat16 of successive inputs share 32 bits, the first in the lower half, so the last may have a zero above it;
 * four int8 of successive inputs share 32 bits, the first in the lowest byte; and a block begins with two more rows
-  (gate, VL): what its sums start from, and the step of each unit's weights;
+  (gate, VL): what its sums start from, and the scale of each unit's weights;
 * both are padded with zeros to whole tiles where kernels multiply in tile registers.
 """
 
@@ -100,13 +100,13 @@ def pack_matrix(const Element[:, ::1] rows not None, int gates, int vector_lengt
     return packed
 
 
-def pack_weights(weights, steps, int gates, int vector_length, int input_zero, int tile_words=1, int last=0):
+def pack_weights(weights, scales, int gates, int vector_length, int input_zero, int tile_words=1, int last=0):
     """Pack what ``reduced.reduce`` made of a matrix.
 
     Parameters
     ----------
     weights : (gates * units, inputs) float32, float16, uint16 (the bits of bfloat16) or int8
-    steps : (gates * units,) float32, of int8; otherwise None
+    scales : (gates * units,) float32, of int8; otherwise None
     input_zero : int
         What kernels add to 8-bit inputs; the sums of int8 start from what that adds to them.
     tile_words : int
@@ -122,7 +122,7 @@ def pack_weights(weights, steps, int gates, int vector_length, int input_zero, i
         rows = joined(weights, 4, tile_words, 2)
         if input_zero:                  # with 32 bits sums of any length give the same bits as with more
             rows.view(np.int32)[:, 0] = -input_zero * weights.sum(axis=1, dtype=np.int32)
-        rows[:, 1] = steps
+        rows[:, 1] = scales
     else:
         rows = weights
     return pack_matrix(rows, gates, vector_length, last)
@@ -172,7 +172,7 @@ def unpack_matrix(const Element[::1] packed not None, Element[:, ::1] rows not N
 
 def unpack_weights(packed, str kind, int rows, int inputs, int gates, int vector_length, int tile_words=1,
                    int last=0):
-    """What ``pack_weights`` was given for a matrix (rows, inputs): weights of a kind, and their steps or None.
+    """What ``pack_weights`` was given for a matrix (rows, inputs): weights of a kind, and their scales or None.
 
     ``packed`` are the whole numbers, halves or floats as they lie in memory, in one array of float32.
     """

@@ -42,7 +42,7 @@ class PackedMatrix(NamedTuple):
     def of(
         cls,
         numbers: NDArray[Any],
-        steps: NDArray[np.float32] | None,
+        scales: NDArray[np.float32] | None,
         kind: str,
         gates: tuple[int, ...],
         layout: Layout,
@@ -52,7 +52,7 @@ class PackedMatrix(NamedTuple):
         arrays, first, units = [], 0, len(numbers) // 3
         for count in gates:
             rows = slice(first * units, (first + count) * units)
-            arrays.append(pack_weights(numbers[rows], None if steps is None else steps[rows], count, *layout, last))
+            arrays.append(pack_weights(numbers[rows], None if scales is None else scales[rows], count, *layout, last))
             first += count
         return cls(layout, kind, numbers.shape, gates, last, tuple(arrays))
 
@@ -74,8 +74,8 @@ class PackedMatrix(NamedTuple):
         ]
         if len(parts) == 1:
             return parts[0]
-        steps = [part for _, part in parts if part is not None]
-        return np.concatenate([numbers for numbers, _ in parts]), np.concatenate(steps) if steps else None
+        scales = [part for _, part in parts if part is not None]
+        return np.concatenate([numbers for numbers, _ in parts]), np.concatenate(scales) if scales else None
 
     def check(self, layout: Layout, kind: str, shape: tuple[int, int], gates: tuple[int, ...], last: int) -> None:
         """Raise unless it is a matrix of that kind and shape for that layout, its arrays as large as it needs.

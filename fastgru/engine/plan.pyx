@@ -14,7 +14,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 from fastgru.engine.kernels cimport (
-    BFLOAT16, FLOAT16, FLOAT32, INT8, Ahead, Kernels, Layer, scratch_of, steps_ahead, tiles_of,
+    BFLOAT16, FLOAT16, FLOAT32, INT8, Lookahead, Kernels, Layer, scratch_of, lookahead_steps, tiles_of,
 )
 from fastgru.engine.pack cimport aligned_array
 
@@ -221,10 +221,10 @@ cdef class Plan:
         layout = self.owner.layout
         packed = getattr(matrix, "packed", None)
         if kind != precision or packed is None or packed[:5] != (layout, kind, tuple(matrix.shape), gates, last):
-            numbers, steps = form_of(matrix, precision, name)
+            numbers, scales = form_of(matrix, precision, name)
             if kind != precision:
-                numbers, steps = widen(numbers, steps), None
-            packed = PackedMatrix.of(numbers, steps, kind, gates, layout, last)
+                numbers, scales = widen(numbers, scales), None
+            packed = PackedMatrix.of(numbers, scales, kind, gates, layout, last)
         packed.check(layout, kind, tuple(matrix.shape), gates, last)
         if hasattr(matrix, "settle"):
             matrix.settle(packed.form, precision, packed)

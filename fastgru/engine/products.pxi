@@ -132,12 +132,14 @@ cdef inline void finish_sums(const vf *sums, const int rows, const int blocks, c
             finish_bytes(sums, rows, blocks, gates, 2, part)
         else:
             finish_bytes(sums, rows, blocks, gates, 1, part)
-        return
-    for i in range(rows):
-        to = part.to + i * part.stride
-        start = to if part.start == NULL else part.start
-        for g in range(blocks * gates):
-            store(to + g * VL, load(start + g * VL) + sums[i * blocks * gates + g])
+    else:
+        for i in range(rows):
+            to = part.to + i * part.stride
+            start = part.start
+            if start == NULL:
+                start = to
+            for g in range(blocks * gates):
+                store(to + g * VL, load(start + g * VL) + sums[i * blocks * gates + g])
 
 
 cdef inline void finish_bytes(const vf *sums, const int rows, const int blocks, const int gates, const int parts,

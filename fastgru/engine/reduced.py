@@ -33,7 +33,7 @@ REDUCED: tuple[str, ...] = get_args(Reduced)
 
 LEVELS = 127  # of int8 on either side of zero; -128 comes only from files
 AT_ONCE = 1 << 17  # numbers that are rounded at a time: 1 MB of float64
-GRID_ERROR = 1e-3  # in steps: how far a dequantised float32 may lie from a whole number of them
+GRID_ERROR = 1e-3  # of a scale: how far a dequantised float32 may lie from a whole number of it
 
 
 def float16(weights: Array, name: str) -> NDArray[np.float16]:
@@ -76,7 +76,7 @@ def bfloat16_bits(weights: Array, name: str = "weights") -> NDArray[np.uint16]:
 
 
 def int8(weights: Array, name: str) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """A matrix as whole numbers of steps, one step a row: ``weights ~ numbers * steps[:, None]``.
+    """A matrix as whole numbers, with a scale for each row: ``weights ~ numbers * scales[:, None]``.
 
     A row that was quantised before, and so lies on a grid of at most 255 steps around zero, keeps its grid. Any other
     row is cut into 127 steps on either side of zero. What the result stands for gives the same result again.
@@ -91,13 +91,13 @@ def int8(weights: Array, name: str) -> tuple[NDArray[np.int8], NDArray[np.float3
         raise UnsupportedModelError(f"{name}: got weights that are NaN or infinite, which have no int8; use float32")
     if not (largest <= np.finfo(np.float32).max).all():
         raise UnsupportedModelError(f"{name}: got weights beyond float32, which have no int8; use float64")
-    steps = _grid(weights, largest)
-    steps = _recovered(np.where(np.isnan(steps), largest / LEVELS, steps).astype(np.float32))
-    steps[steps < np.finfo(np.float32).tiny] = 0  # rows of zeros, or so small that they count as such
+    scales = _grid(weights, largest)
+    scales = _recovered(np.where(np.isnan(scales), largest / LEVELS, scales).astype(np.float32))
+    scales[scales < np.finfo(np.float32).tiny] = 0  # rows of zeros, or so small that they count as such
     made = np.empty(weights.shape, np.int8)
     for part in _parts(weights):
-        made[part] = np.clip(np.rint(_in_steps(weights[part], steps[part])), -LEVELS - 1, LEVELS)
-    return made, steps
+        made[part] = np.clip(np.rint(_in_scales(weights[part], scales[part])), -LEVELS - 1, LEVELS)
+    return made, scales
 
 
 def _parts(weights: Array) -> list[slice | tuple[()]]:
@@ -116,48 +116,48 @@ def _largest(weights: Array) -> Array:
     return made
 
 
-def _in_steps(weights: Array, steps: Array) -> Array:
-    """Some rows in their steps, in float64; zeros where a step is 0."""
+def _in_scales(weights: Array, scales: Array) -> Array:
+    """Some rows over their scales, in float64; zeros where a scale is 0."""
     wide = weights.astype(np.float64)
-    return np.asarray(np.divide(wide, steps[:, None], where=steps[:, None] > 0, out=np.zeros_like(wide)))
+    return np.asarray(np.divide(wide, scales[:, None], where=scales[:, None] > 0, out=np.zeros_like(wide)))
 
 
-def _recovered(steps: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The steps that are found again in rows whose largest number is 127 of them, rounded to float32.
+def _recovered(scales: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The scales that are found again in rows whose largest number is 127 times theirs, rounded to float32.
 
-    One step in 128 is not: it comes back as its neighbour, which then stays. Below float32's largest, one is rounded
+    One scale in 128 is not: it comes back as its neighbour, which then stays. Below float32's largest, one is rounded
     down.
     """
     with np.errstate(over="ignore"):
-        largest = (steps.astype(np.float64) * LEVELS).astype(np.float32)
+        largest = (scales.astype(np.float64) * LEVELS).astype(np.float32)
     found = (largest.astype(np.float64) / LEVELS).astype(np.float32)
-    return np.where(np.isinf(largest), np.nextafter(steps, np.float32(0)), found)
+    return np.where(np.isinf(largest), np.nextafter(scales, np.float32(0)), found)
 
 
 def _grid(weights: Array, largest: Array) -> Array:
-    """The step of each row on whose multiples all of it lies; NaN where a row has no such step.
+    """The scale of each row of whose multiples all of it is; NaN where a row has no such scale.
 
-    Quantising fits the steps to the largest weight of a matrix, or of a row: so it is 127 or 128 of them away from
-    zero, and one step for all rows is looked for before one for each.
+    Quantising fits the scales to the largest weight of a matrix, or of a row: so it is 127 or 128 of them away from
+    zero, and one scale for all rows is looked for before one for each.
     """
     whole = np.broadcast_to(largest.max(initial=0), largest.shape)
     for levels in (LEVELS, LEVELS + 1):
         if _fits(weights, whole / levels).all():
             return np.asarray(whole / levels)
-    steps = np.full(largest.shape, np.nan)
+    scales = np.full(largest.shape, np.nan)
     for levels in (LEVELS + 1, LEVELS):
-        steps = np.where(_fits(weights, largest / levels), largest / levels, steps)
-    return steps
+        scales = np.where(_fits(weights, largest / levels), largest / levels, scales)
+    return scales
 
 
-def _fits(weights: Array, steps: Array) -> NDArray[np.bool_]:
-    """Of each row, whether it lies on whole numbers of its step that int8 has.
+def _fits(weights: Array, scales: Array) -> NDArray[np.bool_]:
+    """Of each row, whether it is whole numbers that int8 has, times its scale.
 
     Only zeros are none of them: beside a weight of 1e6, all that are usual lie within ``GRID_ERROR`` of 0.
     """
     fits = np.empty(len(weights), bool)
     for part in _parts(weights):
-        numbers = _in_steps(weights[part], steps[part])
+        numbers = _in_scales(weights[part], scales[part])
         whole = np.rint(numbers)
         off = np.abs(numbers - whole).max(axis=1, initial=0)
         lost = ((whole == 0) & (weights[part] != 0)).any(axis=1)
@@ -166,7 +166,7 @@ def _fits(weights: Array, steps: Array) -> NDArray[np.bool_]:
 
 
 def reduce(weights: Array, precision: str, name: str) -> tuple[Array, NDArray[np.float32] | None]:
-    """A float32 matrix in the form that a precision has in memory, and the steps of its rows where that is int8."""
+    """A float32 matrix in the form that a precision has in memory, and the scales of its rows where that is int8."""
     if precision == "float16":
         return float16(weights, name), None
     if precision == "bfloat16":
@@ -174,11 +174,11 @@ def reduce(weights: Array, precision: str, name: str) -> tuple[Array, NDArray[np
     return int8(weights, name) if precision == "int8" else (weights, None)
 
 
-def widen(numbers: Array, steps: NDArray[np.float32] | None) -> Array:
+def widen(numbers: Array, scales: NDArray[np.float32] | None) -> Array:
     """What a reduced form stands for, as float32; other floats as they are."""
-    if steps is not None:
+    if scales is not None:
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.asarray(numbers * steps[:, None], dtype=np.float32)
+            return np.asarray(numbers * scales[:, None], dtype=np.float32)
     if numbers.dtype == np.uint16:
         made = numbers.astype(np.uint32)
         made <<= 16
@@ -191,22 +191,22 @@ def widened(weights: Array, precision: str, name: str) -> NDArray[np.float32]:
     return widen(*reduce(weights, precision, name)).astype(np.float32, copy=False)
 
 
-def stands_for(numbers: Array, steps: NDArray[np.float32] | None, weights: Array) -> bool:
+def stands_for(numbers: Array, scales: NDArray[np.float32] | None, weights: Array) -> bool:
     """Whether a form of a matrix is the matrix: the same numbers, or NaN at the same places."""
     return all(
-        np.array_equal(widen(numbers[part], None if steps is None else steps[part]), weights[part], equal_nan=True)
+        np.array_equal(widen(numbers[part], None if scales is None else scales[part]), weights[part], equal_nan=True)
         for part in _parts(weights)
     )
 
 
-def keeps_grid(numbers: NDArray[np.int8], steps: NDArray[np.float32]) -> bool:
-    """Whether the steps of int8 are found again in what it stands for: each row has 127, or one, and all one step."""
-    small = (steps > 0) & (steps < np.finfo(np.float32).tiny)
+def keeps_grid(numbers: NDArray[np.int8], scales: NDArray[np.float32]) -> bool:
+    """Whether the scales of int8 are found again in what it stands for: each row has 127, or one, and all one scale."""
+    small = (scales > 0) & (scales < np.finfo(np.float32).tiny)
     with np.errstate(over="ignore"):
-        if small.any() or not np.isfinite(steps * np.float32(LEVELS + 1)).all():
+        if small.any() or not np.isfinite(scales * np.float32(LEVELS + 1)).all():
             return False
     ends = np.maximum(numbers.max(axis=1, initial=0), -numbers.min(axis=1, initial=0).astype(np.int16)) >= LEVELS
-    return bool((ends | (steps == 0)).all() or (ends.any() and np.ptp(steps) == 0))
+    return bool((ends | (scales == 0)).all() or (ends.any() and np.ptp(scales) == 0))
 
 
 def is_kept(weights: Array, precision: str) -> bool:

@@ -83,7 +83,7 @@ cdef Py_ssize_t lay_out_run(const Stack *stack, Call *call, Py_ssize_t largest, 
         largest = run.group = min(run.group, round_up((largest + groups - 1) // groups, 8))
     call.block_rows = PROJECTION_BYTES // (3 * stack.width * sizeof(float))
     call.block_rows = min(max(call.block_rows, largest, 8), largest * call.steps)
-    call.block_rows = max(call.block_rows, 3 * stack.kernels.ahead_rows)
+    call.block_rows = max(call.block_rows, 3 * stack.kernels.lookahead_rows)
     run.stack = stack
     run.call = call
     run.count = count
@@ -292,7 +292,7 @@ cdef void run_direction(const Stack *stack, const Call *call, Workspace space, M
             memcpy(h + i * width + unit, call.h0 + (<Py_ssize_t>state * call.batch + order[i]) * layer.hidden + unit,
                    units * sizeof(float))
     meet(member.step_done)
-    if rows == 1 and not is_projected and 0 < steps_ahead(stack.kernels, &layer) < lengths[0]:
+    if rows == 1 and not is_projected and 0 < lookahead_steps(stack.kernels, &layer) < lengths[0]:
         run_one(stack, call, space, member, &layer, direction, source, target)
         memcpy(finals + order[0] * layer.hidden, h + (lengths[0] & 1) * width + unit, units * sizeof(float))
         return

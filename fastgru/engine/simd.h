@@ -23,29 +23,29 @@
 #define FASTGRU_STATIC static
 #endif
 
-/* TILE_ROWS x 3 gates are the accumulators of the widest tile: 24 of 32 registers, or 12 of 16. AHEAD_ROWS x 3 are
+/* TILE_ROWS x 3 gates are the accumulators of the widest tile: 24 of 32 registers, or 12 of 16. LOOKAHEAD_ROWS x 3 are
  * those of a projection beside the 6 of a single row's step, where the registers reach for both. */
 #if !FASTGRU_VECTORS
 #define VL 1
 #define TILE_ROWS 4
-#define AHEAD_ROWS 0
+#define LOOKAHEAD_ROWS 0
 #elif defined(__AVX512F__)
 #define VL 16
 #define TILE_ROWS 8
-#define AHEAD_ROWS 6
+#define LOOKAHEAD_ROWS 6
 #elif defined(__AVX2__)
 #define VL 8
 #define TILE_ROWS 4
-#define AHEAD_ROWS 0
+#define LOOKAHEAD_ROWS 0
 #define THREE_BLOCKS 1 /* whether a single row may take as many, of few units: see `all_tiles` */
 #elif defined(__aarch64__)
 #define VL 4
 #define TILE_ROWS 8
-#define AHEAD_ROWS 6
+#define LOOKAHEAD_ROWS 6
 #else
 #define VL 4
 #define TILE_ROWS 4
-#define AHEAD_ROWS 0
+#define LOOKAHEAD_ROWS 0
 #endif
 
 #ifndef THREE_BLOCKS
@@ -123,25 +123,25 @@ FASTGRU_STATIC vf added(vf sum, vf x, vf y) { return sum + x * y; }
 #define compiler_barrier() ((void)0)
 #endif
 
-/* columns[k][i] = rows[i][k] for AHEAD_ROWS rows; pairs of them at a time, half the stores of one by one. */
+/* columns[k][i] = rows[i][k] for LOOKAHEAD_ROWS rows; pairs of them at a time, half the stores of one by one. */
 FASTGRU_STATIC void to_columns(float *columns, const float *const *rows, ptrdiff_t terms)
 {
     ptrdiff_t k = 0;
 #if FASTGRU_VECTORS && defined(__SSE2__)
     for (; k + 4 <= terms; k += 4) {
-        for (int i = 0; i < AHEAD_ROWS; i += 2) {
+        for (int i = 0; i < LOOKAHEAD_ROWS; i += 2) {
             __m128 low = _mm_unpacklo_ps(_mm_loadu_ps(rows[i] + k), _mm_loadu_ps(rows[i + 1] + k));
             __m128 high = _mm_unpackhi_ps(_mm_loadu_ps(rows[i] + k), _mm_loadu_ps(rows[i + 1] + k));
-            float *to = columns + k * AHEAD_ROWS + i;
+            float *to = columns + k * LOOKAHEAD_ROWS + i;
             _mm_storel_pi((__m64 *)to, low);
-            _mm_storeh_pi((__m64 *)(to + AHEAD_ROWS), low);
-            _mm_storel_pi((__m64 *)(to + 2 * AHEAD_ROWS), high);
-            _mm_storeh_pi((__m64 *)(to + 3 * AHEAD_ROWS), high);
+            _mm_storeh_pi((__m64 *)(to + LOOKAHEAD_ROWS), low);
+            _mm_storel_pi((__m64 *)(to + 2 * LOOKAHEAD_ROWS), high);
+            _mm_storeh_pi((__m64 *)(to + 3 * LOOKAHEAD_ROWS), high);
         }
     }
 #endif
     for (; k < terms; k++)
-        for (int i = 0; i < AHEAD_ROWS; i++) columns[k * AHEAD_ROWS + i] = rows[i][k];
+        for (int i = 0; i < LOOKAHEAD_ROWS; i++) columns[k * LOOKAHEAD_ROWS + i] = rows[i][k];
 }
 
 /* The larger and the smaller of x and a constant; both let a NaN in x pass. MAXPS and MINPS give their second operand

@@ -13,13 +13,13 @@ cdef void run_one(const Stack *stack, const Call *call, Workspace space, Member 
     cdef Py_ssize_t row = call.rows[call.first], length = call.lengths[call.first]
     cdef Py_ssize_t output = stack.directions * <Py_ssize_t>layer.hidden, begin = 0, end, t, i, at, turn = 0
     cdef Py_ssize_t projected_width = 3 * <Py_ssize_t>layer.blocks * stack.kernels.vector_length
-    cdef Py_ssize_t group = steps_ahead(stack.kernels, layer)
+    cdef Py_ssize_t group = lookahead_steps(stack.kernels, layer)
     cdef float *h = space.h
     cdef float *h_next = space.h + stack.width
     cdef float *swap
     cdef float *y = NULL
     cdef float *xp = space.xp
-    cdef Ahead ahead
+    cdef Lookahead ahead
     ahead.xp = space.xp + group * projected_width
     ahead.sums = space.xp + 2 * group * 3 * stack.width
     ahead.scratch = space.scratch
@@ -39,17 +39,17 @@ cdef void run_one(const Stack *stack, const Call *call, Workspace space, Member 
                 t = min(end + i, length - 1)
                 at = row * call.steps + (length - 1 - t if direction else t)
                 space.x_rows[i] = source + at * layer.inputs
-            stack.kernels.begin_ahead(layer, &ahead)
+            stack.kernels.begin_lookahead(layer, &ahead)
         for t in range(begin, min(end, length)):
             at = row * call.steps + (length - 1 - t if direction else t)
             if target != NULL:
                 y = target + at * output + direction * layer.hidden
-            stack.kernels.step_ahead(layer, h, h_next, xp + (t - begin) * projected_width, y, t & 1, &ahead)
+            stack.kernels.step_lookahead(layer, h, h_next, xp + (t - begin) * projected_width, y, t & 1, &ahead)
             meet(member.step_done)
             swap = h
             h = h_next
             h_next = swap
-        stack.kernels.finish_ahead(layer, &ahead)
+        stack.kernels.finish_lookahead(layer, &ahead)
         swap = xp
         xp = ahead.xp
         ahead.xp = swap

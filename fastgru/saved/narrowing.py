@@ -1,7 +1,7 @@
 """What the tensors of a model become in a file of a given precision, which computes the same in that precision.
 
 Owns the choice of a type for each tensor; ``engine.reduced`` does the rounding, and ``saving`` writes. The matrices of
-GRUs get the precision that is asked for, as int8 with the steps that ``checkpoint.int8_rows`` describes. The model
+GRUs get the precision that is asked for, as int8 with the scales that ``checkpoint.int8_rows`` describes. The model
 computes in float32 with everything else, which is therefore written in float32; what has more than one axis and loses
 nothing by it in float16 or bfloat16, where these are asked for. Normalisations compute with all that they are given,
 and keep it; with float64 everything but the matrices stays as it is.
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checkpoint.int8_rows import STEPS
+from ..checkpoint.int8_rows import SCALES
 from ..engine.reduced import is_kept, reduce
 from ..errors import UnsupportedModelError
 from ..records.fields import Fields
@@ -97,11 +97,11 @@ def _as_given(array: np.ndarray | Matrix) -> Written:
 
 
 def _matrix(matrix: np.ndarray | Matrix, precision: str, name: str) -> dict[str, Written]:
-    """A matrix of a GRU, with its steps in int8."""
+    """A matrix of a GRU, with its scales in int8."""
     if precision == "int8":
-        numbers, steps = form_of(matrix, precision, name)[:2]
-        assert steps is not None
-        return {name: Written.of(numbers), name + STEPS: Written.of(steps)}
+        numbers, scales = form_of(matrix, precision, name)[:2]
+        assert scales is not None
+        return {name: Written.of(numbers), name + SCALES: Written.of(scales)}
 
     def make() -> np.ndarray:
         if precision == "float32" and (isinstance(matrix, np.ndarray) or matrix.dtype != np.float32):

@@ -28,7 +28,7 @@ class Form(NamedTuple):
     """A matrix as a precision has it: what ``reduced.reduce`` gives, or floats; and whether it stands for all of it."""
 
     numbers: Array
-    steps: NDArray[np.float32] | None
+    scales: NDArray[np.float32] | None
     exact: bool
     checksum: int | None = None  # of what was given, where that is more
 
@@ -102,7 +102,7 @@ class Kept(Matrix):
     Parameters
     ----------
     numbers : callable
-        Gives the numbers and their steps, as ``Form`` has them in this precision, or what they stand for.
+        Gives the numbers and their scales, as ``Form`` has them in this precision, or what they stand for.
     precision : str
     shape, dtype
         As given.
@@ -157,15 +157,15 @@ class Kept(Matrix):
             return False
         mine, again = self.form(self.precision, self.name), form_of(given, self.precision, self.name)
         same = np.array_equal(mine.numbers, again.numbers, equal_nan=mine.numbers.dtype.kind == "f")
-        return same and np.array_equal(mine.steps, again.steps)  # type: ignore[arg-type]
+        return same and np.array_equal(mine.scales, again.scales)  # type: ignore[arg-type]
 
     def form(self, precision: str, name: str) -> Form:
         if precision != self.precision:
             return super().form(precision, name)
-        numbers, steps = self._numbers()
+        numbers, scales = self._numbers()
         if precision in REDUCED and numbers.dtype in (np.float32, np.float64):
-            numbers, steps = reduce(numbers, precision, name)
-        return Form(numbers, steps, self.exact, self.checksum)
+            numbers, scales = reduce(numbers, precision, name)
+        return Form(numbers, scales, self.exact, self.checksum)
 
     def keeps(self, precision: str) -> bool:
         return (precision == self.precision and self.exact) or super().keeps(precision)
@@ -174,13 +174,13 @@ class Kept(Matrix):
         return [self._numbers()[0]]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        numbers, steps = self.form(self.precision, self.name)[:2]
+        numbers, scales = self.form(self.precision, self.name)[:2]
         more = (self.precision, self.shape, self.dtype, self.exact, self.name, self.source, self.checksum)
-        return _kept, (np.ascontiguousarray(numbers), steps, *more)
+        return _kept, (np.ascontiguousarray(numbers), scales, *more)
 
 
-def _kept(numbers: Array, steps: Any, *more: Any) -> Kept:
-    both = sealed(numbers), steps
+def _kept(numbers: Array, scales: Any, *more: Any) -> Kept:
+    both = sealed(numbers), scales
     return Kept(lambda: both, *more)
 
 
@@ -297,13 +297,13 @@ def form_of(given: Array | Matrix, precision: str, name: str) -> Form:
     if isinstance(given, Matrix):
         return given.form(precision, name)
     if precision in REDUCED:
-        numbers, steps = reduce(given, precision, name)
-        exact = stands_for(numbers, steps, given)
+        numbers, scales = reduce(given, precision, name)
+        exact = stands_for(numbers, scales, given)
     else:
-        numbers, steps = np.ascontiguousarray(given, precision), None
+        numbers, scales = np.ascontiguousarray(given, precision), None
         wider = numbers.dtype.itemsize >= given.dtype.itemsize
         exact = wider or np.array_equal(numbers, given, equal_nan=True)
-    return Form(numbers, steps, exact, None if exact else checksum_of(given))
+    return Form(numbers, scales, exact, None if exact else checksum_of(given))
 
 
 def keeps(given: Array | Matrix, precision: str) -> bool:

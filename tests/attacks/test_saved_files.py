@@ -18,7 +18,7 @@ from networks import network, numbers
 
 import fastgru
 from fastgru import CheckpointError, FastGRUError, UnsupportedModelError
-from fastgru.checkpoint.int8_rows import STEPS
+from fastgru.checkpoint.int8_rows import SCALES
 from fastgru.engine.reduced import int8
 from fastgru.layers import Activation, Dense, GRULayer, TimeDistributed
 from fastgru.saved.topology import to_data
@@ -345,7 +345,7 @@ def of_int8() -> tuple[dict, dict]:
     """The sound file with one matrix of a GRU in int8."""
     data, tensors = sound()
     numbers_of, steps = int8(tensors[MATRIX], MATRIX)
-    return data, {**tensors, MATRIX: numbers_of, MATRIX + STEPS: steps}
+    return data, {**tensors, MATRIX: numbers_of, MATRIX + SCALES: steps}
 
 
 def test_the_file_of_int8_that_is_changed_is_sound(outcome, file_of) -> None:
@@ -356,31 +356,31 @@ def test_the_file_of_int8_that_is_changed_is_sound(outcome, file_of) -> None:
 
 def test_steps_that_are_missing_or_do_not_fit_the_rows(refused) -> None:
     data, tensors = of_int8()
-    steps = tensors[MATRIX + STEPS]
-    without_steps = {name: array for name, array in tensors.items() if name != MATRIX + STEPS}
+    steps = tensors[MATRIX + SCALES]
+    without_steps = {name: array for name, array in tensors.items() if name != MATRIX + SCALES}
     error = refused(data, without_steps)
-    assert type(error) is CheckpointError and f"no tensor of its name and {STEPS} has its steps" in str(error)
+    assert type(error) is CheckpointError and f"no tensor of its name and {SCALES} has its scales" in str(error)
     for wrong in (
         steps[:-1], np.append(steps, steps[:1]), steps[:0], steps[:1], steps.reshape(-1, 1), steps.reshape(3, 3),
         steps[0].reshape(()), steps.astype(np.float64), steps.astype(np.float16), steps.astype(np.int32),
         np.ones(len(steps), np.int8),
     ):  # fmt: skip
-        error = refused(data, {**tensors, MATRIX + STEPS: wrong})
+        error = refused(data, {**tensors, MATRIX + SCALES: wrong})
         assert type(error) is CheckpointError and "'layer 1.w_hh_l0" in str(error)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1.0, -1e-45])
 def test_steps_that_are_no_distances(value: float, refused) -> None:
     data, tensors = of_int8()
-    steps = tensors[MATRIX + STEPS].copy()
+    steps = tensors[MATRIX + SCALES].copy()
     steps[4] = value
-    error = refused(data, {**tensors, MATRIX + STEPS: steps})
-    assert type(error) is CheckpointError and "the step of row 4 is" in str(error) and MATRIX in str(error)
+    error = refused(data, {**tensors, MATRIX + SCALES: steps})
+    assert type(error) is CheckpointError and "the scale of row 4 is" in str(error) and MATRIX in str(error)
 
 
 def test_steps_so_large_that_the_weights_are_not_finite(outcome, file_of) -> None:
     data, tensors = of_int8()
-    tensors[MATRIX + STEPS] = np.full_like(tensors[MATRIX + STEPS], np.finfo(np.float32).max)
+    tensors[MATRIX + SCALES] = np.full_like(tensors[MATRIX + SCALES], np.finfo(np.float32).max)
     assert isinstance(outcome(data, tensors), fastgru.Model)  # as a file of float32 may have them
     path = file_of(file_bytes(data, tensors))
     assert fastgru.load(path, precision="stored").precision == "float32"
@@ -392,36 +392,36 @@ def test_whole_numbers_where_no_matrix_is(refused) -> None:
     data, tensors = sound()
     for name in ("layer 0.bias", "layer 1.b_ih_l0"):
         ints = tensors[name].astype(np.int8)
-        for beside in ({}, {name + STEPS: np.ones(len(ints), np.float32)}, {name + STEPS: np.ones((), np.float32)}):
+        for beside in ({}, {name + SCALES: np.ones(len(ints), np.float32)}, {name + SCALES: np.ones((), np.float32)}):
             error = refused(data, {**tensors, name: ints, **beside})
             assert type(error) is CheckpointError and "1 axes of I8, wanted a matrix" in str(error)
     for shape in ((9, 3, 1), (), (0, 3), (9, 0), (3, 9)):
         rows = shape[0] if shape else 0
         ints, steps = np.zeros(shape, np.int8), np.ones(rows, np.float32)
-        assert type(refused(data, {**tensors, MATRIX: ints, MATRIX + STEPS: steps})) is CheckpointError
+        assert type(refused(data, {**tensors, MATRIX: ints, MATRIX + SCALES: steps})) is CheckpointError
 
 
 def test_steps_of_steps_and_steps_of_nothing(refused) -> None:
     data, tensors = of_int8()
-    more = {MATRIX + STEPS + STEPS: np.ones(9, np.float32)}
+    more = {MATRIX + SCALES + SCALES: np.ones(9, np.float32)}
     assert type(refused(data, {**tensors, **more})) is CheckpointError
-    whole = {MATRIX + STEPS: np.ones((9, 1), np.int8)}
+    whole = {MATRIX + SCALES: np.ones((9, 1), np.int8)}
     assert type(refused(data, {**tensors, **whole, **more})) is CheckpointError
     data, tensors = sound()
-    error = refused(data, {**tensors, MATRIX + STEPS: np.ones(9, np.float32)})
+    error = refused(data, {**tensors, MATRIX + SCALES: np.ones(9, np.float32)})
     assert "no layer uses the tensors 'layer 1.w_hh_l0.steps'" in str(error)
 
 
 def test_a_description_that_names_the_steps(refused) -> None:
     data, tensors = of_int8()
     for path in (("layers", "layer 0", "bias"), ("layers", "layer 1", "gru", "layers", 0, 0, "b_hh")):
-        assert type(refused(changed(data, path, MATRIX + STEPS), tensors)) is CheckpointError
+        assert type(refused(changed(data, path, MATRIX + SCALES), tensors)) is CheckpointError
 
 
 def test_empty_shapes_of_int8_that_numpy_cannot_hold(file_of) -> None:
     data, tensors = sound()
     for shape in ((0, 1 << 62), (1 << 62, 0), (1 << 33, 1 << 33), (-1, 3)):
-        content = file_bytes(data, {**tensors, MATRIX: np.zeros((0, 3), np.int8), MATRIX + STEPS: np.zeros(0, "f4")})
+        content = file_bytes(data, {**tensors, MATRIX: np.zeros((0, 3), np.int8), MATRIX + SCALES: np.zeros(0, "f4")})
         length = int.from_bytes(content[:8], "little")
         header = json.loads(content[8 : 8 + length])
         header[MATRIX]["shape"] = list(shape)
