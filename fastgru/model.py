@@ -50,7 +50,7 @@ class Model:
     precision : {"float32", "float64", "float16", "bfloat16", "int8"}
         What is computed with, and the dtype of the results. The last three are for the weights of GRUs, as in ``GRU``;
         other operations compute in float32, but dense layers and convolutions go with bfloat16 where the kernels
-        multiply pairs of them.
+        multiply pairs of them; what their weights were before stays in memory beside it, unless a file has it.
     n_threads, backend
         As for ``GRU``, for every GRU of the model.
 
@@ -101,8 +101,8 @@ class Model:
     dtype = property(lambda self: self._dtype, doc="Of inputs and results: float64, or else float32.")
     nbytes = property(
         lambda self: bytes_held([*arrays_in(self.description), *self._runner.arrays]) + self._runner.nbytes_of_rows,
-        doc="""Bytes of all its weights: packed, as given, and what is kept beside them. Rows of an Embedding as a GRU
-        after it has multiplied them count as they are met; they take at most 64 MiB for each such pair.""",
+        doc="""Bytes of all its weights, each once as it is computed with, and of what is kept beside them. Rows of an
+        Embedding as a GRU after it has multiplied them count as they are met: at most 64 MiB for each such pair.""",
     )
 
     @property

@@ -61,7 +61,7 @@ cdef class Pieces:
         self.strides = <Py_ssize_t *>malloc((self.arrays + 1) * sizeof(Py_ssize_t))
         if self.own == NULL or self.wholes == NULL or self.strides == NULL:
             raise MemoryError("the pieces of a program")
-        if count < 2 or threads < 2 or len(divided) != self.arrays:
+        if count < 2 or threads < 1 or len(divided) != self.arrays:
             raise ShapeError(f"program: {count} pieces for {threads} threads")
         others = [*piece.inputs, *piece.outputs]
         if [each[0] for each in others] != [each[0] for each in declared] or piece.schedules or (

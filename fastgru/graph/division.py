@@ -1,4 +1,4 @@
-"""How the rows of a call are divided among threads: into pieces, each of which goes through the whole program.
+"""How the rows of a call are divided: into pieces, each of which goes through the whole program, for one thread too.
 
 Only rows that nothing takes together can be, of arrays in which they lie one after the other. A piece has a program of
 its own, for as many rows and one thread.
@@ -19,6 +19,9 @@ __all__ = ["divide", "pieces_of"]
 # About as many rows has a piece where there are enough: few, so that what a layer makes of them is small and a thread
 # that loses its processor holds the others up for a short time; not fewer, for each piece reads all weights.
 ROWS = 32
+# One thread takes fewer, and where the values of all rows together leave no room in L2: XXX
+ROWS_OF_ONE = 16
+WHOLE_BYTES = 1 << 19
 
 
 def divide(
@@ -43,7 +46,7 @@ def divide(
     compiled : callable
         The program for another number of rows and one thread, or None where the graph is not one program then.
     """
-    if threads < 2 or batch < 2 * threads or analysis.mixes:
+    if batch < 2 * threads or analysis.mixes or (threads == 1 and program.nbytes < WHOLE_BYTES):
         return
     divided = []
     for place in places:
@@ -52,6 +55,8 @@ def divide(
             return
         divided.append(found)
     rows, count = pieces_of(batch, threads)
+    if count < 2:
+        return
     last = batch - (count - 1) * rows
     piece = compiled(rows)
     rest = None if last == rows else compiled(last)
@@ -65,8 +70,9 @@ def divide(
 
 def pieces_of(batch: int, threads: int) -> tuple[int, int]:
     """The rows of a piece, of which the last may have fewer, and how many pieces there are."""
-    rows = -(-batch // (threads * max(1, round(batch / threads / ROWS))))
-    if rows >= ROWS:
+    wanted = ROWS if threads > 1 else ROWS_OF_ONE
+    rows = -(-batch // (threads * max(1, round(batch / threads / wanted))))
+    if rows >= wanted:
         rows = -(-rows // 8) * 8  # which kernels take together
     return rows, -(-batch // rows)
 
