@@ -99,7 +99,8 @@ def test_keras(file_of, dtype, kind):
     conv = numbers(5, 3, 4, dtype=dtype)
     if kind == "h5":
         lists = {"gru": {"a/kernel": kernel, "a/recurrent_kernel": recurrent, "a/bias": bias},
-                 "dense": {"kernel": dense, "bias": numbers(3)}, "words": {"embeddings": words}, "conv": {"kernel": conv}}  # fmt: skip
+                 "dense": {"kernel": dense, "bias": numbers(3)}, "words": {"embeddings": words},
+                 "conv": {"kernel": conv}}  # fmt: skip
         content, place = layers_bytes(lists), "gru/a/"
         wanted = [f"{place}{name}" for name in ("kernel", "recurrent_kernel", "bias")]
         wanted += ["dense/kernel", "words/embeddings", "conv/kernel"]
