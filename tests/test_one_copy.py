@@ -115,6 +115,12 @@ def test_what_pairs_round_stays_or_is_in_its_file(name: str, tmp_path: Path) -> 
     assert loaded.nbytes <= 2.2 * weight.size
     assert same_bits(weight_of(loaded), weight) and same_bits(loaded(x), model(x))
     assert same_bits(loaded.astype("float32")(x), model.astype("float32")(x))
+    (tmp_path / "given.safetensors").unlink()
+    wanted = loaded(x)
+    for again in (pickle.loads(pickle.dumps(loaded)), loaded.astype("bfloat16"), Model(loaded.spec, **loaded._options)):
+        assert same_bits(again(x), wanted) and again.nbytes <= 2.2 * weight.size
+        with pytest.raises(CheckpointError, match="put the file back"):
+            again.astype("float32")
 
 
 def test_a_deleted_model_lets_its_weights_go_at_once() -> None:
