@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from .layers.grus import owned_graph
 from .layers.lowering import graph_of
 from .model_inputs import Source, as_tuple, by_name, lengths_by_symbol, of_layers, prepared, sources_of
 from .options import Backend, Precision, check_options, dtype_of
+from .records.once import once
 from .records.record import arrays_in, owned
 from .streams.model import ModelStream
 from .streams.pool import Pool
@@ -336,7 +336,7 @@ class Model:
 
         save_model(self, path, precision, packed)
 
-    @cached_property
+    @once
     def _streamed(self) -> Streamed:
         """The graph some steps at a time, which all streams share."""
         return streamed(self._runner)

@@ -34,9 +34,10 @@ def _tensors(spec: GRUSpec) -> dict[str, Any]:
     return {name: tensor(array) for name, array in spec.state_dict().items()}
 
 
-def state_bytes(state: dict[str, np.ndarray]) -> bytes:
-    """A state dict as ``torch.save`` writes it."""
-    return torch_bytes({name: tensor(array) for name, array in state.items()})
+def state_bytes(state: dict[str, np.ndarray], part: str | None = None) -> bytes:
+    """A state dict as ``torch.save`` writes it, perhaps one of two."""
+    made = {name: tensor(array) for name, array in state.items()}
+    return torch_bytes(made if part is None else {part: made, "other": made})
 
 
 def _turned(rows: np.ndarray) -> np.ndarray:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -201,3 +204,20 @@ def test_any_lengths_in_any_windows_and_groups(lengths, numbers_of_a_group, rows
         patch.setattr(mapping, "WINDOW_ROWS", rows_of_a_window)
         patch.setattr(mapping, "ENOUGH_ROWS", 3)
         assert_as_alone(tagger(), [sequence(steps, place) for place, steps in enumerate(lengths)])
+
+
+@pytest.mark.parametrize("shapes", [[(3, FEATURES)] * 2, [(3, FEATURES), (2, FEATURES + 1)]])
+def test_a_deleted_model_that_has_mapped_lets_its_weights_go_at_once(shapes):
+    gc.collect()
+    gc.disable()
+    try:
+        model = tagger()
+        try:
+            list(model.map(numbers(*shape) for shape in shapes))
+        except ShapeError:
+            assert shapes[1][1] != FEATURES
+        operation = weakref.ref(model.graph.nodes[0].operation)
+        del model
+        assert operation() is None
+    finally:
+        gc.enable()

@@ -362,6 +362,24 @@ def test_a_model_is_not_saved_over_the_only_file_that_has_its_weights(
     assert same(fastgru.load(path, precision="stored"), model)
 
 
+@pytest.mark.parametrize("part", [None, "ema"])
+def test_a_model_of_named_layers_finds_its_weights_where_it_was_saved_over_their_file(
+    part: str | None, tmp_path: Path
+) -> None:
+    state = {f"gru.{name}": array for name, array in network(5, 128).state_dict().items()}
+    state["fc.weight"] = numbers(130, 128)
+    path, layers = tmp_path / "file", ["gru", "fc"]
+    path.write_bytes(state_bytes(state, part))
+    wide, model = (fastgru.load(path, part=part, layers=layers, precision=kind) for kind in ("float32", "int8"))
+    model.save(path)
+    for each in copies(model):
+        assert same(each.astype("float32"), wide)
+        each.save(path)
+    path.write_bytes(b"another")
+    with pytest.raises(CheckpointError, match="put the file back"):
+        model.astype("float32")
+
+
 def test_a_model_that_lost_nothing_is_saved_over_its_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     GRU(network(5, 19, dtype=np.float64)).save(path)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from networks import numbers, same_bits
+from networks import network, numbers, same_bits
 
 import fastgru
 from fastgru import CheckpointError, Model
@@ -18,6 +18,7 @@ from fastgru.graph.builder import Builder
 from fastgru.graph.operations.convolution import Convolution, TransposedConvolution
 from fastgru.graph.operations.product import Embedding as EmbeddingOf
 from fastgru.graph.operations.product import Linear
+from fastgru.graph.operations.recurrent import GRU
 from fastgru.graph.size import symbol
 from fastgru.layers import Conv1D, Dense, Embedding, Input, ModelSpec, Node
 from fastgru.options import kernel_table
@@ -101,6 +102,9 @@ def test_float64_that_was_rounded_stays_or_is_in_its_file(name: str, tmp_path: P
     path.unlink()
     with pytest.raises(CheckpointError, match="put the file back"):
         weight_of(loaded)
+    x = np.arange(np.prod(shape)).reshape(shape) % 1000 if name == "table" else numbers(*shape)
+    loaded.save(tmp_path / "rounded", precision="float32")  # which it has
+    assert same_bits(fastgru.load(tmp_path / "rounded")(x), loaded(x))
 
 
 @PAIRED
@@ -114,6 +118,12 @@ def test_what_pairs_round_stays_or_is_in_its_file(name: str, tmp_path: Path) -> 
     assert loaded.nbytes <= 2.2 * weight.size
     assert same_bits(weight_of(loaded), weight) and same_bits(loaded(x), model(x))
     assert same_bits(loaded.astype("float32")(x), model.astype("float32")(x))
+    (tmp_path / "given.safetensors").unlink()
+    wanted = loaded(x)
+    for again in (pickle.loads(pickle.dumps(loaded)), loaded.astype("bfloat16"), Model(loaded.spec, **loaded._options)):
+        assert same_bits(again(x), wanted) and again.nbytes <= 2.2 * weight.size
+        with pytest.raises(CheckpointError, match="put the file back"):
+            again.astype("float32")
 
 
 def test_a_deleted_model_lets_its_weights_go_at_once() -> None:
@@ -140,3 +150,26 @@ def test_a_table_that_is_a_matrix_too_serves_both() -> None:
     np.testing.assert_allclose(model(index), wanted, atol=1e-4)
     for node in model.graph.nodes:
         assert same_bits(node.operation.weight, table)
+
+
+@pytest.mark.parametrize("backend", ["packed", "blas"])
+@pytest.mark.parametrize("precision", ["float16", "bfloat16", "int8"])
+def test_a_matrix_that_a_gru_rounds_serves_a_product_as_it_was_given(precision: Any, backend: Any) -> None:
+    gru, x = network(24, 24), numbers(2, 3, 24)
+    (weights,), options = gru.layers[0], {"precision": precision, "backend": backend}
+
+    def model(weight: np.ndarray) -> Model:
+        builder = Builder()
+        hidden, _ = builder.add(GRU(gru), builder.input("x", (symbol("batch"), symbol("steps"), 24)))
+        return Model(builder.finish(builder.add(Linear(weight), hidden).place), **options)
+
+    tied, apart = model(weights.w_ih), model(weights.w_ih.copy())
+    for each in (tied, pickle.loads(pickle.dumps(tied))):
+        assert same_bits(each(x), apart(x))
+        assert same_bits(weight_of_product(each), weights.w_ih)
+    wide = Model(tied.graph, precision=precision).graph.nodes[-1].operation.weight
+    assert same_bits(wide, weights.w_ih)
+
+
+def weight_of_product(model: Model) -> np.ndarray:
+    return np.asarray(model.graph.nodes[-1].operation.weight)

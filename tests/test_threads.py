@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import threading
@@ -12,6 +13,7 @@ import pytest
 from networks import network, numbers, run_python, same_bits
 
 from fastgru import GRU, threads
+from fastgru.checkpoint.opened import OpenedFile, open_checkpoint
 from fastgru.engine import plan
 
 KINDS = [("float32", "packed"), ("float32", "blas"), ("float64", "blas")]
@@ -427,3 +429,34 @@ def test_fewer_threads_than_wanted_are_said_once(monkeypatch):
     with pytest.warns(RuntimeWarning, match=r"let this call have 3 of 8 threads, and it computed on these; pass a sma"):
         threads.warn_of_few(3, 8)
     threads.warn_of_few(2, 8)  # a second warning would be an error here
+
+
+def test_who_looks_at_a_file_holds_nothing_that_another_waits_for(tmp_path):
+    """Not even a child that was forked meanwhile, which would wait for ever."""
+    begun, over, got = threading.Event(), threading.Event(), []
+
+    class Slow(io.BytesIO):
+        def fileno(self):
+            begun.set()
+            assert over.wait(30)
+            raise OSError("no file")
+
+    def look():
+        with pytest.raises(OSError, match="no file"):
+            _ = OpenedFile("slow", Slow(), 1, b"x").identity
+
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    lookers = [threading.Thread(target=look)]
+    try:
+        lookers[0].start()
+        assert begun.wait(30)
+        with open_checkpoint(path) as opened:
+            lookers.append(threading.Thread(target=lambda: got.append(opened.identity)))
+            lookers[1].start()
+            lookers[1].join(5)
+            assert got and got[0][0] == 7 and got[0] is opened.identity
+    finally:
+        over.set()
+        for thread in lookers:
+            thread.join(30)

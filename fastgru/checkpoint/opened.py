@@ -9,12 +9,12 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from io import BufferedReader, BytesIO
 
 from ..errors import CheckpointError
 from ..origin import raised_in
 from ..records.fields import Fields
+from ..records.once import once
 from .text import shown
 from .zip import MAGIC, Archive
 
@@ -35,7 +35,7 @@ class OpenedFile(Fields):
     part: str | None = None  # which of several state dicts is asked for
     for_model: bool = False  # whether matrices of GRUs may be read when they are packed
 
-    @cached_property
+    @once
     def identity(self) -> Identity:
         """What tells the file from another in its place, and from itself after a change."""
         found = os.fstat(self.file.fileno())
@@ -45,7 +45,7 @@ class OpenedFile(Fields):
     def is_zip(self) -> bool:
         return self.head.startswith(MAGIC)
 
-    @cached_property
+    @once
     def archive(self) -> Archive:
         return Archive(self.file, self.size, self.path)
 

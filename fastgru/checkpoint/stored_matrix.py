@@ -49,7 +49,7 @@ class StoredMatrix(Matrix):
     read : callable
         Gives the numbers and scales from the open file, as ``reduced.reduce`` gives them for that kind.
     read_rows : callable, optional
-        Gives the rows from one up to another, widened.
+        Gives the rows from one up to another, along the first axis, widened.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class StoredMatrix(Matrix):
         if self._read_rows is None:
             yield from super().pieces()
             return
-        rows, columns = self.shape
-        most = max(1, ROWS_BYTES // (4 * columns))
+        rows = len(self)
+        most = max(1, ROWS_BYTES * rows // (4 * self.size))
         with self._opened() as opened:
             for first in range(0, rows, most):
                 yield first, self._read_rows(opened, first, min(first + most, rows))

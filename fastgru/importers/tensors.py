@@ -7,12 +7,12 @@ Nothing here knows what a layer is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ..errors import CheckpointError
+from ..records.once import once
 from ..weights.matrices import Matrix
 
 __all__ = ["OnceRead", "UsedTensors", "indexed", "listed", "set_aside", "take", "take_matrix"]
@@ -55,7 +55,7 @@ class UsedTensors(Mapping[str, np.ndarray]):
     def __len__(self) -> int:
         return len(self._tensors)
 
-    @cached_property
+    @once
     def by_module(self) -> dict[str, list[str]]:
         """The names by what stands before their last dot, both in the file's order."""
         groups: dict[str, list[str]] = {}
@@ -63,7 +63,7 @@ class UsedTensors(Mapping[str, np.ndarray]):
             groups.setdefault(name.rpartition(".")[0], []).append(name)
         return groups
 
-    @cached_property
+    @once
     def parametrised(self) -> dict[str, list[str]]:
         """The names of what PyTorch's parametrizations keep, by the module whose weights they make."""
         groups: dict[str, list[str]] = {}

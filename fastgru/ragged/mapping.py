@@ -57,7 +57,10 @@ def _results(
             number += len(rows)
             yield from _in_order(runs, rows, n_threads, advance)
         if not isinstance(failed, StopIteration):
-            raise failed
+            try:
+                raise failed
+            finally:
+                del failed  # which holds this frame, and with it the model
 
 
 def _window(runs: GRURuns | ModelRuns, items: Iterator[Any], first: int) -> tuple[list[Row], Exception | None]:
@@ -68,6 +71,8 @@ def _window(runs: GRURuns | ModelRuns, items: Iterator[Any], first: int) -> tupl
     while held < WINDOW_NUMBERS and len(rows) < WINDOW_ROWS:
         try:
             item = next(items)
+        except StopIteration:
+            return rows, StopIteration()  # of no frame
         except Exception as error:  # raised again when the results of all before it are given
             return rows, error
         try:

@@ -80,7 +80,7 @@ def narrowed(
         if name in matrices and array.dtype.kind == "f":
             made.update(_matrix(array, precision, name))
             continue
-        array = as_array(array)
+        array = _as_rounded(array, precision, name)
         if array.dtype.kind != "f" or name in normalisations or precision == "float64":
             made[name] = Written.of(array)
         elif precision in ("float16", "bfloat16") and array.ndim > 1 and is_kept(array, precision):
@@ -105,10 +105,19 @@ def _matrix(matrix: np.ndarray | Matrix, precision: str, name: str) -> dict[str,
 
     def make() -> np.ndarray:
         if precision == "float32" and (isinstance(matrix, np.ndarray) or matrix.dtype != np.float32):
-            return _float32(as_array(matrix), name)
+            return _float32(_as_rounded(matrix, precision, name), name)
         return form_of(matrix, precision, name).numbers
 
     return {name: Written(_KINDS[precision], matrix.shape, make)}
+
+
+def _as_rounded(given: np.ndarray | Matrix, precision: str, name: str) -> np.ndarray:
+    """The numbers to be written in a precision; what a model has in float32 as it is there: its file may be gone."""
+    if isinstance(given, Matrix) and given.is_rounded and precision != "float64":
+        single = form_of(given, "float32", name).numbers
+        if np.isfinite(single).all():
+            return single
+    return as_array(given)
 
 
 def _halves(array: np.ndarray, precision: str, name: str) -> Written:

@@ -8,6 +8,7 @@ What a file holds is for readers and importers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -49,11 +50,8 @@ class FromFile(Fields):
         known = self.__dict__.get("_known", lambda: None)()
         if known is not None:
             return known  # type: ignore[no-any-return]
-        from ..checkpoint.reading import read_for_model
-        from ..importers.resolve import examined
-
         try:
-            spec, _ = examined(read_for_model(self.path, self.part), self.layers, self.strict)
+            spec = self._spec()
         except (CheckpointError, UnsupportedModelError) as error:
             raise CheckpointError(
                 f"the weights as they were before rounding are read again: {error}; put the file back or load another, "
@@ -62,6 +60,21 @@ class FromFile(Fields):
         made = _Matrices(matrix for _, matrix in matrices_of(spec))
         self.__dict__["_known"] = ref(made)
         return made
+
+    def _spec(self) -> GRUSpec | ModelSpec | Graph:
+        """What it was loaded as; or, where a model was saved in its place since, what that describes itself as."""
+        from ..checkpoint.reading import read_for_model
+        from ..importers.resolve import examined
+
+        try:
+            return examined(read_for_model(self.path, self.part), self.layers, self.strict)[0]
+        except (CheckpointError, UnsupportedModelError):
+            if self.part is not None or self.layers is not None:
+                with suppress(CheckpointError, UnsupportedModelError):
+                    saved = read_for_model(self.path)
+                    if saved.format == "fastgru":
+                        return examined(saved)[0]
+            raise
 
     def __getstate__(self) -> dict[str, Any]:
         return self.fields()

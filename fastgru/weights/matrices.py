@@ -203,6 +203,7 @@ class Handle(Matrix):
         self._exact = not (isinstance(given, Matrix) and given.is_rounded)
         self._checksum = self.checksum
         self._settled = False
+        self.is_only_for_grus = True  # otherwise a layer has it too, of which nobody asked to round it
         self.shape, self.dtype = tuple(given.shape), given.dtype
         self.name = name
         self.source = source or (given.source if isinstance(given, Matrix) else None)
@@ -240,13 +241,15 @@ class Handle(Matrix):
         """Leave what was given for what the model computes with, which ``numbers`` gives.
 
         Float64 that was rounded to float32 stays beside it, unless a file has it: nobody asked to lose it. A reduced
-        precision of a GRU was asked for; with ``exact`` it is of another operation, and was not.
+        precision of a GRU was asked for, unless a layer has the same matrix; with ``exact`` it is of another operation,
+        and was not.
         """
         if self._settled:
             return
         if self._exact and exact is False:
             self._checksum = checksum_of(self.array())
-        asked, self._exact = exact is None and precision in REDUCED, self._exact and exact is not False
+        asked = exact is None and precision in REDUCED and self.is_only_for_grus
+        self._exact = self._exact and exact is not False
         self._settled, given = True, self._now
         if self._exact or asked or self.source is not None:
             source = None if self._exact else self.source

@@ -96,16 +96,18 @@ def test_torch(file_of, kind, write):
 def test_keras(file_of, dtype, kind):
     kernel, recurrent, bias = (numbers(*shape, dtype=dtype) for shape in ((5, 12), (4, 12), (2, 12)))
     dense, words = numbers(7, 3, dtype=dtype), numbers(40, 120, dtype=dtype)
+    conv = numbers(5, 3, 4, dtype=dtype)
     if kind == "h5":
         lists = {"gru": {"a/kernel": kernel, "a/recurrent_kernel": recurrent, "a/bias": bias},
-                 "dense": {"kernel": dense, "bias": numbers(3)}, "words": {"embeddings": words}}  # fmt: skip
+                 "dense": {"kernel": dense, "bias": numbers(3)}, "words": {"embeddings": words},
+                 "conv": {"kernel": conv}}  # fmt: skip
         content, place = layers_bytes(lists), "gru/a/"
         wanted = [f"{place}{name}" for name in ("kernel", "recurrent_kernel", "bias")]
-        wanted += ["dense/kernel", "words/embeddings"]
+        wanted += ["dense/kernel", "words/embeddings", "conv/kernel"]
     else:
         place = "layers/gru/cell/vars/"
         arrays = {f"{place}0": kernel, f"{place}1": recurrent, f"{place}2": bias, "layers/dense/vars/0": dense}
-        arrays["layers/embedding/vars/0"] = words
+        arrays |= {"layers/embedding/vars/0": words, "layers/conv1d/vars/0": conv}
         content = variables_bytes(arrays) if kind == "weights" else keras_bytes(hdf5_bytes(arrays))
         wanted = arrays
     same_later(file_of(content), wanted)
@@ -135,10 +137,23 @@ def test_keras_in_several_files(tmp_path):
 
 
 def test_a_long_matrix_is_given_some_rows_at_a_time(file_of):
-    arrays = {f"layers/gru/cell/vars/{place}": numbers(*shape) for place, shape in enumerate(((9001, 60), (20, 60)))}
+    shapes = ((9001, 60), (20, 60), (70, 90, 80))
+    arrays = {f"layers/gru/cell/vars/{place}": numbers(*shape) for place, shape in enumerate(shapes)}
     path = file_of(variables_bytes(arrays))
     same_later(path, arrays)
-    assert len(list(read_for_model(path)["layers/gru/cell/vars/0"].pieces())) > 3
+    for place in (0, 2):
+        assert len(list(read_for_model(path)[f"layers/gru/cell/vars/{place}"].pieces())) > 3
+
+
+def test_the_kernel_of_a_convolution_is_turned_round_as_an_array_is(file_of):
+    layer = {"class_name": "Conv1D", "config": {"name": "conv", "filters": 6, "kernel_size": [3], "padding": "same"}}
+    layer["config"]["batch_input_shape"] = [None, None, 5]
+    arrays = {"conv/kernel:0": numbers(3, 5, 6), "conv/bias:0": numbers(6)}
+    config = {"class_name": "Sequential", "config": {"name": "model", "layers": [layer]}}
+    path = file_of(layers_bytes({"conv": arrays}, config=config, attributes={"keras_version": "2.3.1"}))
+    ((_, wanted),), ((_, found),) = (matrices_of(spec_of(how(path))) for how in (read, read_for_model))
+    assert isinstance(found, Matrix) and np.array_equal(found.array(), wanted)
+    assert fastgru.load(path)(np.ones((2, 4, 5))).shape == (2, 4, 6)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +195,18 @@ def test_a_matrix_that_was_packed_again_is_refused(file):
     records[1].method = 8
     with pytest.raises(CheckpointError, match="compression method 8, wanted a stored record"):
         read_for_model(file(zip_bytes(records)))
+
+
+def test_a_script_that_was_followed_in_vain_first_holds_nothing(file):
+    """Its input is integers, which the first attempt does not know; the error's frames must not stay in a cycle."""
+    path = file(script(BOTH[0], BOTH[2], "e = torch.embedding(w, x)", "y = (gru).forward(e, )", "return y"))
+    gc.collect()
+    gc.disable()
+    try:
+        model = fastgru.load(path)
+        assert model(np.ones((3, 5), int)).shape == (3, 5, 4)
+        kept = weakref.ref(model.graph.nodes[-1].operation.gru.layers[0][0].matrices[1]._now)
+        del model
+        assert kept() is None
+    finally:
+        gc.enable()

@@ -115,9 +115,10 @@ class _Rows(Fields):
         return self._read(opened, 0, self.shape), None
 
     def some(self, opened: OpenedFile, first: int, last: int) -> np.ndarray:
-        """Rows of a matrix, widened."""
-        columns = self.shape[1]
-        return widen(self._read(opened, first * columns * self.dtype.itemsize, (last - first, columns)), None)
+        """Rows along the first axis, widened."""
+        row = self.shape[1:]
+        skipped = first * math.prod(row) * self.dtype.itemsize
+        return widen(self._read(opened, skipped, (last - first, *row)), None)
 
     def _read(self, opened: OpenedFile, skipped: int, shape: tuple[int, ...]) -> np.ndarray:
         flat = np.empty(math.prod(shape), self.dtype)

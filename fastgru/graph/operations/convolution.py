@@ -18,7 +18,7 @@ from ..layout import BATCH, Axis, Layout, Mixed, Steps, has_steps, is_plain, is_
 from ..size import Size, Sizes
 from ..windows import Padding, Window, one_axis, view_of
 from .operation import Array, Call, Compute, Operation, Setup, check_rank, check_size, one_input
-from .product import dense_of, is_kept_by
+from .product import dense_of, is_kept_by, numbers_of
 
 if TYPE_CHECKING:
     from ...engine.affine import Affine
@@ -100,7 +100,7 @@ class Convolution(_Convolving):
         return made
 
     def _packed(self, setup: Setup) -> list[Affine | PlainProduct]:
-        weight, _, exact, *_ = form_of(self.matrices[0], str(setup.dtype), "weight")
+        weight, exact = numbers_of(self.matrices[0], setup)
         group, made = len(weight) // self.groups, []
         for first in range(0, len(weight), group):
             part = np.moveaxis(weight[first : first + group], 1, -1).reshape(group, -1)

@@ -10,9 +10,10 @@ import numpy as np
 
 from ...arrays import check_array
 from ...engine.plain_product import PlainProduct
+from ...engine.reduced import widen
 from ...errors import ShapeError, UnsupportedModelError
 from ...records.record import owned
-from ...weights.matrices import check_matrix, form_of
+from ...weights.matrices import Matrix, check_matrix, form_of
 from ...weights.records import MatrixRecord
 from ..graph import FLOAT, INTEGER, Tensor
 from ..layout import BATCH, Layout, Mixed, broadcast, has_steps, is_plain
@@ -25,18 +26,42 @@ if TYPE_CHECKING:
     from ...engine.strided import Strided
     from ..writer import Writer
 
-__all__ = ["Einsum", "Embedding", "Linear", "MatMul", "dense_of", "is_kept_by"]
+__all__ = ["Einsum", "Embedding", "Linear", "MatMul", "dense_of", "is_kept_by", "numbers_of"]
+
+
+def numbers_of(weight: Array | Matrix, setup: Setup) -> tuple[Array, bool]:
+    """A weight in the dtype of a model, and whether that is all of it.
+
+    Where a product would round it, a weight that was rounded so before is taken as it is: its file may be gone.
+    """
+    is_rounded = isinstance(weight, Matrix) and weight.is_rounded
+    precision = "bfloat16" if is_rounded and _rounds(setup) else str(setup.dtype)
+    numbers, steps, exact, _ = form_of(weight, precision, "weight")
+    return widen(numbers, steps), exact
 
 
 def dense_of(weight: Array, bias: Array | None, setup: Setup) -> Affine | PlainProduct:
     """``x @ weight.T + bias`` of rows (rows, inputs), by the kernels where they are chosen; weight in C order."""
     bias = np.zeros(len(weight), setup.dtype) if bias is None else np.ascontiguousarray(bias, setup.dtype)
-    if setup.dtype != np.float32 or setup.options.get("backend") == "blas":
+    if not _has_kernels(setup):
         return PlainProduct(owned(weight), bias)
     from ...engine.affine import Affine
     from ...options import kernel_table
 
     return Affine(kernel_table(), weight, bias, setup.options.get("precision", "float32"))
+
+
+def _has_kernels(setup: Setup) -> bool:
+    return bool(setup.dtype == np.float32) and setup.options.get("backend") != "blas"
+
+
+def _rounds(setup: Setup) -> bool:
+    """Whether ``dense_of`` makes products that round their weights to bfloat16."""
+    if not _has_kernels(setup) or setup.options.get("precision") != "bfloat16":
+        return False
+    from ...options import kernel_table
+
+    return bool(kernel_table().pairs)
 
 
 def is_kept_by(dense: Affine | PlainProduct, weight: Array) -> bool:
@@ -83,7 +108,7 @@ class Linear(MatrixRecord, Operation):
         return made
 
     def _packed(self, setup: Setup) -> Affine | PlainProduct:
-        weight, _, exact, *_ = form_of(self.matrices[0], str(setup.dtype), "weight")
+        weight, exact = numbers_of(self.matrices[0], setup)
         made = dense_of(weight, self.bias, setup)
         self.settle(partial(_weight_of, made), made.precision, exact and is_kept_by(made, weight))
         return made

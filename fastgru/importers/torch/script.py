@@ -97,7 +97,9 @@ def _followed(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], wher
             returned = run.call(name, [Module("")], {key: each for key, each in given.items() if each is not None})
             graph = builder.finish(_structure(operations, returned))
         except FastGRUError as error:
-            problem = error
+            # Its frames would hold those of all who called, with their weights, in a cycle.
+            problem = error.with_traceback(None)
+            problem.__context__ = None
         operands = getattr(problem, "operands", operations.operands)
         blamed = {} if problem is None else inputs_behind(builder, places, operands)
         certain = {places[place]: sure for place, sure in operations.certain.items() if place in places}
