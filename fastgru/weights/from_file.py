@@ -53,11 +53,14 @@ class FromFile(Fields):
         from ..importers.resolve import examined
 
         try:
-            spec, _ = examined(read_for_model(self.path, self.part), self.layers, self.strict)
+            checkpoint = read_for_model(self.path, self.part)
+            # a model that was saved in the place of its file describes its layers there
+            layers = None if checkpoint.format == "fastgru" else self.layers
+            spec, _ = examined(checkpoint, layers, self.strict)
         except (CheckpointError, UnsupportedModelError) as error:
             raise CheckpointError(
-                f"the weights as they were before rounding are read again: {error}; put the file back or load another, "
-                "or save a GRU in the precision that it has"
+                f"the weights as they were before rounding are read again: {error}; put the file back, load the model "
+                "from another, or save it in the precision that it has"
             ) from error
         made = _Matrices(matrix for _, matrix in matrices_of(spec))
         self.__dict__["_known"] = ref(made)
