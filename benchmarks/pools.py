@@ -25,7 +25,7 @@ import fastgru
 from fastgru.bench.machine import on_cores
 from fastgru.bench.others import NOTEWORTHY, others
 from fastgru.bench.plots import COLOURS, MARKERS, check_suffix, plain_ticks, save, sheet, threads_text
-from fastgru.bench.results import result
+from fastgru.bench.results import figure_text, result
 from fastgru.bench.statistics import summary
 from fastgru.errors import FastGRUError
 
@@ -96,10 +96,10 @@ def check(model: fastgru.Model) -> None:
 
 def run(rows: Sequence[int], threads: Sequence[int], streams: int, seconds: float) -> dict[str, Any]:
     """All figures, with what ``fastgru.bench.results`` keeps of where they were measured."""
-    if min(rows) < 1 or min(threads) < 1 or streams < max(rows) * max(threads):
+    if streams < max(rows) * max(threads):
         raise SystemExit(
             f"--streams: got {streams}, wanted at least {max(rows) * max(threads)}: {max(rows)} rows for each of "
-            f"{threads_text([max(threads)])}; --rows and --threads are numbers from 1 on"
+            f"{threads_text([max(threads)])}; or ask for fewer --rows or --threads"
         )
     model = model_of(1)
     check(model)
@@ -125,7 +125,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         "| threads | rows of a call | stream steps a second | p50 | p99 |", "|---:|---:|---:|---:|---:|",
     ]  # fmt: skip
     for row in results["results"]:
-        cells = f"{row['steps_per_second']:,.0f} | {row['p50']:.4g} | {row['p99']:.4g}"
+        cells = " | ".join((f"{row['steps_per_second']:,.0f}", figure_text(row["p50"]), figure_text(row["p99"])))
         lines.append(f"| {row['threads']} | {row['rows']} | {cells} |")
     return "\n".join([*lines, *(f"\n* {note}" for note in results["notes"])])
 
@@ -155,10 +155,19 @@ def picture(results: Mapping[str, Any]) -> Any:
     return figure
 
 
+def _counts(text: str) -> list[int]:
+    """Whole numbers from 1 on, as 1,4,16."""
+    if not all(each.isdecimal() and int(each) for each in text.split(",")):
+        raise argparse.ArgumentTypeError(f"got {text!r}, wanted whole numbers from 1 on, as 1,4,16")
+    return [int(each) for each in text.split(",")]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Steps of a pool's streams, by rows that step together and threads.")
-    parser.add_argument("--rows", default="1,4,16,64,256", help="that step together (default %(default)s)")
-    parser.add_argument("--threads", default="1,2", help="that call the pool (default %(default)s)")
+    parser.add_argument(
+        "--rows", type=_counts, default="1,4,16,64,256", help="that step together (default %(default)s)"
+    )
+    parser.add_argument("--threads", type=_counts, default="1,2", help="that call the pool (default %(default)s)")
     parser.add_argument("--streams", type=int, default=1000, help="of the pool (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each case (default %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure as JSON")
@@ -167,8 +176,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         if options.plot:
             check_suffix(options.plot)
-        rows, threads = ([int(each) for each in text.split(",")] for text in (options.rows, options.threads))
-        results = run(rows, threads, options.streams, options.seconds)
+        results = run(options.rows, options.threads, options.streams, options.seconds)
         print(markdown(results))
         if options.json:
             options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

@@ -27,7 +27,7 @@ from fastgru.bench.measure_whole import check
 from fastgru.bench.others import NOTEWORTHY, others
 from fastgru.bench.peers import PEERS, installed, pip_line, with_onnxruntime, with_openvino
 from fastgru.bench.plots import check_suffix, plot_results
-from fastgru.bench.results import result, row
+from fastgru.bench.results import figure_text, result, row
 from fastgru.bench.statistics import summary
 from fastgru.bench.turns import in_turn
 from fastgru.errors import FastGRUError
@@ -128,7 +128,7 @@ def case_of(name: str, streams: int) -> Case:
 
 def markdown(results: dict[str, Any]) -> str:
     """A line for each model and number of streams, medians with p99 behind them."""
-    cells = tables(results, lambda row: f"{row['p50']:.4g} ({row['p99']:.4g})", RATIO)
+    cells = tables(results, lambda row: f"{figure_text(row['p50'])} ({figure_text(row['p99'])})", RATIO)
     about = "One step of all streams together: median (p99)."
     return "\n".join([surroundings(results), "", about, *cells, "", *(f"* {note}" for note in results["notes"])])
 

@@ -327,11 +327,12 @@ class GRU:
         packed : bool, optional
             Write the matrices of GRUs packed for the kernels of this machine, in the precision of this GRU, or in
             ``precision`` if it is given. ``fastgru.load(path, precision="stored")`` then maps them and computes from
-            the file: processes that load it share one copy, and start without packing. Kernels that read another
-            order pack them again, each process for itself, and loading says so once; a version of fastgru that does
-            not know the order refuses it. While a file is mapped no program may cut it or write into it, which would
-            end the processes that use it or change their weights. Saving puts a new file in its place and leaves the
-            old one to them, unless it belongs to another user; on Windows it cannot be replaced meanwhile.
+            the file: processes that load it share one copy, of an Embedding's table too, and start without packing.
+            Kernels that read another order pack them again, each process for itself, and loading says so once; a
+            version of fastgru that does not know the order refuses it. While a file is mapped no program may cut it or
+            write into it, which would end the processes that use it or change their weights. Saving puts a new
+            file in its place and leaves the old one to them, unless it belongs to another user; on Windows it cannot be
+            replaced meanwhile.
 
         Raises
         ------

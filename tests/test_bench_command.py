@@ -7,8 +7,10 @@ import sys
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
-from networks import network
+from layer_examples import chain
+from networks import network, numbers
 
 import fastgru
 from fastgru.bench import command, machine, markdown, peers
@@ -77,6 +79,23 @@ def test_a_model_is_measured_whole_and_each_of_its_grus_by_itself(
         *("up: one step", "up: 6 steps", "up: one step, batch 3", "up: 6 steps, batch 3"),
     ]
     assert all(row["skipped"] is None and row["largest_difference"] < 1e-5 for row in rows)
+
+
+def test_a_scenario_that_was_asked_for_and_cannot_be_measured_is_named_as_it_was_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "model.safetensors")
+    fastgru.Model(chain(GRULayer(network(3, 4)), Dense(numbers(2, 4)), shape=(None, 3))).save(path)
+    np.save(tmp_path / "x.npy", np.zeros((2, 5, 3), np.float32))
+    ask = ["bench", path, "--seconds", "0.01", "--data", str(tmp_path / "x.npy"), "--json", "--scenario"]
+    assert main([*ask, "offline,multi-stream,server"]) == 0
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    for name in ("multi-stream", "server"):
+        assert f"{name} is left out: nothing of {path} can be measured so" in notes
+    assert main([*ask, "single-stream,multi-stream,offline"]) == 0  # the usual ones
+    assert "is left out: nothing of" not in capsys.readouterr().out
+    assert main([*ask, "server,ragged"]) == 1
+    assert "nothing of it can be measured as server, ragged: a whole model" in capsys.readouterr().err
 
 
 def test_a_keras_file_says_what_the_others_cannot_have_of_it(capsys: pytest.CaptureFixture[str]) -> None:

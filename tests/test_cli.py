@@ -844,6 +844,15 @@ def test_convert_does_not_write_over_a_file_unless_it_is_told_to(
         error_line(capsys)
 
 
+def test_convert_writes_nothing_under_the_name_of_another_format(
+    gru_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("model.onnx", "model.h5", "model"):
+        assert main(["convert", gru_file, str(tmp_path / name)]) == 1
+        assert "convert writes safetensors; name a file that ends in .safetensors" in error_line(capsys)
+        assert not (tmp_path / name).exists()
+
+
 @pytest.mark.parametrize("name", [kind.__name__ for kind in EXAMPLES])
 def test_convert_finds_inputs_for_every_layer(name: str, tmp_path: Path) -> None:
     for spec in EXAMPLES[getattr(fastgru.layers, name)]:
@@ -859,7 +868,7 @@ def test_convert_says_what_kept_it_from_comparing(tmp_path: Path, capsys: pytest
         ("d",),
     )
     path = save_model(tmp_path / "in.safetensors", reshaped)
-    assert main(["convert", path, str(tmp_path / "out")]) == 0
+    assert main(["convert", path, str(tmp_path / "out.safetensors")]) == 0
     assert "not compared: layer 'r'" in capsys.readouterr().out
 
 

@@ -87,8 +87,8 @@ def test_convert_packs_what_save_packs(
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("out.pt", [], r"out.pt: --packed writes safetensors; name a file that ends in .safetensors"),
-        ("out.safetensors", ["--precision", "float64"], "not packed in the precision of this model by these kernels"),
+        ("out.pt", [], "out.pt: convert writes safetensors; name a file that ends in .safetensors"),
+        ("out.safetensors", ["--precision", "float64"], "not packed in float64 by the kernels"),
     ],
 )
 def test_what_convert_cannot_pack_is_said_and_nothing_written(

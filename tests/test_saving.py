@@ -367,7 +367,7 @@ def test_places_that_no_file_can_be_in_are_named(tmp_path: Path) -> None:
         ("file/model.safetensors", "folder does not exist"),
         ("a" * 300, "cannot be written"),
         ("nul\0", "cannot be written"),
-        ("", "cannot be written"),
+        ("", "got '' as a path, which cannot be written; wanted the name of a file"),
     ]:
         with pytest.raises(FastGRUError, match=words):
             gru.save(f"{tmp_path}/{place}" if place else place)

@@ -33,6 +33,7 @@ from fastgru.layers import (
     ModelSpec,
     Node,
     Reshape,
+    sequential,
 )
 
 DEMO = resources.files("fastgru.demo")
@@ -224,6 +225,14 @@ def test_a_model_without_any_number_in_its_outputs_is_compared_in_nothing(
     assert main(["verify", path]) == 0
     out = capsys.readouterr().out
     assert "none is a number" in out and "Within no tolerance: 16 of 16 outputs" in out
+
+
+def test_the_bytes_are_said_to_be_those_of_all_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / "model")
+    Model(sequential([("words", Embedding(numbers(500, 5))), ("gru", GRULayer(network(5, 3)))])).save(path)
+    assert main(["verify", path, "--precision", "float32"]) == 0
+    heading = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("precision"))
+    assert " weights " in heading and "GRU" not in heading
 
 
 def test_what_nan_in_the_data_reaches_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,12 +6,11 @@ import argparse
 from collections.abc import Callable, Collection
 
 from .peers import PEERS, engine
-from .scenarios import SCENARIOS
+from .scenarios import SCENARIOS, USUAL
 
 __all__ = ["add_arguments"]
 
 OTHERS = [name for name in PEERS if engine(name) != "fastgru"]
-USUAL = ["SingleStream", "MultiStream", "Offline"]
 
 
 def add_arguments(bench: argparse.ArgumentParser, at_least_one: Callable[[str], int]) -> None:

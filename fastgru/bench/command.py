@@ -30,6 +30,7 @@ from .peers import BEST_OF, IN_FLOAT32, OWN, PEERS, engine, installed, pip_line
 from .plots import check_suffix, plot_results
 from .report import WHOLE, print_report, warnings_of
 from .runner import parts, run
+from .scenarios import SCENARIOS, USUAL
 
 if TYPE_CHECKING:
     from ..importers.weights.chain import LayerItem
@@ -137,12 +138,16 @@ def bench(
         alone = "a whole model is measured as single-stream and offline"
         why = "a bidirectional GRU cannot take single steps" if len(models) > 1 or "gru" in models else alone
         raise UnsupportedModelError(
-            f"{path}: nothing of it can be measured as {', '.join(scenarios)}: {why}; ask for another scenario"
+            f"{path}: nothing of it can be measured as {', '.join(map(_asked, scenarios))}: {why}; ask for another"
         )
     with progress(parts(cases, systems, threads), "checks and timings") as advance:
         results = run(cases, models, systems, threads, seconds, advance, files)
     if isinstance(loaded, Model):
         results["notes"] += _not_installed(against)
+    done = {case.scenario for case in cases}
+    for scenario in scenarios if list(scenarios) != USUAL else ():
+        if scenario not in done:
+            results["notes"].append(f"{_asked(scenario)} is left out: nothing of {path} can be measured so")
     if plot is not None:
         plot_results(results, plot)
     if as_json:
@@ -205,6 +210,11 @@ def _check_onnx(path: str, systems: Sequence[str], against: Sequence[str] | None
         raise MissingDependencyError(
             f"--onnx: no engine that runs ONNX is installed: {pip_line('onnxruntime')}, or {pip_line('openvino')}"
         )
+
+
+def _asked(scenario: str) -> str:
+    """A scenario as it is written on a command line."""
+    return next(name for name, each in SCENARIOS.items() if each == scenario)
 
 
 def _not_installed(against: Sequence[str] | None) -> Iterator[str]:

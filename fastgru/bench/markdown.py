@@ -7,7 +7,7 @@ from typing import Any
 
 from ..terminal import counted
 from .peers import BEST_OF, PEERS, engine
-from .results import ratio
+from .results import figure_text, ratio
 
 __all__ = ["RATIO", "Cell", "Rows", "cases_of", "difference", "latency", "markdown", "surroundings", "tables"]
 
@@ -93,7 +93,7 @@ def latency(row: Mapping[str, Any]) -> str:
     """The median, or the reason why there is none."""
     if row["skipped"] is not None:
         return str(row["skipped"])
-    return f"{row['rate']:.0f}/s" if row["scenario"] == "Server" else f"{row['p50']:.4g}"
+    return f"{row['rate']:.0f}/s" if row["scenario"] == "Server" else figure_text(row["p50"])
 
 
 def difference(row: Mapping[str, Any]) -> str:

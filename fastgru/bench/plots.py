@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import FastGRUError, MissingDependencyError
 from ..outputs import replacing
 from .peers import PEERS, engine
+from .results import figure_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -255,11 +256,11 @@ def _bars(results: Mapping[str, Any], rows: Rows, figure_of_merit: str, label: s
         tail = max(row["p99"] for row in by_system.values()) if figure_of_merit == "p50" else 0
         for place, system in enumerate(systems):
             row = by_system[system]
-            value, note = float(row[figure_of_merit]), f" {row[figure_of_merit]:,.4g}"
+            value, note = float(row[figure_of_merit]), f" {figure_text(row[figure_of_merit])}"
             each.barh(place, value, color=look(system)[0], height=0.6)
             if figure_of_merit == "p50":
                 each.plot([value, row["p99"]], [place, place], color="#000000", linewidth=1)
-                note += f", p99 {row['p99']:,.4g}"
+                note += f", p99 {figure_text(row['p99'])}"
             each.annotate(note, (value, place - 0.03), fontsize=8, va="bottom", color=GREY)
         each.set_yticks(range(len(systems)), [titled(results, system) for system in systems], fontsize=8)
         each.invert_yaxis()

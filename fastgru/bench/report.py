@@ -10,7 +10,7 @@ from ..model import Model
 from ..terminal import counted, print_table, printable
 from .measure_whole import ANOTHER_MODEL
 from .peers import PEERS, engine, pip_line
-from .results import ratio
+from .results import figure_text, ratio
 
 __all__ = ["WHOLE", "print_report", "warnings_of"]
 
@@ -106,7 +106,7 @@ def _table(rows: Sequence[Row]) -> Iterator[list[str]]:
             figures = [row[figure] for figure in ("p50", "p90", "p99", "min")]
             yield [
                 f"  {PEERS[system].title}",
-                *(f"{each:.4g}" if each < 10_000 else f"{each:.0f}" for each in figures),
+                *map(figure_text, figures),
                 f"{row['n']:,}",
                 f"{rate:,.0f}",
                 "" if times is None else f"{times:.2f}",

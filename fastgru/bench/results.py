@@ -17,7 +17,7 @@ from .cases import Case, Measured
 from .machine import machine
 from .peers import PEERS, version
 
-__all__ = ["FIGURES", "SCHEMA", "ratio", "result", "row"]
+__all__ = ["FIGURES", "SCHEMA", "figure_text", "ratio", "result", "row"]
 
 SCHEMA = 1
 FIGURES = ("p50", "p90", "p99", "min", "mean", "n", "warmup")
@@ -62,6 +62,11 @@ def row(case: Case, spec: Measured, threads: int, system: str, **more: Any) -> d
     if case.scenario == "Server":
         facts.update(rate=None, bound=case.bound)
     return {**facts, **more}
+
+
+def figure_text(value: float) -> str:
+    """A figure in four digits, or all before the point where these are more."""
+    return f"{value:,.4g}" if value < 9999.5 else f"{value:,.0f}"
 
 
 def ratio(rows: Mapping[str, Mapping[str, Any]], peers: Sequence[str], own: str = "fastgru") -> float | None:

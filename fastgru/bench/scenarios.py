@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SCENARIOS"]
+__all__ = ["SCENARIOS", "USUAL"]
 
 SCENARIOS = {
     "single-stream": "SingleStream",  # one row: one step, and a sequence
@@ -11,3 +11,5 @@ SCENARIOS = {
     "ragged": "Ragged",  # batches of unequal lengths; MLPerf has no such scenario
     "server": "Server",  # single sequences that arrive at random
 }
+
+USUAL = ["SingleStream", "MultiStream", "Offline"]

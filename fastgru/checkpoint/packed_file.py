@@ -1,5 +1,7 @@
 """Packed files: matrices of GRUs in the order in which kernels read them, mapped into memory and not read.
 
+Other matrices of float32 lie there as they are, and are mapped too: a table of an Embedding is used from the file.
+
 Owns their form. In a file that ``save(packed=True)`` wrote a matrix is a tensor of F32 of one axis: the words that
 ``engine.packed`` has for each of its products, each filled with zeros to a multiple of 64 bytes, on which all of them
 begin. The metadata says how they are packed, and has a checksum of the file, in which its own digits count as zeros.
@@ -9,6 +11,7 @@ Everything here is checked before it is used: what the kernels are given has the
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import zlib
 from collections.abc import Mapping, Sequence
@@ -32,6 +35,7 @@ __all__ = [
     "MappedMatrix",
     "description_of",
     "packed_matrices",
+    "plain_matrix",
     "words_in_file",
     "words_to_write",
 ]
@@ -86,8 +90,9 @@ def description_of(matrices: Mapping[str, PackedMatrix], level: str) -> str:
 
 def packed_matrices(
     opened: OpenedFile, begin: int, spans: Mapping[str, tuple[str, tuple[int, ...], int]], metadata: Mapping[str, str]
-) -> dict[str, MappedMatrix]:
-    """The matrices by name; ``spans`` are the type, shape and place of every tensor, from ``begin`` on.
+) -> tuple[NDArray[np.uint8], dict[str, MappedMatrix]]:
+    """The file as it lies, and the matrices by name; ``spans`` are the type, shape and place of every tensor, from
+    ``begin`` on.
 
     Raises
     ------
@@ -97,8 +102,11 @@ def packed_matrices(
         A newer version of fastgru packed it in an order that this one does not know.
     """
     where = opened.path
-    content = _content(opened)
+    mapped = _mapped(opened)
+    content = _content(opened) if mapped is None else sealed(np.frombuffer(mapped, np.uint8))
     _check_sum(content, begin, metadata.get(CHECKSUM_KEY, ""), where)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)  # pages that are used come back; of a table those of the rows looked up
     data = parse_json(metadata[PACKED_KEY].encode("utf-8", "surrogatepass"), f"{where}: how it is packed")
     if type(data.get("number")) is int and data["number"] > NUMBER:
         raise UnsupportedModelError(f"{where}: it is packed in order {data['number']}; install a newer fastgru")
@@ -108,7 +116,7 @@ def packed_matrices(
         raise CheckpointError(f"{where}: what it says of its packed weights cannot be; the file is damaged")
     if not isinstance(rows, dict) or not rows:
         raise CheckpointError(f"{where}: it is packed and names no packed weights; the file is damaged")
-    return {
+    return content, {
         name: MappedMatrix(
             _matrix(content, begin, spans.get(name), layout, kind, row, f"{where}: {shown(name)}"), level
         )
@@ -116,15 +124,26 @@ def packed_matrices(
     }
 
 
-def _content(opened: OpenedFile) -> NDArray[np.uint8]:
-    """The file as it lies, shared by all processes that map it; where it cannot be mapped, read."""
+def plain_matrix(content: NDArray[np.uint8], start: int, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
+    """A tensor of F32 as it lies in the file, or None if this machine cannot use it so."""
+    if start % 4 or not np.dtype("<f4").isnative:
+        return None
+    return content[start : start + 4 * math.prod(shape)].view(np.float32).reshape(shape)
+
+
+def _mapped(opened: OpenedFile) -> mmap.mmap | None:
+    """The file in memory that all processes share which map it, or None if it cannot be mapped."""
     try:
-        mapped = mmap.mmap(opened.file.fileno(), opened.size, access=mmap.ACCESS_READ)
+        return mmap.mmap(opened.file.fileno(), opened.size, access=mmap.ACCESS_READ)
     except (OSError, ValueError):
-        content = aligned_empty(-(-opened.size // 4)).view(np.uint8)[: opened.size]
-        opened.read_into(0, content.data)
-        return sealed(content)
-    return sealed(np.frombuffer(mapped, np.uint8))
+        return None
+
+
+def _content(opened: OpenedFile) -> NDArray[np.uint8]:
+    """The file read into memory of this process."""
+    content = aligned_empty(-(-opened.size // 4)).view(np.uint8)[: opened.size]
+    opened.read_into(0, content.data)
+    return sealed(content)
 
 
 def _check_sum(content: NDArray[np.uint8], begin: int, digits: str, where: str) -> None:

@@ -21,7 +21,7 @@ from ..records.sealed import sealed
 from .contents import Checkpoint
 from .int8_rows import SCALES, check_form, check_scales, multiplied
 from .opened import OpenedFile
-from .packed_file import PACKED_KEY, packed_matrices
+from .packed_file import PACKED_KEY, packed_matrices, plain_matrix
 from .stored_matrix import PYTORCHS_NAMES, StoredMatrix, is_for_later
 from .text import MAX_JSON_BYTES, parse_json, shown
 
@@ -66,15 +66,17 @@ def read_safetensors(opened: OpenedFile) -> Checkpoint:
     begin = LENGTH_BYTES + length
     _check_layout(entries, opened.size - begin, where)
     packed: dict[str, Any] = {}
+    content = None  # of a packed file, as it lies
     if PACKED_KEY in metadata and FORMAT_KEY in metadata:
         spans = {name: (entry.kind, entry.shape, entry.start) for name, entry in entries.items()}
-        packed = dict(packed_matrices(opened, begin, spans, metadata))
+        content, matrices_there = packed_matrices(opened, begin, spans, metadata)
+        packed = dict(matrices_there)
         one = next(iter(packed.values()))
         metadata[PACKED_KEY] = f"{one.packed.kind} for the kernels {shown(one.level, 40)}"
     matrices = [name for name, entry in entries.items() if entry.kind == "I8" and FORMAT_KEY in metadata]
     scales = {name + SCALES: _scales(opened, begin, entries, name) for name in matrices}
     # Read one by one, so that no more than one tensor is held twice while it is widened.
-    read = partial(_tensor, opened, begin, is_own=FORMAT_KEY in metadata)
+    read = partial(_tensor, opened, begin, is_own=FORMAT_KEY in metadata, content=content)
     tensors = {
         name: packed[name] if name in packed else read(name, entry, scales.get(name + SCALES))
         for name, entry in entries.items()
@@ -93,7 +95,13 @@ def read_safetensors(opened: OpenedFile) -> Checkpoint:
 
 
 def _tensor(
-    opened: OpenedFile, begin: int, name: str, entry: _Entry, scales: np.ndarray | None, is_own: bool
+    opened: OpenedFile,
+    begin: int,
+    name: str,
+    entry: _Entry,
+    scales: np.ndarray | None,
+    is_own: bool,
+    content: np.ndarray | None,
 ) -> np.ndarray:
     """The tensor, or what reads it later: of what has several axes and by its name may be a matrix of a layer."""
     place, path = _place(opened.path, name), opened.path
@@ -101,6 +109,10 @@ def _tensor(
     is_matrix = is_for_later(entry.shape) and (is_own or PYTORCHS_NAMES.search(name))
     if not opened.for_model or not is_matrix or kind is None:
         return _array(opened, begin, entry, place, scales)
+    if content is not None and kind == "float32":
+        mapped = plain_matrix(content, begin + entry.start, entry.shape)
+        if mapped is not None:
+            return mapped
 
     def read(again: OpenedFile) -> tuple[np.ndarray, np.ndarray | None]:
         flat = np.empty(math.prod(entry.shape), _ELEMENTS[entry.kind])

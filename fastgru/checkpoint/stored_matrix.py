@@ -74,7 +74,8 @@ class StoredMatrix(Matrix):
 
     def _form(self) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
         with self._opened() as opened:
-            return self._read(opened)
+            numbers, steps = self._read(opened)
+        return numbers if is_sealed(numbers) else sealed(numbers), steps
 
     def pieces(self) -> Iterator[tuple[int, NDArray[Any]]]:
         if self._read_rows is None:

@@ -323,8 +323,8 @@ def _convert(arguments: argparse.Namespace) -> int:
     from .description_text import print_conversion
 
     _check_outputs([arguments.output], [arguments.model])
-    if arguments.packed and not arguments.output.lower().endswith(".safetensors"):
-        raise FastGRUError(f"{arguments.output}: --packed writes safetensors; name a file that ends in .safetensors")
+    if not arguments.output.lower().endswith(".safetensors"):
+        raise FastGRUError(f"{arguments.output}: convert writes safetensors; name a file that ends in .safetensors")
     if is_file(arguments.output) and not arguments.force:
         raise FastGRUError(f"{arguments.output}: is there already; name another file, or add --force to replace it")
     with progress(PARTS, "parts") as advance:

@@ -64,7 +64,7 @@ def print_verification(path: str, found: dict[str, Any]) -> None:
     each_timed = [each["timings"] for each in found["precisions"] if each["timings"]]
     timed = [counted(timing["rows"], "row") for timing in (each_timed or [[]])[0]]
     scored = ["same class"] if found["classes"] else []
-    headings = ["precision", "largest", "mean", *scored, "GRU weights", *timed]
+    headings = ["precision", "largest", "mean", *scored, "weights", *timed]
     cells = [_precision_cells(each, headings) for each in found["precisions"]]
     print_table(headings, cells, right=headings[1:])
     print(printable("\n".join(["", *_verification_notes(found)]).rstrip()))

@@ -85,6 +85,8 @@ def save(
     if not isinstance(path, (str, os.PathLike)):
         raise DTypeError(f"got {type(path).__name__} as a path, wanted a str or an os.PathLike")
     name = os.fsdecode(path)
+    if not name:
+        raise FastGRUError("got '' as a path, which cannot be written; wanted the name of a file")
     check_is_kept(spec, name, precision)
     header, tensors = _contents(spec, precision, packed)
     try:
@@ -106,7 +108,7 @@ def _contents(spec: GRUSpec | ModelSpec | Graph, precision: str | None, packed: 
 
     data, named = _described(spec)
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    matrices = _packed(data, named) if packed else {}
+    matrices = _packed(data, named, precision) if packed else {}
     others = {name: array for name, array in named.items() if name not in matrices}
     # packed ones come first, and then those of 8 bytes, so that each is aligned
     tensors = {
@@ -128,7 +130,9 @@ def _contents(spec: GRUSpec | ModelSpec | Graph, precision: str | None, packed: 
     return written + b" " * filled, list(tensors.values())
 
 
-def _packed(data: dict[str, Any], named: dict[str, np.ndarray | Matrix]) -> dict[str, PackedMatrix]:
+def _packed(
+    data: dict[str, Any], named: dict[str, np.ndarray | Matrix], precision: str | None
+) -> dict[str, PackedMatrix]:
     """The matrices of the GRUs as their model has them packed."""
     from ..graph.saved import names_in_graph
 
@@ -138,9 +142,9 @@ def _packed(data: dict[str, Any], named: dict[str, np.ndarray | Matrix]) -> dict
     if missing or not names:
         what = f"{min(missing)} is not" if missing else "there are no GRUs"
         raise UnsupportedModelError(
-            f"packed=True: {what} packed in the precision of this model by these kernels; they pack float32 and the "
-            "smaller precisions (float16 where it is the faster), with the activations of GATE_ACTIVATIONS and "
-            'backend="packed"; leave packed out, or take float32 or bfloat16'
+            f"packed=True: {what} packed in {precision} by the kernels {kernel_table().name!r}; these pack float32 and "
+            "the smaller precisions (float16 where it is the faster), with the activations of "
+            'fastgru.activations.GATE_ACTIVATIONS and backend="packed"; leave packed out, or take float32 or bfloat16'
         )
     return made
 

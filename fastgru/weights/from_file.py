@@ -54,8 +54,8 @@ class FromFile(Fields):
             spec = self._spec()
         except (CheckpointError, UnsupportedModelError) as error:
             raise CheckpointError(
-                f"the weights as they were before rounding are read again: {error}; put the file back or load another, "
-                "or save a GRU in the precision that it has"
+                f"the weights as they were before rounding are read again: {error}; put the file back, load the model "
+                "from another, or save it in the precision that it has"
             ) from error
         made = _Matrices(matrix for _, matrix in matrices_of(spec))
         self.__dict__["_known"] = ref(made)

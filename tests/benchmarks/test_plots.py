@@ -10,6 +10,7 @@ import pytest
 from benchmark_scripts import script
 
 from fastgru.bench.plots import charts, plot_results, save
+from fastgru.bench.results import figure_text
 from fastgru.errors import FastGRUError, MissingDependencyError
 
 SYSTEMS = {"fastgru": 1.0, "torch": 5.0, "onnxruntime": 1.5}
@@ -214,3 +215,8 @@ def test_the_script_says_what_is_wrong_with_its_file(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         script("plots").main([str(file)])
     assert stopped.value.code == 1 and len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_figures_have_four_digits_or_all_before_the_point_and_no_exponent():
+    shown = [figure_text(each) for each in (0.01234, 5.5, 1234.4, 9999.4, 9999.6, 19860, 1.2e7)]
+    assert shown == ["0.01234", "5.5", "1,234", "9,999", "10,000", "19,860", "12,000,000"]

@@ -49,8 +49,8 @@ def test_the_picture_has_rates_and_latencies_of_each_number_of_threads(tmp_path:
 
 @pytest.mark.parametrize(
     ("asked", "said"),
-    [(["--plot", "a.jpg"], "wanted one of .png"), (["--rows", "x"], "invalid literal"),
-     (["--streams", "511"], "got 511, wanted at least 512"), (["--rows", "0"], "from 1 on")],
+    [(["--plot", "a.jpg"], "wanted one of .png"), (["--rows", "x"], "got 'x', wanted whole numbers"),
+     (["--streams", "511"], "got 511, wanted at least 512"), (["--threads", "1,0"], "got '1,0', wanted whole")],
 )  # fmt: skip
 def test_what_cannot_be_done_is_one_line(asked: list[str], said: str, capsys: Any) -> None:
     with pytest.raises(SystemExit) as stopped:
