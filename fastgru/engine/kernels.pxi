@@ -28,6 +28,7 @@ cdef extern from "simd.h" nogil:
         VL
         TILE_ROWS
         LOOKAHEAD_ROWS
+        FOR_CLANG
     vf broadcast(float x)
     bint THREE_BLOCKS
     vf held(vf x)

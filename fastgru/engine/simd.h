@@ -116,6 +116,13 @@ FASTGRU_STATIC vf held(vf x) { return x; }
 FASTGRU_STATIC vf added(vf sum, vf x, vf y) { return sum + x * y; }
 #endif
 
+/* Whether the products of a single row are written as clang wants them; see `accumulate_single`. */
+#if defined(__clang__)
+#define FOR_CLANG 1
+#else
+#define FOR_CLANG 0
+#endif
+
 /* The compiler may keep nothing of what memory holds in registers beyond here. */
 #if defined(__GNUC__)
 #define compiler_barrier() __asm__ __volatile__("" ::: "memory")
