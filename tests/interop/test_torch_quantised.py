@@ -113,7 +113,7 @@ def check_whole_numbers(gru, weights, names):
     """The engine's int8 of every matrix is torch's, number by number, and the steps are torch's but for a rounding."""
     found = [matrix for _, matrix in gru.spec.named_matrices()]
     for matrix, name in zip(found, names, strict=True):
-        ints, steps, _ = matrix.form("int8", name)
+        ints, steps, *_ = matrix.form("int8", name)
         assert (ints == weights[name].int_repr().numpy()).all(), name
         by_channel = weights[name].qscheme() == torch.per_channel_affine
         scales = weights[name].q_per_channel_scales().numpy() if by_channel else weights[name].q_scale()
