@@ -19,10 +19,10 @@ __all__ = ["divide", "pieces_of"]
 # About as many rows has a piece where there are enough: few, so that what a layer makes of them is small and a thread
 # that loses its processor holds the others up for a short time; not fewer, for each piece reads all weights.
 ROWS = 32
-# One thread takes fewer, where the values of all rows leave no room for others in L2. Batches of 32, 64 and 128 rows then
-# took this share of the time: a tagger of 100 units with a normalisation 0.93, 0.89, 0.86; two GRUs of 50 units 0.98,
-# 0.95, 0.91; a convolution before two GRUs of 96 units 0.98; GRUs of 256 units between dense layers 0.98, of 512 and
-# 1,024 units 1.00. Pieces of 8 rows took 0 to 3 % less and read weights twice as often (Zen 4, medians).
+# One thread takes fewer, where the values of all rows leave no room for others in L2. Batches of 32, 64 and 128 rows
+# then took this share of the time: a tagger of 100 units with a normalisation 0.93, 0.89, 0.86; two GRUs of 50 units
+# 0.98, 0.95, 0.91; a convolution before two GRUs of 96 units 0.98; GRUs of 256 units between dense layers 0.98, of 512
+# and 1,024 units 1.00. Pieces of 8 rows took 0 to 3 % less and read weights twice as often (Zen 4, medians).
 ROWS_OF_ONE = 16
 WHOLE_BYTES = 1 << 19
 
