@@ -330,9 +330,8 @@ class GRU:
             the file: processes that load it share one copy, of an Embedding's table too, and start without packing.
             Kernels that read another order pack them again, each process for itself, and loading says so once; a
             version of fastgru that does not know the order refuses it. While a file is mapped no program may cut it or
-            write into it, which would end the processes that use it or change their weights. Saving puts a new
-            file in its place and leaves the old one to them, unless it belongs to another user; on Windows it cannot be
-            replaced meanwhile.
+            write into it, which would end the processes that use it or change their weights. Saving puts a new one in
+            its place and leaves the old to them, unless it is another user's; on Windows it cannot be replaced then.
 
         Raises
         ------

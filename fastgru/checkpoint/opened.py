@@ -33,7 +33,7 @@ class OpenedFile(Fields):
     size: int
     head: bytes
     part: str | None = None  # which of several state dicts is asked for
-    for_model: bool = False  # whether matrices of GRUs may be read when they are packed
+    for_model: bool = False  # whether matrices of layers may be read when they are packed
 
     @once
     def identity(self) -> Identity:

@@ -56,7 +56,7 @@ def read(path: str | os.PathLike[str], part: str | None = None) -> Checkpoint:
 
 
 def read_for_model(path: str | os.PathLike[str], part: str | None = None) -> Checkpoint:
-    """The same for an importer: where the format allows it, matrices of GRUs are read from the file when they are
+    """The same for an importer: where the format allows it, large matrices are read from the file when they are
     packed, and ``tensors`` has a ``Matrix`` for each."""
     return _read(path, part, for_model=True)
 

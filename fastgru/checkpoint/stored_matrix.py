@@ -74,8 +74,8 @@ class StoredMatrix(Matrix):
 
     def _form(self) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
         with self._opened() as opened:
-            numbers, steps = self._read(opened)
-        return numbers if is_sealed(numbers) else sealed(numbers), steps
+            numbers, scales = self._read(opened)
+        return numbers if is_sealed(numbers) else sealed(numbers), scales
 
     def pieces(self) -> Iterator[tuple[int, NDArray[Any]]]:
         if self._read_rows is None:

@@ -38,7 +38,7 @@ _SIZES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "I8": 1, "I32": 4, "I64": 8, 
 
 
 class Written(Fields):
-    """A tensor as it lies in a file; matrices of GRUs are made when they are written."""
+    """A tensor as it lies in a file; what is no array yet is made when it is written."""
 
     kind: str  # as safetensors calls the type
     shape: tuple[int, ...]

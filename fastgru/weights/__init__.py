@@ -1,1 +1,1 @@
-"""The matrices of a model's GRUs, wherever they are: in memory, packed, rounded, or in the file they came from."""
+"""The matrices of a model's layers, wherever they are: in memory, packed, rounded, or in the file they came from."""

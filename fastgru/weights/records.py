@@ -73,5 +73,5 @@ def handle_of(
     key = "handle", id(matrix)
     if key not in made:
         made[key] = Handle(matrix, name, source, passes)
-    made[key].is_only_for_grus &= name != "weight"  # as all others call theirs
+    made[key].is_only_for_grus &= name not in MatrixRecord.MATRICES
     return made[key]

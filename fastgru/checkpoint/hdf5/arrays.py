@@ -1,7 +1,7 @@
 """The arrays of an HDF5 file as Keras writes it, each read into memory of its own, or where it is for later.
 
 Owns the rules that keep an array to its file and to its size: no external, virtual or filtered data, nothing declared
-that is not stored; and which arrays may be matrices of GRUs. What leads to a dataset has been checked by ``Structure``.
+that is not stored. What leads to a dataset has been checked by ``Structure``.
 The HDF5 library has no part in this: it trusts a file's addresses, and an exception of a signal handler is lost in its
 Python binding.
 """

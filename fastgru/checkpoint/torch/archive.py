@@ -72,7 +72,7 @@ class TorchArchive:
         return tree
 
     def tensors(self, records: Mapping[str, TensorRecord]) -> tuple[dict[str, Any], dict[str, str]]:
-        """The tensors of records, and the types of those that are widened; matrices of GRUs may be read later."""
+        """The tensors of records, and the types of those that are widened; large matrices may be read later."""
         opened = self._opened
         maker = TensorMaker(self.read_storage, big_endian=self.big_endian, file_size=opened.size, where=self.where)
         return tensors_in(maker, opened, records, self.later)

@@ -241,13 +241,13 @@ class TransposedConvolution(_Convolving):
         return made
 
     def _turned(self, setup: Setup) -> Convolution:
-        weight, _, exact, *_ = form_of(self.matrices[0], str(setup.dtype), "weight")
-        handle = Handle(sealed(_swapped(weight, self.groups)), "weight")
+        given = form_of(self.matrices[0], str(setup.dtype), "weight")
+        handle = Handle(sealed(_swapped(given.numbers, self.groups)), "weight")
         ones, none = (1,) * len(self.kernel), ((0, 0),) * len(self.kernel)
         # Its field is for matrices too, which the type of an array does not say.
         made = Convolution(handle, self.bias, ones, none, self.dilation, self.groups)  # type: ignore[arg-type]
         made.prepare(setup)
-        self.settle(partial(_swapped_again, handle, self.groups), str(setup.dtype), exact)
+        self.settle(partial(_swapped_again, handle, self.groups), str(setup.dtype), given.exact)
         return made
 
     def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:

@@ -36,8 +36,8 @@ def numbers_of(weight: Array | Matrix, setup: Setup) -> tuple[Array, bool]:
     """
     is_rounded = isinstance(weight, Matrix) and weight.is_rounded
     precision = "bfloat16" if is_rounded and _rounds(setup) else str(setup.dtype)
-    numbers, steps, exact, _ = form_of(weight, precision, "weight")
-    return widen(numbers, steps), exact
+    made = form_of(weight, precision, "weight")
+    return widen(made.numbers, made.scales), made.exact
 
 
 def dense_of(weight: Array, bias: Array | None, setup: Setup) -> Affine | PlainProduct:
@@ -165,9 +165,9 @@ class Embedding(MatrixRecord, Operation):
         return setup.once(self, "table", lambda: self._made(setup.dtype))  # type: ignore[no-any-return]
 
     def _made(self, dtype: np.dtype[Any]) -> Array:
-        table, _, exact, *_ = form_of(self.matrices[0], str(dtype), "weight")
-        own: Array = owned(table)
-        self.settle(lambda: (own, None), str(dtype), exact)
+        made = form_of(self.matrices[0], str(dtype), "weight")
+        own: Array = owned(made.numbers)
+        self.settle(lambda: (own, None), str(dtype), made.exact)
         return own
 
     def compute(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
