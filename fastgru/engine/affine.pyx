@@ -6,7 +6,7 @@ import numpy as np
 
 from libc.string cimport memcpy
 
-from fastgru.engine.kernels cimport BFLOAT16, FLOAT32, scratch_of_rows
+from fastgru.engine.kernels cimport BFLOAT16, FLOAT32, project_rows, scratch_of_rows
 from fastgru.engine.plan cimport KernelTable
 
 from fastgru.errors import ShapeError
@@ -104,7 +104,7 @@ cdef class Affine:
                 n = min(rows - first, <Py_ssize_t>GROUP)
                 for i in range(n):
                     pointers[i] = &x[first + i, 0]
-                self.owner.table.project(&self.layer, n, pointers, wide, wide + min(rows, GROUP) * width)
+                project_rows(self.owner.table, &self.layer, n, pointers, wide, wide + min(rows, GROUP) * width)
                 for i in range(n):
                     memcpy(&out[first + i, 0], wide + i * width, self.outputs * sizeof(float))
             self.owner.table.end_work(self.layer.tiled, mode)

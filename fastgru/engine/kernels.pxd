@@ -100,6 +100,29 @@ cdef struct Lookahead:          # the projection of steps to come, a piece at a 
     Py_ssize_t left             # those of the part in progress that are not
     bint under_way              # whether `sums` hold some of that part
 
+# What multiplies one kind of weights. `kind` says by its type alone which one, and is NULL.
+# xp[i] = x[i] W_ih + b_ih for n rows; xp is (n, blocks, 3, VL); scratch is `scratch_of` floats
+ctypedef void (*Project)(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp, float *scratch,
+                         const void *kind) noexcept nogil
+# one step of n rows: h and h_next are (n, width), y[i] takes the H new values of row i (y may be NULL); x are the inputs
+# of the layer, or NULL where xp is their projection, or `projected` has a pointer to that of each row; scratch is
+# `scratch_of` floats; `backward` walks the blocks from the last to the first
+ctypedef void (*Step)(const Layer *layer, Py_ssize_t n, const float *const *x, const float *h, float *h_next, float *xp,
+                      const float *const *projected, float *const *y, float *scratch, bint backward,
+                      const void *kind) noexcept nogil
+# the same for one row with reset after, which also does a piece of `ahead`
+ctypedef void (*StepLookahead)(const Layer *layer, const float *h, float *h_next, const float *xp, float *y,
+                               bint backward, Lookahead *ahead, const void *kind) noexcept nogil
+# begins with the first block; does the part of `ahead` that is not done yet
+ctypedef void (*MoveLookahead)(const Layer *layer, Lookahead *ahead, const void *kind) noexcept nogil
+
+cdef struct KindKernels:
+    Project project
+    Step step
+    StepLookahead step_lookahead
+    MoveLookahead begin_lookahead
+    MoveLookahead finish_lookahead
+
 cdef struct Kernels:
     const char *name
     int vector_length           # VL
@@ -111,18 +134,7 @@ cdef struct Kernels:
     bint joins_last             # whether the last tile of a GRU may be of more than one block: `Layer.last`
     int input_zero              # what is added to 8-bit inputs, so that none is negative
     int tile_words              # to a multiple of which BFLOAT16 and INT8 weights are padded, in 32 bits; 1: no tiles
-    # xp[i] = x[i] W_ih + b_ih for n rows; xp is (n, blocks, 3, VL); scratch is `scratch_of` floats
-    void (*project)(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp, float *scratch) noexcept nogil
-    # one step of n rows: h and h_next are (n, width), y[i] takes the H new values of row i (y may be NULL); x are the
-    # inputs of the layer, or NULL where xp is their projection, or `projected` has a pointer to that of each row;
-    # scratch is `scratch_of` floats; `backward` walks the blocks from the last to the first
-    void (*step)(const Layer *layer, Py_ssize_t n, const float *const *x, const float *h, float *h_next, float *xp,
-                 const float *const *projected, float *const *y, float *scratch, bint backward) noexcept nogil
-    # the same for one row with reset after, which also does a piece of `ahead`; and the rest of it
-    void (*step_lookahead)(const Layer *layer, const float *h, float *h_next, const float *xp, float *y, bint backward,
-                       Lookahead *ahead) noexcept nogil
-    void (*begin_lookahead)(const Layer *layer, Lookahead *ahead) noexcept nogil
-    void (*finish_lookahead)(const Layer *layer, Lookahead *ahead) noexcept nogil
+    KindKernels kinds[4]        # by `Layer.kind`; those of FLOAT16 only where `has_half`
     # out[i] = activation(x[i]); x and out may be one
     void (*activate)(int activation, Py_ssize_t n, const float *x, float *out) noexcept nogil
     # functions of n floats, in `places.pxi`; row is `room_of_row(n)` doubles
@@ -135,6 +147,17 @@ cdef struct Kernels:
     # what a thread calls before all but these three, and after, with what the first returned; `tiled`: for `Layer.tiled`
     unsigned int (*begin_work)(bint tiled) noexcept nogil
     void (*end_work)(bint tiled, unsigned int before) noexcept nogil
+
+
+cdef inline void project_rows(const Kernels *kernels, const Layer *layer, Py_ssize_t n, const float *const *x,
+                              float *xp, float *scratch) noexcept nogil:
+    kernels.kinds[layer.kind].project(layer, n, x, xp, scratch, NULL)
+
+
+cdef inline void step_rows(const Kernels *kernels, const Layer *layer, Py_ssize_t n, const float *const *x,
+                           const float *h, float *h_next, float *xp, const float *const *projected, float *const *y,
+                           float *scratch, bint backward) noexcept nogil:
+    kernels.kinds[layer.kind].step(layer, n, x, h, h_next, xp, projected, y, scratch, backward, NULL)
 
 
 cdef inline int lookahead_steps(const Kernels *kernels, const Layer *layer) noexcept nogil:

@@ -17,8 +17,8 @@
 from cpython.pycapsule cimport PyCapsule_New
 
 from fastgru.engine.kernels cimport (
-    BFLOAT16, FLOAT16, FLOAT32, GROUP, INT8, LOG_SOFTMAX, MAX, MIN, ROW_HEAD, SOFTMAX, SOFTMIN, SUM, Lookahead, Kernels,
-    Layer, plain_blocks, row_of_bytes, row_of_pairs,
+    BFLOAT16, FLOAT16, FLOAT32, GROUP, INT8, LOG_SOFTMAX, MAX, MIN, ROW_HEAD, SOFTMAX, SOFTMIN, SUM, KindKernels, Kernels,
+    Layer, Lookahead, MoveLookahead, Project, Step, StepLookahead, plain_blocks, row_of_bytes, row_of_pairs,
 )
 
 
@@ -174,8 +174,9 @@ include "equation.pxi"
 include "places.pxi"
 
 
-cdef void project_kept(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp, float *scratch,
+cdef void project(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp, float *scratch,
                        const Weight *kind) noexcept nogil:
+    """xp = x W_ih + b_ih: (n, blocks, 3, VL) from n rows of I floats."""
     cdef const float *pointers[GROUP]
     cdef Py_ssize_t first = 0, most = GROUP // 2 if two_part(kind) else GROUP
     cdef Rows rows = Rows(n, x, NULL, NULL, NULL, xp, NULL, NULL, NULL, False)
@@ -189,18 +190,6 @@ cdef void project_kept(const Layer *layer, Py_ssize_t n, const float *const *x, 
             first += rows.n
     else:
         all_tiles(PROJECT, layer, &rows, kind)
-
-
-cdef void project(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp, float *scratch) noexcept nogil:
-    """xp = x W_ih + b_ih: (n, blocks, 3, VL) from n rows of I floats."""
-    if layer.kind == FLOAT32:
-        project_kept(layer, n, x, xp, scratch, <const float *>NULL)
-    elif layer.kind == BFLOAT16:
-        project_kept(layer, n, x, xp, scratch, <const bf_pair *>NULL)
-    elif layer.kind == INT8:
-        project_kept(layer, n, x, xp, scratch, <const quad *>NULL)
-    elif HAS_HALF:
-        project_kept(layer, n, x, xp, scratch, <const half *>NULL)
 
 
 cdef void step_after(const Layer *layer, Rows *rows, const Weight *kind) noexcept nogil:
@@ -218,7 +207,7 @@ cdef void candidate_before(const Layer *layer, Rows *rows, const Weight *kind) n
     all_tiles(CANDIDATE_BEFORE, layer, rows, kind)
 
 
-cdef void step_kept(const Layer *layer, Py_ssize_t n, const float *const *x, const float *h, float *h_next, float *xp,
+cdef void step(const Layer *layer, Py_ssize_t n, const float *const *x, const float *h, float *h_next, float *xp,
                     const float *const *projected, float *const *y, float *scratch, bint backward,
                     const Weight *kind) noexcept nogil:
     """One step of n rows, in groups whose row pointers fit a small array.
@@ -247,10 +236,10 @@ cdef void step_kept(const Layer *layer, Py_ssize_t n, const float *const *x, con
                 multiplied_inputs(x, 1, layer, bytes + row_for(layer.hidden, kind), input_pointers, kind)
                 x = input_pointers
             else:
-                project_kept(layer, n, x, xp, bytes, kind)
+                project(layer, n, x, xp, bytes, kind)
                 x = NULL
         elif not layer.reset_after:     # the candidate's part of it would have to wait for the reset gates
-            project_kept(layer, n, x, xp, scratch, kind)
+            project(layer, n, x, xp, scratch, kind)
             x = NULL
     for group in range((n + GROUP - 1) // GROUP):
         first = group * GROUP
@@ -280,19 +269,7 @@ cdef void step_kept(const Layer *layer, Py_ssize_t n, const float *const *x, con
         candidate_before(layer, &given, kind)
 
 
-cdef void step(const Layer *layer, Py_ssize_t n, const float *const *x, const float *h, float *h_next, float *xp,
-               const float *const *projected, float *const *y, float *scratch, bint backward) noexcept nogil:
-    if layer.kind == FLOAT32:
-        step_kept(layer, n, x, h, h_next, xp, projected, y, scratch, backward, <const float *>NULL)
-    elif layer.kind == BFLOAT16:
-        step_kept(layer, n, x, h, h_next, xp, projected, y, scratch, backward, <const bf_pair *>NULL)
-    elif layer.kind == INT8:
-        step_kept(layer, n, x, h, h_next, xp, projected, y, scratch, backward, <const quad *>NULL)
-    elif HAS_HALF:
-        step_kept(layer, n, x, h, h_next, xp, projected, y, scratch, backward, <const half *>NULL)
-
-
-cdef void step_lookahead_kept(const Layer *layer, const float *h, float *h_next, const float *xp, float *y,
+cdef void step_lookahead(const Layer *layer, const float *h, float *h_next, const float *xp, float *y,
                               bint backward, Lookahead *ahead, const Weight *kind) noexcept nogil:
     cdef const float *state = h
     cdef Rows rows = Rows(1, &state, h, NULL, &xp, h_next, &y, NULL, ahead, backward)
@@ -300,19 +277,6 @@ cdef void step_lookahead_kept(const Layer *layer, const float *h, float *h_next,
         rows.y = NULL
     multiplied_rows(h, 1, layer, ahead.scratch, &state, kind)
     step_after(layer, &rows, kind)
-
-
-cdef void step_lookahead(const Layer *layer, const float *h, float *h_next, const float *xp, float *y, bint backward,
-                     Lookahead *ahead) noexcept nogil:
-    """One step of one row, and a piece of the projection of steps to come."""
-    if layer.kind == FLOAT32:
-        step_lookahead_kept(layer, h, h_next, xp, y, backward, ahead, <const float *>NULL)
-    elif layer.kind == BFLOAT16:
-        step_lookahead_kept(layer, h, h_next, xp, y, backward, ahead, <const bf_pair *>NULL)
-    elif layer.kind == INT8:
-        step_lookahead_kept(layer, h, h_next, xp, y, backward, ahead, <const quad *>NULL)
-    elif HAS_HALF:
-        step_lookahead_kept(layer, h, h_next, xp, y, backward, ahead, <const half *>NULL)
 
 
 cdef void activate(int activation, Py_ssize_t n, const float *x, float *out) noexcept nogil:
@@ -339,20 +303,28 @@ cdef void end_work(bint tiled, unsigned int before) noexcept nogil:
         release_tiles()
 
 
+cdef void set_kernels(KindKernels *to, const Weight *kind) noexcept:
+    to.project = <Project>project[Weight]
+    to.step = <Step>step[Weight]
+    to.step_lookahead = <StepLookahead>step_lookahead[Weight]
+    to.begin_lookahead = <MoveLookahead>begin_lookahead[Weight]
+    to.finish_lookahead = <MoveLookahead>finish_lookahead[Weight]
+
+
 cdef Kernels table
+set_kernels(&table.kinds[FLOAT32], <const float *>NULL)
+set_kernels(&table.kinds[BFLOAT16], <const bf_pair *>NULL)
+set_kernels(&table.kinds[INT8], <const quad *>NULL)
+if HAS_HALF:
+    set_kernels(&table.kinds[FLOAT16], <const half *>NULL)
 table.vector_length = VL
 table.tile_rows = TILE_ROWS
-table.project = project
 table.lookahead_rows = LOOKAHEAD_ROWS
 table.has_half = HAS_HALF
 table.half_bytes = HALF_BYTES
 table.pairs = PAIRS
 table.joins_last = TILE_ROWS == 8 and not TILES
 table.input_zero = INPUT_ZERO
-table.step = step
-table.step_lookahead = step_lookahead
-table.begin_lookahead = begin_lookahead
-table.finish_lookahead = finish_lookahead
 table.activate = activate
 table.softmax = softmax
 table.normalize = normalize

@@ -126,7 +126,8 @@ cdef inline void store_sums(vf *sums, const Layer *layer, Lookahead *ahead, Py_s
     ahead.left = min(words_of(layer.part, kind) // terms_of(kind), words_of_inputs(layer, kind) - ahead.k)
 
 
-cdef void begin_lookahead_kept(const Layer *layer, Lookahead *ahead, const Weight *kind) noexcept nogil:
+cdef void begin_lookahead(const Layer *layer, Lookahead *ahead, const Weight *kind) noexcept nogil:
+    """Begin with the first block."""
     cdef Py_ssize_t words = words_of_inputs(layer, kind)
     cdef int i
     if LOOKAHEAD_ROWS == 0:
@@ -145,7 +146,8 @@ cdef void begin_lookahead_kept(const Layer *layer, Lookahead *ahead, const Weigh
     ahead.under_way = False
 
 
-cdef void finish_lookahead_kept(const Layer *layer, Lookahead *ahead, const Weight *kind) noexcept nogil:
+cdef void finish_lookahead(const Layer *layer, Lookahead *ahead, const Weight *kind) noexcept nogil:
+    """The part of `ahead` that is not done yet."""
     cdef vf sums[24]
     cdef Py_ssize_t words, turn
     cdef const float *x
@@ -166,27 +168,3 @@ cdef void finish_lookahead_kept(const Layer *layer, Lookahead *ahead, const Weig
         rows.x, rows.out, rows.backward = ahead.rows, ahead.xp, False
         last_tiles(PROJECT, layer, &rows, kind)
         ahead.block = layer.blocks
-
-
-cdef void begin_lookahead(const Layer *layer, Lookahead *ahead) noexcept nogil:
-    """Begin with the first block."""
-    if layer.kind == FLOAT32:
-        begin_lookahead_kept(layer, ahead, <const float *>NULL)
-    elif layer.kind == BFLOAT16:
-        begin_lookahead_kept(layer, ahead, <const bf_pair *>NULL)
-    elif layer.kind == INT8:
-        begin_lookahead_kept(layer, ahead, <const quad *>NULL)
-    elif HAS_HALF:
-        begin_lookahead_kept(layer, ahead, <const half *>NULL)
-
-
-cdef void finish_lookahead(const Layer *layer, Lookahead *ahead) noexcept nogil:
-    """The part of `ahead` that is not done yet."""
-    if layer.kind == FLOAT32:
-        finish_lookahead_kept(layer, ahead, <const float *>NULL)
-    elif layer.kind == BFLOAT16:
-        finish_lookahead_kept(layer, ahead, <const bf_pair *>NULL)
-    elif layer.kind == INT8:
-        finish_lookahead_kept(layer, ahead, <const quad *>NULL)
-    elif HAS_HALF:
-        finish_lookahead_kept(layer, ahead, <const half *>NULL)

@@ -14,7 +14,8 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 from fastgru.engine.kernels cimport (
-    BFLOAT16, FLOAT16, FLOAT32, INT8, Lookahead, Kernels, Layer, scratch_of, lookahead_steps, tiles_of,
+    BFLOAT16, FLOAT16, FLOAT32, INT8, KindKernels, Kernels, Layer, Lookahead, lookahead_steps, project_rows, scratch_of, step_rows,
+    tiles_of,
 )
 from fastgru.engine.pack cimport aligned_array
 

@@ -28,7 +28,9 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from fastgru.engine.affine cimport Affine
-from fastgru.engine.kernels cimport MAX, MEAN, MIN, SUM, Kernels, Layer, room_of_row, scratch_of, scratch_of_rows
+from fastgru.engine.kernels cimport (
+    MAX, MEAN, MIN, SUM, Kernels, Layer, project_rows, room_of_row, scratch_of, scratch_of_rows,
+)
 from fastgru.engine.pack cimport aligned_empty
 from fastgru.engine.plan cimport (
     Call, KernelTable, Plan, Stack, Watch, check_came, compute_in, in_parallel, look, settle, workspace_of,

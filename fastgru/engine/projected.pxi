@@ -118,7 +118,7 @@ cdef void make_rows(const Projected *it, const long long *numbers, Py_ssize_t co
         if n < ROWS and (n == 0 or i < count - 1):
             continue
         for direction in range(it.stack.directions):
-            it.stack.kernels.project(&it.stack.layers[direction], n, x, xp, xp + ROWS * width)
+            project_rows(it.stack.kernels, &it.stack.layers[direction], n, x, xp, xp + ROWS * width)
             take_rows(it.owner)
             for k in range(n):
                 if not is_made(it.made + missing[k]):

@@ -34,7 +34,7 @@ cdef int run_linear(const Instruction *it, Frame *frame) noexcept nogil:
             y[n], x[n] = <float *>p[0], <const float *>p[1]
             n += 1
             more = advance(it, it.rank, index, p)
-        it.kernels.project(it.layer, n, x, wide, converted)
+        project_rows(it.kernels, it.layer, n, x, wide, converted)
         finish_rows(it, n, wide, y)
         turns += 1
         more = more and not (turns % BETWEEN_LOOKS == 0 and look(frame.watch))
@@ -78,12 +78,12 @@ cdef int run_convolution(const Instruction *it, Frame *frame) noexcept nogil:
             y[n] = <float *>(p[0] + window * it.operands[0].along)
             n += 1
             if n == ROWS:
-                it.kernels.project(it.layer, n, x, wide, converted)
+                project_rows(it.kernels, it.layer, n, x, wide, converted)
                 finish_rows(it, n, wide, y)
                 n = 0
         more = advance(it, it.rank, index, p) and not look(frame.watch)
     if n:
-        it.kernels.project(it.layer, n, x, wide, converted)
+        project_rows(it.kernels, it.layer, n, x, wide, converted)
         finish_rows(it, n, wide, y)
     it.kernels.end_work(it.layer.tiled, mode)
     return 0

@@ -316,7 +316,7 @@ cdef void run_direction(const Stack *stack, const Call *call, Workspace space, M
             projected += n
             end += 1
         if not is_projected:
-            stack.kernels.project(&layer, projected, space.x_rows, space.xp, space.scratch)
+            project_rows(stack.kernels, &layer, projected, space.x_rows, space.xp, space.scratch)
         xp = space.xp
         xp_rows = space.x_rows
         for t in range(begin, end):
@@ -329,8 +329,8 @@ cdef void run_direction(const Stack *stack, const Call *call, Workspace space, M
                 for i in range(running):
                     at = order[i] * call.steps + (lengths[i] - 1 - t if direction else t)
                     space.y_rows[i] = target + at * output + direction * layer.hidden
-            stack.kernels.step(&layer, running, NULL, h, h_next, xp, xp_rows if is_projected else NULL,
-                              space.y_rows if target != NULL else NULL, space.scratch, t & 1)
+            step_rows(stack.kernels, &layer, running, NULL, h, h_next, xp, xp_rows if is_projected else NULL,
+                      space.y_rows if target != NULL else NULL, space.scratch, t & 1)
             for i in range(running - 1, -1, -1):
                 if lengths[i] > t + 1:
                     break

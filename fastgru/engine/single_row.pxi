@@ -19,6 +19,7 @@ cdef void run_one(const Stack *stack, const Call *call, Workspace space, Member 
     cdef float *swap
     cdef float *y = NULL
     cdef float *xp = space.xp
+    cdef const KindKernels *kernels = &stack.kernels.kinds[layer.kind]
     cdef Lookahead ahead
     ahead.xp = space.xp + group * projected_width
     ahead.sums = space.xp + 2 * group * 3 * stack.width
@@ -28,7 +29,7 @@ cdef void run_one(const Stack *stack, const Call *call, Workspace space, Member 
     for i in range(end):
         at = row * call.steps + (length - 1 - i if direction else i)
         space.x_rows[i] = source + at * layer.inputs
-    stack.kernels.project(layer, end, space.x_rows, xp, space.scratch)
+    project_rows(stack.kernels, layer, end, space.x_rows, xp, space.scratch)
     while begin < length:
         if turn % TURNS_OF_A_LOOK == 0 and is_over(call, &member):
             return
@@ -39,17 +40,17 @@ cdef void run_one(const Stack *stack, const Call *call, Workspace space, Member 
                 t = min(end + i, length - 1)
                 at = row * call.steps + (length - 1 - t if direction else t)
                 space.x_rows[i] = source + at * layer.inputs
-            stack.kernels.begin_lookahead(layer, &ahead)
+            kernels.begin_lookahead(layer, &ahead, NULL)
         for t in range(begin, min(end, length)):
             at = row * call.steps + (length - 1 - t if direction else t)
             if target != NULL:
                 y = target + at * output + direction * layer.hidden
-            stack.kernels.step_lookahead(layer, h, h_next, xp + (t - begin) * projected_width, y, t & 1, &ahead)
+            kernels.step_lookahead(layer, h, h_next, xp + (t - begin) * projected_width, y, t & 1, &ahead, NULL)
             meet(member.step_done)
             swap = h
             h = h_next
             h_next = swap
-        stack.kernels.finish_lookahead(layer, &ahead)
+        kernels.finish_lookahead(layer, &ahead, NULL)
         swap = xp
         xp = ahead.xp
         ahead.xp = swap

@@ -15,7 +15,7 @@ import numpy as np
 cimport numpy as cnp
 from libc.string cimport memcpy, memset
 
-from fastgru.engine.kernels cimport Layer, scratch_of, tiles_of
+from fastgru.engine.kernels cimport Layer, project_rows, scratch_of, step_rows, tiles_of
 from fastgru.engine.plan cimport (
     Claims, Plan, Stack, come_together, enter_team, in_parallel, leave_team, meet, seconds_now, set_flag,
     slice_of,

@@ -101,9 +101,9 @@ cdef void step_slice(const Step *step, int member, int members, bint overlapping
                 x_rows[i] = step.h_next + (index - 1) * size + i * stack.width
         xp = <float *>step.memory + batch * 3 * layer.first * stack.kernels.vector_length
         if overlapping:
-            stack.kernels.project(&layer, batch, x_rows, xp, scratch)
-        stack.kernels.step(
-            &layer, batch, NULL if overlapping else x_rows, step.h + index * size, step.h_next + index * size, xp, NULL,
+            project_rows(stack.kernels, &layer, batch, x_rows, xp, scratch)
+        step_rows(
+            stack.kernels, &layer, batch, NULL if overlapping else x_rows, step.h + index * size, step.h_next + index * size, xp, NULL,
             last_rows if index == stack.num_layers - 1 else NULL, scratch, step.backward)
         if members > 1:
             meet(&step.team.layer_done)
