@@ -208,7 +208,12 @@ def pack_vector(vector, int gates, int vector_length, int last=0):
     return pack_matrix(rows, gates, vector_length, last)
 
 
-def pack_columns(matrix, int vector_length, convert=lambda rows: rows):
+def as_given(rows):
+    """What ``pack_columns`` makes of rows of float32."""
+    return rows
+
+
+def pack_columns(matrix, int vector_length, convert=as_given):
     """Pack ``matrix``, (outputs, words), so that a projection writes its outputs in plain order; flat, as float32.
 
     The projection kernel writes (blocks, 3, VL) for every row of its input. Taking output c as lane ``c % VL`` of
