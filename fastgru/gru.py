@@ -13,7 +13,6 @@ from . import threads
 from .activations import resolved
 from .arrays import as_lengths, as_numbers, as_sequences, bytes_held
 from .engine.pack import release_freed
-from .engine.plan import Plan
 from .errors import ShapeError, UnsupportedModelError
 from .gru_plan import plan_of
 from .gru_weights import GRUSpec, check_gru
@@ -236,10 +235,7 @@ class GRU:
             return y, np.empty((state_count, 0, self.hidden_size), self._dtype)
         n_threads, team = self._threads_of(batch, steps)
         order, ends, shares = threads.order_of(batch, steps, ends, n_threads)
-        if isinstance(self._plan, Plan):
-            y, h = self._plan.run(array, states, order, ends, shares, sequences, team)
-        else:
-            y, h = self._plan.run(array, states, order, ends, shares, sequences)
+        y, h = self._plan.run(array, states, order, ends, shares, sequences, team)
         if single:
             return (None if y is None else y[0]), h[:, 0]
         return y, h

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,33 +16,30 @@ from .gru_weights import GRUSpec, GRUWeights
 from .records.sealed import is_sealed, sealed
 from .weights.matrices import Handle, Matrix, form_of
 
-if TYPE_CHECKING:
-    from .engine.blas import BlasPlan
-    from .engine.generic import GenericPlan
-
 __all__ = ["packed_precision", "plan_of", "reads_as_packed"]
 
 
-def plan_of(
-    spec: GRUSpec, precision: str, dtype: np.dtype[Any], kernels: KernelTable | None
-) -> Plan | BlasPlan | GenericPlan:
+def plan_of(spec: GRUSpec, precision: str, dtype: np.dtype[Any], kernels: KernelTable | None) -> Plan:
     """The engine's own form of a spec, for these kernels or, if there are none, for BLAS."""
     act, act_r = _code(spec.activation), _code(spec.recurrent_activation)
-    if act is None or act_r is None:
-        from .engine.generic import GenericPlan
-
-        formulas = formula(spec.activation), formula(spec.recurrent_activation)
-        return _settled(
-            GenericPlan(_own_arrays(spec, precision, dtype), spec.reset_after, *formulas, kernels), spec, precision
-        )
-    if kernels is not None:
+    if kernels is not None and act is not None and act_r is not None:
         layers: list[Any] = [[(*w.matrices, *_biases(w, dtype)) for w in layer] for layer in spec.layers]
         return Plan(
             kernels, layers, spec.reset_after, act, act_r, precision, packed_precision(spec, precision, kernels)
         )
-    from .engine.blas import BlasPlan
+    if kernels is None:
+        from .engine import blas
 
-    return _settled(BlasPlan(_own_arrays(spec, precision, dtype), spec.reset_after, act, act_r), spec, precision)
+        kernels = blas.kernels(spec.hidden_size, dtype)
+    if act is None or act_r is None:
+        from .engine.python_gates import with_gates
+
+        kernels = with_gates(kernels, formula(spec.activation), formula(spec.recurrent_activation))
+    plan = Plan(kernels, _own_arrays(spec, precision, dtype), spec.reset_after, act or 0, act_r or 0)
+    for number, (_, matrix) in enumerate(spec.named_matrices()):
+        if isinstance(matrix, Handle):  # which takes its numbers from the plan from now on
+            matrix.settle(partial(plan.form, *divmod(number, 2)), precision)
+    return plan
 
 
 def packed_precision(spec: GRUSpec, precision: str, kernels: KernelTable) -> str:
@@ -62,14 +59,6 @@ def reads_as_packed(spec: GRUSpec, precision: str, kernels: KernelTable) -> bool
             if packed is None or packed[:5] != (kernels.layout, kind, tuple(matrix.shape), gates, last):
                 return False
     return True
-
-
-def _settled(plan: BlasPlan | GenericPlan, spec: GRUSpec, precision: str) -> BlasPlan | GenericPlan:
-    """The plan, from which the handles of the spec take their numbers from now on."""
-    for number, (_, matrix) in enumerate(spec.named_matrices()):
-        if isinstance(matrix, Handle):
-            matrix.settle(partial(plan.form, *divmod(number, 2)), precision)
-    return plan
 
 
 def _own_arrays(spec: GRUSpec, precision: str, dtype: np.dtype[Any]) -> list[list[tuple[NDArray[Any], ...]]]:

@@ -1,23 +1,25 @@
-"""A stack of GRU layers through BLAS, from ``scipy.linalg.cython_blas``: float64, and float32 without vector kernels.
+"""Kernels of plain row-major weights, whose products are those of ``scipy.linalg.cython_blas``: float64, and float32
+without vector kernels.
 
-The same call and the same loops as ``plan.Plan``, with plain row-major weights and a matrix product a step. OpenBLAS
-chooses the order of its sums by shape, so results keep the bounds on error but not the bits of another batch size.
-SciPy's linear algebra takes 0.16 s to import; this module is therefore imported on first use.
+A layer is one block as wide as its units, so that gates lie one behind the other, as in PyTorch. OpenBLAS chooses the
+order of its sums by shape, so results keep the bounds on error but not the bits of another batch size. SciPy's linear
+algebra takes 0.16 s to import; this module is therefore imported on first use.
 """
 
 import numpy as np
 
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.math cimport exp, expf, tanh, tanhf
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 
-from fastgru.engine.plan cimport Watch, check_came, in_parallel, is_set, look, settle
+from fastgru.engine.kernels cimport FLOAT32, FLOAT64, ROWS, Kernels, Layer, Project, Step
+from fastgru.engine.plan cimport KernelTable, Plan, biases_of
 from fastgru.engine.single_threaded_blas cimport enter, leave
 
-from fastgru.errors import ShapeError
+from fastgru.errors import DTypeError, ShapeError
 
-from .checks import check_activation, checked_weights
-from .plan import check_rows
 from . import single_threaded_blas
 
 single_threaded_blas.find()     # SciPy's is loaded now
@@ -41,69 +43,8 @@ cdef enum:                      # in the order of activations.GATE_ACTIVATIONS
     HARD_SIGMOID_KERAS2
 
 cdef enum:
-    PROJECTION_BYTES = 1048576  # of projected inputs at a time
-
-
-cdef struct Weights:            # one direction of one layer
-    Py_ssize_t inputs           # I
-    void *w_ih                  # (3H, I)
-    void *w_hh                  # (3H, H)
-    void *b_ih                  # (3H,)
-    void *b_hh                  # (3H,)
-
-
-cdef struct Call:               # as in plan.pyx, with the addresses of floats or doubles
-    const void *x
-    const void *h0
-    void *y
-    void *between
-    void *h
-    Py_ssize_t batch
-    Py_ssize_t steps
-    const Py_ssize_t *rows
-    const Py_ssize_t *lengths
-    Py_ssize_t block_rows
-    Watch *watch
-    bint looks                  # whether this thread lets handlers of signals run
-
-
-cdef struct Run:                # one call, as every thread sees it
-    void *plan
-    const Call *call
-    const Weights *weights
-    const Py_ssize_t *shares    # (count + 1,)
-    Py_ssize_t count
-    char *space                 # (count,) of `space_size`
-    Py_ssize_t space_size
-
-
-cdef void thread_of_run(void *what, int thread, int threads) noexcept nogil:
-    """What thread ``thread`` of ``threads`` does of a run; of which there may be fewer than shares."""
-    cdef const Run *run = <const Run *>what
-    cdef Py_ssize_t share = thread
-    cdef Call call = run.call[0]
-    call.looks = thread == 0
-    while share < run.count:
-        (<BlasPlan>run.plan).run_rows(&call, run.weights, run.space + thread * run.space_size,
-                                      run.shares[share], run.shares[share + 1])
-        share += threads
-
-
-cdef inline bint is_over(const Call *call) noexcept nogil:
-    """Whether a handler of a signal has ended the call."""
-    return look(call.watch) if call.looks else is_set(&call.watch.over)
-
-
-cdef int enter_with(int threads) except -1:
-    """``enter`` with as many threads as BLAS has buffers for: all, or one."""
-    if threads > 1:
-        try:
-            enter(threads)
-            return threads
-        except MemoryError:
-            pass
-    enter(1)
-    return 1
+    LARGEST = 2147483647        # stride that a blas_int holds
+    GATHERED = 128              # rows that do not lie evenly apart and are multiplied together
 
 
 cdef inline real activated(int activation, real x) noexcept nogil:
@@ -119,276 +60,198 @@ cdef inline real activated(int activation, real x) noexcept nogil:
     return x
 
 
-cdef void product(Py_ssize_t rows, Py_ssize_t outputs, Py_ssize_t inputs, const real *x, const real *weight,
-                  Py_ssize_t stride, real *y, Py_ssize_t y_stride) noexcept nogil:
-    """y += x weight^T; (rows x outputs) += (rows x inputs) (inputs x outputs).
-
-    The rows of x and of weight lie `stride` apart, those of y `y_stride`.
-    """
+cdef void multiply(Py_ssize_t rows, Py_ssize_t outputs, Py_ssize_t inputs, const real *x, Py_ssize_t x_stride,
+                   const real *weight, Py_ssize_t stride, real *y, Py_ssize_t y_stride) noexcept nogil:
+    """y += x weight^T; (rows x outputs) += (rows x inputs) (inputs x outputs); rows lie a stride apart."""
     cdef blas_int m = <blas_int>outputs, n = <blas_int>rows, k = <blas_int>inputs, one = 1
-    cdef blas_int lda = <blas_int>stride, ldc = <blas_int>y_stride
+    cdef blas_int lda = <blas_int>stride, ldb = <blas_int>x_stride, ldc = <blas_int>y_stride
     cdef real unit = 1
     cdef char transposed = b"T", plain = b"N"
     if real is float:
         if rows == 1:
             sgemv(&transposed, &k, &m, &unit, <float *>weight, &lda, <float *>x, &one, &unit, y, &one)
         else:
-            sgemm(&transposed, &plain, &m, &n, &k, &unit, <float *>weight, &lda, <float *>x, &lda, &unit, y, &ldc)
+            sgemm(&transposed, &plain, &m, &n, &k, &unit, <float *>weight, &lda, <float *>x, &ldb, &unit, y, &ldc)
     else:
         if rows == 1:
             dgemv(&transposed, &k, &m, &unit, <double *>weight, &lda, <double *>x, &one, &unit, y, &one)
         else:
-            dgemm(&transposed, &plain, &m, &n, &k, &unit, <double *>weight, &lda, <double *>x, &lda, &unit, y, &ldc)
+            dgemm(&transposed, &plain, &m, &n, &k, &unit, <double *>weight, &lda, <double *>x, &ldb, &unit, y, &ldc)
 
 
-cdef class BlasPlan:
-    """Weights of a stack of GRU layers in plain row-major order.
+cdef Py_ssize_t stride_of(Py_ssize_t n, const real *const *x, Py_ssize_t inputs) noexcept nogil:
+    """How far rows lie apart if that is the same of all, and as BLAS takes it; 0 if not."""
+    cdef Py_ssize_t i, stride = inputs if n == 1 else x[1] - x[0]
+    if stride < inputs or stride > LARGEST:
+        return 0
+    for i in range(2, n):
+        if x[i] - x[i - 1] != stride:
+            return 0
+    return stride
+
+
+cdef void project(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp, float *scratch,
+                  const real *kind) noexcept nogil:
+    """xp = x W_ih + b_ih: (n, 3H) from n rows of I numbers."""
+    cdef Py_ssize_t inputs = layer.inputs, outputs = 3 * layer.hidden, first = 0, count, i, at, stride
+    cdef Py_ssize_t part = max(layer.hidden, 8) if layer.hidden < 128 else inputs   # few units have large weights
+    cdef const real *const *rows = <const real *const *>x
+    cdef const real *source
+    cdef real *to = <real *>xp
+    for i in range(n):
+        memcpy(to + i * outputs, layer.b_ih, outputs * sizeof(real))
+    while first < n:
+        count, stride = n - first, stride_of(n - first, rows + first, inputs)
+        source = rows[first]
+        if stride == 0:
+            count, stride, source = min(count, <Py_ssize_t>GATHERED), inputs, <const real *>scratch
+            for i in range(count):
+                memcpy(<real *>scratch + i * inputs, rows[first + i], inputs * sizeof(real))
+        at = 0
+        while at < inputs:
+            multiply(count, outputs, min(part, inputs - at), source + at, stride,
+                     <const real *>layer.w_ih + at, inputs, to + first * outputs, outputs)
+            at += part
+        first += count
+
+
+cdef void step(const Layer *layer, Py_ssize_t n, const float *const *x, const float *h_now, float *h_next, float *xp,
+               const float *const *projected, float *const *y, float *scratch, bint backward,
+               const real *kind) noexcept nogil:
+    """One step of n rows.
+
+    Reset after:  r, z = act_r(xp_r + h U_r), ...;  n = act(xp_n + r * (h U_n + b_hn))
+    Reset before: r, z = act_r(xp_r + h U_r), ...;  n = act(xp_n + (r * h) U_n)
+    Both:         h' = n + z * (h - n)
+    """
+    cdef Py_ssize_t hidden = layer.hidden, width = 3 * hidden, i, j
+    cdef const real *h = <const real *>h_now
+    cdef const real *w_hh = <const real *>layer.w_hh
+    cdef const real *own
+    cdef real *gates = <real *>scratch                  # (n, 3H)
+    cdef real *reset = gates + n * width                # (n, H): r * h where reset is before
+    cdef real *gate
+    cdef real *to
+    cdef real value
+    if x != NULL:
+        project(layer, n, x, xp, <float *>(reset + n * hidden), kind)
+    for i in range(n):
+        memcpy(gates + i * width, layer.b_hh, width * sizeof(real))
+    multiply(n, width if layer.reset_after else 2 * hidden, hidden, h, hidden, w_hh, hidden, gates, width)
+    for i in range(n):
+        gate, own = gates + i * width, <const real *>xp + i * width
+        for j in range(2 * hidden):
+            gate[j] = activated(layer.recurrent_activation, own[j] + gate[j])
+        if not layer.reset_after:
+            for j in range(hidden):
+                reset[i * hidden + j] = gate[j] * h[i * hidden + j]
+    if not layer.reset_after:
+        multiply(n, hidden, hidden, reset, hidden, w_hh + 2 * hidden * hidden, hidden, gates + 2 * hidden, width)
+    for i in range(n):
+        gate, own, to = gates + i * width, <const real *>xp + i * width, <real *>h_next + i * hidden
+        for j in range(hidden):
+            value = gate[2 * hidden + j]
+            value = activated(layer.activation, own[2 * hidden + j] + (gate[j] * value if layer.reset_after else value))
+            to[j] = value + gate[hidden + j] * (h[i * hidden + j] - value)
+        if y != NULL:
+            memcpy(<real *>y[i], to, hidden * sizeof(real))
+
+
+cdef unsigned int begin_work(bint tiled) noexcept nogil:
+    return flush_subnormals()
+
+
+cdef void end_work(bint tiled, unsigned int before) noexcept nogil:
+    restore_floating_mode(before)
+
+
+cdef void free_table(object capsule) noexcept:
+    free(PyCapsule_GetPointer(capsule, "fastgru.engine.kernels"))
+
+
+def capsule(int hidden_size, dtype):
+    """The kernels for layers of so many units, for a ``BlasTable``.
 
     Parameters
     ----------
-    layers : list of list of (w_ih, w_hh, b_ih, b_hh)
-        ``layers[layer][direction]``; (3H, I), (3H, H), (3H,), (3H,), gates r, z, n, all float32 or all float64.
-    reset_after : bool
-    activation, recurrent_activation : int
-        Indices of ``activations.GATE_ACTIVATIONS``.
+    hidden_size : int
+    dtype : float32 or float64
     """
+    cdef Kernels *table
+    if dtype != np.float32 and dtype != np.float64:
+        raise DTypeError(f"dtype: got {dtype}, wanted float32 or float64")
+    if not 1 <= hidden_size < 1 << 25:
+        raise ShapeError(f"hidden_size: got {hidden_size}, wanted 1 to {(1 << 25) - 1}")
+    table = <Kernels *>calloc(1, sizeof(Kernels))
+    if table == NULL:
+        raise MemoryError
+    table.name, table.packing, table.vector_length = "blas", ROWS, hidden_size
+    table.words = 2 if dtype == np.float64 else 1
+    table.tile_words = 1
+    table.begin_work, table.end_work = begin_work, end_work
+    table.kinds[FLOAT32].project, table.kinds[FLOAT32].step = <Project>project[float], <Step>step[float]
+    table.kinds[FLOAT64].project, table.kinds[FLOAT64].step = <Project>project[double], <Step>step[double]
+    return PyCapsule_New(table, "fastgru.engine.kernels", free_table)
 
-    cdef readonly int input_size, hidden_size, num_layers, directions
-    cdef readonly bint reset_after
-    cdef readonly object dtype
-    cdef bint is_double
-    cdef int activation, recurrent_activation
-    cdef list memory            # of (w_ih, w_hh, b_ih, b_hh), a layer and direction each
 
-    def __cinit__(self, list layers not None, bint reset_after, int activation, int recurrent_activation):
-        layers = checked_weights(layers)
-        check_activation(activation, recurrent_activation)
-        self.dtype = layers[0][0][0].dtype
-        self.is_double = self.dtype == np.float64
-        self.num_layers = len(layers)
-        self.directions = len(layers[0])
-        self.input_size = layers[0][0][0].shape[1]
-        self.hidden_size = layers[0][0][1].shape[1]
-        self.reset_after = reset_after
-        self.activation = activation
-        self.recurrent_activation = recurrent_activation
-        self.memory = [weights for layer in layers for weights in layer]
+def kernels(int hidden_size, dtype):
+    """The table of ``capsule``."""
+    return BlasTable(capsule(hidden_size, dtype))
 
-    @property
-    def kernel_level(self):
-        return "blas"
 
-    @property
-    def nbytes(self):
-        """Bytes of weights."""
-        return sum(array.nbytes for arrays in self.memory for array in arrays)
+cdef class Rows:
+    """A matrix as it was given."""
 
-    @property
-    def arrays(self):
-        """All that it holds."""
-        return [array for arrays in self.memory for array in arrays]
+    cdef readonly object numbers
 
-    def form(self, int index, int which):
-        """A matrix of layer ``index // directions`` and its direction: ``w_ih``, 0, or ``w_hh``, 1; it has no steps."""
-        return self.memory[index][which], None
+    def __init__(self, numbers):
+        self.numbers = numbers
 
-    def run(self, x, h0, rows, lengths, Py_ssize_t[::1] shares not None, bint sequences=True):
-        """As ``Plan.run``, in the type of the weights."""
-        cdef const Py_ssize_t[::1] row_order, row_lengths
-        cdef Py_ssize_t threads = shares.shape[0] - 1, thread, rows_of_share = 0, space_size
-        cdef char[::1] space, weights
-        cdef int entered, came
-        cdef Watch watch
-        cdef Call call
-        cdef Run run
-        x = np.asarray(x)
-        h0 = None if h0 is None else np.asarray(h0)
-        if x.ndim != 3:
-            raise ShapeError(f"x: got {x.ndim} axes, wanted (batch, steps, {self.input_size})")
-        batch, steps, features = x.shape
-        states = self.num_layers * self.directions
-        if features != self.input_size or batch < 1 or steps < 1:
-            raise ShapeError(f"x: got shape {x.shape}, wanted (batch, steps, {self.input_size})")
-        check_rows(rows, lengths, np.asarray(shares), batch, steps)
-        row_order, row_lengths = rows, lengths
-        memset(&call, 0, sizeof(call))
-        memset(&watch, 0, sizeof(watch))
-        call.watch = &watch
-        y = np.empty((batch, steps, self.directions * self.hidden_size), dtype=self.dtype) if sequences else None
-        h = np.empty((states, batch, self.hidden_size), dtype=self.dtype)
-        call.x = self.bytes_of(x)
-        call.h = self.bytes_of(h)
-        if h0 is not None:
-            if h0.shape != h.shape:
-                raise ShapeError(f"h0: got shape {h0.shape}, wanted {h.shape}")
-            call.h0 = self.bytes_of(h0)
-        if sequences:
-            call.y = self.bytes_of(y)
-        between = None
-        if self.num_layers > 1:
-            between = np.empty((min(self.num_layers - 1, 2), batch, steps, self.directions * self.hidden_size),
-                               dtype=self.dtype)
-            call.between = self.bytes_of(between)
-        call.batch, call.steps, call.rows, call.lengths = batch, steps, &row_order[0], &row_lengths[0]
-        for thread in range(threads):
-            rows_of_share = max(rows_of_share, shares[thread + 1] - shares[thread])
-        call.block_rows = PROJECTION_BYTES // (3 * self.hidden_size * <Py_ssize_t>self.dtype.itemsize)
-        call.block_rows = min(max(call.block_rows, rows_of_share), rows_of_share * call.steps)
-        widest = max(self.input_size, self.directions * self.hidden_size)
-        space_size = call.block_rows * (widest + 3 * self.hidden_size) + rows_of_share * 5 * self.hidden_size
-        space_size *= self.dtype.itemsize
-        space_array = np.empty(threads * space_size, dtype=np.int8)
-        space = space_array
-        weights = self.pointers()
+    def form(self):
+        """Its numbers, and no scales."""
+        return self.numbers, None
+
+
+cdef class BlasTable(KernelTable):
+    """Kernels that ``capsule`` made."""
+
+    def __cinit__(self, capsule):
+        if self.table.packing != ROWS:
+            raise ShapeError(f"kernels: {self.name} are no BLAS")
+
+    cdef int enter(self, int threads) except -1:
+        """As many threads as BLAS has buffers for: all, or one."""
         single_threaded_blas.wait_for_fork()
-        run = Run(<void *>self, &call, <const Weights *>&weights[0], &shares[0], threads, &space[0], space_size)
-        entered = enter_with(<int>threads)
-        try:
-            with nogil:
-                came = in_parallel(entered, thread_of_run, &run)
-        finally:
-            leave(entered)
-        settle(&watch)
-        check_came(came, <int>threads)
-        return y, h
+        if threads > 1:
+            try:
+                enter(threads)
+                return threads
+            except MemoryError:
+                pass
+        enter(1)
+        return 1
 
-    cdef void *bytes_of(self, array) except NULL:
-        """The address of a C-contiguous array of the plan's type."""
-        if array.dtype != self.dtype or not array.flags.c_contiguous:
-            raise ShapeError(f"got a {array.dtype} array, wanted {self.dtype}, C-contiguous")
-        return <void *><size_t>array.ctypes.data
+    cdef int leave(self, int threads) except -1:
+        leave(threads)
+        return 0
 
-    cdef pointers(self):
-        """A bytes object of ``Weights``, one a layer and direction."""
-        table = bytearray(len(self.memory) * sizeof(Weights))
-        cdef char[::1] view = table
-        cdef Weights *weights = <Weights *>&view[0]
-        for index, (w_ih, w_hh, b_ih, b_hh) in enumerate(self.memory):
-            weights[<int>index] = Weights(w_ih.shape[1], self.bytes_of(w_ih), self.bytes_of(w_hh),
-                                          self.bytes_of(b_ih), self.bytes_of(b_hh))
-        return table
+    cdef int pack(self, Plan plan, Layer *layer, tuple weights, str precision, str kept, str name) except -1:
+        w_ih, w_hh, b_ih, b_hh = weights
+        if layer.hidden != self.table.vector_length:
+            raise ShapeError(f"weights of {layer.hidden} units for kernels of {self.table.vector_length}")
+        if not all(isinstance(each, np.ndarray) for each in weights):
+            raise DTypeError(f"weights of {name}: wanted arrays")
+        early, late = biases_of(b_ih, b_hh, layer.reset_after)
+        plan.packed.append((Rows(w_ih), Rows(w_hh)))
+        layer.blocks = 1
+        layer.kind = FLOAT64 if self.table.words == 2 else FLOAT32
+        layer.w_ih, layer.w_hh = plan.own(as_words(w_ih)), plan.own(as_words(w_hh))
+        layer.b_ih = <float *>plan.own(as_words(early.astype(self.dtype)))
+        layer.b_hh = <float *>plan.own(as_words(late))
+        layer.scratch_row = 4 * <Py_ssize_t>layer.hidden * self.table.words
+        layer.scratch_fixed = GATHERED * <Py_ssize_t>layer.inputs * self.table.words
+        return 0
 
-    cdef void run_rows(self, const Call *call, const Weights *weights, char *space, Py_ssize_t first,
-                       Py_ssize_t last) noexcept nogil:
-        """Every layer and direction, for the rows from ``first`` to ``last`` in the order of ``call.rows``."""
-        cdef unsigned int mode
-        if first == last:
-            return
-        mode = flush_subnormals()
-        if self.is_double:
-            self.run_typed(call, weights, <double *>space, first, last)
-        else:
-            self.run_typed(call, weights, <float *>space, first, last)
-        restore_floating_mode(mode)
 
-    cdef void run_typed(self, const Call *call, const Weights *weights, real *space, Py_ssize_t first,
-                        Py_ssize_t last) noexcept nogil:
-        cdef int index, direction
-        cdef Py_ssize_t output = <Py_ssize_t>self.directions * self.hidden_size, i, at
-        cdef const real *source = <const real *>call.x
-        cdef real *target
-        for index in range(self.num_layers):
-            target = <real *>call.y
-            if index < self.num_layers - 1:
-                target = <real *>call.between + (index % 2) * call.batch * call.steps * output
-            for direction in range(self.directions):
-                self.run_direction(call, &weights[index * self.directions + direction], space, first, last,
-                                   index * self.directions + direction, direction, source, target)
-            source = target
-        if call.y != NULL:
-            for i in range(first, last):
-                at = call.rows[i] * call.steps + call.lengths[i]
-                memset(<real *>call.y + at * output, 0, (call.steps - call.lengths[i]) * output * sizeof(real))
-
-    cdef void run_direction(self, const Call *call, const Weights *weights, real *space, Py_ssize_t first,
-                            Py_ssize_t last, int state, int direction, const real *source,
-                            real *target) noexcept nogil:
-        """All steps of one direction of one layer, a block of steps at a time: project the block, then step through."""
-        cdef Py_ssize_t rows = last - first, hidden = self.hidden_size, output = self.directions * hidden
-        cdef Py_ssize_t running = rows, projected, begin = 0, end, t, i, j, n, at, inputs = weights.inputs
-        cdef Py_ssize_t part = max(hidden, 8) if hidden < 128 else inputs   # few units have large weights: shorter sums
-        cdef const Py_ssize_t *lengths = call.lengths + first
-        cdef const Py_ssize_t *order = call.rows + first
-        cdef real *x = space                                # (block_rows, I)
-        cdef real *xp = x + call.block_rows * inputs        # (block_rows, 3H)
-        cdef real *h = xp + call.block_rows * 3 * hidden    # (rows, H)
-        cdef real *gates = h + rows * hidden                # (rows, 3H)
-        cdef real *reset = gates + rows * 3 * hidden        # (rows, H), r * h where reset is before
-        cdef real *finals = <real *>call.h + <Py_ssize_t>state * call.batch * hidden
-        cdef const real *b_ih = <const real *>weights.b_ih
-        memset(h, 0, rows * hidden * sizeof(real))
-        if call.h0 != NULL:
-            for i in range(rows):
-                memcpy(h + i * hidden, <const real *>call.h0 + (state * call.batch + order[i]) * hidden,
-                       hidden * sizeof(real))
-        while begin < lengths[0]:
-            n = running
-            projected = 0
-            end = begin
-            while end < lengths[0]:
-                while lengths[n - 1] <= end:
-                    n -= 1
-                if projected + n > call.block_rows:
-                    break
-                for i in range(n):
-                    at = order[i] * call.steps + (lengths[i] - 1 - end if direction else end)
-                    memcpy(x + (projected + i) * inputs, source + at * inputs, inputs * sizeof(real))
-                    memcpy(xp + (projected + i) * 3 * hidden, b_ih, 3 * hidden * sizeof(real))
-                projected += n
-                end += 1
-            for i in range((inputs + part - 1) // part):
-                product(projected, 3 * hidden, min(part, inputs - i * part), x + i * part,
-                        <const real *>weights.w_ih + i * part, inputs, xp, 3 * hidden)
-            projected = 0
-            for t in range(begin, end):
-                while lengths[running - 1] <= t:
-                    running -= 1
-                if is_over(call):
-                    return
-                self.step(weights, running, h, xp + projected * 3 * hidden, gates, reset)
-                projected += running
-                for i in range(running):
-                    at = order[i] * call.steps + (lengths[i] - 1 - t if direction else t)
-                    if target != NULL:
-                        memcpy(target + at * output + direction * hidden, h + i * hidden, hidden * sizeof(real))
-                    if lengths[i] == t + 1:
-                        memcpy(finals + order[i] * hidden, h + i * hidden, hidden * sizeof(real))
-            begin = end
-
-    cdef void step(self, const Weights *weights, Py_ssize_t rows, real *h, const real *xp, real *gates,
-                   real *reset) noexcept nogil:
-        """One step in place.
-
-        Reset after:  r, z = act_r(xp_r + h U_r + b_r), ...;  n = act(xp_n + r * (h U_n + b_hn))
-        Reset before: r, z = act_r(xp_r + h U_r), ...;        n = act(xp_n + (r * h) U_n)
-        Both:         h = n + z * (h - n)
-        """
-        cdef Py_ssize_t hidden = self.hidden_size, i, j
-        cdef const real *w_hh = <const real *>weights.w_hh
-        cdef const real *x
-        cdef real *gate
-        cdef real n
-        if self.reset_after:
-            for i in range(rows):
-                memcpy(gates + i * 3 * hidden, <const real *>weights.b_hh, 3 * hidden * sizeof(real))
-            product(rows, 3 * hidden, hidden, h, w_hh, hidden, gates, 3 * hidden)
-        else:
-            memset(gates, 0, rows * 3 * hidden * sizeof(real))
-            product(rows, 2 * hidden, hidden, h, w_hh, hidden, gates, 3 * hidden)
-        for i in range(rows):
-            gate = gates + i * 3 * hidden
-            x = xp + i * 3 * hidden
-            for j in range(2 * hidden):
-                gate[j] = activated(self.recurrent_activation, x[j] + gate[j])
-            if not self.reset_after:
-                for j in range(hidden):
-                    reset[i * hidden + j] = gate[j] * h[i * hidden + j]
-        if not self.reset_after:
-            product(rows, hidden, hidden, reset, w_hh + 2 * hidden * hidden, hidden, gates + 2 * hidden, 3 * hidden)
-        for i in range(rows):
-            gate = gates + i * 3 * hidden
-            x = xp + i * 3 * hidden
-            for j in range(hidden):
-                n = gate[2 * hidden + j]
-                n = activated(self.activation, x[2 * hidden + j] + (gate[j] * n if self.reset_after else n))
-                h[i * hidden + j] = n + gate[hidden + j] * (h[i * hidden + j] - n)
+cdef as_words(array):
+    return array.reshape(-1).view(np.float32)

@@ -6,6 +6,12 @@ cdef enum:                      # what weights are kept as; in the order of plan
     FLOAT16
     BFLOAT16
     INT8
+    FLOAT64                     # and the inputs and states with them; only where `Kernels.packing` is ROWS
+
+cdef enum:                      # how weights lie
+    VECTORS                     # packed for vectors, see `pack`
+    ROWS                        # (3H, inputs), row by row: for BLAS
+    WITHIN                      # `Layer.within` knows it alone
 
 cdef enum:                      # folds, in the order of program.REDUCTIONS
     SUM
@@ -59,6 +65,10 @@ cdef struct Layer:              # one direction of one layer, or a slice of its 
     Py_ssize_t hn_block
     float *b_ih                 # (blocks, 3, VL)   all biases but b_hn where reset is after
     float *b_hh                 # (blocks, 3, VL): b_hn where reset is after, all else zeros
+    Py_ssize_t scratch_row      # floats that a step wants for each row beside those of `scratch_of`, and for all
+    Py_ssize_t scratch_fixed
+    const void *within          # of weights that are packed WITHIN
+    void *watch                 # of the call, for kernels that may end it; NULL in a stack
 
 cdef inline int plain_blocks(const Layer *layer) noexcept nogil:
     """The blocks whose tiles have 3 vectors: all but those of the last tile."""
@@ -82,7 +92,7 @@ cdef inline Py_ssize_t scratch_of(const Layer *layer, Py_ssize_t rows) noexcept 
         size += group * row_of_bytes(layer.hidden) + GROUP * row_of_bytes(layer.inputs)
     elif layer.pairs:
         size += group * row_of_pairs(layer.hidden) + GROUP * row_of_pairs(layer.inputs)
-    return size
+    return size + rows * layer.scratch_row + layer.scratch_fixed
 
 cdef inline Py_ssize_t scratch_of_rows(const Layer *layer) noexcept nogil:
     """Floats that a projection alone wants."""
@@ -125,6 +135,8 @@ cdef struct KindKernels:
 
 cdef struct Kernels:
     const char *name
+    int packing                 # VECTORS ...
+    int words                   # floats that a number of inputs and states takes: 1, or 2 of float64
     int vector_length           # VL
     int tile_rows               # rows of the widest tile
     int lookahead_rows          # that a `Lookahead` multiplies; 0: these kernels have too few registers for it
@@ -134,7 +146,7 @@ cdef struct Kernels:
     bint joins_last             # whether the last tile of a GRU may be of more than one block: `Layer.last`
     int input_zero              # what is added to 8-bit inputs, so that none is negative
     int tile_words              # to a multiple of which BFLOAT16 and INT8 weights are padded, in 32 bits; 1: no tiles
-    KindKernels kinds[4]        # by `Layer.kind`; those of FLOAT16 only where `has_half`
+    KindKernels kinds[5]        # by `Layer.kind`; those of FLOAT16 only where `has_half`
     # out[i] = activation(x[i]); x and out may be one
     void (*activate)(int activation, Py_ssize_t n, const float *x, float *out) noexcept nogil
     # functions of n floats, in `places.pxi`; row is `room_of_row(n)` doubles

@@ -17,8 +17,8 @@
 from cpython.pycapsule cimport PyCapsule_New
 
 from fastgru.engine.kernels cimport (
-    BFLOAT16, FLOAT16, FLOAT32, GROUP, INT8, LOG_SOFTMAX, MAX, MIN, ROW_HEAD, SOFTMAX, SOFTMIN, SUM, KindKernels, Kernels,
-    Layer, Lookahead, MoveLookahead, Project, Step, StepLookahead, plain_blocks, row_of_bytes, row_of_pairs,
+    BFLOAT16, FLOAT16, FLOAT32, GROUP, INT8, LOG_SOFTMAX, MAX, MIN, ROW_HEAD, SOFTMAX, SOFTMIN, SUM, VECTORS, KindKernels,
+    Kernels, Layer, Lookahead, MoveLookahead, Project, Step, StepLookahead, plain_blocks, row_of_bytes, row_of_pairs,
 )
 
 
@@ -317,6 +317,8 @@ set_kernels(&table.kinds[BFLOAT16], <const bf_pair *>NULL)
 set_kernels(&table.kinds[INT8], <const quad *>NULL)
 if HAS_HALF:
     set_kernels(&table.kinds[FLOAT16], <const half *>NULL)
+table.packing = VECTORS
+table.words = 1
 table.vector_length = VL
 table.tile_rows = TILE_ROWS
 table.lookahead_rows = LOOKAHEAD_ROWS

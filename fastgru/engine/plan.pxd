@@ -1,5 +1,7 @@
 # The packed network, for the compiled modules of this folder.
 
+cimport numpy as cnp
+
 from fastgru.engine.kernels cimport Kernels, Layer
 
 cdef extern from "barrier.h" nogil:
@@ -34,6 +36,7 @@ cdef struct Stack:              # packed layers
     bint reset_after
     bint tiled                  # whether a layer is
     Py_ssize_t width            # blocks * VL: units rounded up to whole blocks
+    int words                   # floats that a number of inputs and states takes; sizes here are in numbers
 
 
 cdef struct Call:               # one run over whole sequences
@@ -53,22 +56,30 @@ cdef struct Call:               # one run over whole sequences
     Py_ssize_t first, last      # the share: the rows from `first` to `last` in the order of `rows`
 
 
+cdef class Plan
+
 cdef class KernelTable:
     cdef const Kernels *table
     cdef object capsule
+    cdef readonly object dtype  # of inputs, states and biases
+
+    cdef int pack(self, Plan plan, Layer *layer, tuple weights, str precision, str kept, str name) except -1
+    cdef int enter(self, int threads) except -1
+    cdef int leave(self, int threads) except -1
 
 cdef class Plan:
     cdef Stack stack
     cdef KernelTable owner
     cdef list memory            # the arrays that own the packed weights
-    cdef readonly list packed   # of every direction of every layer its two matrices, each a PackedMatrix
+    cdef readonly list packed   # of every direction of every layer its two matrices, each with its `form`
 
-    cdef int pack(self, Layer *layer, tuple weights, str precision, str kept, str name) except -1
-    cdef char *own_weights(self, array, int gates, int last, Py_ssize_t *block) except NULL
     cdef char *own(self, array) except NULL
+    cdef cnp.ndarray new(self, int ndim, cnp.npy_intp *shape)
 
 cdef bint look(Watch *watch) noexcept nogil
 cdef int settle(Watch *watch) except -1
+cdef void catch(Watch *watch) noexcept
+cdef tuple biases_of(b_ih, b_hh, bint reset_after)
 cdef int in_parallel(int threads, Work work, void *what) noexcept nogil
 cdef int check_came(int came, int wanted) except -1
 cdef bint enter_team() noexcept nogil

@@ -10,6 +10,7 @@ WEIGHT_KINDS: tuple[str, ...]
 GATES: tuple[tuple[int, ...], tuple[int, ...]]
 
 class KernelTable:
+    dtype: np.dtype[Any]
     def __init__(self, capsule: Any) -> None: ...
     @property
     def name(self) -> str: ...
@@ -34,6 +35,8 @@ class Plan:
     directions: int
     width: int
     reset_after: bool
+    dtype: np.dtype[Any]
+    kernels: KernelTable
     packed: list[tuple[PackedMatrix, PackedMatrix]]
     def __init__(
         self,
@@ -46,21 +49,24 @@ class Plan:
         kept: str = "",
     ) -> None: ...
     @property
+    def is_instruction(self) -> bool: ...
+    @property
     def kernel_level(self) -> str: ...
     @property
     def nbytes(self) -> int: ...
     @property
     def arrays(self) -> list[NDArray[Any]]: ...
+    def form(self, index: int, which: int) -> tuple[NDArray[Any], NDArray[np.float32] | None]: ...
     def run(
         self,
-        x: NDArray[np.float32],
-        h0: NDArray[np.float32] | None,
+        x: NDArray[Any],
+        h0: NDArray[Any] | None,
         rows: NDArray[np.intp],
         lengths: NDArray[np.intp],
         shares: NDArray[np.intp],
         sequences: bool = True,
         team: int = 1,
-    ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32]]: ...
+    ) -> tuple[NDArray[Any] | None, NDArray[Any]]: ...
 
 def check_rows(
     rows: NDArray[np.intp], lengths: NDArray[np.intp], shares: NDArray[np.intp], batch: int, steps: int

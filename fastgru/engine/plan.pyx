@@ -1,4 +1,4 @@
-"""A stack of GRU layers, packed for one set of kernels, and the call that runs whole sequences through it.
+"""A stack of GRU layers, packed for one table of kernels, and the call that runs whole sequences through it.
 
 ``Plan`` is immutable: any number of threads may run it. What changes during a run lies in a workspace of that run; the
 loops are in ``sequences.pxi`` and ``single_row.pxi``.
@@ -14,7 +14,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 from fastgru.engine.kernels cimport (
-    BFLOAT16, FLOAT16, FLOAT32, INT8, KindKernels, Kernels, Layer, Lookahead, lookahead_steps, project_rows, scratch_of, step_rows,
+    BFLOAT16, FLOAT16, FLOAT32, INT8, VECTORS, KindKernels, Kernels, Layer, Lookahead, lookahead_steps, project_rows, scratch_of, step_rows,
     tiles_of,
 )
 from fastgru.engine.pack cimport aligned_array
@@ -52,11 +52,17 @@ cdef enum:
 
 
 cdef class KernelTable:
-    """The kernels of one instruction set; made from the capsule of a ``kernels_*`` module."""
+    """The kernels of one instruction set; made from the capsule of a ``kernels_*`` module.
 
-    def __cinit__(self, capsule):
+    Classes of tables whose weights lie in another order are made by the modules that have their kernels.
+    """
+
+    def __cinit__(self, capsule, *_):
         self.table = <const Kernels *>PyCapsule_GetPointer(capsule, "fastgru.engine.kernels")
         self.capsule = capsule
+        self.dtype = np.dtype(np.float64 if self.table.words == 2 else np.float32)
+        if type(self) is KernelTable and self.table.packing != VECTORS:
+            raise ShapeError(f"kernels: {self.name} are of another class of tables")
 
     @property
     def name(self):
@@ -110,6 +116,72 @@ cdef class KernelTable:
                 self.table.end_work(False, mode)
         return np.asarray(out)
 
+    cdef int enter(self, int threads) except -1:
+        """Before a call; how many threads may compute it."""
+        return threads
+
+    cdef int leave(self, int threads) except -1:
+        """After a call of as many threads as ``enter`` said."""
+        return 0
+
+    cdef int pack(self, Plan plan, Layer *layer, tuple weights, str precision, str kept, str name) except -1:
+        """One direction of one layer, of which inputs, hidden, width and reset_after are known."""
+        cdef int hidden = layer.hidden, length = self.table.vector_length
+        w_ih, w_hh, b_ih, b_hh = weights
+        layer.blocks = (hidden + length - 1) // length
+        if layer.reset_after:
+            layer.last = self.last_vectors(hidden)
+        # Shorter sums where there are few units, whose weights are large; see kernels.pxi for what they cost.
+        layer.part = min(max(hidden + hidden % 2, 8), 128 if hidden <= 256 else 256)
+        kind = self.weight_kind(kept, max(layer.inputs, hidden))
+        layer.kind = WEIGHT_KINDS.index(kind)
+        if layer.kind == INT8:
+            layer.part = MAX_BYTES
+        layer.tiled = self.table.tile_words > 1 and layer.kind in (BFLOAT16, INT8)
+        layer.pairs = self.table.pairs and layer.kind == BFLOAT16
+        inputs = self.packed_matrix(w_ih, precision, kind, (3,), layer.last, f"weight_ih_{name}")
+        states = self.packed_matrix(w_hh, precision, kind, GATES[layer.reset_after], layer.last, f"weight_hh_{name}")
+        plan.packed.append((inputs, states))
+        layer.ih_block = self.block_bytes(inputs.arrays[0], hidden, 3, layer.last)
+        layer.w_ih = plan.own(inputs.arrays[0])
+        layer.hh_block = self.block_bytes(states.arrays[0], hidden, 3 if layer.reset_after else 2, layer.last)
+        layer.w_hh = plan.own(states.arrays[0])
+        if not layer.reset_after:
+            layer.hn_block = self.block_bytes(states.arrays[1], hidden, 1, 0)
+            layer.w_hn = plan.own(states.arrays[1])
+        early, late = biases_of(b_ih, b_hh, layer.reset_after)
+        layer.b_ih = <float *>plan.own(pack_vector(early, 3, length, layer.last))
+        layer.b_hh = <float *>plan.own(pack_vector(late, 3, length, layer.last))
+        return 0
+
+    def block_bytes(self, array, hidden, gates, last):
+        """From one block of packed weights to the next."""
+        return gates * (array.nbytes // vectors_of(hidden, gates, self.table.vector_length, last))
+
+    def packed_matrix(self, matrix, str precision, str kind, tuple gates, int last, str name):
+        """One matrix as these kernels read it: packed now, or as it was packed before for the same ones."""
+        layout = self.layout
+        packed = getattr(matrix, "packed", None)
+        if kind != precision or packed is None or packed[:5] != (layout, kind, tuple(matrix.shape), gates, last):
+            numbers, scales = form_of(matrix, precision, name)
+            if kind != precision:
+                numbers, scales = widen(numbers, scales), None
+            packed = PackedMatrix.of(numbers, scales, kind, gates, layout, last)
+        packed.check(layout, kind, tuple(matrix.shape), gates, last)
+        if hasattr(matrix, "settle"):
+            matrix.settle(packed.form, precision, packed)
+        return packed
+
+
+cdef tuple biases_of(b_ih, b_hh, bint reset_after):
+    """The biases that are added to the inputs' product, summed in float64, and to the states'."""
+    cdef Py_ssize_t gates = 2 * (b_hh.shape[0] // 3)
+    early, late = b_ih.astype(np.float64), np.zeros_like(b_hh)
+    early[:gates] += b_hh[:gates]
+    if reset_after:
+        late[gates:] = b_hh[gates:]
+    return early, late
+
 
 cdef Py_ssize_t round_up(Py_ssize_t size, Py_ssize_t multiple) noexcept nogil:
     return (size + multiple - 1) // multiple * multiple
@@ -137,7 +209,8 @@ cdef class Plan:
     ----------
     kernels : KernelTable
     layers : list of list of (w_ih, w_hh, b_ih, b_hh)
-        ``layers[layer][direction]``; float32 (3H, I), (3H, H), (3H,), (3H,), gates r, z, n. A matrix may be an object
+        ``layers[layer][direction]``; (3H, I), (3H, H), (3H,), (3H,), gates r, z, n, of the kernels' type. A matrix of
+        float32 may be an object
         that is asked for its numbers when it is packed, ``form(precision, name)``, or has them ``packed`` already; its
         ``settle`` is told where they are from then on, so that what it was given need not stay.
     reset_after : bool
@@ -154,14 +227,16 @@ cdef class Plan:
                   int recurrent_activation, str precision="float32", str kept=""):
         cdef int index, layer, direction
         cdef Stack *stack = &self.stack
+        cdef Layer *it
         if precision not in WEIGHT_KINDS:
             raise UnsupportedModelError(f"precision: got {precision!r}, wanted one of {', '.join(WEIGHT_KINDS)}")
-        layers = checked_weights(layers, np.float32)
+        layers = checked_weights(layers, kernels.dtype)
         check_activation(activation, recurrent_activation)
         self.owner = kernels
         self.memory = []
         self.packed = []
         stack.kernels = kernels.table
+        stack.words = kernels.table.words
         stack.num_layers = len(layers)
         stack.directions = len(layers[0])
         stack.input_size = layers[0][0][0].shape[1]
@@ -173,72 +248,28 @@ cdef class Plan:
             raise MemoryError
         for index in range(stack.num_layers * stack.directions):
             layer, direction = index // stack.directions, index % stack.directions
-            self.pack(&stack.layers[index], layers[layer][direction], precision, kept or precision,
-                      "l" + str(layer) + ("_reverse" if direction else ""))
-            stack.layers[index].activation = activation
-            stack.layers[index].recurrent_activation = recurrent_activation
+            weights = layers[layer][direction]
+            it = &stack.layers[index]
+            it.inputs, it.hidden, it.width = weights[0].shape[1], stack.hidden_size, <int>stack.width
+            it.reset_after = reset_after
+            it.activation, it.recurrent_activation = activation, recurrent_activation
+            kernels.pack(self, it, weights, precision, kept or precision, "l" + str(layer) + ("_reverse" if direction else ""))
+            stack.tiled |= it.tiled
 
     def __dealloc__(self):
         free(self.stack.layers)
-
-    cdef int pack(self, Layer *layer, tuple weights, str precision, str kept, str name) except -1:
-        """One direction of one layer."""
-        cdef int hidden = self.stack.hidden_size, length = self.stack.kernels.vector_length
-        w_ih, w_hh, b_ih, b_hh = weights
-        layer.inputs = w_ih.shape[1]
-        layer.hidden = hidden
-        layer.blocks = (hidden + length - 1) // length
-        layer.first = 0
-        layer.width = <int>self.stack.width
-        layer.reset_after = self.stack.reset_after
-        if layer.reset_after:
-            layer.last = self.owner.last_vectors(hidden)
-        # Shorter sums where there are few units, whose weights are large; see kernels.pxi for what they cost.
-        layer.part = min(max(hidden + hidden % 2, 8), 128 if hidden <= 256 else 256)
-        kind = self.owner.weight_kind(kept, max(layer.inputs, hidden))
-        layer.kind = WEIGHT_KINDS.index(kind)
-        if layer.kind == INT8:
-            layer.part = MAX_BYTES
-        layer.tiled = self.stack.kernels.tile_words > 1 and layer.kind in (BFLOAT16, INT8)
-        layer.pairs = self.stack.kernels.pairs and layer.kind == BFLOAT16
-        self.stack.tiled |= layer.tiled
-        inputs = self.packed_matrix(w_ih, precision, kind, (3,), layer.last, f"weight_ih_{name}")
-        states = self.packed_matrix(w_hh, precision, kind, GATES[layer.reset_after], layer.last, f"weight_hh_{name}")
-        self.packed.append((inputs, states))
-        layer.w_ih = self.own_weights(inputs.arrays[0], 3, layer.last, &layer.ih_block)
-        layer.w_hh = self.own_weights(states.arrays[0], 3 if layer.reset_after else 2, layer.last, &layer.hh_block)
-        if not layer.reset_after:
-            layer.w_hn = self.own_weights(states.arrays[1], 1, 0, &layer.hn_block)
-        bias = b_ih.astype(np.float64)
-        bias[: 2 * hidden] += b_hh[: 2 * hidden]
-        layer.b_ih = <float *>self.own(pack_vector(bias, 3, length, layer.last))
-        late = np.zeros_like(b_hh)
-        late[2 * hidden :] = b_hh[2 * hidden :] if layer.reset_after else 0
-        layer.b_hh = <float *>self.own(pack_vector(late, 3, length, layer.last))
-        return 0
-
-    def packed_matrix(self, matrix, str precision, str kind, tuple gates, int last, str name):
-        """One matrix as these kernels read it: packed now, or as it was packed before for the same ones."""
-        layout = self.owner.layout
-        packed = getattr(matrix, "packed", None)
-        if kind != precision or packed is None or packed[:5] != (layout, kind, tuple(matrix.shape), gates, last):
-            numbers, scales = form_of(matrix, precision, name)
-            if kind != precision:
-                numbers, scales = widen(numbers, scales), None
-            packed = PackedMatrix.of(numbers, scales, kind, gates, layout, last)
-        packed.check(layout, kind, tuple(matrix.shape), gates, last)
-        if hasattr(matrix, "settle"):
-            matrix.settle(packed.form, precision, packed)
-        return packed
-
-    cdef char *own_weights(self, array, int gates, int last, Py_ssize_t *block) except NULL:
-        block[0] = gates * (array.nbytes // vectors_of(self.stack.hidden_size, gates, self.owner.vector_length, last))
-        return self.own(array)
 
     cdef char *own(self, array) except NULL:
         self.memory.append(array)
         return <char *>address(array, "weights", 1, cnp.NPY_FLOAT)
 
+    cdef cnp.ndarray new(self, int ndim, cnp.npy_intp *shape):
+        """An uninitialised array of the plan's type."""
+        if self.stack.words == 1:
+            return aligned_array(ndim, shape)
+        return cnp.PyArray_EMPTY(ndim, shape, cnp.NPY_DOUBLE, 0)
+
+    dtype = property(lambda Plan self: self.owner.dtype, doc="Of inputs, states and results.")
     input_size = property(lambda Plan self: self.stack.input_size)
     hidden_size = property(lambda Plan self: self.stack.hidden_size)
     num_layers = property(lambda Plan self: self.stack.num_layers)
@@ -246,13 +277,20 @@ cdef class Plan:
     width = property(lambda Plan self: self.stack.width, doc="``hidden_size`` rounded up to whole vectors.")
     reset_after = property(lambda Plan self: bool(self.stack.reset_after))
 
+    kernels = property(lambda Plan self: self.owner)
+
+    @property
+    def is_instruction(self):
+        """Whether a program may have it: its kernels take neither BLAS nor Python."""
+        return self.stack.kernels.packing == VECTORS
+
     @property
     def kernel_level(self):
         return self.owner.name
 
     @property
     def nbytes(self):
-        """Bytes of packed weights and biases."""
+        """Bytes of weights and biases, as they lie here."""
         return sum(array.nbytes for array in self.memory)
 
     @property
@@ -260,13 +298,17 @@ cdef class Plan:
         """All that it holds."""
         return list(self.memory)
 
+    def form(self, int index, int which):
+        """A matrix of layer ``index // directions`` and its direction: ``w_ih``, 0, or ``w_hh``, 1; and its scales."""
+        return self.packed[index][which].form()
+
     def run(self, x, h0, rows, lengths, shares, bint sequences=True, int team=1):
         """Take whole sequences through the stack.
 
         Parameters
         ----------
-        x : (batch, steps, input_size) float32, C-contiguous
-        h0 : (num_layers * directions, batch, hidden_size) float32, C-contiguous, or None
+        x : (batch, steps, input_size), C-contiguous, of the plan's dtype
+        h0 : (num_layers * directions, batch, hidden_size), C-contiguous, of the plan's dtype, or None
         rows, lengths : (batch,) intp
             The rows in the order in which they are computed, longest first, and the length of each of these.
         shares : (n + 1,) intp
@@ -278,16 +320,18 @@ cdef class Plan:
 
         Returns
         -------
-        y : (batch, steps, directions * hidden_size) float32, zero beyond a row's length; or None
-        h : (num_layers * directions, batch, hidden_size) float32
+        y : (batch, steps, directions * hidden_size), zero beyond a row's length; or None
+        h : (num_layers * directions, batch, hidden_size)
         """
         cdef const Stack *stack = &self.stack
+        cdef int number = cnp.NPY_DOUBLE if stack.words == 2 else cnp.NPY_FLOAT, threads, count
+        cdef Py_ssize_t whole[2]
         cdef Call call
         cdef cnp.npy_intp layers[4]
         cdef cnp.npy_intp *outputs = layers + 1
         cdef cnp.npy_intp finals[3]
         memset(&call, 0, sizeof(call))
-        call.x = <float *>address(x, "x", 3, cnp.NPY_FLOAT)
+        call.x = <float *>address(x, "x", 3, number)
         call.batch, call.steps = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
         if cnp.PyArray_DIM(x, 2) != stack.input_size or call.batch < 1 or call.steps < 1:
             raise ShapeError(f"x: got shape {x.shape}, wanted (batch, steps, {stack.input_size})")
@@ -297,22 +341,31 @@ cdef class Plan:
         finals[0], finals[1], finals[2] = stack.num_layers * stack.directions, call.batch, stack.hidden_size
         outputs[0], outputs[1], outputs[2] = call.batch, call.steps, stack.directions * stack.hidden_size
         if h0 is not None:
-            call.h0 = <float *>address(h0, "h0", 3, cnp.NPY_FLOAT)
+            call.h0 = <float *>address(h0, "h0", 3, number)
             if not cnp.PyArray_CompareLists(cnp.PyArray_DIMS(h0), finals, 3):
                 raise ShapeError(f"h0: got shape {h0.shape}, wanted {(finals[0], finals[1], finals[2])}")
-        h = cnp.PyArray_EMPTY(3, finals, cnp.NPY_FLOAT, 0)
+        h = cnp.PyArray_EMPTY(3, finals, number, 0)
         call.h = <float *>cnp.PyArray_DATA(h)
         y = None
         if sequences:
-            y = aligned_array(3, outputs)
+            y = self.new(3, outputs)
             call.y = <float *>cnp.PyArray_DATA(y)
         if stack.num_layers > 1:
             layers[0] = min(stack.num_layers - 1, 2)
-            between = aligned_array(4, layers)
+            between = self.new(4, layers)
             call.between = <float *>cnp.PyArray_DATA(between)
         if not 1 <= team <= 1024:
             raise ShapeError(f"team: got {team}, wanted 1 to 1024")
-        compute(stack, &call, <const Py_ssize_t *>cnp.PyArray_DATA(shares), <int>cnp.PyArray_DIM(shares, 0) - 1, team)
+        count = <int>cnp.PyArray_DIM(shares, 0) - 1
+        threads = self.owner.enter(count * team)
+        try:
+            if threads < count * team:
+                whole[0], whole[1] = 0, call.batch
+                compute(stack, &call, whole, 1, 1)
+            else:
+                compute(stack, &call, <const Py_ssize_t *>cnp.PyArray_DATA(shares), count, team)
+        finally:
+            self.owner.leave(threads)
         return y, h
 
 

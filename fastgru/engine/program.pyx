@@ -65,7 +65,6 @@ REDUCTIONS = ("sum", "mean", "max", "min")
 ALONG = ("softmax", "log_softmax", "softmin")
 _DTYPES = {"f": np.dtype(np.float32), "d": np.dtype(np.float64), "i": np.dtype(np.int64), "b": np.dtype(np.bool_)}
 
-
 include "functions.pxi"
 include "buffers.pxi"
 
@@ -249,8 +248,8 @@ cdef class Program(Buffers):
         cdef Instruction *it
         cdef const Stack *stack = &plan.stack
         cdef Call call
-        cdef object batch = x.shape[0], steps = x.shape[1]
-        cdef tuple width, states
+        cdef object batch = x.shape[0], steps = x.shape[1], width, states
+        check_plan(plan)
         width = (batch, steps, stack.directions * stack.hidden_size)
         states = (stack.num_layers * stack.directions, batch, stack.hidden_size)
         if projected is not None:
@@ -300,8 +299,8 @@ cdef class Program(Buffers):
         cdef Instruction *it = self.new(run_step, name)
         cdef const Stack *stack = &plan.stack
         cdef TeamOfSteps team = TeamOfSteps()
-        cdef object batch = x.shape[0]
-        cdef tuple states
+        cdef object batch = x.shape[0], states
+        check_plan(plan)
         states = (stack.num_layers, batch, stack.hidden_size)
         if stack.directions != 1 or x.shape != (batch, 1, stack.input_size) or h.shape != states or (
                 h0 is not None and h0.shape != states):

@@ -174,7 +174,7 @@ cdef int run_step(const Instruction *it, Frame *frame) noexcept nogil:
     cdef float *h_next = <float *>address(it, frame, 0)
     cdef float *own = <float *>(frame.scratch + (ALIGNMENT - <size_t>frame.scratch % ALIGNMENT))
     step.stack, step.batch, step.team, step.backward = stack, it.numbers[0], it.team, False
-    step.x, step.y = <const float *>address(it, frame, 1), NULL
+    step.x, step.y, step.watch = <const float *>address(it, frame, 1), NULL, NULL
     step.h, step.h_next = own, own + rows * width
     step.memory = <char *>(own + (2 * rows * width + 15) // 16 * 16)
     if it.numbers[1] and width == hidden and (<size_t>h | <size_t>h_next) % ALIGNMENT == 0:
@@ -190,4 +190,10 @@ cdef int run_step(const Instruction *it, Frame *frame) noexcept nogil:
     take_step(&step)
     for row in range(rows):
         memcpy(h_next + row * hidden, step.h_next + row * width, hidden * sizeof(float))
+    return 0
+
+
+cdef int check_plan(Plan plan) except -1:
+    if not plan.is_instruction:
+        raise ShapeError(f"program: a GRU of the kernels {plan.kernel_level}, which are no vectors'")
     return 0

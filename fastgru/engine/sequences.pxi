@@ -70,7 +70,7 @@ cdef Py_ssize_t lay_out_run(const Stack *stack, Call *call, Py_ssize_t largest, 
                             Run *run) noexcept nogil:
     """The bytes that a run of ``count`` shares of at most ``largest`` rows takes, and how it goes; any memory will do."""
     cdef int slices = team // stack.directions
-    cdef Py_ssize_t groups
+    cdef Py_ssize_t groups, bytes = stack.words * <Py_ssize_t>sizeof(float)
     if not stack.reset_after:
         slices = min(slices, 1)                 # every unit's candidate needs the reset gates of all
     slices = min(slices, (tiles_of(&stack.layers[0]) + 1) // 2)
@@ -78,10 +78,10 @@ cdef Py_ssize_t lay_out_run(const Stack *stack, Call *call, Py_ssize_t largest, 
     run.team = max(slices * stack.directions, 1)
     run.group = largest
     if run.team == 1:
-        run.group = min(largest, max(ROWS_BYTES // (7 * stack.width * <Py_ssize_t>sizeof(float)) // 8 * 8, 16))
+        run.group = min(largest, max(ROWS_BYTES // (7 * stack.width * bytes) // 8 * 8, 16))
         groups = (largest + run.group - 1) // run.group     # of as many rows each, so that none has few
         largest = run.group = min(run.group, round_up((largest + groups - 1) // groups, 8))
-    call.block_rows = PROJECTION_BYTES // (3 * stack.width * sizeof(float))
+    call.block_rows = PROJECTION_BYTES // (3 * stack.width * bytes)
     call.block_rows = min(max(call.block_rows, largest, 8), largest * call.steps)
     call.block_rows = max(call.block_rows, 3 * stack.kernels.lookahead_rows)
     run.stack = stack
@@ -168,8 +168,8 @@ cdef Sizes sizes_of(const Stack *stack, Py_ssize_t block_rows, Py_ssize_t rows) 
     """A workspace for shares of ``rows`` rows; in floats, and ending on a boundary of 64 bytes."""
     cdef Sizes sizes
     cdef int index
-    sizes.xp = block_rows * 3 * stack.width
-    sizes.h = 2 * rows * stack.width
+    sizes.xp = block_rows * 3 * stack.width * stack.words
+    sizes.h = 2 * rows * stack.width * stack.words
     sizes.scratch = 0
     for index in range(stack.num_layers * stack.directions):
         sizes.scratch = max(sizes.scratch, scratch_of(&stack.layers[index], rows))
@@ -247,7 +247,7 @@ cdef void run_share(const Stack *stack, Call call, Workspace space, Member membe
     cdef unsigned int mode
     cdef int index, direction
     cdef const float *source = call.x
-    cdef Py_ssize_t output = <Py_ssize_t>stack.directions * stack.hidden_size
+    cdef Py_ssize_t output = <Py_ssize_t>stack.directions * stack.hidden_size * stack.words
     cdef float *target
     if call.first == call.last:
         return
@@ -267,13 +267,16 @@ cdef void run_share(const Stack *stack, Call call, Workspace space, Member membe
 
 cdef void run_direction(const Stack *stack, const Call *call, Workspace space, Member member, int index, int direction,
                         const float *source, float *target) noexcept nogil:
-    """All steps of one direction of one layer, a block of steps at a time: project the block, then step through."""
+    """All steps of one direction of one layer, a block of steps at a time: project the block, then step through.
+
+    Sizes are in floats, of which a number takes `stack.words`.
+    """
     cdef int state = index * stack.directions + direction
     cdef Layer layer = slice_of(&stack.layers[state], stack.kernels.vector_length, member.slice, member.slices)
-    cdef Py_ssize_t rows = call.last - call.first, width = stack.width, output = stack.directions * layer.hidden
-    cdef Py_ssize_t projected_width = 3 * <Py_ssize_t>layer.blocks * stack.kernels.vector_length
-    cdef Py_ssize_t unit = <Py_ssize_t>layer.first * stack.kernels.vector_length
-    cdef Py_ssize_t units = min(layer.hidden - unit, projected_width // 3)
+    cdef Py_ssize_t rows = call.last - call.first, words = stack.words, width = words * stack.width
+    cdef Py_ssize_t inputs = words * layer.inputs, hidden = words * layer.hidden, output = stack.directions * hidden
+    cdef Py_ssize_t block = words * stack.kernels.vector_length, projected_width = 3 * layer.blocks * block
+    cdef Py_ssize_t unit = layer.first * block, units = min(hidden - unit, layer.blocks * block)
     cdef const Py_ssize_t *lengths = call.lengths + call.first
     cdef const Py_ssize_t *order = call.rows + call.first
     cdef Py_ssize_t running = rows, projected, begin = 0, end, t, i, n
@@ -285,16 +288,17 @@ cdef void run_direction(const Stack *stack, const Call *call, Workspace space, M
     cdef float *swap
     cdef float *xp
     cdef const float **xp_rows
-    cdef float *finals = call.h + <Py_ssize_t>state * call.batch * layer.hidden + unit
+    cdef float *finals = call.h + <Py_ssize_t>state * call.batch * hidden + unit
+    layer.watch = call.watch
     for i in range(rows):
-        memset(h + i * width + unit, 0, projected_width // 3 * sizeof(float))
+        memset(h + i * width + unit, 0, layer.blocks * block * sizeof(float))
         if call.h0 != NULL:
-            memcpy(h + i * width + unit, call.h0 + (<Py_ssize_t>state * call.batch + order[i]) * layer.hidden + unit,
+            memcpy(h + i * width + unit, call.h0 + (<Py_ssize_t>state * call.batch + order[i]) * hidden + unit,
                    units * sizeof(float))
     meet(member.step_done)
     if rows == 1 and not is_projected and 0 < lookahead_steps(stack.kernels, &layer) < lengths[0]:
         run_one(stack, call, space, member, &layer, direction, source, target)
-        memcpy(finals + order[0] * layer.hidden, h + (lengths[0] & 1) * width + unit, units * sizeof(float))
+        memcpy(finals + order[0] * hidden, h + (lengths[0] & 1) * width + unit, units * sizeof(float))
         return
     while begin < lengths[0]:
         if is_over(call, &member):
@@ -312,7 +316,7 @@ cdef void run_direction(const Stack *stack, const Call *call, Workspace space, M
                 if is_projected:
                     space.x_rows[projected + i] = call.projected + call.numbers[at] * table_row + table_place
                 else:
-                    space.x_rows[projected + i] = source + at * layer.inputs
+                    space.x_rows[projected + i] = source + at * inputs
             projected += n
             end += 1
         if not is_projected:
@@ -328,13 +332,13 @@ cdef void run_direction(const Stack *stack, const Call *call, Workspace space, M
             if target != NULL:
                 for i in range(running):
                     at = order[i] * call.steps + (lengths[i] - 1 - t if direction else t)
-                    space.y_rows[i] = target + at * output + direction * layer.hidden
+                    space.y_rows[i] = target + at * output + direction * hidden
             step_rows(stack.kernels, &layer, running, NULL, h, h_next, xp, xp_rows if is_projected else NULL,
                       space.y_rows if target != NULL else NULL, space.scratch, t & 1)
             for i in range(running - 1, -1, -1):
                 if lengths[i] > t + 1:
                     break
-                memcpy(finals + order[i] * layer.hidden, h_next + i * width + unit, units * sizeof(float))
+                memcpy(finals + order[i] * hidden, h_next + i * width + unit, units * sizeof(float))
             meet(member.step_done)
             xp = xp + running * projected_width
             xp_rows += running

@@ -1,6 +1,6 @@
 # One step of a stack, and the guard of streams, for the compiled modules of this folder.
 
-from fastgru.engine.plan cimport Barrier, Claims, Stack
+from fastgru.engine.plan cimport Barrier, Claims, Stack, Watch
 
 cdef enum:
     # Multiply-adds of a step above which the GIL is released: below it the step is over in about 10 us, less than
@@ -23,6 +23,7 @@ cdef struct Step:               # one step of every layer, as every member of a 
     bint backward               # whether the blocks are walked from the last to the first
     char *memory                # `memory_of_step` bytes
     Team *team
+    Watch *watch                # of the call, for kernels that may end it; or NULL
 
 cdef int team_of_steps(const Stack *stack, Py_ssize_t batch, int threads) noexcept nogil
 cdef Py_ssize_t work_of_step(const Stack *stack, Py_ssize_t batch) noexcept nogil

@@ -15,10 +15,10 @@ import numpy as np
 cimport numpy as cnp
 from libc.string cimport memcpy, memset
 
-from fastgru.engine.kernels cimport Layer, project_rows, scratch_of, step_rows, tiles_of
+from fastgru.engine.kernels cimport VECTORS, Layer, project_rows, scratch_of, step_rows, tiles_of
 from fastgru.engine.plan cimport (
-    Claims, Plan, Stack, come_together, enter_team, in_parallel, leave_team, meet, seconds_now, set_flag,
-    slice_of,
+    Claims, Plan, Stack, Watch, come_together, enter_team, in_parallel, leave_team, meet, seconds_now, set_flag,
+    settle, slice_of,
 )
 
 from fastgru.errors import ShapeError, StreamInUseError, UnsupportedModelError
@@ -70,27 +70,30 @@ cdef class State:
     cdef char *memory               # of `Step`
     cdef Team team
     cdef int current                # which half of h holds the states
-    cdef Py_ssize_t work
+    cdef bint at_once               # whether a step is over so soon that nobody waits for it
+    cdef Py_ssize_t floats_of_row   # of the states of a layer
 
     def __cinit__(self, Plan plan not None, Py_ssize_t batch, int threads=1):
         cdef Py_ssize_t states, memory
         cdef float[::1] floats
+        cdef const Stack *stack = &plan.stack
         if plan.stack.directions != 1:
             raise UnsupportedModelError(
                 "a stream computes one step at a time, but a bidirectional GRU needs the whole sequence; "
                 "call the GRU on sequences instead")
         if batch < 1:
             raise ShapeError(f"batch: got {batch}, wanted at least 1")
-        size = 2 * <object>plan.stack.num_layers * batch * plan.stack.width + 5 * batch * <object>plan.stack.width
+        size = (2 * <object>stack.num_layers + 5) * batch * stack.width * stack.words
         if size > 1 << 56:
             raise ShapeError(f"batch: got {batch} streams, more than fit a memory")
         self.turn = Turn()
         self.plan = plan
         self.batch = batch
-        self.work = work_of_step(&plan.stack, batch)
-        self.team.members = team_of_steps(&plan.stack, batch, threads)
-        states = (2 * plan.stack.num_layers * batch * plan.stack.width + 15) // 16 * 16
-        memory = memory_of_step(&plan.stack, batch, self.team.members)
+        self.at_once = stack.kernels.packing == VECTORS and work_of_step(stack, batch) < GIL_FREE_WORK
+        self.floats_of_row = stack.width * stack.words
+        self.team.members = team_of_steps(stack, batch, threads if stack.kernels.packing == VECTORS else 1)
+        states = (2 * stack.num_layers * batch * self.floats_of_row + 15) // 16 * 16
+        memory = memory_of_step(stack, batch, self.team.members)
         self.floats = aligned_empty(states + memory // <Py_ssize_t>sizeof(float))
         floats = self.floats
         self.h = &floats[0]
@@ -104,7 +107,7 @@ cdef class State:
 
     def reset(self, const Py_ssize_t[::1] rows=None):
         """Set every state to zero, or those of some rows, each from 0 to ``batch - 1``."""
-        cdef Py_ssize_t layer, i, width = self.plan.stack.width
+        cdef Py_ssize_t layer, i, width = self.floats_of_row
         self.turn.check()
         if rows is None:
             memset(self.h, 0, 2 * self.plan.stack.num_layers * self.batch * width * sizeof(float))
@@ -119,33 +122,34 @@ cdef class State:
 
     def get(self):
         """The states now: a new array (num_layers, batch, hidden_size)."""
-        cdef Plan plan = self.plan
-        cdef Py_ssize_t i
-        cdef cnp.ndarray out = np.empty((plan.stack.num_layers, self.batch, plan.stack.hidden_size), dtype=np.float32)
-        cdef float *to = <float *>cnp.PyArray_DATA(out)
+        cdef const Stack *stack = &self.plan.stack
+        cdef cnp.ndarray out = np.empty((stack.num_layers, self.batch, stack.hidden_size), dtype=self.plan.dtype)
         self.turn.check()
-        for i in range(plan.stack.num_layers * self.batch):
-            memcpy(to + i * plan.stack.hidden_size, self.half(self.current) + i * plan.stack.width,
-                   plan.stack.hidden_size * sizeof(float))
+        self.copy(<char *>cnp.PyArray_DATA(out), False)
         return out
 
     def set(self, states):
-        """Set the states from a float32 array (num_layers, batch, hidden_size)."""
-        cdef const float[:, :, ::1] given = states
-        cdef Plan plan = self.plan
-        cdef Py_ssize_t layer, i
+        """Set the states from an array (num_layers, batch, hidden_size)."""
+        cdef cnp.ndarray given = np.ascontiguousarray(states, dtype=self.plan.dtype)
         self.turn.check()
-        if (given.shape[0] != plan.stack.num_layers or given.shape[1] != self.batch
-                or given.shape[2] != plan.stack.hidden_size):
-            raise ShapeError(f"state: got shape {(given.shape[0], given.shape[1], given.shape[2])}, "
-                             f"wanted {(plan.stack.num_layers, self.batch, plan.stack.hidden_size)}")
-        for layer in range(plan.stack.num_layers):
-            for i in range(self.batch):
-                memcpy(self.half(self.current) + (layer * self.batch + i) * plan.stack.width, &given[layer, i, 0],
-                       plan.stack.hidden_size * sizeof(float))
+        wanted = (self.plan.stack.num_layers, self.batch, self.plan.stack.hidden_size)
+        if (<object>given).shape != wanted:
+            raise ShapeError(f"state: got shape {(<object>given).shape}, wanted {wanted}")
+        self.copy(<char *>cnp.PyArray_DATA(given), True)
+
+    cdef void copy(self, char *array, bint to_states) noexcept:
+        """States from an array, or to it."""
+        cdef Py_ssize_t i, size = self.plan.stack.hidden_size * self.plan.stack.words * <Py_ssize_t>sizeof(float)
+        cdef float *row
+        for i in range(self.plan.stack.num_layers * self.batch):
+            row = self.half(self.current) + i * self.floats_of_row
+            if to_states:
+                memcpy(row, array + i * size, size)
+            else:
+                memcpy(array + i * size, row, size)
 
     cdef float *half(self, int which) noexcept nogil:
-        return self.h + which * self.plan.stack.num_layers * self.batch * self.plan.stack.width
+        return self.h + which * self.plan.stack.num_layers * self.batch * self.floats_of_row
 
     def step(self, x, out=None):
         """Take one step; see ``Stream.step``."""
@@ -160,15 +164,27 @@ cdef class State:
             raise self.bad_output(given, out)
         if self.turn.process is not None:
             self.turn.check()
-        if self.work < GIL_FREE_WORK:
-            self.advance(<const float *>cnp.PyArray_DATA(given), <float *>cnp.PyArray_DATA(result))
+        if self.at_once:
+            self.advance(<const float *>cnp.PyArray_DATA(given), <float *>cnp.PyArray_DATA(result), NULL)
         else:
-            self.turn.process = getpid()
-            with nogil:
-                self.advance(<const float *>cnp.PyArray_DATA(given), <float *>cnp.PyArray_DATA(result))
-            self.turn.process = None
+            self.advance_alone(<const float *>cnp.PyArray_DATA(given), <float *>cnp.PyArray_DATA(result))
         self.current = 1 - self.current
         return result
+
+    cdef int advance_alone(self, const float *x, float *y) except -1:
+        """A step during which other threads may run, and are told that it is not their turn."""
+        cdef Watch watch
+        cdef int threads = self.plan.owner.enter(1)
+        memset(&watch, 0, sizeof(watch))
+        try:
+            self.turn.check()
+            self.turn.process = getpid()
+            with nogil:
+                self.advance(x, y, &watch)
+            self.turn.process = None
+        finally:
+            self.plan.owner.leave(threads)
+        return settle(&watch)
 
     cdef bint fits(self, array, Py_ssize_t features, bint writeable):
         """Whether ``array`` can be used where it lies: (batch, features), or (features,) for one stream."""
@@ -178,7 +194,7 @@ cdef class State:
             return False  # an input of a class of its own, as a masked array is, is looked at in ``converted``
         a = array
         ndim = cnp.PyArray_NDIM(a)
-        if cnp.PyArray_TYPE(a) != cnp.NPY_FLOAT or not cnp.PyArray_ISCARRAY_RO(a):
+        if cnp.PyArray_TYPE(a) != (cnp.NPY_FLOAT if self.plan.stack.words == 1 else cnp.NPY_DOUBLE) or not cnp.PyArray_ISCARRAY_RO(a):
             return False
         if writeable and not cnp.PyArray_ISWRITEABLE(a):
             return False
@@ -189,7 +205,7 @@ cdef class State:
     cdef converted(self, x):
         from fastgru.arrays import as_numbers
 
-        array = as_numbers(x, "x", np.float32)
+        array = as_numbers(x, "x", self.plan.dtype)
         if not self.fits(array, self.plan.stack.input_size, False):
             one = f" or ({self.plan.stack.input_size},)" if self.batch == 1 else ""
             raise ShapeError(f"x: got shape {array.shape}, wanted {(self.batch, self.plan.stack.input_size)}{one}: "
@@ -201,7 +217,7 @@ cdef class State:
         cdef int ndim = cnp.PyArray_NDIM(given)
         shape[0] = self.batch
         shape[ndim - 1] = self.plan.stack.hidden_size
-        return cnp.PyArray_EMPTY(ndim, shape, cnp.NPY_FLOAT, 0)
+        return cnp.PyArray_EMPTY(ndim, shape, cnp.NPY_FLOAT if self.plan.stack.words == 1 else cnp.NPY_DOUBLE, 0)
 
     cdef bad_output(self, given, out):
         wanted = (*given.shape[: given.ndim - 1], self.plan.stack.hidden_size)
@@ -210,12 +226,12 @@ cdef class State:
                   f"writeable {out.flags.writeable}"
         else:
             got = type(out).__name__
-        return ShapeError(f"out: got {got}; wanted a writeable C-contiguous float32 array of shape {wanted}")
+        return ShapeError(f"out: got {got}; wanted a writeable C-contiguous {self.plan.dtype} array of shape {wanted}")
 
-    cdef void advance(self, const float *x, float *y) noexcept nogil:
+    cdef void advance(self, const float *x, float *y, Watch *watch) noexcept nogil:
         """One step of every layer into the other half of ``h``."""
         cdef Step step
         step.stack, step.batch, step.x, step.y = &self.plan.stack, self.batch, x, y
         step.h, step.h_next = self.half(self.current), self.half(1 - self.current)
-        step.backward, step.memory, step.team = self.current, self.memory, &self.team
+        step.backward, step.memory, step.team, step.watch = self.current, self.memory, &self.team, watch
         take_step(&step)

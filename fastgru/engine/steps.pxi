@@ -46,7 +46,7 @@ cdef Py_ssize_t scratch_of_step(const Stack *stack, Py_ssize_t batch) noexcept n
 
 cdef Py_ssize_t memory_of_step(const Stack *stack, Py_ssize_t batch, int members) noexcept nogil:
     """Bytes that `Step.memory` has; on a boundary of 64."""
-    cdef Py_ssize_t floats = batch * 3 * stack.width + members * scratch_of_step(stack, batch)
+    cdef Py_ssize_t floats = batch * 3 * stack.width * stack.words + members * scratch_of_step(stack, batch)
     return (floats * <Py_ssize_t>sizeof(float) + 2 * batch * members * <Py_ssize_t>sizeof(void *) + 63) // 64 * 64
 
 
@@ -55,8 +55,9 @@ cdef void take_step(Step *step) noexcept nogil:
     cdef Team *team = step.team
     cdef double now
     cdef bint together = False
-    cdef bint overlapping = step.y != NULL and (step.x < step.y + step.batch * step.stack.hidden_size
-                                                and step.y < step.x + step.batch * step.stack.input_size)
+    cdef bint overlapping = step.y != NULL and (
+        step.x < step.y + step.batch * step.stack.hidden_size * step.stack.words
+        and step.y < step.x + step.batch * step.stack.input_size * step.stack.words)
     if team.members > 1 and not overlapping:
         now = seconds_now()
         together = now - team.last_step < AWAKE and enter_team()
@@ -75,13 +76,13 @@ cdef void take_step(Step *step) noexcept nogil:
 cdef void step_slice(const Step *step, int member, int members, bint overlapping) noexcept nogil:
     """A slice of the units of every layer; each layer's input is the state the layer below has just made.
 
-    Where x and y overlap, all of x is read before anything is written.
+    Where x and y overlap, all of x is read before anything is written. Sizes are in floats.
     """
     cdef Layer layer
     cdef const Stack *stack = step.stack
-    cdef Py_ssize_t i, index, batch = step.batch, size = batch * stack.width
+    cdef Py_ssize_t i, index, batch = step.batch, words = stack.words, width = stack.width * words, size = batch * width
     cdef float *xp = <float *>step.memory
-    cdef float *scratch = xp + batch * 3 * stack.width
+    cdef float *scratch = xp + 3 * size
     cdef Py_ssize_t scratch_size = scratch_of_step(stack, batch)
     cdef const float **x_rows = <const float **>(scratch + step.team.members * scratch_size) + 2 * member * batch
     cdef float **y_rows = <float **>(x_rows + batch)
@@ -91,15 +92,16 @@ cdef void step_slice(const Step *step, int member, int members, bint overlapping
     if step.y != NULL:
         last_rows = y_rows
         for i in range(batch):
-            y_rows[i] = step.y + i * stack.hidden_size
+            y_rows[i] = step.y + i * stack.hidden_size * words
     for index in range(stack.num_layers):
         layer = slice_of(&stack.layers[index], stack.kernels.vector_length, member, members)
+        layer.watch = step.watch
         for i in range(batch):
             if index == 0:
-                x_rows[i] = step.x + i * stack.input_size
+                x_rows[i] = step.x + i * stack.input_size * words
             else:
-                x_rows[i] = step.h_next + (index - 1) * size + i * stack.width
-        xp = <float *>step.memory + batch * 3 * layer.first * stack.kernels.vector_length
+                x_rows[i] = step.h_next + (index - 1) * size + i * width
+        xp = <float *>step.memory + batch * 3 * layer.first * stack.kernels.vector_length * words
         if overlapping:
             project_rows(stack.kernels, &layer, batch, x_rows, xp, scratch)
         step_rows(

@@ -32,10 +32,15 @@ cdef bint look(Watch *watch) noexcept nogil:
         return False
     with gil:
         if PyErr_CheckSignals() < 0:
-            PyErr_Fetch(<PyObject **>&watch.kind, <PyObject **>&watch.value, <PyObject **>&watch.trace)
-            end(watch)
+            catch(watch)
     watch.next = seconds_now() + BETWEEN_LOOKS
     return is_set(&watch.over)
+
+
+cdef void catch(Watch *watch) noexcept:
+    """End the call by what was just raised."""
+    PyErr_Fetch(<PyObject **>&watch.kind, <PyObject **>&watch.value, <PyObject **>&watch.trace)
+    end(watch)
 
 
 cdef void end(Watch *watch) noexcept nogil:

@@ -9,9 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import threads
 from ..arrays import as_integers, as_numbers, as_rows
-from ..engine.plan import Plan
-from ..engine.state import State, Turn
-from ..errors import ShapeError, UnsupportedModelError
+from ..engine.state import State
+from ..errors import ShapeError
 from .copied import Copied
 
 if TYPE_CHECKING:
@@ -130,13 +129,11 @@ class Stream(Copied):
         return f"{type(self).__name__}({self._gru!r}, batch={self.batch})"
 
 
-def state_of(gru: GRU, batch: int) -> Any:
-    """The states of ``batch`` streams through a GRU, all zero: a ``State``, or what does its work."""
+def state_of(gru: GRU, batch: int) -> State:
+    """The states of ``batch`` streams through a GRU, all zero."""
     if 8 * gru.num_layers * batch * (gru.hidden_size + 64) > 1 << 56:
         raise ShapeError(f"batch: got {batch} streams, more than fit a memory")
-    if isinstance(gru._plan, Plan):
-        return State(gru._plan, batch, threads.threads_for_steps(gru.n_threads))
-    return _SlowState(gru, batch)
+    return State(gru._plan, batch, threads.threads_for_steps(gru.n_threads))
 
 
 def as_states(states: ArrayLike, gru: GRU, batch: int) -> NDArray[Any]:
@@ -146,66 +143,3 @@ def as_states(states: ArrayLike, gru: GRU, batch: int) -> NDArray[Any]:
     if array.shape != shape:
         raise ShapeError(f"state: got shape {array.shape}, wanted {shape}: (layers, batch, hidden)")
     return array
-
-
-class _SlowState:
-    """What ``engine.state.State`` is, for a GRU that no kernel steps: a sequence of one step at a time."""
-
-    def __init__(self, gru: GRU, batch: int) -> None:
-        if gru.bidirectional:
-            raise UnsupportedModelError(
-                "a stream computes one step at a time, but a bidirectional GRU needs the whole sequence; "
-                "call the GRU on sequences instead"
-            )
-        self.turn = Turn()
-        self.batch = batch
-        self._gru = gru
-        self.now = np.zeros((gru.num_layers, batch, gru.hidden_size), gru.dtype)
-
-    def reset(self, rows: NDArray[np.intp] | None = None) -> None:
-        with self.turn:
-            states = self.now.copy()
-            states[:, slice(None) if rows is None else rows] = 0
-            self.now = states
-
-    def get(self) -> NDArray[Any]:
-        with self.turn:
-            return self.now.copy()
-
-    def set(self, states: NDArray[Any]) -> None:
-        with self.turn:
-            self.now = states
-
-    def step(self, x: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        gru, array = self._gru, self._input(x)
-        shape = (*array.shape[:-1], gru.hidden_size)
-        if out is not None and not _usable(out, shape, gru.dtype):
-            raise ShapeError(f"out: wanted a writeable C-contiguous {gru.dtype} array of shape {shape}")
-        with self.turn:
-            made, states = self._after(array)
-            if out is not None:
-                out[...] = made
-            self.now = states
-        return made if out is None else out
-
-    def _input(self, x: ArrayLike) -> NDArray[Any]:
-        wanted = (self.batch, self._gru.input_size)
-        array = as_numbers(x, "x", self._gru.dtype)
-        if array.shape != wanted and (self.batch != 1 or array.shape != wanted[1:]):
-            raise ShapeError(f"x: got shape {array.shape}, wanted {wanted}: one step of every stream")
-        return array
-
-    def _after(self, array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """The last layer's state after one more step, in a new array, and all states."""
-        _, states = self._gru._run(array.reshape(self.batch, 1, -1), self.now, None, sequences=False)
-        return np.array(states[-1].reshape(*array.shape[:-1], self._gru.hidden_size)), states
-
-
-def _usable(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    return (
-        isinstance(out, np.ndarray)
-        and out.shape == shape
-        and out.dtype == dtype
-        and out.flags.c_contiguous
-        and out.flags.writeable
-    )

@@ -14,7 +14,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from fastgru import GRU
 from fastgru.engine import single_threaded_blas as holding
-from fastgru.engine.blas import BlasPlan
+from fastgru.engine.plan import Plan
 from fastgru.layers import GATE_ACTIVATIONS
 
 BOUNDS = {"float32": 1e-6, "float64": 1e-12}
@@ -86,7 +86,7 @@ def test_the_librarys_threads_are_what_they_were():
             gru(x)
             assert blas_threads() == before
             with pytest.raises(ValueError, match="batch of 8 rows"):
-                gru._plan.run(x, None, np.arange(8), np.full(8, 99), np.array([0, 8]))
+                gru._plan.run(x.astype(gru.dtype), None, np.arange(8), np.full(8, 99), np.array([0, 8]))
             assert blas_threads() == before
 
 
@@ -162,7 +162,7 @@ def test_the_last_call_out_may_be_another_threads_than_the_first_in():
 
 def test_a_plan_says_what_it_is():
     plan = GRU(network(3, 5, dtype=np.float64), precision="float64")._plan
-    assert isinstance(plan, BlasPlan)
+    assert isinstance(plan, Plan) and not plan.is_instruction
     assert (plan.kernel_level, plan.input_size, plan.hidden_size, plan.dtype) == ("blas", 3, 5, np.float64)
     assert plan.nbytes == 8 * (15 * 3 + 15 * 5 + 30)
 

@@ -18,10 +18,13 @@ SETUP = """
 import copy, pickle
 import numpy as np
 from fastgru.engine import dispatch, pack
-from fastgru.engine.blas import BlasPlan
+from fastgru.engine import blas as of_blas
+from fastgru.engine.python_gates import PythonTable, with_gates
 from fastgru.engine.affine import Affine
 from fastgru.engine.plan import KernelTable, Plan, check_rows
+from fastgru.engine.program import Program
 from fastgru.engine.state import State
+from fastgru.engine.strided import Strided
 
 table = KernelTable(dispatch.kernels())
 def zeros(*shape): return np.zeros(shape, np.float32)
@@ -30,9 +33,16 @@ def weights(inputs=3, hidden=2, dtype=np.float32):
     shapes = (3 * hidden, inputs), (3 * hidden, hidden), (3 * hidden,), (3 * hidden,)
     return tuple(np.zeros(shape, dtype) for shape in shapes)
 packed = Plan(table, [[weights()]], True, 2, 3)
-blas = BlasPlan([[weights()]], True, 2, 3)
+def blas_plan(layers, reset_after=True, activation=2, recurrent=3, dtype=np.float32, hidden=2):
+    return Plan(of_blas.kernels(hidden, dtype), layers, reset_after, activation, recurrent)
+blas = blas_plan([[weights()]])
+def raising(*_): raise ZeroDivisionError("of a function")
+def alike(x): return x
+def gated(act, act_r=alike): return with_gates(table, act, act_r)
+def of(kernels): return Plan(kernels, [[weights()]], True, 0, 0)
+of_step = Strided(0, 'f', 0, (1, 2, 2), (0, 2, 1)), Strided(1, 'f', 0, (2, 1, 3), (3, 0, 1))
 def make(layers, kind=None):
-    return [Plan(table, layers, True, 2, 3)] if MAKE == "packed" else [BlasPlan(layers, True, 2, 3)]
+    return [Plan(table, layers, True, 2, 3)] if MAKE == "packed" else [blas_plan(layers)]
 def run(plan=None, x=zeros(2, 4, 3), h0=None, rows=ints(0, 1), lengths=ints(4, 4), shares=ints(0, 2)):
     return (plan or (packed if MAKE == "packed" else blas)).run(x, h0, rows, lengths, shares)
 class Liar(np.ndarray):
@@ -101,21 +111,21 @@ BOTH = {  # calls that both kinds of plan take
     "more shares than rows": "run(shares=np.concatenate([np.zeros(100_000, np.intp), [2]]))",
     "a plan copied": "copy.copy(packed if MAKE == 'packed' else blas)",
     "a plan pickled": "pickle.dumps(packed if MAKE == 'packed' else blas)",
-    "a plan of nothing": "(Plan if MAKE == 'packed' else BlasPlan).__new__(Plan if MAKE == 'packed' else BlasPlan)",
-    "a plan of an object": "object.__new__(Plan if MAKE == 'packed' else BlasPlan)",
+    "a plan of nothing": "Plan.__new__Plan",
+    "a plan of an object": "object.__new__Plan",
 }
 
 ONE = {
     "half floats through blas":
-        "run(BlasPlan([[weights(64, 64, np.float16)]], True, 2, 3), np.zeros((2, 4, 64), 'f2'))",
-    "bytes through blas": "BlasPlan([[weights(dtype=np.int8)]], True, 2, 3)",
-    "integers through blas": "BlasPlan([[weights(dtype=np.int32)]], True, 2, 3)",
-    "complex numbers through blas": "BlasPlan([[weights(dtype=complex)]], True, 2, 3)",
-    "swapped doubles through blas": "BlasPlan([[weights(dtype='>f8')]], True, 2, 3)",
+        "run(blas_plan([[weights(64, 64, np.float16)]], hidden=64), np.zeros((2, 4, 64), 'f2'))",
+    "bytes through blas": "blas_plan([[weights(dtype=np.int8)]])",
+    "integers through blas": "blas_plan([[weights(dtype=np.int32)]])",
+    "complex numbers through blas": "blas_plan([[weights(dtype=complex)]])",
+    "swapped doubles through blas": "blas_plan([[weights(dtype='>f8')]])",
     "doubles to the packed kernels": "Plan(table, [[weights(dtype=np.float64)]], True, 2, 3)",
     "an activation beyond an int": "Plan(table, [[weights()]], True, 1 << 40, 3)",
     "an unknown activation": "Plan(table, [[weights()]], True, 17, 3)",
-    "an unknown activation through blas": "BlasPlan([[weights()]], True, 2, -1)",
+    "an unknown activation through blas": "blas_plan([[weights()]], True, 2, -1)",
     "an unknown activation of values": "table.activate(6, zeros(4))",
     "values None": "table.activate(2, None)",
     "values of two axes": "table.activate(2, zeros(2, 2))",
@@ -140,7 +150,24 @@ ONE = {
     "a state whose size wraps round": "State(packed, (1 << 60) + 5)",
     "a state of more than memory": "State(packed, 1 << 40)",
     "a state of the largest number": "State(packed, (1 << 63) - 1)",
-    "a state of a blas plan": "State(blas, 1)",
+    "kernels of halves": "of_blas.kernels(2, np.float16)",
+    "kernels of no units": "of_blas.kernels(0, np.float32)",
+    "kernels of too many units": "of_blas.kernels(1 << 30, np.float32)",
+    "kernels of other units": "blas_plan([[weights()]], hidden=3)",
+    "floats for kernels of doubles": "blas_plan([[weights()]], dtype=np.float64)",
+    "vectors as a table of BLAS": "of_blas.BlasTable(dispatch.kernels())",
+    "BLAS as a table of vectors": "KernelTable(of_blas.capsule(2, np.float32))",
+    "vectors as a table of functions": "PythonTable(dispatch.kernels(), table, alike, alike)",
+    "functions of None": "with_gates(None, alike, alike)",
+    "functions of functions": "with_gates(gated(alike), alike, alike)",
+    "functions that raise": "run(of(gated(raising, raising)))",
+    "functions that raise in a stream": "State(of(gated(raising)), 1).step(zeros(3))",
+    "functions of another shape": "run(of(gated(lambda x: x[:, :1, None])))",
+    "functions of one gate": "run(of(gated(alike, lambda x: x[:, :1])))",
+    "functions of nothing": "run(of(gated(alike, lambda x: None)))",
+    "functions of other units": "of(with_gates(of_blas.kernels(3, np.float32), alike, alike))",
+    "a program's GRU through BLAS":
+        "Program([('output', 'f', (1, 2, 2)), ('input', 'f', 6)], 64).step('', blas, *of_step, None, 1)",
     "a state of None": "State(None, 1)",
     "a state of nothing": "State.__new__(State)",
     "a state pickled": "pickle.dumps(State(packed, 1))",
@@ -220,13 +247,14 @@ def test_a_shape_that_lies_cannot_reach_beyond_the_weights(kind):
 def test_a_plan_keeps_weights_of_its_own(kind):
     case = """
 import warnings
-mine = weights(3, 64)
+mine = weights(30, 2)
 plan = make([[mine]])[0]
-before = run(plan)[0]
+x = zeros(2, 4, 30)
+before = run(plan, x)[0]
 warnings.simplefilter("ignore")
 mine[0].shape = (1, mine[0].size)
 for array in mine:
     array[...] = 1
-assert np.array_equal(run(plan)[0], before), "the weights changed under it"
+assert np.array_equal(run(plan, x)[0], before), "the weights changed under it"
 """
     assert endings_of({"kept": case}, kind)["kept"] == [0, "was taken"]

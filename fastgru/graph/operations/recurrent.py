@@ -303,7 +303,7 @@ def _emit_stack(
     """The instruction of a stack over (batch, steps, features): its outputs, if they are needed, and final states."""
     stack = _stack_of(operation, writer.setup)
     plan = stack._plan
-    if not isinstance(plan, Plan):
+    if not plan.is_instruction:
         return None
     batch, steps, _ = x.shape
     spec = stack.spec
