@@ -145,7 +145,7 @@ def test_odd_values_stay_in_their_rows_and_columns(kernels: KernelTable) -> None
 
 def test_subnormals_are_zeros_and_the_mode_of_the_process_stays(kernels: KernelTable) -> None:
     x, y = np.full((3, 4), 1e-30, np.float32), np.full((4, 20), 1e-12, np.float32)
-    assert (product(kernels, x, y) == 0).all() == (kernels.vector_length > 1)
+    assert (product(kernels, x, y) == 0).all()
     assert np.float32(1e-30) * np.float32(1e-12) != 0
 
 

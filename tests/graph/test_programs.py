@@ -242,8 +242,6 @@ OPERATIONS: list[tuple[Any, ...]] = [
     (GRUCell(network(5, 19)), (3, 5)), (GRUCell(network(5, 3)), (1, 5), (1, 3)),
 ]  # fmt: skip
 
-IN_NUMPY = ("sparsemax", "squareplus", "tanh_shrink", "prod", "var", "atan2", "floordiv", "fmod", "remainder")
-
 
 def inputs_of(case: tuple[Any, ...]) -> tuple[Any, list[tuple[int, ...]], str]:
     operation, *shapes = case
@@ -285,6 +283,17 @@ def test_every_operation_gives_what_it_gives_in_numpy(case: tuple[Any, ...], lai
     for one, other in zip(got, wanted, strict=True):
         assert one.shape == other.shape and one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.skipif(not HAS_VECTORS, reason="without kernels all runs in NumPy")
+def test_products_of_two_values_have_instructions() -> None:
+    in_numpy = (Einsum("bij,kl->bi"),)  # which sums over two axes of one value
+    for operation, *shapes in OPERATIONS:
+        if not isinstance(operation, (MatMul, Einsum)) or operation in in_numpy:
+            continue
+        if not any(isinstance(shape, str) or 0 in shape for shape in shapes):
+            model = model_of(of(operation, *shapes))
+            assert model._runner.whole({f"x{place}": shape for place, shape in enumerate(shapes)}) is not None
 
 
 @pytest.mark.parametrize("batch", [0, 1])
