@@ -205,9 +205,9 @@ class Model:
         -------
         iterator
             For each sequence what the model gives for it alone, without a batch axis and with all its own steps. The
-            bits are the same too, unless BLAS computes them: in float64, with ``backend="blas"``, and where a graph
-            multiplies two values, as attention does; these are rounded by the shape of a call, here as everywhere. Of
-            no steps the result is empty, if the model gives something for each step; otherwise that is an error.
+            bits are the same too, unless BLAS computes them: in float64 and with ``backend="blas"`` they are rounded by
+            the shape of a call, here as everywhere. Of no steps the result is empty, if the model gives something for
+            each step; otherwise that is an error.
 
         Raises
         ------

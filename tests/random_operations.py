@@ -18,6 +18,7 @@ from fastgru.graph.operations.along import AlongAxis, CumulativeSum, Glu
 from fastgru.graph.operations.convolution import Convolution
 from fastgru.graph.operations.create import Full
 from fastgru.graph.operations.elementwise import Activation, Binary, Cast, Clamp, Unary, Where
+from fastgru.graph.operations.matmul import MatMul
 from fastgru.graph.operations.normalization import BatchNorm, Normalize
 from fastgru.graph.operations.operation import Operation
 from fastgru.graph.operations.parts import Flip, Pad, Select, Slice
@@ -129,6 +130,15 @@ class Maker:
         given = self.value(FLOAT)
         features, outputs = self.size(given), self.one((1, 3, 6, 17))
         return Linear(self.numbers(outputs, features), self.numbers(outputs) if self.chance(0.7) else None), given
+
+    def product(self) -> Any:
+        """Of a value with itself turned, as attention has it, or of two values that may fit."""
+        one = self.value(FLOAT)
+        if one.rank < 2:
+            return None
+        turned = self.builder.add(Permute((*range(one.rank - 2), one.rank - 1, one.rank - 2)), one)
+        other = self.value(FLOAT)
+        return MatMul(), *self.one(((one, turned), (turned, one), (turned, other), (one, other)))
 
     def embedding(self) -> Any:
         return Embedding(self.numbers(WORDS, self.one((1, 6, 9)))), self.values[2]
@@ -248,8 +258,8 @@ KINDS = [
     Maker.activation, Maker.activation, Maker.batch_norm, Maker.binary, Maker.binary, Maker.cast, Maker.cell,
     Maker.choice, Maker.clamp, Maker.concatenate, Maker.convolution, Maker.cumulative, Maker.embedding, Maker.expand,
     Maker.flip, Maker.full, Maker.glu, Maker.gru, Maker.gru, Maker.linear, Maker.linear, Maker.normalize, Maker.pad,
-    Maker.permute, Maker.pool, Maker.reduce, Maker.select, Maker.slice, Maker.softmax, Maker.unary, Maker.upsample,
-    Maker.view,
+    Maker.permute, Maker.pool, Maker.product, Maker.reduce, Maker.select, Maker.slice, Maker.softmax, Maker.unary,
+    Maker.upsample, Maker.view,
 ]  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from networks import network, run_python
 
 import fastgru
 from fastgru.graph.builder import Builder
+from fastgru.graph.operations.matmul import MatMul
 from fastgru.graph.operations.product import Linear
 from fastgru.graph.operations.recurrent import GRU
 from fastgru.graph.size import symbol
@@ -91,6 +92,18 @@ def test_a_handlers_exception_ends_a_long_call(name: str) -> None:
     again = run(few)
     pairs = zip(again, wanted, strict=True) if isinstance(wanted, tuple) else [(again, wanted)]
     assert all(np.array_equal(one, other) for one, other in pairs)
+
+
+def test_a_handlers_exception_ends_a_long_product_of_two_values() -> None:
+    builder = Builder()
+    one, other = (builder.input(name, shape) for name, shape in (("one", (3000, 9000)), ("other", (9000, 4000))))
+    model = Model(builder.finish(builder.add(MatMul(), one, other).place), n_threads=1)
+    arrays = np.ones((3000, 9000), np.float32), np.ones((9000, 4000), np.float32)
+    for _ in range(3):
+        began = time.perf_counter()
+        with pytest.raises(Over), alarm(raises):
+            model(*arrays)
+        assert time.perf_counter() - began < 3 * (AFTER + WITHIN)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])

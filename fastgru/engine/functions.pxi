@@ -80,14 +80,14 @@ cdef const double *weights_of_rows(object array, tuple shape) except? NULL:
     cdef tuple row = shape[len(shape) - 1:]
     if array is None:
         return NULL
-    if (not cnp.PyArray_Check(array) or array.dtype is not _DTYPES["d"] or not cnp.PyArray_ISCARRAY_RO(array)
+    if (not cnp.PyArray_Check(array) or cnp.PyArray_TYPE(array) != cnp.NPY_DOUBLE or not cnp.PyArray_ISCARRAY_RO(array)
             or array.shape not in (shape, row)):
         raise ShapeError(f"program: wanted float64 numbers of shape {shape} or {row} in C order")
     return <const double *>cnp.PyArray_DATA(array)
 
 
 cdef char *floats_of(object array, tuple shape) except NULL:
-    if (not cnp.PyArray_Check(array) or array.dtype is not _DTYPES["f"] or not cnp.PyArray_ISCARRAY_RO(array)
+    if (not cnp.PyArray_Check(array) or cnp.PyArray_TYPE(array) != cnp.NPY_FLOAT or not cnp.PyArray_ISCARRAY_RO(array)
             or array.shape != shape):
         raise ShapeError(f"program: wanted float32 numbers of shape {shape} in C order")
     return <char *>cnp.PyArray_DATA(array)

@@ -156,7 +156,12 @@ cdef struct Kernels:
     # out[i] = max or min over k of x[k apart + i], or (first + sum over k of it) / divisor, for n places
     void (*fold)(int function, Py_ssize_t count, Py_ssize_t apart, Py_ssize_t n, const float *x, float *out,
                  double first, double divisor) noexcept nogil
-    # what a thread calls before all but these three, and after, with what the first returned; `tiled`: for `Layer.tiled`
+    # out[i, j] = sum over k of x[i, k] * y[k, j]; rows are `*_row` floats apart, terms of y `y_term` and its columns
+    # `y_column`, one of which is 1; room is `room_of_matmul` floats
+    void (*matmul)(Py_ssize_t rows, Py_ssize_t terms, Py_ssize_t columns, const float *x, Py_ssize_t x_row,
+                   const float *y, Py_ssize_t y_term, Py_ssize_t y_column, float *out, Py_ssize_t out_row,
+                   float *room) noexcept nogil
+    # what a thread calls before all but these four, and after, with what the first returned; `tiled`: for `Layer.tiled`
     unsigned int (*begin_work)(bint tiled) noexcept nogil
     void (*end_work)(bint tiled, unsigned int before) noexcept nogil
 
@@ -171,6 +176,10 @@ cdef inline void step_rows(const Kernels *kernels, const Layer *layer, Py_ssize_
                            float *scratch, bint backward) noexcept nogil:
     kernels.kinds[layer.kind].step(layer, n, x, h, h_next, xp, projected, y, scratch, backward, NULL)
 
+
+cdef inline Py_ssize_t room_of_matmul(const Kernels *kernels) noexcept nogil:
+    """Floats that a product of two values wants beside them: a part of 128 terms of 8 vectors of columns."""
+    return 128 * 8 * kernels.vector_length
 
 cdef inline int lookahead_steps(const Kernels *kernels, const Layer *layer) noexcept nogil:
     """Steps that a `Lookahead` projects for a layer; 0 where it cannot, or where projecting many at once is faster.

@@ -172,6 +172,7 @@ include "tiles.pxi"
 include "inputs.pxi"
 include "equation.pxi"
 include "places.pxi"
+include "matmul.pxi"
 
 
 cdef void project(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp, float *scratch,
@@ -331,6 +332,7 @@ table.activate = activate
 table.softmax = softmax
 table.normalize = normalize
 table.fold = fold
+table.matmul = matmul
 table.tile_words = TILE_WORDS
 table.begin_work = begin_work
 table.end_work = end_work

@@ -1,8 +1,8 @@
 """Programs: lists of instructions that run one after the other without Python, in memory that is laid out before.
 
 A program is made for the sizes of one call and runs in an arena, which belongs to a call and comes from ``Arenas``, so
-that any number of threads may run one program. The instructions lie in ``elementwise.pxi``, ``along.pxi`` and
-``rows.pxi``; ``caller.pxi`` and ``stepper.pxi`` run a program with arrays as a model and a stream are given them, and
+that any number of threads may run one program. The instructions lie in ``elementwise.pxi``, ``along.pxi``,
+``rows.pxi`` and ``values.pxi``; ``caller.pxi`` and ``stepper.pxi`` run a program with arrays as a model and a stream are given them, and
 ``slots.pxi`` says whose the rows of a pool of streams are.
 
 Memory is safe by construction: what a file says can only choose instructions and shapes.
@@ -29,7 +29,8 @@ from libc.string cimport memcpy, memset
 
 from fastgru.engine.affine cimport Affine
 from fastgru.engine.kernels cimport (
-    MAX, MEAN, MIN, SUM, Kernels, Layer, project_rows, room_of_row, scratch_of, scratch_of_rows,
+    MAX, MEAN, MIN, SUM, Kernels, Layer, project_rows, room_of_matmul, room_of_row, scratch_of,
+    scratch_of_rows,
 )
 from fastgru.engine.pack cimport aligned_empty
 from fastgru.engine.plan cimport (
@@ -60,6 +61,7 @@ include "elementwise.pxi"
 include "along.pxi"
 include "projected.pxi"
 include "rows.pxi"
+include "values.pxi"
 
 REDUCTIONS = ("sum", "mean", "max", "min")
 ALONG = ("softmax", "log_softmax", "softmin")
@@ -67,11 +69,12 @@ _DTYPES = {"f": np.dtype(np.float32), "d": np.dtype(np.float64), "i": np.dtype(n
 
 include "functions.pxi"
 include "buffers.pxi"
+include "multiplying.pxi"
 
 
 @cython.boundscheck(True)
 @cython.wraparound(True)
-cdef class Program(Buffers):
+cdef class Program(Multiplying):
     """Instructions for the sizes of one call; for its parameters see ``Buffers``."""
 
     def elementwise(self, str name, str function, list parts, double first=0, double second=0):
@@ -176,54 +179,6 @@ cdef class Program(Buffers):
         self.check(table, "f", &it.operands[2], False)
         self.loop(it, [out.taken(len(out.shape) - 1, 0), index], "fi")
         it.numbers[0], it.numbers[1] = table.shape
-        self.done(name)
-
-    def linear(self, str name, Affine affine not None, out, x, int activation=0):
-        """``out = activation(x @ weight.T + bias)`` over the last axis; an activation of the kernels."""
-        cdef Instruction *it = self.new(run_linear, name)
-        check_activation(activation)
-        if x.shape[-1] != affine.inputs or out.shape != (*x.shape[:-1], affine.outputs):
-            raise ShapeError(f"program: a product of {x.shape} to {out.shape}")
-        if (x.strides[-1] != 1 and x.shape[-1] != 1) or (out.strides[-1] != 1 and out.shape[-1] != 1):
-            raise ShapeError("program: a product of features that do not lie together")
-        self.rows_of(it, [out, x], "ff")
-        self.weights_of(it, affine, activation, out.size)
-        self.done(name)
-
-    cdef int weights_of(self, Instruction *it, Affine affine, int activation, outputs) except -1:
-        self.owned.append(affine)
-        it.kernels, it.layer, it.code = affine.owner.table, &affine.layer, activation
-        it.length = affine.outputs
-        self.work += min(outputs * affine.inputs, 1 << 60)
-        self.scratch_bytes = max(self.scratch_bytes,
-                                 (ROWS * affine.layer.blocks * 3 * it.kernels.vector_length
-                                  + scratch_of_rows(it.layer)) * <Py_ssize_t>sizeof(float))
-        return 0
-
-    def convolve(self, str name, Affine affine not None, out, x, int size, int stride, int dilation, before,
-                 int activation=0):
-        """A product of windows: (..., places, inputs) to (..., windows, outputs); places that are not are zeros."""
-        cdef Instruction *it = self.new(run_convolution, name)
-        cdef Py_ssize_t inputs
-        check_activation(activation)
-        if len(x.shape) < 2 or len(out.shape) != len(x.shape) or x.shape[:-2] != out.shape[:-2]:
-            raise ShapeError(f"program: windows of {x.shape} to {out.shape}")
-        inputs = x.shape[-1]
-        if size < 1 or stride < 1 or dilation < 1 or size * x.shape[-1] != affine.inputs or out.shape[-1] != affine.outputs:
-            raise ShapeError(f"program: windows of {size} places of {inputs} channels for {affine.inputs} inputs")
-        if (x.strides[-1] != 1 and x.shape[-1] != 1) or (out.strides[-1] != 1 and out.shape[-1] != 1):
-            raise ShapeError("program: a convolution of channels that do not lie together")
-        self.check(x, "f", &it.operands[1], False)
-        self.check(out, "f", &it.operands[0], True)
-        axis = len(x.shape) - 2
-        self.loop(it, [out.taken(axis, 0).taken(axis, 0), x.taken(axis, 0).taken(axis, 0)], "ff")
-        it.operands[0].along, it.operands[1].along = out.strides[-2] * 4, x.strides[-2] * 4
-        it.numbers[0], it.numbers[1], it.numbers[2], it.numbers[3] = size, stride, dilation, before
-        it.numbers[4], it.numbers[5], it.numbers[6] = x.shape[-2], out.shape[-2], inputs
-        self.weights_of(it, affine, activation, out.size)
-        it.numbers[7] = ROWS * affine.layer.blocks * 3 * it.kernels.vector_length
-        self.scratch_bytes = max(self.scratch_bytes, (it.numbers[7] + (ROWS * affine.inputs + 15) // 16 * 16
-                                                       + scratch_of_rows(it.layer)) * <Py_ssize_t>sizeof(float))
         self.done(name)
 
     def number(self, str name, Py_ssize_t numbers, out, x):

@@ -16,11 +16,12 @@ from fastgru.graph.operations.convolution import Convolution, TransposedConvolut
 from fastgru.graph.operations.create import Arange, Full, Longest, OneHot, SizeOf
 from fastgru.graph.operations.elementwise import Activation, Binary, Cast, Clamp, Unary, Where
 from fastgru.graph.operations.index import Gather, Index, Put, Scatter, Take
+from fastgru.graph.operations.matmul import Einsum, MatMul
 from fastgru.graph.operations.normalization import BatchNorm, Normalize
 from fastgru.graph.operations.operation import Call, Setup
 from fastgru.graph.operations.parts import Flip, Pad, Roll, Select, Slice, Windows
 from fastgru.graph.operations.pooling import AdaptivePool, Pool, Upsample
-from fastgru.graph.operations.product import Einsum, Embedding, Linear, MatMul
+from fastgru.graph.operations.product import Embedding, Linear
 from fastgru.graph.operations.recurrent import GRU, GRUCell
 from fastgru.graph.operations.reduce import ArgExtreme, Norm, Reduce
 from fastgru.graph.operations.shape import Concatenate, Expand, Permute, Repeat, View

@@ -22,6 +22,7 @@ from fastgru.graph.operations.along import AlongAxis, Glu
 from fastgru.graph.operations.convolution import Convolution
 from fastgru.graph.operations.create import Full
 from fastgru.graph.operations.elementwise import BINARY, UNARY, Activation, Binary, Cast, Clamp, Unary, Where
+from fastgru.graph.operations.matmul import Einsum, MatMul
 from fastgru.graph.operations.normalization import BatchNorm, Normalize
 from fastgru.graph.operations.parts import Flip, Pad, Select, Slice
 from fastgru.graph.operations.pooling import Pool, Upsample
@@ -174,6 +175,21 @@ OPERATIONS: list[tuple[Any, ...]] = [
     *[(Cast(to), (3, 4), kind) for to in ("float", "integer", "boolean") for kind in "fib"],
     (Linear(floats(7, 5), floats(7)), (3, 2, 5)), (Linear(floats(1, 1)), (1,)), (Linear(floats(49, 3)), (65, 3)),
     (Linear(floats(48, 16), floats(48)), (130, 16)), (Linear(floats(3, 5)), (2, 2, 3, 2, 5)),
+    *[(MatMul(), *shapes) for shapes in (
+        ((3, 4), (4, 5)), ((2, 3, 4), (2, 4, 5)), ((2, 3, 4), (4, 40)), ((3, 4), (2, 4, 5)), ((2, 60, 9), (9, 1)),
+        ((2, 60, 9), (2, 9, 3)), ((2, 1, 9), (2, 9, 50)), ((4,), (4,)), ((4,), (3, 4, 5)), ((2, 3, 4), (4,)),
+        ((2, 1, 3, 4), (5, 4, 2)), ((2, 3, 40, 17), (2, 3, 17, 40)), ((1, 300), (300, 1)), ((3, 200, 1), (3, 1, 20)),
+        ((5, 0), (0, 4)), ((0, 5), (5, 4)),
+    )],
+    (MatMul(), (3, 4), (4, 5), "if"), (MatMul(), (3, 4), (4, 5), "bb"),
+    *[(Einsum(equation), one, other) for equation, one, other in (
+        ("bti,bsi->bts", (2, 7, 5), (2, 9, 5)), ("bts,bsi->bti", (2, 7, 9), (2, 9, 5)),
+        ("bi,bti->bt", (2, 5), (2, 7, 5)),
+        ("bt,bti->bi", (2, 7), (2, 7, 5)), ("bthd,bshd->bhts", (2, 7, 3, 4), (2, 6, 3, 4)),
+        ("bhts,bshd->bthd", (2, 3, 7, 6), (2, 6, 3, 4)), ("i,j->ij", (5,), (4,)), ("ij,ij->", (5, 4), (5, 4)),
+        ("ijk,jl->il", (3, 4, 5), (4, 6)), ("bi,oij->boj", (3, 4), (2, 4, 5)), ("bi,bi->bi", (3, 4), (3, 4)),
+        ("bij,kl->bi", (2, 3, 4), (5, 6)), ("abij,jbc->caib", (2, 3, 4, 5), (5, 3, 2)), ("i,->i", (3,), ()),
+    )],
     (Embedding(floats(6, 5)), (3, 4), "i"), (Embedding(floats(6, 1)), (), "i"),
     (Convolution(floats(5, 3, 3), floats(5)), (2, 9, 3)),
     (Convolution(floats(6, 2, 3), None, (2,), ("same",), (1,), 3), (2, 9, 6)),
@@ -226,8 +242,6 @@ OPERATIONS: list[tuple[Any, ...]] = [
     (GRUCell(network(5, 19)), (3, 5)), (GRUCell(network(5, 3)), (1, 5), (1, 3)),
 ]  # fmt: skip
 
-IN_NUMPY = ("sparsemax", "squareplus", "tanh_shrink", "prod", "var", "atan2", "floordiv", "fmod", "remainder")
-
 
 def inputs_of(case: tuple[Any, ...]) -> tuple[Any, list[tuple[int, ...]], str]:
     operation, *shapes = case
@@ -269,6 +283,17 @@ def test_every_operation_gives_what_it_gives_in_numpy(case: tuple[Any, ...], lai
     for one, other in zip(got, wanted, strict=True):
         assert one.shape == other.shape and one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.skipif(not HAS_VECTORS, reason="without kernels all runs in NumPy")
+def test_products_of_two_values_have_instructions() -> None:
+    in_numpy = (Einsum("bij,kl->bi"),)  # which sums over two axes of one value
+    for operation, *shapes in OPERATIONS:
+        if not isinstance(operation, (MatMul, Einsum)) or operation in in_numpy:
+            continue
+        if not any(isinstance(shape, str) or 0 in shape for shape in shapes):
+            model = model_of(of(operation, *shapes))
+            assert model._runner.whole({f"x{place}": shape for place, shape in enumerate(shapes)}) is not None
 
 
 @pytest.mark.parametrize("batch", [0, 1])

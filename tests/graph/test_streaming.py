@@ -17,6 +17,7 @@ from fastgru.graph.operations.convolution import Convolution
 from fastgru.graph.operations.create import Full, SizeOf
 from fastgru.graph.operations.elementwise import Activation, Binary, Cast, Unary
 from fastgru.graph.operations.index import Put
+from fastgru.graph.operations.matmul import Einsum, MatMul
 from fastgru.graph.operations.parts import Pad, Select, Slice, Windows
 from fastgru.graph.operations.pooling import Pool
 from fastgru.graph.operations.product import Linear
@@ -154,7 +155,16 @@ def two_outputs(builder: Builder, x: Value) -> Any:
     return builder.add(Select(1, -1), y), y, h, causal(builder, y, 2)
 
 
+def multiplied(builder: Builder, x: Value) -> Value:
+    """The features of each step with each other, as heads of attention over a step's parts."""
+    y = builder.add(View((BATCH, STEPS, 3, 2)), gru(builder, x, 6)[0])
+    scores = builder.add(MatMul(), y, builder.add(Permute((0, 1, 3, 2)), y))
+    made: Value = builder.add(Einsum("btij,btjk->btik"), scores, y)
+    return made
+
+
 GRAPHS = {
+    "products of two values": multiplied,
     "a causal convolution": lambda b, x: causal(b, x, 3),
     "dilated": lambda b, x: causal(b, x, 3, 4),
     "groups": lambda b, x: causal(b, x, 2, 3, groups=2),

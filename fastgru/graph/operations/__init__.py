@@ -10,8 +10,8 @@ from .operation import Operation
 __all__ = ["Operation", "by_name"]
 
 _FAMILIES = (
-    "along", "convolution", "create", "elementwise", "index", "normalization", "parts", "pooling", "product",
-    "recurrent", "reduce", "shape",
+    "along", "convolution", "create", "elementwise", "index", "matmul", "normalization", "parts", "pooling",
+    "product", "recurrent", "reduce", "shape",
 )  # fmt: skip
 
 

@@ -172,19 +172,32 @@ class PackedGRU:
         return [y, h]
 
     def _masked(self, x: Array, real: Array, h0: Array | None) -> list[Array]:
-        """The real steps of each row moved together, run as a shorter row, and their outputs moved back."""
-        order = np.argsort(~real, axis=1, kind="stable")
+        """Rows as short as they have real steps, which are moved together where others are among them."""
         counts = real.sum(axis=1)
-        together = np.take_along_axis(x, order[..., None], axis=1)
-        y, h = self.stack._run(together, h0, np.maximum(counts, 1), sequences=True)
-        assert y is not None
-        empty = counts == 0
-        if empty.any():
-            h[:, empty] = 0 if h0 is None else h0[:, empty]
+        if bool((real[:, 1:] <= real[:, :-1]).all()):
+            y, h = self._short(x, counts, h0)
+            rows, steps = np.nonzero(~real)
+            if self.operation.zero_masked:
+                y[rows, steps] = 0
+            else:
+                y[rows, steps] = y[rows, np.maximum(counts, 1)[rows] - 1]
+            y[counts == 0] = 0
+            return [y, h]
+        order = np.argsort(~real, axis=1, kind="stable")
+        y, h = self._short(np.take_along_axis(x, order[..., None], axis=1), counts, h0)
         places = np.cumsum(real, axis=1) - 1
         spread = np.take_along_axis(y, np.maximum(places, 0)[..., None], axis=1)
         shown = real if self.operation.zero_masked else places >= 0
         return [np.where(shown[..., None], spread, np.zeros((), y.dtype)), h]
+
+    def _short(self, x: Array, counts: Array, h0: Array | None) -> tuple[Array, Array]:
+        """Rows of their first steps; one without any keeps its states, and what it shows means nothing."""
+        y, h = self.stack._run(x, h0, np.maximum(counts, 1), sequences=True)
+        assert y is not None
+        empty = counts == 0
+        if empty.any():
+            h[:, empty] = 0 if h0 is None else h0[:, empty]
+        return y, h
 
 
 class AllReal(Operation):

@@ -9,7 +9,8 @@ import numpy as np
 from ...graph.graph import BOOLEAN
 from ...graph.operations.along import AlongAxis
 from ...graph.operations.elementwise import Activation, Binary, Cast, Where
-from ...graph.operations.product import Linear, MatMul
+from ...graph.operations.matmul import MatMul
+from ...graph.operations.product import Linear
 from ...graph.operations.reduce import Reduce
 from ...graph.operations.shape import Expand, Permute, View
 from ...graph.size import Expression

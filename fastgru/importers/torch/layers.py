@@ -10,9 +10,10 @@ import numpy as np
 from ...graph.builder import Value
 from ...graph.operations.convolution import Convolution, TransposedConvolution
 from ...graph.operations.elementwise import Binary
+from ...graph.operations.matmul import Einsum, MatMul
 from ...graph.operations.normalization import BatchNorm, Normalize
 from ...graph.operations.pooling import AdaptivePool, Pool
-from ...graph.operations.product import Einsum, Embedding, Linear, MatMul
+from ...graph.operations.product import Embedding, Linear
 from ...graph.operations.reduce import Norm, Reduce
 from ...graph.operations.shape import Permute, View
 from ..calls import Context
