@@ -200,7 +200,7 @@ def write_generated(build_temp, name, text):
     return str(folder)
 
 
-MODULES = ["cpu", "pack", "plan", "affine", "program", "state", "blas", "single_threaded_blas",
+MODULES = ["cpu", "pack", "plan", "affine", "strided", "program", "state", "blas", "single_threaded_blas",
            *map("kernels_{}".format, LEVELS)]
 setup(
     cmdclass={"build_ext": BuildEngine},

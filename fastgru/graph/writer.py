@@ -113,7 +113,7 @@ class Writer:
     def like(self, x: Strided, kind: str = "f") -> Strided:
         """A buffer for a result of the shape of x, laid out as x is if its elements lie beside each other."""
         made = self.new(x.shape, kind)
-        return made._replace(strides=x.strides) if x.dense else made
+        return made.viewed(x.shape, x.strides) if x.dense else made
 
     def copy(self, to: Strided, x: Strided) -> None:
         """``to[...] = x``"""
@@ -158,7 +158,7 @@ class Writer:
             return x
         x = x if x.dense else self.together(x)
         made = self.like(x)
-        flat = [part._replace(shape=(x.size,), strides=Strided.of((x.size,))) for part in (made, x)]
+        flat = [part.viewed((x.size,)) for part in (made, x)]
         self.write("activate", [made], kernels, code, *flat)
         return made
 
