@@ -16,12 +16,13 @@ from ..engine.program import Arenas, Caller, ProjectedRows
 from ..errors import FastGRUError, ShapeError
 from ..threads import asked_for
 from .compile import Compiled, Stretch, compiles
+from .facts import Facts
 from .graph import BOOLEAN, FLOAT, INTEGER, RELATIONS, Graph, Guard, Node, leaves
 from .layout import Rows, Steps
 from .limits import check_fixed
 from .operations.operation import Array, Call, Compute, Setup
 from .passes import rewritten
-from .size import Expression, evaluate, size_text
+from .size import Expression, evaluate, is_symbol, size_text
 from .steps import Analysis
 
 __all__ = ["Runner"]
@@ -46,7 +47,12 @@ class Runner:
             place: np.asarray(array, setup.dtype, order="C") if array.dtype.kind == "f" else array
             for place, array in graph.constants.items()
         }
+        self.facts = Facts(graph, analysis, setup, self.constants)
         self.outputs = [*dict.fromkeys(leaves(graph.outputs))]
+        self._symbols = [  # of each input: its axes whose sizes are symbols
+            [(axis, str(size)) for axis, size in enumerate(graph.tensors[source.value].shape) if is_symbol(size)]
+            for source in graph.inputs
+        ]
         self.numbers_of_steps: dict[Expression, str] = {}  # that values have, and a layer that makes such a value
         for node in () if analysis.mixes else graph.nodes:
             for factor in (each for place in node.outputs for axis in analysis.layout(place) for each in axis):
@@ -106,7 +112,7 @@ class Runner:
                 self.analysis.check_lengths()
             if not self._compiles or self._is_new(key):
                 return sizes, enumerate(self._done)
-            compiled = Compiled(self.graph, self.analysis, self.setup, sizes, lengths is not None)
+            compiled = Compiled(self.facts, sizes, lengths is not None)
             _keep(self._compiled, key, compiled, MAX_COMPILED)
             if len(self.graph.inputs) == 1 and lengths is None and asked_for() is None:
                 self._add_caller(values[self.graph.inputs[0].value].shape, compiled)
@@ -120,7 +126,7 @@ class Runner:
         key = (*(values[source.value].shape for source in self.graph.inputs), None, asked_for())
         compiled = self._compiled.get(key)
         if compiled is None:
-            compiled = Compiled(self.graph, self.analysis, self.setup, self.sizes(values), False)
+            compiled = Compiled(self.facts, self.sizes(values), False)
             _keep(self._compiled, key, compiled, MAX_COMPILED)
         return compiled.whole
 
@@ -204,14 +210,13 @@ class Runner:
     def sizes(self, values: Mapping[int, Array]) -> dict[str, int]:
         """What the symbols are in this call."""
         sizes: dict[str, int] = {}
-        for source in self.graph.inputs:
+        for source, symbols in zip(self.graph.inputs, self._symbols, strict=True):
             tensor, array = self.graph.tensors[source.value], values[source.value]
             if array.ndim != len(tensor.shape):
                 raise ShapeError(f"{source.name}: got shape {array.shape}, wanted {size_text(tensor.shape)}")
             check_fixed(source, array.shape, self.analysis.inputs[source.name])
-            for size, got in zip(tensor.shape, array.shape, strict=True):
-                if isinstance(size, Expression) and str(size) in size.symbols():
-                    sizes.setdefault(str(size), got)
+            for axis, name in symbols:
+                sizes.setdefault(name, array.shape[axis])
         for source in self.graph.inputs:
             tensor, array = self.graph.tensors[source.value], values[source.value]
             wanted = tuple(evaluate(size, sizes) for size in tensor.shape)

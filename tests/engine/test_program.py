@@ -157,7 +157,7 @@ def test_parts_are_what_numpy_makes_of_arrays() -> None:
     numbers = np.random.default_rng(2)
     array = np.arange(120).reshape(2, 3, 4, 5)
     for _ in range(300):
-        own, view = part(0, *array.shape), array
+        own, view = part(0, *array.shape, kind="i"), array
         for _ in range(4):
             axis = int(numbers.integers(view.ndim)) if view.ndim else 0
             which = int(numbers.integers(5))
