@@ -204,7 +204,10 @@ cdef class Buffers:
             place.count = count
             self.outputs.append((_DTYPES[kind], tuple(what), place.base))
         elif where == "constant":
-            array = np.require(what, _DTYPES[kind], ["C_CONTIGUOUS", "ALIGNED"])
+            array = what            # asking NumPy takes longer than all else here
+            if (type(array) is not np.ndarray or array.dtype is not _DTYPES[kind]
+                    or not cnp.PyArray_ISCARRAY_RO(array)):
+                array = np.require(array, _DTYPES[kind], ["C_CONTIGUOUS", "ALIGNED"])
             place.count = array.size
             self.keep(array, place.base)
         else:

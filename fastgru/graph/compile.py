@@ -122,6 +122,7 @@ class _Compiling:
                 self._add(index, index, index + 1)
                 self._begin(index + 1)
         self._close(len(nodes))
+        del self._writer  # which knows this: a circle would stay in memory until it is looked for
 
     def _begin(self, index: int) -> None:
         """A new stretch, from a node on."""
