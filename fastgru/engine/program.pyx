@@ -63,7 +63,6 @@ REDUCTIONS = ("sum", "mean", "max", "min")
 ALONG = ("softmax", "log_softmax", "softmin")
 _DTYPES = {"f": np.dtype(np.float32), "d": np.dtype(np.float64), "i": np.dtype(np.int64), "b": np.dtype(np.bool_)}
 
-
 include "functions.pxi"
 include "operands.pxi"
 include "buffers.pxi"
