@@ -200,8 +200,8 @@ def write_generated(build_temp, name, text):
     return str(folder)
 
 
-MODULES = ["cpu", "pack", "plan", "affine", "program", "state", "blas", "python_gates", "single_threaded_blas",
-           *map("kernels_{}".format, LEVELS)]
+MODULES = ["cpu", "pack", "plan", "affine", "strided", "program", "state", "blas", "python_gates",
+           "single_threaded_blas", *map("kernels_{}".format, LEVELS)]
 setup(
     cmdclass={"build_ext": BuildEngine},
     ext_modules=[Extension(f"fastgru.engine.{name}", [f"{ENGINE}/{name}.pyx"], depends=HEADERS,

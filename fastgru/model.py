@@ -159,7 +159,7 @@ class Model:
 
         Notes
         -----
-        From the second call with the same shapes on, a model in float32 is a compiled program: faster, the same bits.
+        A model in float32 is compiled by its first call with new shapes: the same bits as layer by layer, and faster.
         """
         if len(inputs) == 1 and lengths is None and not named and (made := self._runner.direct(inputs[0])) is not None:
             return made if isinstance(made, np.ndarray) else self._structured(made, False)

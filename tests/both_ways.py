@@ -33,7 +33,7 @@ def outcome(run: Any) -> Any:
 
 
 def compiled(model: Model, arrays: dict[str, np.ndarray], lengths: Any = None) -> Any:
-    """What a model gives for shapes that come a second time."""
+    """What a model gives for shapes that it was compiled for by a call before."""
     outcome(lambda: model(arrays, lengths=lengths))
     return model(arrays, lengths=lengths)
 

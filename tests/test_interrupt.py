@@ -81,7 +81,7 @@ def test_a_handlers_exception_ends_a_long_call(name: str) -> None:
         called.reset()
         wanted = run(few)
         states = called.state
-    for _ in range(2):  # the second time as a program
+    for _ in range(2):  # compiled by the first call, and by then
         began = time.perf_counter()
         with pytest.raises(Over), alarm(raises):
             run(x)

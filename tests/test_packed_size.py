@@ -46,7 +46,8 @@ def test_sizes_from_shapes_are_those_of_what_is_packed(precision: str) -> None:
     for hidden, reset_after in product(SMALL, (True, False)):
         spec = network(5, hidden, reset_after=reset_after)
         assert packed_bytes(spec, precision) == packed(GRU(spec, precision=precision))
-    for spec in (network(17, 33, 3, 2), network(4, 9, activation=Activation("elu")), network(7, 20, bias=False)):
+    odd = network(4, 9, activation=Activation("elu"), reset_after=False)
+    for spec in (network(17, 33, 3, 2), network(4, 9, activation=Activation("elu")), odd, network(7, 20, bias=False)):
         assert packed_bytes(spec, precision) == packed(GRU(spec, precision=precision))
 
 
@@ -139,7 +140,7 @@ def test_reduced_weights_take_their_share_of_the_memory() -> None:
 def test_inspect_prints_the_bytes_of_each_precision(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastgru.gru.Plan", None)  # nothing is packed for it
+    monkeypatch.setattr("fastgru.gru_plan.Plan", None)  # nothing is packed for it
     path = str(tmp_path / "gru.safetensors")
     save_file({"gru.weight_ih": np.ones((768, 64), "f4"), "gru.weight_hh": np.ones((768, 256), "f4")}, path)
     assert main(["inspect", path]) == 0

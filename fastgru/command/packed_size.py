@@ -91,8 +91,12 @@ def _bytes(inputs: int, gru: GRUSpec, precision: str) -> int:
     """Of one direction: three gates of weights and of two biases, with units padded to whole vectors where packed."""
     hidden = gru.hidden_size
     table = kernel_table()
-    if precision == "float64" or table.vector_length == 1 or not _has_kernels(gru):
+    if precision == "float64" or table.vector_length == 1:
         return (8 if precision == "float64" else 4) * 3 * hidden * (inputs + hidden + 2)
+    if not _has_kernels(gru):  # products of columns, those of r * h apart where reset is before
+        parts = [(inputs, 3), (hidden, 3)] if gru.reset_after else [(inputs, 3), (hidden, 2), (hidden, 1)]
+        length = table.vector_length
+        return sum(4 * -(-gates * hidden // length) * length * (terms + 1) for terms, gates in parts)
     kind = table.weight_kind(packed_precision(gru, precision, table), max(inputs, hidden))
     words = sum(_words(terms, kind, table.tile_words) for terms in (inputs, hidden)) + 2
     vectors = 3 * -(-hidden // table.vector_length)

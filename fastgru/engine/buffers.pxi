@@ -76,7 +76,8 @@ cdef class Buffers:
 
     cdef Instruction *instructions
     cdef int count, capacity
-    cdef list places            # (kind, base, offset in bytes, bytes, whether it can be written), by buffer
+    cdef Place *places          # by buffer
+    cdef Py_ssize_t buffer_count
     cdef list inputs            # (kind, count, base)
     cdef list outputs           # (dtype, shape, base)
     cdef list constants         # (array, base)
@@ -92,17 +93,22 @@ cdef class Buffers:
     cdef readonly long long work    # about how many multiply-adds it is
 
     def __cinit__(self, list buffers not None, arena_bytes):
-        self.places, self.inputs, self.outputs, self.constants = [], [], [], []
+        self.inputs, self.outputs, self.constants = [], [], []
         self.owned, self.names, self.schedules = [], [], []
         self.bases = 1
+        declared = tuple(buffers)
+        self.places = <Place *>malloc((len(declared) + 1) * sizeof(Place))
+        if self.places == NULL:
+            raise MemoryError("the buffers of a program")
         if not 0 <= arena_bytes < 1 << 47:
             raise MemoryError(f"{arena_bytes} bytes for the values of a call")
         self.arena_bytes = (arena_bytes + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
-        for where, kind, what in buffers:
+        for where, kind, what in declared:
             self.declare(where, kind, what)
 
     def __dealloc__(self):
         free(self.instructions)
+        free(self.places)
         free(self.constant_addresses)
         free(self.constant_bases)
 
@@ -173,32 +179,41 @@ cdef class Buffers:
 
     cdef int declare(self, str where, str kind, what) except -1:
         """One buffer."""
+        cdef Place *place = &self.places[self.buffer_count]
         itemsize = ITEMSIZES[kind]
+        place.kind, place.base, place.offset, place.writable = ord(kind), 0, 0, where in ("arena", "output")
         if where == "arena":
             offset, count = what
             if offset < 0 or offset % ALIGNMENT or count < 1 or offset + count * itemsize > self.arena_bytes:
                 raise ShapeError(f"a buffer of {count} elements at {offset} is not in an arena of {self.arena_bytes}")
-            self.places.append((kind, 0, offset, count * itemsize, True))
+            place.offset, place.count = offset, count
+            self.buffer_count += 1
             return 0
-        base = self.bases
-        self.bases += 1
+        place.base = self.bases
         if where == "input":
-            self.inputs.append((kind, what, base))
-            self.places.append((kind, base, 0, what * itemsize, False))
+            if not 0 <= what * itemsize < 1 << 47:
+                raise ShapeError(f"program: an input of {what} elements")
+            place.count = what
+            self.inputs.append((kind, what, place.base))
         elif where == "output":
             count = 1
             for size in what:
                 count *= int(size)
             if count < 1 or count * itemsize >= 1 << 47:
                 raise MemoryError(f"{count} elements of a result")
-            self.outputs.append((_DTYPES[kind], tuple(what), base))
-            self.places.append((kind, base, 0, count * itemsize, True))
+            place.count = count
+            self.outputs.append((_DTYPES[kind], tuple(what), place.base))
         elif where == "constant":
-            array = np.require(what, _DTYPES[kind], ["C_CONTIGUOUS", "ALIGNED"])
-            self.keep(array, base)
-            self.places.append((kind, base, 0, array.nbytes, False))
+            array = what            # asking NumPy takes longer than all else here
+            if (type(array) is not np.ndarray or array.dtype is not _DTYPES[kind]
+                    or not cnp.PyArray_ISCARRAY_RO(array)):
+                array = np.require(array, _DTYPES[kind], ["C_CONTIGUOUS", "ALIGNED"])
+            place.count = array.size
+            self.keep(array, place.base)
         else:
             raise ShapeError(f"a buffer in {where!r}")
+        self.bases += 1
+        self.buffer_count += 1
         return 0
 
     cdef int keep(self, cnp.ndarray array, int base) except -1:
@@ -236,56 +251,67 @@ cdef class Buffers:
         self.count += 1
         return 0
 
-    cdef int check(self, part, str kind, Operand *operand, bint written) except -1:
+    cdef int check(self, part, Py_UCS4 kind, Operand *operand, bint written) except -1:
         """The address of a part of a buffer, which lies within it; see the docstring of the module."""
-        buffer, own, offset, shape, strides = part
-        if not 0 <= buffer < len(self.places):
-            raise ShapeError(f"program: there is no buffer {buffer}")
-        of, base, start, nbytes, writable = self.places[buffer]
-        low = high = offset
-        for size, stride in zip(shape, strides, strict=True):
-            if size < 1:
-                raise ShapeError(f"program: got shape {shape}, wanted no size below 1")
-            if stride < 0:
-                low += (size - 1) * stride
-            else:
-                high += (size - 1) * stride
-            if written and stride == 0 and size != 1:
-                raise ShapeError("program: a result would be written over itself")
-        itemsize = ITEMSIZES[own]
-        if own != kind or of != kind or low < 0 or (high + 1) * itemsize > nbytes or (written and not writable):
-            raise ShapeError(f"program: {part} is not {kind!r} within a buffer of {nbytes} bytes of {of!r}")
-        operand.base = base
-        operand.offset = start + offset * itemsize
+        cdef Part read
+        return self.checked(part, kind, operand, written, &read)
+
+    cdef int checked(self, Strided part, Py_UCS4 kind, Operand *operand, bint written, Part *read) except -1:
+        """``check``, and the numbers of the part."""
+        cdef const Place *place
+        cdef Py_ssize_t buffer
+        read_part(part, read)
+        if not 0 <= part.buffer < self.buffer_count:
+            raise ShapeError(f"program: there is no buffer {part.buffer}")
+        buffer = part.buffer
+        place = &self.places[buffer]
+        if written and overwrites_itself(read):
+            raise ShapeError("program: a result would be written over itself")
+        if (part.kind != kind or place.kind != kind or (written and not place.writable)
+                or not lies_within(read, place.count)):
+            raise ShapeError(f"program: {part} is not {chr(kind)!r} within a buffer of {place.count} elements of "
+                             f"{chr(place.kind)!r}")
+        operand.base = place.base
+        operand.offset = place.offset + <Py_ssize_t>read.offset * itemsize_of_kind(kind)
         return 0
 
     cdef int loop(self, Instruction *it, list parts, str kinds) except -1:
         """The loop over parts of one shape, the result first."""
-        cdef int k, axis
-        for k in range(len(parts)):
-            self.check(parts[k], kinds[k:k + 1], &it.operands[k], k == 0)
-            if parts[k].shape != parts[0].shape:
+        cdef Part read[MAX_OPERANDS]
+        cdef Py_ssize_t itemsizes[MAX_OPERANDS]
+        cdef int k, axis, count = len(parts)
+        cdef double size = 8
+        if not 0 < count <= MAX_OPERANDS or len(kinds) != count:
+            raise ShapeError(f"program: got {count} operands, wanted at most {MAX_OPERANDS}")
+        for k in range(count):
+            self.checked(parts[k], kinds[k], &it.operands[k], k == 0, &read[k])
+            itemsizes[k] = itemsize_of_kind(kinds[k])
+            if not alike(&read[k], read):
                 raise ShapeError(f"program: got shapes {parts[k].shape} and {parts[0].shape}, wanted the same")
-        shape, strides = merged(parts)
-        if len(shape) > MAX_RANK or len(parts) > MAX_OPERANDS:
-            raise ShapeError(f"program: {len(shape)} axes that do not lie together, wanted at most {MAX_RANK}")
-        it.rank, it.operand_count = len(shape), len(parts)
-        self.work += min(8 * parts[0].size, 1 << 60)
+        if not merge(read, count, itemsizes, it):
+            raise ShapeError(f"program: more than {MAX_RANK} axes that do not lie together")
+        it.operand_count = count
         for axis in range(it.rank):
-            it.shape[axis] = shape[axis]
-            for k in range(it.operand_count):
-                it.operands[k].strides[axis] = strides[k][axis] * ITEMSIZES[kinds[k:k + 1]]
+            size *= it.shape[axis]
+        self.add_work(size)
         return 0
+
+    cdef void add_work(self, double work) noexcept:
+        """So many multiply-adds more, of which a number beyond all calls is kept within 64 bits."""
+        self.work = <long long>min(self.work + work, <double>(1LL << 60))
 
     cdef int rows_of(self, Instruction *it, list parts, str kinds) except -1:
         """The loop over all axes but the last of parts, along which the instruction works by itself."""
+        cdef Part read
         cdef int k
         for k in range(len(parts)):
-            self.check(parts[k], kinds[k:k + 1], &it.operands[k], k == 0)
-        self.loop(it, [part.taken(len(part.shape) - 1, 0) for part in parts], kinds)
-        for k in range(len(parts)):
-            it.operands[k].along = parts[k].strides[-1] * ITEMSIZES[kinds[k:k + 1]]
-        return 0
+            self.checked(parts[k], kinds[k], &it.operands[k], k == 0, &read)
+            if read.rank == 0:
+                raise ShapeError("program: got one element, wanted rows")
+            it.operands[k].along = itemsize_of_kind(kinds[k])       # of one place any
+            if read.shape[read.rank - 1] > 1:
+                it.operands[k].along *= <Py_ssize_t>read.strides[read.rank - 1]
+        return self.loop(it, [part.taken(len(part.shape) - 1, 0) for part in parts], kinds)
 
     cdef int schedule(self, rows, lengths, shares, batch, steps) except -1:
         """Check an order of rows, or let every call check it."""
@@ -298,17 +324,17 @@ cdef class Buffers:
             check_rows(*sources, batch, steps)
         return 0
 
-    cdef object source(self, part):
+    cdef object source(self, Strided part):
         """The array of a constant, or which input it is, of a part that is all of it."""
-        kind, base, start, nbytes, writable = self.places[part.buffer]
-        if part.offset or part.size * ITEMSIZES[part.kind] != nbytes:
+        cdef const Place *place = &self.places[<Py_ssize_t>part.buffer]
+        if part.offset or part.size != place.count:
             raise ShapeError("program: the order of the rows of a GRU is a part of something")
         for array, own in self.constants:
-            if own == base:
+            if own == place.base:
                 return array.reshape(-1)
-        for place, (_, _, own) in enumerate(self.inputs):
-            if own == base:
-                return place
+        for index, (_, _, own) in enumerate(self.inputs):
+            if own == place.base:
+                return index
         raise ShapeError("program: the order of the rows of a GRU is computed")
 
 

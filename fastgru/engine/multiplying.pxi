@@ -21,7 +21,7 @@ cdef class Multiplying(Buffers):
         self.owned.append(affine)
         it.kernels, it.layer, it.code = affine.owner.table, &affine.layer, activation
         it.length = affine.outputs
-        self.work += min(outputs * affine.inputs, 1 << 60)
+        self.add_work(outputs * affine.inputs)
         self.scratch_bytes = max(self.scratch_bytes,
                                  (ROWS * affine.layer.blocks * 3 * it.kernels.vector_length
                                   + scratch_of_rows(it.layer)) * <Py_ssize_t>sizeof(float))
@@ -77,6 +77,6 @@ cdef class Multiplying(Buffers):
         it.numbers[3], it.numbers[4] = out.strides[-2], x.strides[-2]
         it.numbers[5], it.numbers[6] = y.strides[-2], 1 if columns == 1 else y.strides[-1]
         self.owned.append(kernels)
-        self.work += min(out.size * terms, 1 << 60)
+        self.add_work(out.size * terms)
         self.scratch_bytes = max(self.scratch_bytes, room_of_matmul(it.kernels) * <Py_ssize_t>sizeof(float))
         self.done(name)

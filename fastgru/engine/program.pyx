@@ -10,9 +10,8 @@ Memory is safe by construction: what a file says can only choose instructions an
 * Buffers are declared first. Those of the arena are checked to lie within it, inputs and outputs are arrays of a declared
   kind and size, and constants are arrays that the program owns.
 * Every operand of every instruction passes ``check``: the first and the last element that its offset, shape and strides
-  can reach lie within its buffer, by the arithmetic of Python's integers, which cannot overflow. Only what is checked
-  becomes an address, and an instruction only goes over the shapes that were checked. Results may not be constants or
-  inputs.
+  can reach lie within its buffer, by arithmetic that cannot overflow (``operands.pxi``). Only what is checked becomes an
+  address, and an instruction only goes over the shapes that were checked. Results may not be constants or inputs.
 * Each instruction checks that the shapes of its operands fit each other and its weights.
 * What a call brings is checked by the call: kinds and sizes of inputs, orders and lengths of rows; and the one kind of
   number that is used as an address, the integers of an embedding, by its instruction.
@@ -24,8 +23,8 @@ import numpy as np
 
 cimport cython
 cimport numpy as cnp
-from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, memset
+from libc.stdlib cimport calloc, free, llabs, malloc, realloc
+from libc.string cimport memcmp, memcpy, memset
 
 from fastgru.engine.affine cimport Affine
 from fastgru.engine.kernels cimport (
@@ -39,12 +38,13 @@ from fastgru.engine.plan cimport (
 from fastgru.engine.state cimport (
     GIL_FREE_WORK, Step, Team, Turn, memory_of_step, take_step, team_of_steps, work_of_step,
 )
+from fastgru.engine.strided cimport Strided
 
 from fastgru.errors import ShapeError, StreamInUseError
 
 from .checks import check_activation
 from .plan import check_rows
-from .strided import ITEMSIZES, merged
+from .strided import ITEMSIZES
 
 cnp.import_array()
 
@@ -68,6 +68,7 @@ ALONG = ("softmax", "log_softmax", "softmin")
 _DTYPES = {"f": np.dtype(np.float32), "d": np.dtype(np.float64), "i": np.dtype(np.int64), "b": np.dtype(np.bool_)}
 
 include "functions.pxi"
+include "operands.pxi"
 include "buffers.pxi"
 include "multiplying.pxi"
 
@@ -245,7 +246,7 @@ cdef class Program(Multiplying):
             it.projected = &projected.projected
             self.scratch_bytes = max(self.scratch_bytes, memory_of_projection(stack))
             self.owned.append(projected)
-        self.work += min(steps * stack.directions * work_of_step(stack, batch), 1 << 60)
+        self.add_work(steps * stack.directions * work_of_step(stack, batch))
         self.owned.append(plan)
         self.done(name)
 

@@ -14,8 +14,8 @@ from typing import Union
 from ..errors import ShapeError
 
 __all__ = [
-    "Applied", "Expression", "Size", "Sizes", "Unequal", "evaluate", "extreme", "product", "quotient", "size_text",
-    "smallest", "solved", "substitute", "symbol",
+    "Applied", "Expression", "Size", "Sizes", "Unequal", "evaluate", "extreme", "is_symbol", "product", "quotient",
+    "size_text", "smallest", "solved", "substitute", "symbol",
 ]  # fmt: skip
 
 MAX_TERMS = 64  # of one size: real models have one to three
@@ -165,6 +165,11 @@ def symbol(name: str) -> Expression:
     return Expression((((name,), 1),))
 
 
+def is_symbol(size: Size) -> bool:
+    """Whether a size is one symbol and nothing else."""
+    return isinstance(size, Expression) and str(size) in size.symbols()
+
+
 def extreme(name: str, one: Size, other: Size) -> Size:
     """The maximum ("max") or the minimum ("min") of two sizes."""
     if isinstance(one, int) and isinstance(other, int):
@@ -279,7 +284,12 @@ def evaluate(size: Size, values: Mapping[str, int]) -> int:
     """The number that a size is where its symbols have these values."""
     if isinstance(size, int):
         return size
-    return sum(count * math.prod(_number(atom, values) for atom in atoms) for atoms, count in size.terms)
+    total = 0
+    for atoms, count in size.terms:
+        for atom in atoms:
+            count *= _number(atom, values)
+        total += count
+    return total
 
 
 def _number(atom: Atom, values: Mapping[str, int]) -> int:

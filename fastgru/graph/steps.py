@@ -13,7 +13,7 @@ from .builder import specialised
 from .graph import FLOAT, Graph, Tensor, leaves
 from .layout import BATCH, STEPS, Axis, Layout, Mixed, Steps, has_steps, is_steps, plain
 from .operations.recurrent import GRU
-from .size import Expression, Size, substitute, symbol
+from .size import Expression, Size, is_symbol, substitute, symbol
 
 __all__ = ["Analysis", "analyse"]
 
@@ -165,14 +165,14 @@ def _named(graph: Graph, layouts: Sequence[Layout]) -> tuple[Graph, dict[str, La
                 own = symbol("batch")
             else:
                 continue
-            if not _is_symbol(size):
+            if not is_symbol(size):
                 continue
             if names.setdefault(str(size), own) != own or owners.setdefault(str(own), str(size)) != str(size):
                 return None  # two sizes of one name, which a call may give different numbers
         inputs[source.name] = tuple(axes)
     for source in graph.inputs:
         for size in graph.tensors[source.value].shape:
-            if _is_symbol(size):
+            if is_symbol(size):
                 names.setdefault(str(size), symbol(f"size_{len(names) + 1}"))
     names = {name: size for name, size in names.items() if name != str(size)}
     for name, layout in inputs.items():
@@ -180,10 +180,6 @@ def _named(graph: Graph, layouts: Sequence[Layout]) -> tuple[Graph, dict[str, La
             tuple(substitute(each, names) if isinstance(each, Expression) else each for each in axis) for axis in layout
         )
     return (specialised(graph, names, folds=False) if names else graph), inputs
-
-
-def _is_symbol(size: Size) -> bool:
-    return isinstance(size, Expression) and str(size) in size.symbols()
 
 
 def _layouts_of(tensor: Tensor) -> Iterator[Layout]:

@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 
 from ..engine.program import Program, has_loop
 from ..engine.strided import ITEMSIZES, Strided
-from .graph import BOOLEAN, FLOAT, INTEGER
 from .layout import Layout
 from .operations.operation import Setup
 from .size import Size, evaluate
 
-__all__ = ["KINDS", "Schedule", "Writer"]
+__all__ = ["Schedule", "Writer"]
 
-KINDS = {FLOAT: "f", INTEGER: "i", BOOLEAN: "b"}  # as the engine calls them
 BOUNDARY = 64  # bytes, on which buffers begin
 
 Lengths = Mapping[str, NDArray[np.intp]]
@@ -96,7 +94,8 @@ class Writer:
 
     def _declared(self, where: str, kind: str, what: Any, shape: Sequence[int]) -> Strided:
         self._buffers.append((where, kind, what))
-        return Strided(len(self._buffers) - 1, kind, 0, tuple(shape), Strided.of(shape))
+        shape = tuple(shape)
+        return Strided(len(self._buffers) - 1, kind, 0, shape, Strided.of(shape))
 
     def write(self, method: str, results: Sequence[Strided], *arguments: Any) -> None:
         """An instruction: a method of ``Program`` and its arguments behind the name; it writes ``results``."""
@@ -108,12 +107,13 @@ class Writer:
 
     def _live(self) -> list[Instruction]:
         """The instructions that no other has replaced."""
-        return [each for each in self._instructions if each.replaced_by not in self._instructions]
+        made = self._instructions
+        return [each for each in made if each.replaced_by is None or each.replaced_by not in made]
 
     def like(self, x: Strided, kind: str = "f") -> Strided:
         """A buffer for a result of the shape of x, laid out as x is if its elements lie beside each other."""
         made = self.new(x.shape, kind)
-        return made._replace(strides=x.strides) if x.dense else made
+        return made.viewed(x.shape, x.strides) if x.dense else made
 
     def copy(self, to: Strided, x: Strided) -> None:
         """``to[...] = x``"""
@@ -142,11 +142,13 @@ class Writer:
         if not has_loop(function, kind + "".join(each.kind for each in inputs)):
             return None
         shape = inputs[0].shape
-        if any(each.shape != shape for each in inputs):
-            shape = np.broadcast_shapes(*(each.shape for each in inputs))
+        for each in inputs:
+            if each.shape != shape:
+                shape = np.broadcast_shapes(*(each.shape for each in inputs))
+                break
         parts = [each.expanded(shape) for each in inputs]
-        dense = [part for part in inputs if part.shape == shape and part.dense]
-        made = self.like(dense[0], kind) if dense else self.new(shape, kind)
+        dense = next((part for part in inputs if part.shape == shape and part.dense), None)
+        made = self.new(shape, kind) if dense is None else self.new(shape, kind).viewed(shape, dense.strides)
         self.write("elementwise", [made], function, [made, *parts], first, second)
         return made
 
@@ -158,16 +160,18 @@ class Writer:
             return x
         x = x if x.dense else self.together(x)
         made = self.like(x)
-        flat = [part._replace(shape=(x.size,), strides=Strided.of((x.size,))) for part in (made, x)]
+        flat = [part.viewed((x.size,)) for part in (made, x)]
         self.write("activate", [made], kernels, code, *flat)
         return made
 
     def looked_up(self, x: Strided) -> LookedUp | None:
         """The table and the integers that x was made of, (batch, steps, features), if only the node reads it."""
-        made_by = [each for each in self._instructions if x.buffer in each.results]
-        if len(made_by) != 1 or made_by[0].method != "embed" or x.offset or len(x.shape) != 3 or not self.alone():
+        if x.offset or len(x.shape) != 3 or not any(each.method == "embed" for each in self._instructions):
             return None
-        if any(x.buffer in each.buffers() for each in self._live() if each is not made_by[0]):
+        made_by = [each for each in self._instructions if x.buffer in each.results]
+        if len(made_by) != 1 or made_by[0].method != "embed" or not self.alone():
+            return None
+        if any(x.buffer in each.buffers for each in self._live() if each is not made_by[0]):
             return None  # which reads another view of it
         made, table, index = made_by[0].arguments
         if x.size == made.size and x.contiguous:
@@ -189,9 +193,10 @@ class Writer:
         given: set[int] = set()
         made = []
         for part in wanted:
-            shape = [1 if stride == 0 else size for size, stride in zip(part.shape, part.strides, strict=True)]
-            for axis, size in enumerate(shape):
-                part = part.sliced(axis, 0, size)
+            if not part.contiguous:
+                for axis, stride in enumerate(part.strides):
+                    part = part.sliced(axis, 0, 1 if stride == 0 else part.shape[axis])
+            shape = part.shape
             where, kind, count = self._buffers[part.buffer]
             whole = where == "arena" and part.contiguous and part.size == count
             if not whole or part.buffer in given:
@@ -199,14 +204,15 @@ class Writer:
                 self.copy(copied, part)
                 part = copied
             given.add(part.buffer)
-            self._buffers[part.buffer] = "output", kind, tuple(shape)
-            made.append((part.buffer, tuple(shape)))
+            self._buffers[part.buffer] = "output", kind, shape
+            made.append((part.buffer, shape))
         order = {buffer: place for place, buffer in enumerate(sorted(given))}
         return [(order[buffer], shape) for buffer, shape in made]
 
     def program(self) -> Program:
         """The instructions as a program, which takes its inputs and gives its outputs in the order of their buffers."""
-        offsets, total = self._laid_out()
+        live = self._live()
+        offsets, total = self._laid_out(live)
         buffers: list[tuple[str, str, Any]] = []
         for place, (where, kind, what) in enumerate(self._buffers):
             if where == "arena":
@@ -214,7 +220,7 @@ class Writer:
             else:
                 buffers.append(("input" if where == "schedule" else where, kind, what))
         program = Program(buffers, total)
-        for each in self._live():
+        for each in live:
             getattr(program, each.method)(each.name, *each.arguments)
         return program
 
@@ -228,16 +234,16 @@ class Writer:
             places[where] += 1
         return found
 
-    def _laid_out(self) -> tuple[dict[int, int], int]:
+    def _laid_out(self, instructions: Sequence[Instruction]) -> tuple[dict[int, int], int]:
         """Where each buffer begins, in bytes, none in the place of another while that is used; where the last ends."""
         last: dict[int, int] = {}
-        for at, each in enumerate(self._live()):
-            for buffer in each.buffers():
+        for at, each in enumerate(instructions):
+            for buffer in each.buffers:
                 last[buffer] = at
         offsets: dict[int, int] = {}
         live: list[tuple[int, int, int]] = []  # (start, end, last instruction), in order of start
         total = BOUNDARY
-        for at, each in enumerate(self._live()):
+        for at, each in enumerate(instructions):
             live = [(start, end, until) for start, end, until in live if until >= at]
             for buffer in each.results:
                 where, kind, count = self._buffers[buffer]
@@ -262,6 +268,12 @@ class Instruction:
     def __init__(self, method: str, name: str, arguments: list[Any], results: list[int]) -> None:
         self.method, self.name, self.arguments, self.results = method, name, arguments, results
         self.replaced_by: Instruction | None = None
+        self.buffers = [*results]  # all that it reads and writes
+        for each in arguments:
+            if isinstance(each, Strided):
+                self.buffers.append(each.buffer)
+            elif isinstance(each, list):
+                self.buffers += [part.buffer for part in each]
 
     def takes_activation(self, x: Strided) -> bool:
         """Whether this is a product without an activation, and x all of its result, in any order."""
@@ -269,11 +281,3 @@ class Instruction:
             return False
         made = self.arguments[1]
         return bool(x.buffer == made.buffer and x.size == made.size and x.dense and made.dense)
-
-    def buffers(self) -> list[int]:
-        """All that it reads and writes."""
-        found = list(self.results)
-        for each in self.arguments:
-            parts = each if isinstance(each, list) else [each]
-            found += [part.buffer for part in parts if isinstance(part, Strided)]
-        return found

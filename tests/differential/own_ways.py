@@ -396,7 +396,7 @@ def _threads(model: Model, case: Any, x: Arrays, got: list[Any]) -> None:
     results.append(_run(two, x))
     rows = np.arange(MANY) % len(got[0])
     many = {name: array[rows] for name, array in x.items()}
-    for _ in range(2):  # compiled, and divided into pieces, the second time
+    for _ in range(2):  # divided into pieces, compiled by this call and by the one before
         _same(_run(two, many), [each[rows] for each in got], "threads", "many rows", _keeps_bits(case))
     for place, result in enumerate(results):
         said = f"caller {place} of two" if place < 2 else "two threads"

@@ -37,7 +37,7 @@ def _write_product(x: Strided, y: Strided, writer: Writer) -> Strided:
         joined = x.reshaped((x.size // terms, terms))
         if joined is not None:  # all rows with one matrix
             earlier = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
-            made = _write_product(joined, y._replace(shape=y.shape[-2:], strides=y.strides[-2:]), writer)
+            made = _write_product(joined, y.viewed(y.shape[-2:], y.strides[-2:]), writer)
             return _reshaped(made, (*earlier, rows, columns), writer)
     few = kernel_table().vector_length
     if rows > columns < few or (not _along(x, -1) and _along(y, -2) and not columns > rows < few):
@@ -60,7 +60,7 @@ def _write_as_it_is(x: Strided, y: Strided, writer: Writer) -> Strided:
 def _reshaped(x: Strided, shape: Sequence[int], writer: Writer) -> Strided:
     """The same elements in C order under another shape, copied where they have to be."""
     made = x.reshaped(shape)
-    return writer.together(x)._replace(shape=tuple(shape), strides=x.of(shape)) if made is None else made
+    return writer.together(x).viewed(shape) if made is None else made
 
 
 def _along(x: Strided, axis: int) -> bool:
@@ -254,9 +254,9 @@ class MatMul(_Product):
             return None
         column, row = len(y.shape) == 1, len(x.shape) == 1
         if row:
-            x = x._replace(shape=(1, *x.shape), strides=(0, *x.strides))
+            x = x.viewed((1, *x.shape), (0, *x.strides))
         if column:
-            y = y._replace(shape=(*y.shape, 1), strides=(*y.strides, 0))
+            y = y.viewed((*y.shape, 1), (*y.strides, 0))
         made = _write_product(x, y, writer)
         if column:
             made = made.taken(len(made.shape) - 1, 0)

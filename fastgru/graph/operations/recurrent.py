@@ -258,11 +258,9 @@ class GRUCell(Operation):
 
     def emit(self, inputs: Sequence[Strided], writer: Writer) -> Sequence[Strided | None] | None:
         x = writer.together(inputs[0])
-        h0 = writer.together(inputs[1])._replace(shape=(1, *inputs[1].shape)) if len(inputs) > 1 else None
-        if h0 is not None:
-            h0 = h0._replace(strides=h0.of(h0.shape))
+        h0 = writer.together(inputs[1]).viewed((1, *inputs[1].shape)) if len(inputs) > 1 else None
         rows, features = x.shape
-        x = x._replace(shape=(rows, 1, features), strides=x.of((rows, 1, features)))
+        x = x.viewed((rows, 1, features))
         writer.needs = [False, True]
         made = _emit_stack(self, x, h0, None, writer)
         return None if made is None or made[1] is None else [made[1].taken(0, 0)]
