@@ -1,12 +1,13 @@
-# What a kernel is given and what it offers: plain structures of float pointers, the same for every instruction set.
-# Vector types never cross this border.
+# What a kernel is given and what it offers: plain structures of pointers, the same for every instruction set, for BLAS
+# and for gates of Python. Vector types never cross this border. Where `Kernels.words` is 2, what pointers to floats
+# point to are doubles: inputs, states, projections and outputs.
 
 cdef enum:                      # what weights are kept as; in the order of plan.WEIGHT_KINDS
     FLOAT32
     FLOAT16
     BFLOAT16
     INT8
-    FLOAT64                     # and the inputs and states with them; only where `Kernels.packing` is ROWS
+    FLOAT64                     # only where `Kernels.words` is 2
 
 cdef enum:                      # how weights lie
     VECTORS                     # packed for vectors, see `pack`
