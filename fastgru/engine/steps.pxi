@@ -79,6 +79,7 @@ cdef void step_slice(const Step *step, int member, int members, bint overlapping
     Where x and y overlap, all of x is read before anything is written. Sizes are in floats.
     """
     cdef Layer layer
+    cdef const Layer *it
     cdef const Stack *stack = step.stack
     cdef Py_ssize_t i, index, batch = step.batch, words = stack.words, width = stack.width * words, size = batch * width
     cdef float *xp = <float *>step.memory
@@ -94,19 +95,22 @@ cdef void step_slice(const Step *step, int member, int members, bint overlapping
         for i in range(batch):
             y_rows[i] = step.y + i * stack.hidden_size * words
     for index in range(stack.num_layers):
-        layer = slice_of(&stack.layers[index], stack.kernels.vector_length, member, members)
-        layer.watch = step.watch
+        it = &stack.layers[index]
+        if members > 1 or step.watch != NULL:
+            layer = slice_of(it, stack.kernels.vector_length, member, members)
+            layer.watch = step.watch
+            it = &layer
         for i in range(batch):
             if index == 0:
                 x_rows[i] = step.x + i * stack.input_size * words
             else:
                 x_rows[i] = step.h_next + (index - 1) * size + i * width
-        xp = <float *>step.memory + batch * 3 * layer.first * stack.kernels.vector_length * words
+        xp = <float *>step.memory + batch * 3 * it.first * stack.kernels.vector_length * words
         if overlapping:
-            project_rows(stack.kernels, &layer, batch, x_rows, xp, scratch)
+            project_rows(stack.kernels, it, batch, x_rows, xp, scratch)
         step_rows(
-            stack.kernels, &layer, batch, NULL if overlapping else x_rows, step.h + index * size, step.h_next + index * size, xp, NULL,
-            last_rows if index == stack.num_layers - 1 else NULL, scratch, step.backward)
+            stack.kernels, it, batch, NULL if overlapping else x_rows, step.h + index * size, step.h_next + index * size,
+            xp, NULL, last_rows if index == stack.num_layers - 1 else NULL, scratch, step.backward)
         if members > 1:
             meet(&step.team.layer_done)
     stack.kernels.end_work(stack.tiled, mode)
