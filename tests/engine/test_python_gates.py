@@ -5,7 +5,9 @@ The plan is run here by itself; ``test_gru_activations`` runs it as a GRU.
 
 from __future__ import annotations
 
+import threading
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from fastgru.activations import IN_GRU, formula
 from fastgru.engine import blas
 from fastgru.engine.plan import Plan
 from fastgru.engine.python_gates import with_gates
+from fastgru.engine.state import State
 from fastgru.options import kernel_table
 
 KINDS = [("float32", "packed", 2e-6), ("float32", "blas", 2e-6), ("float64", "blas", 1e-13)]
@@ -161,3 +164,62 @@ def test_a_plan_says_what_it_is_and_refuses_what_does_not_fit():
     ):
         with pytest.raises(ShapeError):
             plan.run(x, h0, rows, ends, shares)
+
+
+class Raised(Exception):
+    """What a function of gates raises."""
+
+
+def raising_plan(kind: str, directions: int, calls_left: threading.local) -> tuple[Plan, Any]:
+    """A plan whose activation raises when its thread has no calls left, and its dtype."""
+
+    def activation(x):
+        calls_left.n = getattr(calls_left, "n", -1) - 1
+        if calls_left.n == 0:
+            raise Raised(threading.current_thread().name)
+        return np.arctan(x)
+
+    dtype = np.float64 if kind == "float64" else np.float32
+    products = kernel_table() if kind == "packed" else blas.kernels(13, dtype)
+    spec = network(5, 13, 2, directions, dtype=dtype)
+    return Plan(with_gates(products, activation, formula("sigmoid")), layers_of(spec, dtype), True, 0, 0), dtype
+
+
+@pytest.mark.parametrize("kind", ["packed", "blas", "float64"])
+def test_what_a_function_raises_is_the_callers_whose_it_is(kind):
+    left = threading.local()
+    plan, dtype = raising_plan(kind, 2, left)
+    x, lengths = numbers(4, 12, 5).astype(dtype), np.array([12, 9, 9, 2])
+    wanted, wrong = run_rows(plan, x, None, lengths), []
+
+    def work(seed: int) -> None:
+        for count in np.random.default_rng(seed).integers(0, 60, 40).tolist():
+            left.n = count
+            try:
+                got = run_rows(plan, x, None, lengths)
+                wrong.append(largest_difference(got, wanted) > 1e-6 or 0 < count <= 40)
+            except Raised as error:
+                wrong.append(str(error) != threading.current_thread().name or not count)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert len(wrong) == 160 and not any(wrong)
+
+
+@pytest.mark.parametrize("kind", ["packed", "blas", "float64"])
+def test_a_step_whose_function_raises_leaves_the_states(kind):
+    left = threading.local()
+    plan, dtype = raising_plan(kind, 1, left)
+    state, x = State(plan, 3), numbers(3, 5).astype(dtype)
+    for count in range(5):
+        before, left.n = state.get(), count
+        if count in (1, 2):  # of two layers
+            with pytest.raises(Raised):
+                state.step(x)
+            assert same_bits(state.get(), before)
+        else:
+            state.step(x)
+            assert not same_bits(state.get(), before)
