@@ -104,15 +104,21 @@ def cases() -> list[Case]:
     ]
 
 
+def traced_file(name: str, folder: Path) -> str:
+    """The file of a model with weights from a seed."""
+    torch.manual_seed(0)
+    example, path = MODELS[name], str(folder / f"{name}.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing is deprecated
+        torch.jit.trace(example.make().eval(), (example.example(2, example.steps),)).save(path)
+    return path
+
+
 def traced(chosen: Sequence[Case], folder: Path) -> Prepared:
     """The models of the chosen cases as fastgru has them, and the files that they and the other engines are from."""
     models, files = {}, {}
     for name in dict.fromkeys(case.model for case in chosen):
-        torch.manual_seed(0)
-        example, path = MODELS[name], str(folder / f"{name}.pt")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tracing is deprecated
-            torch.jit.trace(example.make().eval(), (example.example(2, example.steps),)).save(path)
+        path = traced_file(name, folder)
         models[name], files[name] = fastgru.load(path).description, ModelFiles(path, trusted=True)
     return models, files
 

@@ -21,6 +21,7 @@ from fastgru.engine.single_threaded_blas cimport enter, leave
 from fastgru.errors import DTypeError, ShapeError
 
 from . import single_threaded_blas
+from .packed import PlainMatrix
 
 single_threaded_blas.find()     # SciPy's is loaded now
 
@@ -170,7 +171,7 @@ cdef void free_table(object capsule) noexcept:
 
 
 def capsule(int hidden_size, dtype):
-    """The kernels for layers of so many units, for a ``BlasTable``.
+    """The kernels for layers of ``hidden_size`` units, as a ``BlasTable`` takes them.
 
     Parameters
     ----------
@@ -197,19 +198,6 @@ def capsule(int hidden_size, dtype):
 def kernels(int hidden_size, dtype):
     """The table of ``capsule``."""
     return BlasTable(capsule(hidden_size, dtype))
-
-
-cdef class Rows:
-    """A matrix as it was given."""
-
-    cdef readonly object numbers
-
-    def __init__(self, numbers):
-        self.numbers = numbers
-
-    def form(self):
-        """Its numbers, and no scales."""
-        return self.numbers, None
 
 
 cdef class BlasTable(KernelTable):
@@ -242,7 +230,7 @@ cdef class BlasTable(KernelTable):
         if not all(isinstance(each, np.ndarray) for each in weights):
             raise DTypeError(f"weights of {name}: wanted arrays")
         early, late = biases_of(b_ih, b_hh, layer.reset_after)
-        plan.packed.append((Rows(w_ih), Rows(w_hh)))
+        plan.packed.append((PlainMatrix((w_ih,)), PlainMatrix((w_hh,))))
         layer.blocks = 1
         layer.kind = FLOAT64 if self.table.words == 2 else FLOAT32
         layer.w_ih, layer.w_hh = plan.own(as_words(w_ih)), plan.own(as_words(w_hh))

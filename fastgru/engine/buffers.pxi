@@ -297,7 +297,7 @@ cdef class Buffers:
         return 0
 
     cdef void add_work(self, double work) noexcept:
-        """So many multiply-adds more, of which a number beyond all calls is kept within 64 bits."""
+        """Count the multiply-adds of an instruction; a number beyond all calls is kept within 64 bits."""
         self.work = <long long>min(self.work + work, <double>(1LL << 60))
 
     cdef int rows_of(self, Instruction *it, list parts, str kinds) except -1:

@@ -12,7 +12,7 @@ cdef enum:                      # what weights are kept as; in the order of plan
 cdef enum:                      # how weights lie
     VECTORS                     # packed for vectors, see `pack`
     ROWS                        # (3H, inputs), row by row: for BLAS
-    WITHIN                      # `Layer.within` knows it alone
+    PYTHON_GATES                # as the table that multiplies for them has it: `Layer.gated`
 
 cdef enum:                      # folds, in the order of program.REDUCTIONS
     SUM
@@ -68,7 +68,7 @@ cdef struct Layer:              # one direction of one layer, or a slice of its 
     float *b_hh                 # (blocks, 3, VL): b_hn where reset is after, all else zeros
     Py_ssize_t scratch_row      # floats that a step wants for each row beside those of `scratch_of`, and for all
     Py_ssize_t scratch_fixed
-    const void *within          # of weights that are packed WITHIN
+    const void *gated           # where the packing is PYTHON_GATES: a `GatedLayer`
     void *watch                 # of the call, for kernels that may end it; NULL in a stack
 
 cdef inline int plain_blocks(const Layer *layer) noexcept nogil:

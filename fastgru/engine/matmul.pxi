@@ -4,7 +4,7 @@
 #   first term on, each from zero and in order, and the parts are added up. So zeros behind the last term change no bit,
 #   and the bits depend neither on the tile nor, given FMA, on the vector length.
 # * The last vector of the columns begins among columns that are done. Fewer columns than a vector has are filled up.
-# * The second value is read as it lies where its columns lie together, and turned part by part where its terms do.
+# * The second value is read as it lies where its columns lie together, and transposed part by part where its terms do.
 
 from libc.string cimport memset
 
@@ -106,7 +106,8 @@ cdef void matmul_vectors(int vectors, const Factors *part) noexcept nogil:
         matmul_rows(1, part)
 
 
-cdef void turned(float *to, Py_ssize_t columns, Py_ssize_t terms, const float *y, Py_ssize_t y_column) noexcept nogil:
+cdef void transpose_columns(float *to, Py_ssize_t columns, Py_ssize_t terms, const float *y,
+                            Py_ssize_t y_column) noexcept nogil:
     """to[k, j] = y[j, k], columns in whole vectors; the last square begins among terms that are done"""
     cdef Py_ssize_t j = 0, k
     while j < columns:
@@ -179,7 +180,7 @@ cdef void matmul(Py_ssize_t rows, Py_ssize_t terms, Py_ssize_t columns, const fl
                 part.y = own
                 matmul_vectors(vectors, &part)
             else:
-                turned(room, vectors * VL, part.terms, own, y_column)
+                transpose_columns(room, vectors * VL, part.terms, own, y_column)
                 part.y, part.y_term = room, vectors * VL
                 matmul_vectors(vectors, &part)
             first += part.terms

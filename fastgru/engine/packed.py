@@ -1,4 +1,4 @@
-"""A matrix of a GRU as the kernels read it, with what decides how it lies, and the way back to its weights.
+"""A matrix of a GRU as a table of kernels reads it, with what decides how it lies, and the way back to its weights.
 
 ``pack`` knows the order; here stands which matrices it is the order of.
 """
@@ -14,7 +14,7 @@ from fastgru.errors import ShapeError
 
 from .pack import pack_weights, unpack_weights
 
-__all__ = ["KINDS", "Layout", "PackedMatrix", "vectors_of", "words_of"]
+__all__ = ["KINDS", "Layout", "PackedMatrix", "PlainMatrix", "vectors_of", "words_of"]
 
 ALIGNMENT = 64  # bytes, as in pack.pyx
 KINDS = ("float32", "float16", "bfloat16", "int8")  # what weights are kept in
@@ -90,6 +90,17 @@ class PackedMatrix(NamedTuple):
                 raise ShapeError(f"packed weights: got {array.dtype} {array.shape}, wanted float32 ({words},)")
             if array.ctypes.data % ALIGNMENT:
                 raise ShapeError(f"packed weights: they do not begin at a multiple of {ALIGNMENT} bytes")
+
+
+class PlainMatrix(NamedTuple):
+    """A matrix as it was given: arrays, or products that have their ``weight``, one below the other."""
+
+    parts: tuple[Any, ...]
+
+    def form(self) -> tuple[NDArray[Any], None]:
+        """Its numbers, and no scales."""
+        rows = [part if isinstance(part, np.ndarray) else part.weight for part in self.parts]
+        return (rows[0] if len(rows) == 1 else np.concatenate(rows)), None
 
 
 def vectors_of(units: int, gates: int, vector_length: int, last: int) -> int:

@@ -15,13 +15,14 @@ from libc.string cimport memcpy
 
 from fastgru.engine.affine cimport Affine
 from fastgru.engine.kernels cimport (
-    FLOAT32, FLOAT64, GROUP, ROWS, VECTORS, WITHIN, Kernels, Layer, project_rows, scratch_of,
+    FLOAT32, FLOAT64, GROUP, ROWS, VECTORS, PYTHON_GATES, Kernels, Layer, project_rows, scratch_of,
 )
 from fastgru.engine.plan cimport KernelTable, Plan, Watch, catch, is_set
 
 from fastgru.errors import DTypeError, ShapeError
 
 from .affine import Affine as Affine_
+from .packed import PlainMatrix
 
 cnp.import_array()
 
@@ -30,7 +31,7 @@ cdef struct Product:            # x W^T + b of a table
     Layer layer
     Py_ssize_t stride           # floats from a row of results to the next
 
-cdef struct Within:             # a layer of the GRU
+cdef struct GatedLayer:         # a direction of a layer of the GRU
     const Kernels *kernels      # whose products these are
     Product inputs              # to all three gates
     Product states              # to all three gates, or to r and z where reset is before
@@ -38,7 +39,7 @@ cdef struct Within:             # a layer of the GRU
     PyObject *gates             # a PythonTable
 
 
-cdef void multiply(const Within *it, const Product *product, Py_ssize_t n, const float *x, Py_ssize_t width,
+cdef void multiply(const GatedLayer *it, const Product *product, Py_ssize_t n, const float *x, Py_ssize_t width,
                    float *to, float *scratch) noexcept nogil:
     """The product of n rows, ``width`` floats apart."""
     cdef const float *rows[GROUP]
@@ -53,8 +54,8 @@ cdef void multiply(const Within *it, const Product *product, Py_ssize_t n, const
 
 cdef void project(const Layer *layer, Py_ssize_t n, const float *const *x, float *xp, float *scratch,
                   const void *kind) noexcept nogil:
-    """xp = x W_ih + b_ih: rows of ``Within.inputs.stride`` floats from n rows of I numbers."""
-    cdef const Within *it = <const Within *>layer.within
+    """xp = x W_ih + b_ih: rows of ``GatedLayer.inputs.stride`` floats from n rows of I numbers."""
+    cdef const GatedLayer *it = <const GatedLayer *>layer.gated
     project_rows(it.kernels, &it.inputs.layer, n, x, xp, scratch)
 
 
@@ -62,7 +63,7 @@ cdef void step(const Layer *layer, Py_ssize_t n, const float *const *x, const fl
                const float *const *projected, float *const *y, float *scratch, bint backward,
                const void *kind) noexcept nogil:
     """One step of n rows, unless a function raised in an earlier one; see ``PythonTable.gates``."""
-    cdef const Within *it = <const Within *>layer.within
+    cdef const GatedLayer *it = <const GatedLayer *>layer.gated
     cdef Watch *watch = <Watch *>layer.watch
     cdef Py_ssize_t words = it.kernels.words, width = layer.width * words, i
     cdef float *states = scratch
@@ -105,7 +106,7 @@ def with_gates(KernelTable kernels not None, activation, recurrent_activation):
     cdef int kind
     if table == NULL:
         raise MemoryError
-    table.name, table.packing, table.words = kernels.table.name, WITHIN, kernels.table.words
+    table.name, table.packing, table.words = kernels.table.name, PYTHON_GATES, kernels.table.words
     table.vector_length, table.tile_words = kernels.table.vector_length, 1
     table.begin_work, table.end_work = kernels.table.begin_work, kernels.table.end_work
     for kind in (FLOAT32, FLOAT64):
@@ -114,39 +115,18 @@ def with_gates(KernelTable kernels not None, activation, recurrent_activation):
     return PythonTable(capsule, kernels, activation, recurrent_activation)
 
 
-cdef class Matrix:
-    """A matrix as the products have it."""
-
-    cdef list parts
-
-    def __init__(self, parts):
-        self.parts = parts
-
-    def form(self):
-        """Its numbers, and no scales."""
-        parts = [part if isinstance(part, np.ndarray) else part.weight for part in self.parts]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts), None
-
-
 cdef class PythonTable(KernelTable):
     """A table that ``with_gates`` made."""
 
     cdef KernelTable products
     cdef object activation, recurrent_activation
-    cdef list keeps             # what the structures below point to
-    cdef Within *layers[64]
-    cdef int count
+    cdef list layers            # the memory of each `GatedLayer`
 
     def __cinit__(self, capsule, KernelTable products not None, activation, recurrent_activation):
-        if self.table.packing != WITHIN or products.table.packing not in (VECTORS, ROWS):
+        if self.table.packing != PYTHON_GATES or products.table.packing not in (VECTORS, ROWS):
             raise ShapeError(f"kernels: {self.name} have no functions for gates")
         self.products, self.activation, self.recurrent_activation = products, activation, recurrent_activation
-        self.keeps = []
-
-    def __dealloc__(self):
-        cdef int i
-        for i in range(self.count):
-            free(self.layers[i])
+        self.layers = []
 
     cdef int enter(self, int threads) except -1:
         return self.products.enter(1)
@@ -155,20 +135,16 @@ cdef class PythonTable(KernelTable):
         return self.products.leave(threads)
 
     cdef int pack(self, Plan plan, Layer *layer, tuple weights, str precision, str kept, str name) except -1:
-        cdef Within *it
+        cdef GatedLayer *it
         w_ih, w_hh, b_ih, b_hh = weights
         cdef Py_ssize_t gates = 2 * <Py_ssize_t>layer.hidden
         if not all(isinstance(each, np.ndarray) for each in weights):
             raise DTypeError(f"weights of {name}: wanted arrays")
         if self.products.table.packing == ROWS and layer.hidden != self.table.vector_length:
             raise ShapeError(f"weights of {layer.hidden} units for kernels of {self.table.vector_length}")
-        if self.count == 64:
-            raise ShapeError("layers: wanted at most 64 directions of layers with such activations")
-        it = <Within *>calloc(1, sizeof(Within))
-        if it == NULL:
-            raise MemoryError
-        self.layers[self.count] = it
-        self.count += 1
+        memory = np.zeros(sizeof(GatedLayer), np.uint8)
+        self.layers.append(memory)
+        it = <GatedLayer *>cnp.PyArray_DATA(memory)
         it.kernels, it.gates = self.products.table, <PyObject *>self
         inputs = self.product(plan, &it.inputs, w_ih, b_ih)
         if layer.reset_after:
@@ -176,10 +152,10 @@ cdef class PythonTable(KernelTable):
         else:
             states = [self.product(plan, &it.states, w_hh[:gates], b_hh[:gates]),
                       self.product(plan, &it.candidate, w_hh[gates:], b_hh[gates:])]
-        plan.packed.append((Matrix([inputs]), Matrix(states)))
+        plan.packed.append((PlainMatrix((inputs,)), PlainMatrix(tuple(states))))
         layer.blocks = layer.width // self.table.vector_length
         layer.kind = FLOAT64 if self.table.words == 2 else FLOAT32
-        layer.within = it
+        layer.gated = it
         layer.scratch_row = it.states.stride + it.candidate.stride + <Py_ssize_t>layer.width * self.table.words
         layer.scratch_fixed = (scratch_of(&it.inputs.layer, 0) + scratch_of(&it.states.layer, 0)
                                + scratch_of(&it.candidate.layer, 0))
@@ -216,7 +192,7 @@ cdef class PythonTable(KernelTable):
         return cnp.PyArray_SimpleNewFromData(2, shape, cnp.NPY_FLOAT if self.table.words == 1 else cnp.NPY_DOUBLE,
                                              <void *>memory)
 
-    cdef int gates(self, const Layer *layer, const Within *it, Py_ssize_t n, const float *h_now, float *h_next,
+    cdef int gates(self, const Layer *layer, const GatedLayer *it, Py_ssize_t n, const float *h_now, float *h_next,
                    const float *xp, float *states, float *reset, float *candidate, float *rest) except -1:
         """New states from the products.
 

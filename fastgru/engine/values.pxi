@@ -1,12 +1,12 @@
 # Products of two values. Part of program.pyx.
 
 cdef enum:
-    MATMUL_COLUMNS = 384        # that a product takes at a time: a multiple of what kernels take together
-    MATMUL_ROWS = 1024          # and its rows, fewer where there are many terms
+    MATMUL_COLUMNS = 384        # of a block of a product: a multiple of what kernels take together
+    MATMUL_ROWS = 1024          # of a block, fewer with many terms
     MATMUL_WORK = 268435456     # multiply-adds, about, after which handlers of signals may run
 
 
-cdef inline Py_ssize_t rows_at_a_time(Py_ssize_t terms) noexcept nogil:
+cdef inline Py_ssize_t rows_of_block(Py_ssize_t terms) noexcept nogil:
     return max(min(MATMUL_WORK // MATMUL_COLUMNS // terms, <Py_ssize_t>MATMUL_ROWS), <Py_ssize_t>8)
 
 
@@ -15,7 +15,7 @@ cdef int run_matmul(const Instruction *it, Frame *frame) noexcept nogil:
     cdef char *p[MAX_OPERANDS]
     cdef Py_ssize_t index[MAX_RANK]
     cdef Py_ssize_t rows = it.numbers[0], columns = it.numbers[2], row = 0, column = 0
-    cdef Py_ssize_t most = rows_at_a_time(it.numbers[1]), work = 0
+    cdef Py_ssize_t most = rows_of_block(it.numbers[1]), work = 0
     cdef bint more = True
     cdef unsigned int mode = it.kernels.begin_work(False)
     memset(index, 0, sizeof(index))

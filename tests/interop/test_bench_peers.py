@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import network
+from networks import network, run_python
 
 import fastgru
 from fastgru import reference
@@ -126,3 +127,22 @@ def test_the_command_compares_with_every_engine_that_is_installed(
     assert len(found["results"]) == 4 * len(here)
     for row in found["results"]:
         assert row["skipped"] is None and row["largest_difference"] < 1e-6, row
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="OpenVINO sets a stack for signals on Linux")
+def test_a_signal_after_a_thread_gave_up_an_openvino_model_is_handled() -> None:
+    pytest.importorskip("openvino")
+    done = run_python("""
+import os, signal, threading
+import numpy as np, openvino
+from openvino import opset13
+from fastgru.bench.peers.with_openvino import compiled_of
+x = opset13.parameter([1, 4], np.float32, name="x")
+made = [compiled_of(openvino.Model([opset13.relu(x)], [x], "m"), 1)]
+thread = threading.Thread(target=made.clear)
+thread.start()
+thread.join()
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGUSR1)
+""")
+    assert (done.returncode, done.stdout.split()) == (0, ["handled"]), done.stderr

@@ -5,6 +5,10 @@ Left to itself it computes in bfloat16 where the processor multiplies such numbe
 
 from __future__ import annotations
 
+import ctypes
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -83,7 +87,33 @@ def compiled_of(model: Model, threads: int, precision: str = "float32") -> Compi
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
     }
-    return openvino.Core().compile_model(model, "CPU", options)
+    with _own_signal_stack():
+        return openvino.Core().compile_model(model, "CPU", options)
+
+
+class _SignalStack(ctypes.Structure):
+    """``stack_t`` of Linux."""
+
+    _fields_ = (("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@contextmanager
+def _own_signal_stack() -> Iterator[None]:
+    """Let this thread's handlers of signals run where they did before.
+
+    Compiling gives the thread another stack for them, which is unmapped with the model: where another thread gives that
+    up, the first signal, as Ctrl-C, would end the process (OpenVINO 2026.4.1, Linux).
+    """
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    libc, before = ctypes.CDLL(None), _SignalStack()
+    known = libc.sigaltstack(None, ctypes.byref(before)) == 0
+    try:
+        yield
+    finally:
+        if known:
+            libc.sigaltstack(ctypes.byref(before), None)
 
 
 def _chosen(compiled: CompiledModel) -> str:

@@ -29,7 +29,7 @@ __all__ = ["Einsum", "MatMul"]
 
 
 def _write_product(x: Strided, y: Strided, writer: Writer) -> Strided:
-    """``x @ y`` of values with two axes or more, turned where that saves work: vectors are of columns."""
+    """``x @ y`` of values with two axes or more, transposed where that saves work: vectors are of columns."""
     from ...options import kernel_table
 
     rows, terms, columns = x.shape[-2], x.shape[-1], y.shape[-1]
@@ -41,7 +41,7 @@ def _write_product(x: Strided, y: Strided, writer: Writer) -> Strided:
             return _reshaped(made, (*earlier, rows, columns), writer)
     few = kernel_table().vector_length
     if rows > columns < few or (not _along(x, -1) and _along(y, -2) and not columns > rows < few):
-        return _turned(_write_as_it_is(_turned(y), _turned(x), writer))
+        return _transposed(_write_as_it_is(_transposed(y), _transposed(x), writer))
     return _write_as_it_is(x, y, writer)
 
 
@@ -68,7 +68,7 @@ def _along(x: Strided, axis: int) -> bool:
     return x.strides[axis] == 1 or x.shape[axis] == 1
 
 
-def _turned(x: Strided) -> Strided:
+def _transposed(x: Strided) -> Strided:
     return x.permuted([*range(len(x.shape) - 2), len(x.shape) - 1, len(x.shape) - 2])
 
 
@@ -175,8 +175,8 @@ class Einsum(_Product):
             if total is not None:
                 (array,) = total.compute([array], Call(call.dtype, call.sizes))
             kept = [letter for letter in letters if any(letter in group for group in order)]
-            turned = array.transpose([kept.index(letter) for group in order for letter in group])
-            parts.append(turned.reshape([math.prod(sizes[letter] for letter in group) for group in order]))
+            transposed = array.transpose([kept.index(letter) for group in order for letter in group])
+            parts.append(transposed.reshape([math.prod(sizes[letter] for letter in group) for group in order]))
         found = [*shared, *left, *right]
         made = _product(parts[0], parts[1], setup).reshape([sizes[letter] for letter in found])
         return [made.transpose([found.index(letter) for letter in result])]

@@ -1,0 +1,136 @@
+# Tables of kernels as Python has them, and how each packs a layer. Part of plan.pyx.
+
+cdef enum:
+    MAX_BYTES = 65536           # inputs of a product of bytes: its sums stay below 2^31
+
+
+cdef class KernelTable:
+    """The kernels of one instruction set; made from the capsule of a ``kernels_*`` module.
+
+    Classes of tables whose weights lie in another order are made by the modules that have their kernels.
+    """
+
+    def __cinit__(self, capsule, *_):
+        self.table = <const Kernels *>PyCapsule_GetPointer(capsule, "fastgru.engine.kernels")
+        self.capsule = capsule
+        self.dtype = np.dtype(np.float64 if self.table.words == 2 else np.float32)
+        if type(self) is KernelTable and self.table.packing != VECTORS:
+            raise ShapeError(f"kernels: {self.name} are of another class of tables")
+
+    @property
+    def name(self):
+        return self.table.name.decode()
+
+    @property
+    def vector_length(self):
+        return self.table.vector_length
+
+    @property
+    def tile_words(self):
+        return self.table.tile_words
+
+    @property
+    def layout(self):
+        """How these kernels read packed weights."""
+        return Layout(self.table.vector_length, self.table.input_zero, self.table.tile_words)
+
+    def last_vectors(self, Py_ssize_t units):
+        """The vectors of the last tile of a GRU's gates where that joins two blocks of units, or 0; see ``pack``.
+
+        For kernels with registers for eight rows: a tile of four vectors and three rows takes more loads than it saves
+        (by AVX2 1.02 to 1.08 times the time of batches of 20 to 100 units; by AVX-512 0.80 to 0.91 of it, Zen 4).
+        """
+        return last_vectors(units, self.table.vector_length) if self.table.joins_last else 0
+
+    @property
+    def pairs(self):
+        """Whether inputs and states become bfloat16 where they meet weights of bfloat16."""
+        return bool(self.table.pairs)
+
+    @property
+    def half_bytes(self):
+        """Bytes of a layer's weights in float32, from which on float16 is faster to compute with."""
+        return self.table.half_bytes
+
+    def weight_kind(self, str precision, Py_ssize_t terms):
+        """What these kernels keep the weights for a number of inputs in: ``precision``, or float32 for what they lack."""
+        lacks_half = precision == "float16" and not self.table.has_half
+        return "float32" if lacks_half or (precision == "int8" and terms > MAX_BYTES) else precision
+
+    def activate(self, int activation, const float[::1] x not None):
+        """``activation(x)``, by the same code as inside the kernels; for a whole array."""
+        cdef float[::1] out = np.empty(x.shape[0], dtype=np.float32)
+        cdef unsigned int mode
+        check_activation(activation)
+        if x.shape[0]:
+            with nogil:
+                mode = self.table.begin_work(False)
+                self.table.activate(activation, x.shape[0], &x[0], &out[0])
+                self.table.end_work(False, mode)
+        return np.asarray(out)
+
+    cdef int enter(self, int threads) except -1:
+        """Before a call; how many threads may compute it."""
+        return threads
+
+    cdef int leave(self, int threads) except -1:
+        """After a call of as many threads as ``enter`` said."""
+        return 0
+
+    cdef int pack(self, Plan plan, Layer *layer, tuple weights, str precision, str kept, str name) except -1:
+        """One direction of one layer, of which inputs, hidden, width and reset_after are known."""
+        cdef int hidden = layer.hidden, length = self.table.vector_length
+        w_ih, w_hh, b_ih, b_hh = weights
+        layer.blocks = (hidden + length - 1) // length
+        if layer.reset_after:
+            layer.last = self.last_vectors(hidden)
+        # Shorter sums where there are few units, whose weights are large; see kernels.pxi for what they cost.
+        layer.part = min(max(hidden + hidden % 2, 8), 128 if hidden <= 256 else 256)
+        kind = self.weight_kind(kept, max(layer.inputs, hidden))
+        layer.kind = WEIGHT_KINDS.index(kind)
+        if layer.kind == INT8:
+            layer.part = MAX_BYTES
+        layer.tiled = self.table.tile_words > 1 and layer.kind in (BFLOAT16, INT8)
+        layer.pairs = self.table.pairs and layer.kind == BFLOAT16
+        inputs = self.packed_matrix(w_ih, precision, kind, (3,), layer.last, f"weight_ih_{name}")
+        states = self.packed_matrix(w_hh, precision, kind, GATES[layer.reset_after], layer.last, f"weight_hh_{name}")
+        plan.packed.append((inputs, states))
+        layer.ih_block = self.block_bytes(inputs.arrays[0], hidden, 3, layer.last)
+        layer.w_ih = plan.own(inputs.arrays[0])
+        layer.hh_block = self.block_bytes(states.arrays[0], hidden, 3 if layer.reset_after else 2, layer.last)
+        layer.w_hh = plan.own(states.arrays[0])
+        if not layer.reset_after:
+            layer.hn_block = self.block_bytes(states.arrays[1], hidden, 1, 0)
+            layer.w_hn = plan.own(states.arrays[1])
+        early, late = biases_of(b_ih, b_hh, layer.reset_after)
+        layer.b_ih = <float *>plan.own(pack_vector(early, 3, length, layer.last))
+        layer.b_hh = <float *>plan.own(pack_vector(late, 3, length, layer.last))
+        return 0
+
+    def block_bytes(self, array, hidden, gates, last):
+        """From one block of packed weights to the next."""
+        return gates * (array.nbytes // vectors_of(hidden, gates, self.table.vector_length, last))
+
+    def packed_matrix(self, matrix, str precision, str kind, tuple gates, int last, str name):
+        """One matrix as these kernels read it: packed now, or as it was packed before for the same ones."""
+        layout = self.layout
+        packed = getattr(matrix, "packed", None)
+        if kind != precision or packed is None or packed[:5] != (layout, kind, tuple(matrix.shape), gates, last):
+            numbers, scales = form_of(matrix, precision, name)
+            if kind != precision:
+                numbers, scales = widen(numbers, scales), None
+            packed = PackedMatrix.of(numbers, scales, kind, gates, layout, last)
+        packed.check(layout, kind, tuple(matrix.shape), gates, last)
+        if hasattr(matrix, "settle"):
+            matrix.settle(packed.form, precision, packed)
+        return packed
+
+
+cdef tuple biases_of(b_ih, b_hh, bint reset_after):
+    """The biases that are added to the inputs' product, summed in float64, and to the states'."""
+    cdef Py_ssize_t gates = 2 * (b_hh.shape[0] // 3)
+    early, late = b_ih.astype(np.float64), np.zeros_like(b_hh)
+    early[:gates] += b_hh[:gates]
+    if reset_after:
+        late[gates:] = b_hh[gates:]
+    return early, late
