@@ -47,7 +47,7 @@ def warn_of_packing(checkpoint: Checkpoint, spec: GRUSpec | ModelSpec | Graph, k
     """Say once that a packed file is for other kernels, so that it takes memory and time in each process."""
     global _warned_of_packing
     packed = next((each for _, each in matrices_of(spec) if isinstance(each, Matrix) and each.packed is not None), None)
-    if packed is None or kept != packed.packed.kind or _warned_of_packing:
+    if packed is None or kept != packed.packed.precision or _warned_of_packing:
         return
     from .layers.grus import grus_of
 

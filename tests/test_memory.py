@@ -27,7 +27,7 @@ from torch_grus import write as write_of_torch
 import fastgru
 from fastgru import GRU, CheckpointError, FastGRUError, Model, UnsupportedModelError
 from fastgru.engine.pack import last_vectors, pack_columns, unpack_columns
-from fastgru.engine.packed import KINDS, Layout, PackedMatrix
+from fastgru.engine.packed import PRECISIONS, Layout, PackedMatrix
 from fastgru.engine.reduced import reduce
 from fastgru.graph.saved import from_data, to_data
 from fastgru.gru_plan import packed_precision
@@ -177,7 +177,7 @@ def test_packed_matrices_are_unpacked_to_what_they_were(precision: str, reset_af
         assert same_bits(again, numbers_) and again.dtype == numbers_.dtype
         assert (steps is None) == (steps_again is None)
         assert steps is None or steps_again is None or same_bits(steps_again, steps)
-    assert set(KINDS) == {"float32", *REDUCED}
+    assert set(PRECISIONS) == {"float32", *REDUCED}
 
 
 @pytest.mark.parametrize("outputs", [1, 4, 15, 47, 48, 49, 100])

@@ -27,7 +27,7 @@ from fastgru.checkpoint.packed_file import plain_matrix
 from fastgru.command.cli import main
 from fastgru.engine import dispatch
 from fastgru.engine.pack import last_vectors
-from fastgru.engine.packed import PackedMatrix
+from fastgru.engine.packed import AS_BFLOAT16, PackedMatrix
 from fastgru.errors import PackedAgainWarning
 from fastgru.gru_plan import packed_precision
 from fastgru.layers import Dense
@@ -217,6 +217,11 @@ LIES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "another small kind": lambda packed: packed.update(kind="bfloat16"),
     "an unknown kind": lambda packed: packed.update(kind="int4"),
     "a kind that is no text": lambda packed: packed.update(kind=["int8"]),
+    "kinds that are none": lambda packed: packed.update(kinds=3),
+    "kinds of another precision": lambda packed: packed.update(kinds=dict.fromkeys(packed["matrices"], AS_BFLOAT16)),
+    "an unknown kind of one": lambda packed: packed.update(kind="float32", kinds={"a": "int4"}),
+    "a kind of one that is no text": lambda packed: packed.update(kind="float32", kinds={"a": {}}),
+    "short kinds": lambda packed: packed.update(kind="float32", kinds=dict.fromkeys(packed["matrices"], AS_BFLOAT16)),
     "longer vectors": lambda packed: packed["layout"].update(vector_length=64),
     "vectors of nothing": lambda packed: packed["layout"].update(vector_length=0),
     "huge vectors": lambda packed: packed["layout"].update(vector_length=1 << 70),
@@ -253,7 +258,7 @@ def test_what_changes_nothing_is_no_lie(lie: Any, path: Path) -> None:
 
 
 def test_an_order_of_later_versions_is_refused_with_what_to_do(path: Path) -> None:
-    path.write_bytes(resigned(path.read_bytes(), lambda packed: packed.update(number=2)))
+    path.write_bytes(resigned(path.read_bytes(), lambda packed: packed.update(number=3)))
     with pytest.raises(UnsupportedModelError, match="install a newer fastgru"):
         fastgru.load(path, precision="stored")
 

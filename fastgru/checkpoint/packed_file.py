@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.pack import aligned_empty, last_vectors
-from ..engine.packed import KINDS, Layout, PackedMatrix, words_of
+from ..engine.packed import AS_BFLOAT16, PRECISIONS, Layout, PackedMatrix, words_of
 from ..engine.reduced import widen
 from ..errors import CheckpointError, UnsupportedModelError
 from ..records.sealed import sealed
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 PACKED_KEY, CHECKSUM_KEY = "fastgru.packed", "fastgru.crc32"
-NUMBER = 1  # of the order; another order of ``pack`` is another number
+NUMBER = 2  # of the order; another order of ``pack`` is another number. 1 is the same without ``kinds``
 WORDS = 16  # 32-bit words to whose multiples the products are filled: 64 bytes
 MAX_SIZE = 2**31 // 64  # as in ``engine.checks``
 MAX_LENGTH = 1024  # of vectors, and of tiles
@@ -59,13 +59,13 @@ class MappedMatrix(Matrix):
         return sealed(widen(*self.packed.form()))
 
     def form(self, precision: str, name: str) -> Form:
-        if precision == self.packed.kind:
+        if precision == self.packed.precision:
             numbers, scales = self.packed.form()
             return Form(numbers, scales, True)
         return super().form(precision, name)
 
     def keeps(self, precision: str) -> bool:
-        return precision == self.packed.kind or super().keeps(precision)
+        return precision == self.packed.precision or super().keeps(precision)
 
 
 def words_in_file(packed: PackedMatrix) -> int:
@@ -74,18 +74,20 @@ def words_in_file(packed: PackedMatrix) -> int:
 
 
 def description_of(matrices: Mapping[str, PackedMatrix], level: str) -> str:
-    """What the metadata says of packed matrices, all of one layout and one kind."""
+    """What the metadata says of packed matrices, all of one layout and one precision.
+
+    Where some are kept in another kind than their precision, these are named, and the number is 2.
+    """
     one = next(iter(matrices.values()))
-    return json.dumps(
-        {
-            "number": NUMBER,
-            "level": level,
-            "layout": one.layout._asdict(),
-            "kind": one.kind,
-            "matrices": {name: [*each.shape, each.last, *each.gates] for name, each in matrices.items()},
-        },
-        separators=(",", ":"),
-    )
+    kinds = {name: each.kind for name, each in matrices.items() if each.kind != one.precision}
+    data = {
+        "number": 2 if kinds else 1,
+        "level": level,
+        "layout": one.layout._asdict(),
+        "kind": one.precision,
+        "matrices": {name: [*each.shape, each.last, *each.gates] for name, each in matrices.items()},
+    }
+    return json.dumps(data | ({"kinds": kinds} if kinds else {}), separators=(",", ":"))
 
 
 def packed_matrices(
@@ -110,18 +112,27 @@ def packed_matrices(
     data = parse_json(metadata[PACKED_KEY].encode("utf-8", "surrogatepass"), f"{where}: how it is packed")
     if type(data.get("number")) is int and data["number"] > NUMBER:
         raise UnsupportedModelError(f"{where}: it is packed in order {data['number']}; install a newer fastgru")
-    level, kind, rows = data.get("level"), data.get("kind"), data.get("matrices")
+    level, kind, rows, kinds = (data.get(key) for key in ("level", "kind", "matrices", "kinds"))
     layout = _layout(data.get("layout"))
-    if data.get("number") != NUMBER or layout is None or kind not in KINDS or not isinstance(level, str):
+    known = data.get("number") in (1, NUMBER) and kind in PRECISIONS and _are_kinds(kinds, kind)
+    if not known or layout is None or not isinstance(level, str):
         raise CheckpointError(f"{where}: what it says of its packed weights cannot be; the file is damaged")
     if not isinstance(rows, dict) or not rows:
         raise CheckpointError(f"{where}: it is packed and names no packed weights; the file is damaged")
     return content, {
         name: MappedMatrix(
-            _matrix(content, begin, spans.get(name), layout, kind, row, f"{where}: {shown(name)}"), level
+            _matrix(content, begin, spans.get(name), layout, (kinds or {}).get(name, kind), row, f"{where}: {shown(name)}"),
+            level,
         )
         for name, row in rows.items()
     }
+
+
+def _are_kinds(kinds: Any, kind: str) -> bool:
+    """Whether it can be what matrices of this precision are kept in, by name."""
+    return kinds is None or (
+        isinstance(kinds, dict) and kind == "float32" and all(each == AS_BFLOAT16 for each in kinds.values())
+    )
 
 
 def plain_matrix(content: NDArray[np.uint8], start: int, shape: tuple[int, ...]) -> NDArray[np.float32] | None:

@@ -12,12 +12,7 @@
 
 cdef inline bint converts_inputs(const Weight *kind) noexcept nogil:
     """Whether rows of numbers are written down in another form to be multiplied."""
-    if Weight is quad:
-        return True
-    elif Weight is bf_pair:
-        return PAIRS
-    else:
-        return False
+    return Weight is quad or Weight is dot_pair
 
 
 cdef inline bint two_part(const Weight *kind) noexcept nogil:
@@ -29,8 +24,8 @@ cdef inline Py_ssize_t words_of(Py_ssize_t terms, const Weight *kind) noexcept n
     """The 32-bit words of a row of `terms` inputs in the form in which it is multiplied."""
     if Weight is quad:
         return (terms + 3) // 4
-    elif Weight is bf_pair:
-        return (terms + 1) // 2 if PAIRS else terms
+    elif Weight is dot_pair:
+        return (terms + 1) // 2
     else:
         return terms
 

@@ -2,11 +2,12 @@
 # and for gates of Python. Vector types never cross this border. Where `Kernels.words` is 2, what pointers to floats
 # point to are doubles: inputs, states, projections and outputs.
 
-cdef enum:                      # what weights are kept as; in the order of plan.WEIGHT_KINDS
+cdef enum:                      # what weights are kept as; in the order of packed.KINDS
     FLOAT32
     FLOAT16
     BFLOAT16
     INT8
+    FLOAT32_AS_BFLOAT16         # of weights all of which are bfloat16: the same results as with FLOAT32, bit by bit
     FLOAT64                     # only where `Kernels.words` is 2
 
 cdef enum:                      # how weights lie
@@ -143,11 +144,12 @@ cdef struct Kernels:
     int lookahead_rows          # that a `Lookahead` multiplies; 0: these kernels have too few registers for it
     bint has_half               # whether a layer may be kept in FLOAT16
     Py_ssize_t half_bytes       # of a layer's weights in FLOAT32, from which on reading them as FLOAT16 is faster
+    Py_ssize_t as_bfloat16_bytes    # the same for FLOAT32_AS_BFLOAT16; 0: it is nowhere faster
     bint pairs                  # whether BFLOAT16 weights are multiplied with pairs of bfloat16
     bint joins_last             # whether the last tile of a GRU may be of more than one block: `Layer.last`
     int input_zero              # what is added to 8-bit inputs, so that none is negative
     int tile_words              # to a multiple of which BFLOAT16 and INT8 weights are padded, in 32 bits; 1: no tiles
-    KindKernels kinds[5]        # by `Layer.kind`; those of FLOAT16 only where `has_half`
+    KindKernels kinds[6]        # by `Layer.kind`; those of FLOAT16 only where `has_half`
     # out[i] = activation(x[i]); x and out may be one
     void (*activate)(int activation, Py_ssize_t n, const float *x, float *out) noexcept nogil
     # functions of n floats, in `places.pxi`; row is `room_of_row(n)` doubles
@@ -188,7 +190,8 @@ cdef inline int lookahead_steps(const Kernels *kernels, const Layer *layer) noex
     It goes through W_ih every few steps. With weights of 7 MB that took 0.8 to 0.9 of the time of both apart, with 14
     MB 1.25 times and with 25 MB 1.4 times of it (100 steps of one row, Zen 4 with 32 MB of L3, shared).
     """
-    if not layer.reset_after or layer.kind == BFLOAT16 and (layer.tiled or (layer.inputs % 2 and not layer.pairs)):
+    cdef bint in_twos = layer.kind == FLOAT32_AS_BFLOAT16 or layer.kind == BFLOAT16
+    if not layer.reset_after or (in_twos and (layer.tiled or (layer.inputs % 2 and not layer.pairs))):
         return 0
     if layer.blocks * (layer.ih_block + layer.hh_block) > MAX_AHEAD_BYTES:
         return 0

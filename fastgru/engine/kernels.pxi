@@ -11,13 +11,14 @@
 #   round as coarsely as the last. So a row's bits depend neither on the tile it falls into nor, given FMA, on the
 #   vector length. With bfloat16 on AMX the processor sums in an order of its own: see `tiles.pxi`.
 # * The gate arithmetic follows each tile, whose products are then still in the first-level cache.
-# * Weights are kept as float, half, bf_pair or quad (weights.h); what differs between them stands in `products.pxi`,
-#   and in `inputs.pxi`, where rows of inputs and states become rows of bytes or of pairs.
+# * Weights are kept as float, half, bf_pair, dot_pair or quad (weights.h); what differs between them stands in
+#   `products.pxi`, and in `inputs.pxi`, where rows of inputs and states become rows of bytes or of pairs.
 
 from cpython.pycapsule cimport PyCapsule_New
 
 from fastgru.engine.kernels cimport (
-    BFLOAT16, FLOAT16, FLOAT32, GROUP, INT8, LOG_SOFTMAX, MAX, MIN, ROW_HEAD, SOFTMAX, SOFTMIN, SUM, VECTORS, KindKernels,
+    BFLOAT16, FLOAT16, FLOAT32, FLOAT32_AS_BFLOAT16, GROUP, INT8, LOG_SOFTMAX, MAX, MIN, ROW_HEAD, SOFTMAX, SOFTMIN,
+    SUM, VECTORS, KindKernels,
     Kernels, Layer, Lookahead, MoveLookahead, Project, Step, StepLookahead, plain_blocks, row_of_bytes, row_of_pairs,
 )
 
@@ -78,11 +79,14 @@ cdef extern from "weights.h" nogil:
         pass
     ctypedef struct bf_pair:
         pass
+    ctypedef struct dot_pair:
+        pass
     ctypedef struct quad:
         pass
     enum:
         HAS_HALF
         HALF_BYTES
+        AS_BFLOAT16_BYTES
         INPUT_ZERO
         PAIRS
     vf load_half(const half *p)
@@ -118,6 +122,7 @@ ctypedef fused Weight:
     float
     half
     bf_pair
+    dot_pair
     quad
 
 
@@ -314,7 +319,11 @@ cdef void set_kernels(KindKernels *to, const Weight *kind) noexcept:
 
 cdef Kernels table
 set_kernels(&table.kinds[FLOAT32], <const float *>NULL)
-set_kernels(&table.kinds[BFLOAT16], <const bf_pair *>NULL)
+set_kernels(&table.kinds[FLOAT32_AS_BFLOAT16], <const bf_pair *>NULL)
+if PAIRS:
+    set_kernels(&table.kinds[BFLOAT16], <const dot_pair *>NULL)
+else:
+    set_kernels(&table.kinds[BFLOAT16], <const bf_pair *>NULL)
 set_kernels(&table.kinds[INT8], <const quad *>NULL)
 if HAS_HALF:
     set_kernels(&table.kinds[FLOAT16], <const half *>NULL)
@@ -325,6 +334,7 @@ table.tile_rows = TILE_ROWS
 table.lookahead_rows = LOOKAHEAD_ROWS
 table.has_half = HAS_HALF
 table.half_bytes = HALF_BYTES
+table.as_bfloat16_bytes = AS_BFLOAT16_BYTES
 table.pairs = PAIRS
 table.joins_last = TILE_ROWS == 8 and not TILES
 table.input_zero = INPUT_ZERO

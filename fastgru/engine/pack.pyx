@@ -182,8 +182,7 @@ def unpack_weights(packed, str kind, int rows, int inputs, int gates, int vector
         size = ((blocks - 2) * gates + last if last else blocks * gates) * vector_length * inputs
         unpack_matrix(packed.reshape(-1).view(weights.dtype)[:size], weights, gates, vector_length, last)
         return weights if kind == "float32" else weights.view(np.float16), None
-    count = 2 if kind == "bfloat16" else 4
-    first = 0 if kind == "bfloat16" else 2
+    count, first = (4, 2) if kind == "int8" else (2, 0)
     words = np.empty((rows, first + -(-inputs // (count * tile_words)) * tile_words), np.float32)
     unpack_matrix(packed.reshape(-1), words, gates, vector_length, last)
     weights = np.ascontiguousarray(words[:, first:]).view(np.uint16 if count == 2 else np.int8)

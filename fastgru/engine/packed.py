@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from fastgru.errors import ShapeError
 
 from .pack import pack_weights, unpack_weights
+from .reduced import widen
 
-__all__ = ["KINDS", "Layout", "PackedMatrix", "PlainMatrix", "vectors_of", "words_of"]
+__all__ = ["AS_BFLOAT16", "KINDS", "PRECISIONS", "Layout", "PackedMatrix", "PlainMatrix", "vectors_of", "words_of"]
 
 ALIGNMENT = 64  # bytes, as in pack.pyx
-KINDS = ("float32", "float16", "bfloat16", "int8")  # what weights are kept in
+AS_BFLOAT16 = "float32_as_bfloat16"  # float32 of which each is a bfloat16: in half the memory, with the same results
+PRECISIONS = ("float32", "float16", "bfloat16", "int8")
+KINDS = (*PRECISIONS, AS_BFLOAT16)  # what weights are kept in; in the order of kernels.pxd
 
 
 class Layout(NamedTuple):
@@ -52,12 +55,21 @@ class PackedMatrix(NamedTuple):
         arrays, first, units = [], 0, len(numbers) // 3
         for count in gates:
             rows = slice(first * units, (first + count) * units)
-            arrays.append(pack_weights(numbers[rows], None if scales is None else scales[rows], count, *layout, last))
+            row_scales = None if scales is None else scales[rows]
+            words = _tile_words(kind, layout)
+            arrays.append(
+                pack_weights(numbers[rows], row_scales, count, layout.vector_length, layout.input_zero, words, last)
+            )
             first += count
         return cls(layout, kind, numbers.shape, gates, last, tuple(arrays))
 
+    @property
+    def precision(self) -> str:
+        """What its numbers are rounded to."""
+        return "float32" if self.kind == AS_BFLOAT16 else self.kind
+
     def form(self) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
-        """What was packed, in new arrays."""
+        """The numbers in their precision, as ``reduced.reduce`` has them, in new arrays."""
         (rows, inputs), layout = self.shape, self.layout
         parts = [
             unpack_weights(
@@ -67,11 +79,13 @@ class PackedMatrix(NamedTuple):
                 inputs,
                 count,
                 layout.vector_length,
-                layout.tile_words,
+                _tile_words(self.kind, layout),
                 self.last,
             )
             for array, count in zip(self.arrays, self.gates, strict=True)
         ]
+        if self.kind == AS_BFLOAT16:
+            parts = [(widen(numbers, None), None) for numbers, _ in parts]
         if len(parts) == 1:
             return parts[0]
         scales = [part for _, part in parts if part is not None]
@@ -114,6 +128,12 @@ def words_of(units: int, inputs: int, kind: str, gates: int, layout: Layout, las
     vectors = vectors_of(units, gates, layout.vector_length, last)
     if kind == "float16":
         return (vectors * layout.vector_length * inputs + 1) // 2
-    count = {"float32": 1, "bfloat16": 2, "int8": 4}[kind]
-    words = -(-inputs // (count * layout.tile_words)) * layout.tile_words if count > 1 else inputs
+    count = {"float32": 1, AS_BFLOAT16: 2, "bfloat16": 2, "int8": 4}[kind]
+    tile_words = _tile_words(kind, layout)
+    words = -(-inputs // (count * tile_words)) * tile_words if count > 1 else inputs
     return vectors * layout.vector_length * (words + 2 * (kind == "int8"))
+
+
+def _tile_words(kind: str, layout: Layout) -> int:
+    """To what the words of a unit are padded; tiles take only what they multiply as it lies."""
+    return 1 if kind == AS_BFLOAT16 else layout.tile_words

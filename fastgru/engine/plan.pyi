@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -6,7 +7,6 @@ from numpy.typing import NDArray
 from .packed import Layout, PackedMatrix
 
 THREADS: str
-WEIGHT_KINDS: tuple[str, ...]
 GATES: tuple[tuple[int, ...], tuple[int, ...]]
 
 class KernelTable:
@@ -24,8 +24,12 @@ class KernelTable:
     @property
     def half_bytes(self) -> int: ...
     @property
+    def as_bfloat16_bytes(self) -> int: ...
+    @property
     def layout(self) -> Layout: ...
     def weight_kind(self, precision: str, terms: int) -> str: ...
+    def may_be_short(self, size: int) -> bool: ...
+    def kind_of_packed(self, matrices: Iterable[Any]) -> str | None: ...
     def activate(self, activation: int, x: NDArray[np.float32]) -> NDArray[np.float32]: ...
 
 class Plan:

@@ -23,8 +23,8 @@ from fastgru.errors import ShapeError, UnsupportedModelError
 
 from .checks import check_activation, checked_weights, form_of
 from .pack import last_vectors, pack_vector
-from .packed import KINDS, Layout, PackedMatrix, vectors_of
-from .reduced import widen
+from .packed import AS_BFLOAT16, KINDS, PRECISIONS, Layout, PackedMatrix, vectors_of
+from .reduced import upper_halves, widen
 
 cnp.import_array()
 
@@ -41,8 +41,6 @@ cdef extern from *:
     const char *FASTGRU_BUILT_WITH
 
 THREADS = FASTGRU_BUILT_WITH.decode()   # whose threads compute beside the calling one
-
-WEIGHT_KINDS = KINDS                    # in the order of kernels.pxd
 
 GATES = ((2, 1), (3,))                  # of w_hh by reset_after: the last one is a product of its own before the reset
 
@@ -96,8 +94,8 @@ cdef class Plan:
         cdef int index, layer, direction
         cdef Stack *stack = &self.stack
         cdef Layer *it
-        if precision not in WEIGHT_KINDS:
-            raise UnsupportedModelError(f"precision: got {precision!r}, wanted one of {', '.join(WEIGHT_KINDS)}")
+        if precision not in PRECISIONS:
+            raise UnsupportedModelError(f"precision: got {precision!r}, wanted one of {', '.join(PRECISIONS)}")
         layers = checked_weights(layers, kernels.dtype)
         check_activation(activation, recurrent_activation)
         self.owner = kernels

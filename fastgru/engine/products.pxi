@@ -5,10 +5,7 @@
 
 cdef inline int terms_of(const Weight *kind) noexcept nogil:
     """How many inputs, as `input_at` takes them, one weight is for."""
-    if Weight is bf_pair:
-        return 1 if PAIRS else 2
-    else:
-        return 1
+    return 2 if Weight is bf_pair else 1
 
 
 cdef inline vf vector_at(const Weight *weights) noexcept nogil:
@@ -23,8 +20,6 @@ cdef inline vf vector_at(const Weight *weights) noexcept nogil:
 cdef inline vf weight_of(const Weight *kind, vf vector, const int place) noexcept nogil:
     """What is multiplied with the input at `place` of those of a vector of weights."""
     if Weight is bf_pair:
-        if PAIRS:
-            return vector
         return second_of(vector) if place else first_of(vector)
     else:
         return vector

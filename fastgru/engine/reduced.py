@@ -23,6 +23,7 @@ __all__ = [
     "keeps_grid",
     "reduce",
     "stands_for",
+    "upper_halves",
     "widen",
     "widened",
 ]
@@ -72,6 +73,17 @@ def bfloat16_bits(weights: Array, name: str = "weights") -> NDArray[np.uint16]:
         if (((rounded & 0x7FFF) == 0x7F80) & np.isfinite(weights[part])).any():
             raise UnsupportedModelError(f"{name}: got weights beyond bfloat16, wanted at most 3.39e38; use float64")
         made[part] = np.where(np.isnan(single), (bits >> 16) | 0x40, rounded)
+    return made
+
+
+def upper_halves(weights: NDArray[np.float32]) -> NDArray[np.uint16] | None:
+    """The bits of bfloat16 of each weight if every one is a bfloat16, bit by bit; otherwise None."""
+    made = np.empty(weights.shape, np.uint16)
+    for part in _parts(weights):
+        bits = np.ascontiguousarray(weights[part], np.float32).view(np.uint32)
+        if (bits & 0xFFFF).any():
+            return None
+        made[part] = bits >> 16
     return made
 
 

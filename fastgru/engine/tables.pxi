@@ -48,6 +48,11 @@ cdef class KernelTable:
         return bool(self.table.pairs)
 
     @property
+    def as_bfloat16_bytes(self):
+        """Bytes of a layer's weights, from which on float32 that are bfloat16 are kept so; 0: never."""
+        return self.table.as_bfloat16_bytes
+
+    @property
     def half_bytes(self):
         """Bytes of a layer's weights in float32, from which on float16 is faster to compute with."""
         return self.table.half_bytes
@@ -87,13 +92,19 @@ cdef class KernelTable:
         # Shorter sums where there are few units, whose weights are large; see kernels.pxi for what they cost.
         layer.part = min(max(hidden + hidden % 2, 8), 128 if hidden <= 256 else 256)
         kind = self.weight_kind(kept, max(layer.inputs, hidden))
-        layer.kind = WEIGHT_KINDS.index(kind)
+        names = [f"weight_ih_{name}", f"weight_hh_{name}"]
+        forms = [None, None]
+        if precision == kind == "float32" and self.may_be_short(3 * <Py_ssize_t>hidden * (layer.inputs + hidden)):
+            kind = self.kind_of_packed((w_ih, w_hh))
+            if kind is None:
+                kind, forms = short_forms((w_ih, w_hh), names)
+        layer.kind = KINDS.index(kind)
         if layer.kind == INT8:
             layer.part = MAX_BYTES
         layer.tiled = self.table.tile_words > 1 and layer.kind in (BFLOAT16, INT8)
         layer.pairs = self.table.pairs and layer.kind == BFLOAT16
-        inputs = self.packed_matrix(w_ih, precision, kind, (3,), layer.last, f"weight_ih_{name}")
-        states = self.packed_matrix(w_hh, precision, kind, GATES[layer.reset_after], layer.last, f"weight_hh_{name}")
+        inputs = self.packed_matrix(w_ih, precision, kind, (3,), layer.last, names[0], forms[0])
+        states = self.packed_matrix(w_hh, precision, kind, GATES[layer.reset_after], layer.last, names[1], forms[1])
         plan.packed.append((inputs, states))
         layer.ih_block = self.block_bytes(inputs.arrays[0], hidden, 3, layer.last)
         layer.w_ih = plan.own(inputs.arrays[0])
@@ -111,19 +122,52 @@ cdef class KernelTable:
         """From one block of packed weights to the next."""
         return gates * (array.nbytes // vectors_of(hidden, gates, self.table.vector_length, last))
 
-    def packed_matrix(self, matrix, str precision, str kind, tuple gates, int last, str name):
-        """One matrix as these kernels read it: packed now, or as it was packed before for the same ones."""
-        layout = self.layout
+    def may_be_short(self, Py_ssize_t size):
+        """Whether a layer of so many weights of float32 is kept as bfloat16 where these are the same numbers."""
+        return 0 < self.table.as_bfloat16_bytes <= 4 * size
+
+    def kind_of_packed(self, matrices):
+        """The kind that both matrices of a layer are packed in for these kernels, of those of float32; or None."""
+        found = {each.packed[:2] if getattr(each, "packed", None) is not None else None for each in matrices}
+        for kind in ("float32", AS_BFLOAT16):
+            if found == {(self.layout, kind)}:
+                return kind
+        return None
+
+    def packed_matrix(self, matrix, str precision, str kind, tuple gates, int last, str name, numbers=None):
+        """One matrix as these kernels read it: packed now, or as it was packed before for the same ones.
+
+        ``numbers`` are those of its kind, where they are known; otherwise it is asked for them.
+        """
+        layout, scales = self.layout, None
         packed = getattr(matrix, "packed", None)
-        if kind != precision or packed is None or packed[:5] != (layout, kind, tuple(matrix.shape), gates, last):
-            numbers, scales = form_of(matrix, precision, name)
-            if kind != precision:
-                numbers, scales = widen(numbers, scales), None
+        fits = packed is not None and packed.precision == precision
+        if not fits or packed[:5] != (layout, kind, tuple(matrix.shape), gates, last):
+            if numbers is None:
+                numbers, scales = form_of(matrix, precision, name)
+                if kind != precision:
+                    numbers, scales = widen(numbers, scales), None
             packed = PackedMatrix.of(numbers, scales, kind, gates, layout, last)
         packed.check(layout, kind, tuple(matrix.shape), gates, last)
         if hasattr(matrix, "settle"):
             matrix.settle(packed.form, precision, packed)
         return packed
+
+
+cdef tuple short_forms(tuple matrices, list names):
+    """What both matrices of a layer of float32 are kept in, and their numbers: bfloat16 if all are.
+
+    A matrix that is asked for its numbers may have to read a file, so each is asked once.
+    """
+    numbers = form_of(matrices[0], "float32", names[0])[0]
+    short = upper_halves(numbers)
+    if short is None:
+        return "float32", [numbers, None]
+    numbers = form_of(matrices[1], "float32", names[1])[0]
+    other = upper_halves(numbers)
+    if other is None:
+        return "float32", [widen(short, None), numbers]
+    return AS_BFLOAT16, [short, other]
 
 
 cdef tuple biases_of(b_ih, b_hh, bint reset_after):

@@ -19,7 +19,7 @@ cdef inline bint in_tiles(Py_ssize_t rows, const Weight *kind) noexcept nogil:
     """Whether a product of n rows is taken in tile registers."""
     if Weight is quad:
         return TILES and rows > TILE_ROWS
-    elif Weight is bf_pair:
+    elif Weight is dot_pair:
         return TILES
     else:
         return False

@@ -1,7 +1,8 @@
 /* What weights are kept in beside float, and how they meet what they are multiplied with.
  *
  * half      one float16; converted to float as it is loaded
- * bf_pair   the bfloat16 of two successive inputs in 32 bits: a shift gives the first, a mask the second
+ * bf_pair   the bfloat16 of two successive inputs in 32 bits: a shift gives the first as a float, a mask the second
+ * dot_pair  the same two, multiplied as they are with two bfloat16, where the processor does that: PAIRS
  * quad      the int8 of four successive inputs in 32 bits, multiplied with four 8-bit inputs and summed exactly
  *
  * A vector of quads, and of their sums, travels as a `vf` whose bits are integers.
@@ -13,6 +14,7 @@
 
 typedef struct { uint16_t bits; } half;
 typedef struct { uint32_t bits; } bf_pair;
+typedef struct { uint32_t bits; } dot_pair;
 typedef struct { uint32_t bits; } quad;
 
 /* HALF_BYTES: of the weights of a layer as float, from which on half is faster. 100 steps of one row took at least, as
@@ -35,6 +37,19 @@ FASTGRU_STATIC vf load_half(const half *p) { return (vf)vcvt_f32_f16(vld1_f16((c
 #define HAS_HALF 0 /* weights are widened when they are packed */
 #define HALF_BYTES 0
 FASTGRU_STATIC vf load_half(const half *p) { (void)p; return broadcast(0); }
+#endif
+
+/* AS_BFLOAT16_BYTES: of the weights of a layer as float, from which on bf_pair is faster where all of them are bfloat16;
+ * 0: nowhere. Time as bf_pair over time as float, a step / 100 steps of one row / of 16 rows, square layers (Zen 4):
+ *
+ *   units      32                    64                    128                   256                   512
+ *   AVX-512    0.93 / 1.02 / 1.00    0.69 / 0.95 / 1.00    0.63 / 0.88 / 0.99    0.65 / 0.79 / 0.99    0.55 / 0.74 / 0.99
+ *   AVX2       1.01 / 1.12 / 1.11    0.81 / 1.01 / 1.10    0.76 / 0.95 / 1.12    0.65 / 0.85 / 1.12    0.66 / 0.78 / 1.12
+ */
+#if FASTGRU_VECTORS && VL == 16
+#define AS_BFLOAT16_BYTES (64 << 10)
+#else
+#define AS_BFLOAT16_BYTES 0
 #endif
 
 /* PAIRS: the processor multiplies pairs of bfloat16, so that inputs and states become bfloat16 where they meet weights.

@@ -254,7 +254,7 @@ class Handle(Matrix):
         if self._exact or asked or self.source is not None:
             source = None if self._exact else self.source
             self._now = Kept(numbers, precision, self.shape, self.dtype, self._exact, self.name, source, self._checksum)
-            if packed is not None and packed.kind == precision:  # otherwise float32 stands for something smaller
+            if packed is not None and packed.precision == precision:  # otherwise float32 stands for something smaller
                 self._now.packed = packed
             if isinstance(given, Handle) and given._passes:
                 given._now = self._now

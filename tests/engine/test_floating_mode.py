@@ -10,17 +10,17 @@ import pytest
 from networks import LEVELS, keeps_subnormals, network, numbers, plan_at, run_plan, run_python, same_bits
 
 from fastgru import GRU, FastGRUError
-from fastgru.engine.plan import WEIGHT_KINDS
+from fastgru.engine.packed import PRECISIONS
 from fastgru.layers import GATE_ACTIVATIONS
 
 BACKENDS = [("float32", "packed"), ("float32", "blas"), ("float64", "blas")]
-ALL = BACKENDS + [(precision, "packed") for precision in WEIGHT_KINDS[1:]]
+ALL = BACKENDS + [(precision, "packed") for precision in PRECISIONS[1:]]
 
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("reset_after", [True, False])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("precision", WEIGHT_KINDS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_bad_number_stays_in_its_row(level, precision, reset_after, bad):
     plan = plan_at(level, network(5, 19, 2, 2, reset_after=reset_after), precision)
     for batch in (1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 66):
@@ -38,7 +38,7 @@ def test_a_bad_number_stays_in_its_row(level, precision, reset_after, bad):
 
 @pytest.mark.parametrize("activation", GATE_ACTIVATIONS)
 @pytest.mark.parametrize("reset_after", [True, False])
-@pytest.mark.parametrize("precision", WEIGHT_KINDS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_nan_comes_out_at_every_later_step_and_no_earlier_one(precision, activation, reset_after):
     spec = network(4, 21, activation=activation, reset_after=reset_after)
     gru = GRU(spec, precision=precision, backend="packed")
@@ -66,7 +66,7 @@ def test_infinite_inputs_are_forgotten_with_floats_and_stay_as_nan_with_int8(val
     """A state of 1 or -1 follows from infinite gates; but a row of bytes has no step for an infinite number."""
     x = numbers(1, 6, 1)
     x[0, 2] = value
-    for precision in WEIGHT_KINDS:
+    for precision in PRECISIONS:
         y, _ = GRU(network(1, 9), precision=precision, backend="packed")(x)
         assert np.isfinite(y[0, :2]).all()
         if precision == "int8":
@@ -87,7 +87,7 @@ def test_extreme_inputs_and_states_give_a_result(precision, backend, activation,
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("reset_after", [True, False])
-@pytest.mark.parametrize("precision", WEIGHT_KINDS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_subnormal_results_are_flushed(level, precision, reset_after):
     spec = network(3, 17, bias=False, reset_after=reset_after)
     for batch in (1, 2, 5, 9):
@@ -117,7 +117,7 @@ def test_subnormal_numbers_cost_nothing(precision, backend, batch):
     assert subnormal < 3 * usual + 1e-4  # without flushing about 90 times
 
 
-@pytest.mark.parametrize("precision", WEIGHT_KINDS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_state_that_dies_away_costs_nothing(precision):
     gru = GRU(network(8, 64, bias=False), precision=precision, backend="packed")
     stream = gru.stream()

@@ -11,7 +11,7 @@ from networks import PAIRED, batched_reference, largest_difference, network, num
 
 from fastgru import GRU, threads
 from fastgru.engine.dispatch import chosen
-from fastgru.engine.plan import WEIGHT_KINDS
+from fastgru.engine.packed import PRECISIONS
 from fastgru.layers import GATE_ACTIVATIONS
 
 BOUNDED = [name for name in GATE_ACTIVATIONS if name not in ("linear", "relu")]  # the others may grow without end
@@ -55,7 +55,7 @@ def test_reduced_weights_equal_the_reference_with_those_weights(case, n_threads,
 
 
 @settings(max_examples=120)
-@given(cases(), st.integers(1, 4), st.sampled_from(WEIGHT_KINDS), st.data())
+@given(cases(), st.integers(1, 4), st.sampled_from(PRECISIONS), st.data())
 def test_a_row_does_not_depend_on_its_batch(case, n_threads, precision, data):
     spec, x, h0, lengths = case
     gru = GRU(spec, precision=precision, n_threads=n_threads, backend="packed")
@@ -67,7 +67,7 @@ def test_a_row_does_not_depend_on_its_batch(case, n_threads, precision, data):
 
 
 @settings(max_examples=60)
-@given(cases(), st.sampled_from(WEIGHT_KINDS), st.data())
+@given(cases(), st.sampled_from(PRECISIONS), st.data())
 def test_chunks_join_without_a_seam(case, precision, data):
     spec, x, h0, _ = case
     if spec.directions == 2:
