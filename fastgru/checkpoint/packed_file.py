@@ -119,9 +119,18 @@ def packed_matrices(
         raise CheckpointError(f"{where}: what it says of its packed weights cannot be; the file is damaged")
     if not isinstance(rows, dict) or not rows:
         raise CheckpointError(f"{where}: it is packed and names no packed weights; the file is damaged")
+    kind_of: dict[str, str] = kinds or {}
     return content, {
         name: MappedMatrix(
-            _matrix(content, begin, spans.get(name), layout, (kinds or {}).get(name, kind), row, f"{where}: {shown(name)}"),
+            _matrix(
+                content,
+                begin,
+                spans.get(name),
+                layout,
+                kind_of.get(name) or str(kind),
+                row,
+                f"{where}: {shown(name)}",
+            ),
             level,
         )
         for name, row in rows.items()
