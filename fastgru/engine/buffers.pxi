@@ -131,7 +131,7 @@ cdef class Buffers:
         frame.bases[0] = memory + self.head()
         frame.scratch = frame.bases[0] + self.arena_bytes
         frame.wrong = frame.missing = frame.wanted = 0
-        frame.watch, frame.in_pieces = NULL, False
+        frame.watch, frame.moves, frame.in_pieces = NULL, NULL, False
         for i in range(self.constant_count):
             frame.bases[self.constant_bases[i]] = self.constant_addresses[i]
 
@@ -149,19 +149,28 @@ cdef class Buffers:
             clock[self.count] = seconds_now()
         return -1
 
+    cdef int execute_all(self, Frame *frame, double *clock) noexcept nogil:
+        """``execute``, and before and after it the moves of all rows."""
+        cdef int failed
+        bring(frame.moves, 0, ALL_ROWS)
+        failed = self.execute(frame, clock)
+        if failed < 0:
+            take_back(frame.moves, 0, ALL_ROWS)
+        return failed
+
     cdef int go(self, Frame *frame, double *clock, bint is_free) except -2:
-        """``execute``, in a way that handlers of signals can end where it takes long."""
+        """``execute_all``, in a way that handlers of signals can end where it takes long."""
         cdef Watch watch
         cdef int failed
         if self.work < GIL_FREE_WORK and not is_free:
-            return self.execute(frame, clock)
+            return self.execute_all(frame, clock)
         memset(&watch, 0, sizeof(watch))
         frame.watch = &watch
         if self.pieces is not None and clock == NULL:
             failed = run_pieces(self.pieces, frame)
         else:
             with nogil:
-                failed = self.execute(frame, clock)
+                failed = self.execute_all(frame, clock)
         frame.watch = NULL
         settle(&watch)
         return failed

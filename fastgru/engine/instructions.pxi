@@ -29,12 +29,15 @@ cdef struct Operand:
 
 cdef struct Instruction
 
+cdef struct Moves               # see `exchange.pxi`
+
 cdef struct Frame:              # one run of a program
     char **bases                # of the arena, and of every other buffer
     char *scratch               # what an instruction needs while it runs
     Py_ssize_t wrong            # an integer that is not in its range
     bint in_pieces              # whether an instruction of a piece found it
     Watch *watch                # or NULL, where a run is short
+    const Moves *moves          # of the states of a pool's streams; or NULL
     int missing                 # threads that did not come
     int wanted
 

@@ -36,6 +36,8 @@ cdef class Pieces:
         The same over as many rows as a piece has.
     rest : Program, optional
         The same over the rows that are left for the last piece; None where there are as many as in the others.
+    rows : int
+        Of a piece.
     count : int
         Pieces.
     threads : int
@@ -45,15 +47,15 @@ cdef class Pieces:
 
     cdef Program piece, rest
     cdef int threads, arrays
-    cdef Py_ssize_t count
+    cdef Py_ssize_t rows, count
     cdef int *own               # by array: which base of a piece it is, and which of the whole
     cdef int *wholes
     cdef Py_ssize_t *strides    # by array: bytes from a piece to the next
 
-    def __cinit__(self, Program whole not None, Program piece not None, Program rest, Py_ssize_t count, int threads,
-                  list divided):
+    def __cinit__(self, Program whole not None, Program piece not None, Program rest, Py_ssize_t rows, Py_ssize_t count,
+                  int threads, list divided):
         cdef int at = 0
-        self.piece, self.rest, self.count, self.threads = piece, rest, count, threads
+        self.piece, self.rest, self.rows, self.count, self.threads = piece, rest, rows, count, threads
         declared = [*whole.inputs, *whole.outputs]
         self.arrays = len(declared)
         self.own = <int *>malloc((self.arrays + 1) * sizeof(int))
@@ -61,7 +63,7 @@ cdef class Pieces:
         self.strides = <Py_ssize_t *>malloc((self.arrays + 1) * sizeof(Py_ssize_t))
         if self.own == NULL or self.wholes == NULL or self.strides == NULL:
             raise MemoryError("the pieces of a program")
-        if count < 2 or threads < 1 or len(divided) != self.arrays:
+        if not 1 <= rows < 1 << 31 or not 2 <= count < 1 << 31 or threads < 1 or len(divided) != self.arrays:
             raise ShapeError(f"program: {count} pieces for {threads} threads")
         others = [*piece.inputs, *piece.outputs]
         if [each[0] for each in others] != [each[0] for each in declared] or piece.schedules or (
@@ -93,6 +95,7 @@ cdef class Pieces:
 cdef struct PiecesRun:          # one run, as every thread sees it
     void *piece                 # programs
     void *rest                  # or NULL
+    Py_ssize_t rows             # of a piece
     Py_ssize_t count
     int arrays
     const int *own
@@ -138,7 +141,7 @@ cdef int run_pieces(Pieces pieces, Frame *frame) noexcept:
     cdef PiecesRun run
     cdef int threads = pieces.threads, came
     run.piece, run.rest = <void *>pieces.piece, NULL if pieces.rest is None else <void *>pieces.rest
-    run.count, run.arrays = pieces.count, pieces.arrays
+    run.rows, run.count, run.arrays = pieces.rows, pieces.count, pieces.arrays
     run.own, run.wholes, run.strides = pieces.own, pieces.wholes, pieces.strides
     run.whole, run.memory, run.room = frame, frame.bases[0], pieces.room()
     run.next, run.failures, run.failed, run.wrong = 0, 0, -1, 0
@@ -166,7 +169,10 @@ cdef void pieces_of_thread(void *given, int thread, int threads) noexcept nogil:
         frame.watch = run.whole.watch if thread == 0 else &watch
         for k in range(run.arrays):
             frame.bases[run.own[k]] = run.whole.bases[run.wholes[k]] + index * run.strides[k]
+        bring(run.whole.moves, index * run.rows, run.rows)
         failed = (<Program>program).execute(&frame, NULL)
-        if failed >= 0 and take_next(&run.failures) == 0:
+        if failed < 0:
+            take_back(run.whole.moves, index * run.rows, run.rows)
+        elif take_next(&run.failures) == 0:
             run.failed, run.wrong = failed, frame.wrong
         index = take_next(&run.next)

@@ -40,7 +40,7 @@ class Program:
     is_divided: bool
     def __init__(self, buffers: list[tuple[str, str, Any]], arena_bytes: int) -> None: ...
     def divide(
-        self, piece: Program, rest: Program | None, count: int, threads: int, divided: list[bool]
+        self, piece: Program, rest: Program | None, rows: int, count: int, threads: int, divided: list[bool]
     ) -> None: ...
     def __len__(self) -> int: ...
     def elementwise(
@@ -135,32 +135,33 @@ class Stepper:
     ) -> None: ...
     def step(self, x: Any = None, out: Any = None, **named: Any) -> Any: ...
     def run(
-        self, arrays: list[NDArray[Any]], out: list[NDArray[Any]] | None = None, single: bool = False
+        self,
+        arrays: list[NDArray[Any]],
+        out: list[NDArray[Any]] | None = None,
+        single: bool = False,
+        exchange: Exchange | None = None,
     ) -> list[NDArray[Any]]: ...
 
 class Claim:
     def __len__(self) -> int: ...
     def rows(self, other: bool = False) -> NDArray[np.intp]: ...
-    def gather(
-        self,
-        store: NDArray[Any],
-        array: NDArray[Any],
-        outer: int,
-        rows: NDArray[np.intp] | None = None,
-        start: int = 0,
-        other: bool = False,
-    ) -> None: ...
-    def scatter(
-        self,
-        store: NDArray[Any],
-        array: NDArray[Any],
-        outer: int,
-        rows: NDArray[np.intp] | None = None,
-        start: int = 0,
-    ) -> None: ...
     def give_back(self) -> None: ...
     def turn(self) -> None: ...
     def leave(self) -> None: ...
+
+class Exchange:
+    def __init__(
+        self,
+        claim: Claim,
+        stores: list[NDArray[Any]],
+        outers: list[int],
+        size: int,
+        rows: NDArray[np.intp] | None,
+        start: int,
+        other: bool,
+    ) -> None: ...
+    def bring(self, carried: Carried) -> None: ...
+    def take_back(self, carried: Carried) -> None: ...
 
 class Slots:
     capacity: int

@@ -3,7 +3,7 @@
 A program is made for the sizes of one call and runs in an arena, which belongs to a call and comes from ``Arenas``, so
 that any number of threads may run one program. The instructions lie in ``elementwise.pxi``, ``along.pxi``,
 ``rows.pxi`` and ``values.pxi``; ``caller.pxi`` and ``stepper.pxi`` run a program with arrays as a model and a stream are given them, and
-``slots.pxi`` says whose the rows of a pool of streams are.
+``slots.pxi`` says whose the rows of a pool of streams are, whose states ``exchange.pxi`` moves.
 
 Memory is safe by construction: what a file says can only choose instructions and shapes.
 
@@ -57,6 +57,7 @@ cdef extern from "<time.h>" nogil:
     int timespec_get(timespec *now, int base)
 
 include "instructions.pxi"
+include "exchange.pxi"
 include "elementwise.pxi"
 include "along.pxi"
 include "projected.pxi"
@@ -288,9 +289,10 @@ cdef class Program(Multiplying):
         whole = self.whole_nbytes()       # as short runs go, and those of which each instruction is timed
         return whole if self.pieces is None else max(whole, self.head() + self.pieces.threads * self.pieces.room())
 
-    def divide(self, Program piece not None, Program rest, Py_ssize_t count, int threads, list divided):
+    def divide(self, Program piece not None, Program rest, Py_ssize_t rows, Py_ssize_t count, int threads,
+               list divided):
         """Let every run go through pieces of the rows, as ``Pieces`` says."""
-        self.pieces = Pieces(self, piece, rest, count, threads, divided)
+        self.pieces = Pieces(self, piece, rest, rows, count, threads, divided)
 
     @property
     def is_divided(self):

@@ -144,62 +144,6 @@ cdef class Claim:
     cdef Py_ssize_t row(self, Py_ssize_t i, bint other) noexcept:
         return 2 * self.slots[i] + (self.owner.half[self.slots[i]] != other)
 
-    def gather(self, cnp.ndarray store not None, cnp.ndarray array not None, Py_ssize_t outer, cnp.ndarray rows=None,
-               Py_ssize_t start=0, bint other=False):
-        """Put the states of streams into a batch: row i is of stream ``rows[start + i]`` of these, or of the last.
-
-        ``store`` has a row of ``outer`` parts for each of two states of every slot; the batch is (outer, rows, rest).
-        """
-        cdef Py_ssize_t size, part, n, i, k, o
-        cdef const char *row
-        cdef char *to = cnp.PyArray_BYTES(array)
-        cdef const Py_ssize_t *places = self.places(store, array, outer, rows, &size, &part, &n)
-        if not 0 <= start < n:
-            raise ShapeError(f"streams from {start} of {n}")
-        for i in range(size):
-            k = min(start + i, n - 1)
-            row = cnp.PyArray_BYTES(store) + self.row(k if places == NULL else places[k], other) * outer * part
-            for o in range(outer):
-                memcpy(to + (o * size + i) * part, row + o * part, part)
-
-    def scatter(self, cnp.ndarray store not None, cnp.ndarray array not None, Py_ssize_t outer, cnp.ndarray rows=None,
-                Py_ssize_t start=0):
-        """The opposite of ``gather``, to the states that do not count yet."""
-        cdef Py_ssize_t size, part, n, i, k, o
-        cdef char *row
-        cdef const char *of = cnp.PyArray_BYTES(array)
-        cdef const Py_ssize_t *places = self.places(store, array, outer, rows, &size, &part, &n)
-        if not 0 <= start < n:
-            raise ShapeError(f"streams from {start} of {n}")
-        for i in range(min(size, n - start)):
-            k = start + i
-            row = cnp.PyArray_BYTES(store) + self.row(k if places == NULL else places[k], True) * outer * part
-            for o in range(outer):
-                memcpy(row + o * part, of + (o * size + i) * part, part)
-
-    cdef const Py_ssize_t *places(self, cnp.ndarray store, cnp.ndarray array, Py_ssize_t outer, cnp.ndarray rows,
-                                  Py_ssize_t *size, Py_ssize_t *part, Py_ssize_t *n) except? NULL:
-        """The places of some streams among those of the claim, or NULL for all; sizes that fit both arrays."""
-        cdef Py_ssize_t nbytes, i
-        cdef const Py_ssize_t *found = NULL
-        if self.owner is None or store.ndim < 1 or store.shape[0] != 2 * self.owner.capacity:
-            raise ShapeError("states of another pool, or of streams that were given back")
-        if not (cnp.PyArray_ISCARRAY(store) and cnp.PyArray_ISCARRAY(array)) or store.dtype is not array.dtype:
-            raise ShapeError("states that do not lie together, or of another kind")
-        nbytes = cnp.PyArray_NBYTES(store) // store.shape[0]
-        if outer < 1 or nbytes < 1 or nbytes % outer or cnp.PyArray_NBYTES(array) % nbytes:
-            raise ShapeError(f"a batch of {cnp.PyArray_NBYTES(array)} bytes for states of {nbytes}")
-        size[0], part[0], n[0] = cnp.PyArray_NBYTES(array) // nbytes, nbytes // outer, self.count
-        if rows is None:
-            return NULL
-        if cnp.PyArray_TYPE(rows) != cnp.NPY_INTP or not cnp.PyArray_ISCARRAY_RO(rows) or rows.ndim != 1:
-            raise ShapeError("rows: wanted an intp array in C order")
-        found, n[0] = <const Py_ssize_t *>cnp.PyArray_DATA(rows), rows.shape[0]
-        for i in range(n[0]):
-            if not 0 <= found[i] < self.count:
-                raise ShapeError(f"rows: got {found[i]}, wanted 0 to {self.count - 1}")
-        return found
-
     def give_back(self):
         """The streams as they were."""
         self.free(False, False)

@@ -209,8 +209,11 @@ cdef class Stepper:
         self.run_into([given], several)
         return self.structured(several) if out is None else out
 
-    def run(self, list arrays not None, list out=None, bint single=False):
-        """The outputs for all inputs, with the first axis; in ``out`` where it is given, without it if ``single``."""
+    def run(self, list arrays not None, list out=None, bint single=False, Exchange exchange=None):
+        """The outputs for all inputs, with the first axis; in ``out`` where it is given, without it if ``single``.
+
+        With ``exchange`` the states are brought in before, and what they became is taken back after.
+        """
         cdef Py_ssize_t i
         cdef list made
         if len(arrays) != len(self.takes):
@@ -219,7 +222,7 @@ cdef class Stepper:
             if not (<Port>self.takes[i]).fits(arrays[i], False, 0):
                 raise ShapeError(f"got an input of {arrays[i].dtype} {arrays[i].shape}, which does not fit")
         made = self.rooms_for(out, 1 if single else 0)
-        self.run_into(arrays, made)
+        self.run_into(arrays, made, exchange)
         return made
 
     cdef list rooms_for(self, list out, int skipped):
@@ -232,7 +235,7 @@ cdef class Stepper:
             made.append((<Port>self.gives[i]).room(None if out is None else out[i], skipped))
         return made
 
-    cdef int run_into(self, list arrays, list made) except -1:
+    cdef int run_into(self, list arrays, list made, Exchange exchange=None) except -1:
         """One run; results that share memory with others or with inputs get their numbers when all is read."""
         cdef Py_ssize_t i
         cdef list room = made
@@ -249,6 +252,8 @@ cdef class Stepper:
             self.set_input(i, arrays[i])
         for i in range(len(room)):
             self.set_output(i, room[i])
+        if exchange is not None:
+            self.frame.moves = exchange.between(self.carried)
         self.go()
         for i in range(len(room)):
             self.fill(i, room[i])
@@ -266,6 +271,7 @@ cdef class Stepper:
             self.arena = self.arenas.take(self.nbytes)
             self.program.begin(&self.frame, self.arena)
         self.frame.wrong = self.frame.missing = self.frame.wanted = 0
+        self.frame.moves = NULL
         for i in range(2 * self.carried.count):
             self.frame.bases[self.bases[i]] = self.carried.addresses[i]
         return 0
@@ -290,7 +296,7 @@ cdef class Stepper:
     cdef int go(self) except -1:
         cdef int failed
         if self.program.work < GIL_FREE_WORK:
-            failed = self.program.execute(&self.frame, NULL)
+            failed = self.program.execute_all(&self.frame, NULL)
         else:
             self.carried.turn.process = getpid()
             try:

@@ -66,7 +66,7 @@ def divide(
     if piece is None or (rest is None and last < rows):
         return
     try:
-        program.divide(piece, rest, count, threads, divided)
+        program.divide(piece, rest, rows, count, threads, divided)
     except ShapeError:  # for other numbers of rows it is another program
         return
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import as_integers
-from ..engine.program import Carried, Stepper
+from ..engine.program import Carried, Exchange, Stepper
 from ..errors import ShapeError, UnsupportedModelError
 from ..graph.layout import BATCH, has_steps
 from ..model_inputs import Source
@@ -38,15 +38,18 @@ class Batch:
         self._steppers: dict[int, Stepper | None] = {}
 
     def run(
-        self, arrays: list[Array], count: int, of_step: bool, rooms: list[Any] | None = None
+        self, arrays: list[Array], count: int, of_step: bool, rooms: list[Any] | None, exchange: Exchange
     ) -> list[Array]:  # fmt: skip
-        """The outputs of some steps, in ``rooms`` where they are given."""
+        """The outputs of some steps, in ``rooms`` where they are given, from and to the states of a pool."""
         if count not in self._steppers:
             self._steppers[count] = self.steps.stepper(self.carried, count)
         stepper = self._steppers[count]
         if stepper is None or (count == 1 and not of_step):
-            return self.steps.in_numpy(self.carried, arrays, rooms, False, of_step)
-        made = stepper.run(arrays, rooms, False)
+            exchange.bring(self.carried)
+            made = self.steps.in_numpy(self.carried, arrays, rooms, False, of_step)
+            exchange.take_back(self.carried)
+            return made
+        made = stepper.run(arrays, rooms, False, exchange)
         return made if rooms is None else rooms
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import as_integers
-from ..engine.program import Claim, Slots
+from ..engine.program import Claim, Exchange, Slots
 from ..errors import DTypeError, ShapeError, UnsupportedModelError
 from ..graph.layout import BATCH
 from ..graph.limits import check_stream
@@ -322,16 +322,14 @@ class Pool:
         while start < n:
             batch = self._batches.take(n - start)
             size = batch.size
-            for state, store, to in zip(self._states, self._store, batch.carried.now, strict=True):
-                claim.gather(store, to, state.parts(to), rows, start, not of_step)
+            parts = [state.parts(now) for state, now in zip(self._states, batch.carried.now, strict=True)]
+            exchange = Exchange(claim, self._store, parts, size, rows, start, not of_step)
             whole = size == n
             given = [
                 array if whole or each.batch is None else rows_of(array, batch_axis(each, of_step), start, size)
                 for each, array in zip(sources, arrays, strict=True)
             ]
-            results = batch.run(given, count, of_step, rooms if whole else None)
-            for state, store, array in zip(self._states, self._store, batch.carried.now, strict=True):
-                claim.scatter(store, array, state.parts(array), rows, start)
+            results = batch.run(given, count, of_step, rooms if whole else None, exchange)
             self._batches.give(batch)
             if whole:
                 return results
