@@ -28,6 +28,7 @@ from .model_inputs import Source, as_tuple, by_name, lengths_by_symbol, of_layer
 from .options import Backend, Precision, check_options, dtype_of
 from .records.once import once
 from .records.record import arrays_in, owned
+from .streams.blocks import Blocks
 from .streams.model import ModelStream
 from .streams.pool import Pool
 from .weights.from_file import hold_rest, matrices_of
@@ -92,6 +93,7 @@ class Model:
         self._sources = sources_of(self._graph, self._analysis, self._spec)
         with np.errstate(all="ignore"):  # a variance below zero, a weight beyond float32
             self._runner = Runner(self._graph, self._analysis, Setup(self._dtype, self._options))
+        self._blocks = Blocks()
         hold_rest(self.description)
 
     graph = property(lambda self: self._graph, doc="What is computed: a ``Graph`` of operations.")
@@ -267,6 +269,8 @@ class Model:
             fixed = {source.symbol for source in self._sources if source.has_fixed_steps}
             open_ends = {name: each for name, each in ends.items() if name not in fixed}
             self._runner.check_tables(open_ends, only_ones=layers)
+        elif (made := self._blocks.run(self, arrays)) is not None:
+            return made, dict.fromkeys(made), single
         with np.errstate(all="ignore"):  # NaN and overflows are results like others
             values, real = self._runner(arrays, ends)
         return self._runner.apart(values, arrays), real, single

@@ -50,6 +50,11 @@ class State(NamedTuple):
         """The axis that the rows are on, perhaps with others."""
         return next((axis for axis, factors in enumerate(self.layout) if BATCH in factors), None)
 
+    @property
+    def joins_rows(self) -> bool:
+        """Whether its places are of several rows together, as where rows were concatenated."""
+        return self.batch is None and any(isinstance(size, Expression) for size in self.shape)
+
     def zeros(self, batch: int, dtype: np.dtype[Any]) -> Array:
         """Room for the state of a batch."""
         shape = tuple(evaluate(size, {"batch": batch}) for size in self.shape)
@@ -62,11 +67,26 @@ class State(NamedTuple):
         first = self.first if given is None else given
         assert not isinstance(first, int)
         made = self.zeros(batch, dtype)
+        if self.joins_rows and made.shape != first.shape:
+            first = self._repeated(first, made.shape)
         if given is not None or self.batch is None:
             made[...] = first
         else:
             self.rows(made)[...] = self.rows(first)
         return made
+
+    def _repeated(self, first: Array, shape: tuple[int, ...]) -> Array:
+        """The state of one row for rows together, where all of its places along them are alike."""
+        for axis, size in enumerate(shape):
+            one = first.take([0], axis)
+            if first.shape[axis] != size and (first == one).all():
+                first = one
+        if any(size not in (1, wanted) for size, wanted in zip(first.shape, shape, strict=True)):
+            raise UnsupportedModelError(
+                f"layer {self.node!r} takes rows together, and begins with other numbers for each; call the model on "
+                "sequences instead, or take a stream of one row"
+            )
+        return first
 
     def rows(self, array: Array) -> Array:
         """A view of the state with the batch on the first axis."""

@@ -307,8 +307,14 @@ class ModelStream(Copied):
         ------
         ShapeError, DTypeError
             There is no such row. The states are as they were.
+        UnsupportedModelError
+            A layer keeps a state of several rows together, as of rows that are concatenated.
         """
         chosen = slice(None) if rows is None else as_rows(rows, self.batch)
+        if not isinstance(chosen, slice) and len({*chosen.tolist()}) == self.batch:
+            rows = None
+        if rows is not None:
+            self._check_rows("begins again")
         with self._carried.turn:
             made = []
             for state, now, first in zip(self._states, self._carried.now, self._first, strict=True):
@@ -333,10 +339,13 @@ class ModelStream(Copied):
         ------
         ShapeError, DTypeError
             There is no such row, or none is taken. The states are as they were.
+        UnsupportedModelError
+            As for ``reset``.
         """
         chosen = as_rows(rows, self.batch)
         if not len(chosen):
             raise ShapeError("rows: got none, wanted at least one stream to go on")
+        self._check_rows("goes on")
         for source in self._model.graph.inputs:
             check_stream(source, len(chosen), self._model._analysis.inputs[source.name])
         with self._carried.turn:
@@ -345,6 +354,15 @@ class ModelStream(Copied):
                 for arrays in (self._carried.now, self._first)
             )
             self._begin(first, len(chosen), now)
+
+    def _check_rows(self, what: str) -> None:
+        """Raise where a state has rows together, so that none of them can be told from the others."""
+        for state in self._states:
+            if state.joins_rows:
+                raise UnsupportedModelError(
+                    f"layer {state.node!r} keeps a state of rows together, of which none {what} alone; use a stream "
+                    "for each, or reset() of all"
+                )
 
     def __getstate__(self) -> dict[str, Any]:
         made = ("_states", "_carried", "_steps", "_steppers", "step")

@@ -478,6 +478,28 @@ def test_rows_begin_again_and_are_taken_with_all_that_they_keep(name: str, optio
     assert all(map(same_bits, stream.state, before)) and stream.batch == 5
 
 
+def test_rows_that_are_joined_step_and_begin_again_together() -> None:
+    """Rows that were concatenated on their own axis: of the states nobody can say which row they are of."""
+    builder = Builder()
+    x, v = builder.input("x", (BATCH, STEPS, 4)), builder.input("v", (BATCH, 4))
+    _, last = gru(builder, builder.add(Concatenate(0), x, x))
+    model = Model(builder.finish((last.place, builder.add(Activation("tanh"), v).place)))
+    for batch in (1, 3):
+        x, v = floats(batch, 9, 4), floats(batch, 4)
+        stream, wanted = model.stream(batch), model(x, v)[0]
+        for _ in range(2):
+            for t in range(9):
+                made = stream.step(x[:, t], v)[0]
+            assert same_bits(made, wanted)
+            stream.reset(None if batch > 1 else 0)
+    with pytest.raises(UnsupportedModelError, match="rows together, of which none begins again alone"):
+        stream.reset(1)
+    with pytest.raises(UnsupportedModelError, match="rows together, of which none goes on alone"):
+        stream.take([1])
+    with pytest.raises(UnsupportedModelError, match="a state for every stream"):
+        model.pool(3)
+
+
 def test_rows_inside_of_a_larger_axis_are_those_of_their_stream() -> None:
     """A GRU over (batch * 3, steps, 4): three sequences of every row."""
 
