@@ -1,11 +1,12 @@
 """Steps of a pool's streams: how many a second, and how long a call takes, by rows that step together and by threads.
 
-    python benchmarks/pools.py [--rows 1,4,16,64,256] [--threads 1,2] [--streams 1000] [--seconds S] [--json FILE]
-                               [--plot FILE.png]
+    python benchmarks/pools.py [--rows 1,4,16,64,256] [--threads 1,2] [--call-threads 1] [--streams 1000] [--joining N]
+                               [--seconds S] [--json FILE] [--plot FILE.png]
 
 The model is that of ``ragged.py``, a GRU of 64 inputs and 128 units and 10 classes for every step. Every thread has its
-share of the pool's streams and steps groups of them, drawn at random, one call after the other; a call itself has one
-thread. Steps are checked to have the bits of streams of their own before anything is timed.
+share of the pool's streams and steps groups of them, drawn at random, one call after the other; a call itself has
+``--call-threads``. With ``--joining`` some streams leave before each call, and as many join, which is not timed. Steps
+are checked to have the bits of streams of their own before anything is timed.
 """
 
 from __future__ import annotations
@@ -39,36 +40,47 @@ SEED = 20240607
 class Caller:
     """What one thread steps: groups of streams that nobody else has, and an input for each."""
 
-    def __init__(self, pool: fastgru.Pool, streams: int, rows: int, seed: int) -> None:
+    def __init__(self, pool: fastgru.Pool, streams: int, rows: int, joining: int, seed: int) -> None:
         random = np.random.default_rng([SEED, seed])
-        ids = pool.join(streams)
-        self._pool = pool
-        self._groups = [random.choice(ids, rows, replace=False) for _ in range(GROUPS)]
+        self._pool, self._ids = pool, pool.join(streams)
+        self._groups = [random.choice(streams, rows, replace=False) for _ in range(GROUPS)]
+        self._going = [random.choice(streams, joining, replace=False) for _ in range(GROUPS)]
         self._x = random.standard_normal((rows, INPUTS), np.float32)
         self.nanoseconds: list[int] = []
         self.start = self.end = 0
 
     def run(self, together: threading.Barrier, seconds: float) -> None:
         """Call for some seconds, from when all threads have warmed up."""
-        clock, step, groups, x = time.perf_counter_ns, self._pool.step, self._groups, self._x
+        clock, step, x = time.perf_counter_ns, self._pool.step, self._x
         for call in range(WARM_CALLS):
-            step(groups[call % GROUPS], x)
+            step(self._group(call), x)
         together.wait()
         self.start = now = clock()
         until, call = now + int(1e9 * seconds), 0
         while now < until:
+            group = self._group(call)
             begun = clock()
-            step(groups[call % GROUPS], x)
+            step(group, x)
             now = clock()
             self.nanoseconds.append(now - begun)
             call += 1
         self.end = now
 
+    def _group(self, call: int) -> Array:
+        """The ids of the streams that step next, some of which may be new."""
+        going = self._going[call % GROUPS]
+        if len(going):
+            self._pool.leave(self._ids[going])
+            self._ids[going] = self._pool.join(len(going))
+        return self._ids[self._groups[call % GROUPS]]
 
-def measure(model: fastgru.Model, streams: int, rows: int, threads: int, seconds: float) -> dict[str, Any]:
+
+def measure(
+    model: fastgru.Model, streams: int, rows: int, threads: int, joining: int, seconds: float
+) -> dict[str, Any]:
     """Stream steps a second of all threads together, and the latencies of their calls."""
     pool, together = model.pool(streams), threading.Barrier(threads)
-    callers = [Caller(pool, streams // threads, rows, seed) for seed in range(threads)]
+    callers = [Caller(pool, streams // threads, rows, joining, seed) for seed in range(threads)]
     workers = [threading.Thread(target=caller.run, args=(together, seconds)) for caller in callers]
     for worker in workers:
         worker.start()
@@ -76,7 +88,7 @@ def measure(model: fastgru.Model, streams: int, rows: int, threads: int, seconds
         worker.join()
     times = [each for caller in callers for each in caller.nanoseconds]
     elapsed = max(caller.end for caller in callers) - min(caller.start for caller in callers)
-    rate = 1e9 * rows * len(times) / elapsed
+    rate = 1e9 * rows * len(times) / (sum(times) / threads if joining else elapsed)
     return {"rows": rows, "threads": threads, "streams": streams, "steps_per_second": rate, **summary(times)}
 
 
@@ -94,19 +106,35 @@ def check(model: fastgru.Model) -> None:
                 raise SystemExit("a pool's stream has not the bits of a stream of its own")
 
 
-def run(rows: Sequence[int], threads: Sequence[int], streams: int, seconds: float) -> dict[str, Any]:
+def run(
+    rows: Sequence[int],
+    threads: Sequence[int],
+    streams: int,
+    seconds: float,
+    call_threads: int = 1,
+    joining: int = 0,
+) -> dict[str, Any]:
     """All figures, with what ``fastgru.bench.results`` keeps of where they were measured."""
     if streams < max(rows) * max(threads):
         raise SystemExit(
             f"--streams: got {streams}, wanted at least {max(rows) * max(threads)}: {max(rows)} rows for each of "
             f"{threads_text([max(threads)])}; or ask for fewer --rows or --threads"
         )
-    model = model_of(1)
+    if not 0 <= joining <= streams // max(threads) or call_threads < 1:
+        raise SystemExit(
+            f"--joining, --call-threads: got {joining} and {call_threads}, wanted 0 to {streams // max(threads)} and at "
+            "least 1"
+        )
+    model = model_of(call_threads)
     check(model)
     found, notes = [], []
+    if call_threads > 1:
+        notes.append(f"a call has {threads_text([call_threads])}")
+    if joining:
+        notes.append(f"{joining} streams leave and join between two calls of a thread; steps a second of calls alone")
     for count in threads:
-        with on_cores(count), others() as used:
-            found += [measure(model, streams, each, count, seconds) for each in rows]
+        with on_cores(count * call_threads), others() as used:
+            found += [measure(model, streams, each, count, joining, seconds) for each in rows]
         if used.cores is not None and used.cores > NOTEWORTHY:
             busy = f"{threads_text([count])}: other processes used {used.cores:.2f} cores meanwhile"
             notes.append(f"{busy}, so these figures are not those of an idle machine")
@@ -168,6 +196,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--rows", type=_counts, default="1,4,16,64,256", help="that step together (default %(default)s)"
     )
     parser.add_argument("--threads", type=_counts, default="1,2", help="that call the pool (default %(default)s)")
+    parser.add_argument("--call-threads", type=int, default=1, help="that a call has (default %(default)s)")
+    parser.add_argument("--joining", type=int, default=0, help="that leave and join before each call (default 0)")
     parser.add_argument("--streams", type=int, default=1000, help="of the pool (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each case (default %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure as JSON")
@@ -176,7 +206,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         if options.plot:
             check_suffix(options.plot)
-        results = run(options.rows, options.threads, options.streams, options.seconds)
+        results = run(
+            options.rows, options.threads, options.streams, options.seconds, options.call_threads, options.joining
+        )
         print(markdown(results))
         if options.json:
             options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

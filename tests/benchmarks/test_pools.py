@@ -27,6 +27,13 @@ def test_every_number_of_rows_and_threads_is_measured(tmp_path: Path, capsys: An
     assert found["machine"]["isa"] and found["versions"]["fastgru"] and "| 2 | 3 |" in capsys.readouterr().out
 
 
+def test_streams_leave_and_join_between_calls_of_several_threads(capsys: Any) -> None:
+    asked = ["--rows", "40", "--threads", "1,2", "--streams", "100", "--seconds", "0.01"]
+    pools.main([*asked, "--joining", "50", "--call-threads", "2"])
+    out = capsys.readouterr().out
+    assert "| 2 | 40 |" in out and "a call has 2 threads" in out and "50 streams leave and join" in out
+
+
 def test_other_bits_than_those_of_streams_alone_end_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     model = pools.model_of(1)
     pools.check(model)
@@ -50,6 +57,7 @@ def test_the_picture_has_rates_and_latencies_of_each_number_of_threads(tmp_path:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [(["--plot", "a.jpg"], "wanted one of .png"), (["--rows", "x"], "got 'x', wanted whole numbers"),
+     (["--joining", "501"], "got 501 and 1, wanted 0 to 500"), (["--call-threads", "0"], "got 0 and 0, wanted"),
      (["--streams", "511"], "got 511, wanted at least 512"), (["--threads", "1,0"], "got '1,0', wanted whole")],
 )  # fmt: skip
 def test_what_cannot_be_done_is_one_line(asked: list[str], said: str, capsys: Any) -> None:
