@@ -121,9 +121,9 @@ def run(
             f"{threads_text([max(threads)])}; or ask for fewer --rows or --threads"
         )
     if not 0 <= joining <= streams // max(threads) or call_threads < 1:
+        most = streams // max(threads)
         raise SystemExit(
-            f"--joining, --call-threads: got {joining} and {call_threads}, wanted 0 to {streams // max(threads)} and at "
-            "least 1"
+            f"--joining, --call-threads: got {joining} and {call_threads}, wanted 0 to {most} and at least 1"
         )
     model = model_of(call_threads)
     check(model)
