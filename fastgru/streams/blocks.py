@@ -56,11 +56,12 @@ class Blocks:
         if len(counts) != 1 or max(counts) < 2 * FEWEST:
             return None
         key = (*(arrays[each.name].shape for each in model.sources), asked_for())
-        if key not in self._known:
-            if len(self._known) >= MAX_KNOWN:
-                self._known = {}
-            self._known[key] = _cut(model, arrays, counts.pop())
-        cut = self._known[key]
+        known = self._known
+        if key not in known:
+            if len(known) >= MAX_KNOWN:
+                known = self._known = {}  # another thread keeps the old ones until it is done
+            known[key] = _cut(model, arrays, counts.pop())
+        cut = known[key]
         return None if cut is None else _taken(model, cut, arrays)
 
 
