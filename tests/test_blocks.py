@@ -141,6 +141,13 @@ def test_short_and_small_calls_go_at_once(calls: list[list[int]], monkeypatch: p
     assert len(calls) == 1
 
 
+def test_no_rows_and_no_steps_are_as_ever(calls: list[list[int]]) -> None:
+    model = Model(CASES["two outputs"]())
+    assert [each.shape for each in model(numbers(0, 30, 4))] == [(0, 30, 6), (0, 6)] and not calls
+    with pytest.raises(ShapeError, match="no steps"):
+        model(numbers(2, 0, 4))
+
+
 def test_lengths_go_at_once(calls: list[list[int]]) -> None:
     model, x = Model(CASES["last step"]()), numbers(2, 20, 4)
     got = model(x, lengths=[20, 11])

@@ -69,7 +69,9 @@ def _cut(model: Model, arrays: Mapping[str, Array], count: int) -> _Cut | None:
     """How a call is cut; None where it is small, or the model is not one program of causal layers."""
     runner = model._runner
     batches = {arrays[each.name].shape[each.batch] for each in model.sources if each.batch is not None}
-    whole = runner.whole({name: array.shape for name, array in arrays.items()}) if len(batches) == 1 else None
+    if len(batches) != 1 or 0 in batches:
+        return None
+    whole = runner.whole({name: array.shape for name, array in arrays.items()})
     if whole is None or whole.repeats or whole.program.nbytes < WHOLE_BYTES:
         return None
     batch = batches.pop()
