@@ -70,6 +70,12 @@ class Pool:
         # The states that every stream begins with; None where they are computed from inputs.
         self._first = None if model._streamed.firsts is not None else self._by_row(first_states(model, 1, {}))
         shapes = self._by_row([state.zeros(1, model.dtype) for state in self._states])
+        rows = {len(each) for each in (*shapes, *(self._first or ()))}
+        if rows - {1}:
+            raise UnsupportedModelError(
+                f"a pool takes any number of streams, but the model is made for {max(rows)} rows at a time; use "
+                "model.stream() instead, or export it with an open batch size"
+            )
         self._store = [np.zeros((2 * int(capacity), *each.shape[1:]), each.dtype) for each in shapes]
         self._batches = Batches(model)
         self._known: dict[int, Steps] = {}

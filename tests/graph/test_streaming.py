@@ -500,6 +500,14 @@ def test_rows_that_are_joined_step_and_begin_again_together() -> None:
         model.pool(3)
 
 
+def test_a_model_of_a_fixed_number_of_rows_has_no_pool() -> None:
+    builder = Builder()
+    model = Model(builder.finish(gru(builder, builder.input("x", (4, STEPS, 6)))[0].place))
+    assert model.stream(4).step(floats(4, 6)).shape == (4, 5)
+    with pytest.raises(UnsupportedModelError, match="made for 4 rows at a time"):
+        model.pool(9)
+
+
 def test_rows_inside_of_a_larger_axis_are_those_of_their_stream() -> None:
     """A GRU over (batch * 3, steps, 4): three sequences of every row."""
 
