@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from layer_examples import chain
-from networks import SMALL, network
+from networks import SMALL, network, rounded
 from safetensors.numpy import save_file
 
 import fastgru
@@ -28,6 +29,11 @@ def with_weight(spec: GRUSpec, value: float) -> GRUSpec:
     w_hh = weights.w_hh.copy()
     w_hh[1, 0] = value
     return spec.replace(layers=((weights.replace(w_hh=w_hh), *spec.layers[0][1:]), *spec.layers[1:]))
+
+
+def _as_type(weights: Any, dtype: type) -> Any:
+    names = ("w_ih", "w_hh", "b_ih", "b_hh")
+    return weights.replace(**{name: getattr(weights, name).astype(dtype) for name in names})
 
 
 def packed(gru: GRU) -> int:
@@ -49,6 +55,29 @@ def test_sizes_from_shapes_are_those_of_what_is_packed(precision: str) -> None:
     odd = network(4, 9, activation=Activation("elu"), reset_after=False)
     for spec in (network(17, 33, 3, 2), network(4, 9, activation=Activation("elu")), odd, network(7, 20, bias=False)):
         assert packed_bytes(spec, precision) == packed(GRU(spec, precision=precision))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_weights_that_are_bfloat16_take_what_they_take(precision: str, dtype: type) -> None:
+    for reset_after in (True, False):
+        mixed = network(70, 80, 2, reset_after=reset_after)
+        exact = rounded(mixed, "bfloat16")
+        for layers in (exact.layers, (exact.layers[0], mixed.layers[1]), mixed.layers):
+            as_given = [[_as_type(each, dtype) for each in layer] for layer in layers]
+            spec = exact.replace(layers=tuple(map(tuple, as_given)))
+            assert packed_bytes(spec, precision) == packed(GRU(spec, precision=precision))
+
+
+@pytest.mark.skipif(kernel_table().vector_length == 1, reason="these kernels pack nothing")
+def test_of_a_packed_file_the_precision_is_said_and_not_how_it_is_kept(tmp_path: Path, capsys: Any) -> None:
+    GRU(rounded(network(70, 80, 2), "bfloat16")).save(tmp_path / "packed", packed=True)
+    main(["inspect", str(tmp_path / "packed"), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["packed"]["precision"] == "float32" and found["packed"]["read_as_it_lies"]
+    assert "as_bfloat16" not in json.dumps({key: each for key, each in found.items() if key != "metadata"})
+    read = fastgru.read(tmp_path / "packed")
+    assert set(read.stored.values()) <= {"float32"}
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -142,7 +171,8 @@ def test_inspect_prints_the_bytes_of_each_precision(
 ) -> None:
     monkeypatch.setattr("fastgru.gru_plan.Plan", None)  # nothing is packed for it
     path = str(tmp_path / "gru.safetensors")
-    save_file({"gru.weight_ih": np.ones((768, 64), "f4"), "gru.weight_hh": np.ones((768, 256), "f4")}, path)
+    tensors = {"gru.weight_ih": np.full((768, 64), 0.1, "f4"), "gru.weight_hh": np.full((768, 256), 0.1, "f4")}
+    save_file(tensors, path)
     assert main(["inspect", path]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "GRU weights in memory" in line]
     assert "float32 989 kB" in line and "float64 1.98 MB" in line

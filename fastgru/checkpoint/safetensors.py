@@ -72,7 +72,7 @@ def read_safetensors(opened: OpenedFile) -> Checkpoint:
         content, matrices_there = packed_matrices(opened, begin, spans, metadata)
         packed = dict(matrices_there)
         one = next(iter(packed.values()))
-        metadata[PACKED_KEY] = f"{one.packed.kind} for the kernels {shown(one.level, 40)}"
+        metadata[PACKED_KEY] = f"{one.packed.precision} for the kernels {shown(one.level, 40)}"
     matrices = [name for name, entry in entries.items() if entry.kind == "I8" and FORMAT_KEY in metadata]
     scales = {name + SCALES: _scales(opened, begin, entries, name) for name in matrices}
     # Read one by one, so that no more than one tensor is held twice while it is widened.
@@ -86,7 +86,7 @@ def read_safetensors(opened: OpenedFile) -> Checkpoint:
         tensors.update((name, matrix.array()) for name, matrix in packed.items())
     stored = {name: _REDUCED[entry.kind] for name, entry in entries.items() if entry.kind in _REDUCED}
     stored.update(dict.fromkeys(matrices, "int8"))
-    stored.update((name, each.packed.kind) for name, each in packed.items() if each.packed.kind != "float32")
+    stored.update((name, each.packed.precision) for name, each in packed.items() if each.packed.precision != "float32")
     if FORMAT_KEY not in metadata:
         return Checkpoint(where, "safetensors", tensors, None, {**metadata, "skipped": []}, stored)
     text = metadata.pop(MODEL_KEY, "{}").encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""How much memory the weights of GRUs take in each precision, from their shapes alone, and in a packed file.
+"""How much memory the weights of GRUs take in each precision, without packing them, and in a packed file.
 
 ``GRU.nbytes`` is that of a GRU that was packed, with its biases as given. Packing a model of 100 MB in five precisions
 takes seconds, this none; a test compares the two.
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..activations import GATE_ACTIVATIONS, resolved
-from ..engine.reduced import widened
+from ..engine.packed import AS_BFLOAT16
+from ..engine.reduced import upper_halves, widened
 from ..errors import UnsupportedModelError
 from ..gru_plan import packed_precision, reads_as_packed
-from ..gru_weights import GRUSpec
+from ..gru_weights import GRUSpec, GRUWeights
 from ..layers import ModelSpec
 from ..layers.grus import grus_of
 from ..options import PRECISIONS, check_options, kernel_table
@@ -53,7 +54,7 @@ def packed_already(specs: Sequence[GRUSpec | ModelSpec | Graph]) -> dict[str, An
     packed = [each for each in matrices if isinstance(each, Matrix) and each.packed is not None]
     if not packed:
         return None
-    precision, table = packed[0].packed.kind, kernel_table()
+    precision, table = packed[0].packed.precision, kernel_table()
     return {
         "precision": precision,
         "kernels": getattr(packed[0], "level", None),
@@ -83,13 +84,13 @@ def packed_bytes(spec: GRUSpec | ModelSpec | Graph, precision: str) -> int:
     for where, gru in grus_of(spec):
         if precision in LARGEST:
             _check_reducible(gru, precision, where and f"layer {where!r}")
-        total += sum(_bytes(weights.input_size, gru, precision) for layer in gru.layers for weights in layer)
+        total += sum(_bytes(weights, gru, precision) for layer in gru.layers for weights in layer)
     return total
 
 
-def _bytes(inputs: int, gru: GRUSpec, precision: str) -> int:
+def _bytes(weights: GRUWeights, gru: GRUSpec, precision: str) -> int:
     """Of one direction: three gates of weights and of two biases, with units padded to whole vectors where packed."""
-    hidden = gru.hidden_size
+    inputs, hidden = weights.input_size, gru.hidden_size
     table = kernel_table()
     if precision == "float64" or table.vector_length == 1:
         return (8 if precision == "float64" else 4) * 3 * hidden * (inputs + hidden + 2)
@@ -98,6 +99,9 @@ def _bytes(inputs: int, gru: GRUSpec, precision: str) -> int:
         length = table.vector_length
         return sum(4 * -(-gates * hidden // length) * length * (terms + 1) for terms, gates in parts)
     kind = table.weight_kind(packed_precision(gru, precision, table), max(inputs, hidden))
+    if precision == kind == "float32" and table.may_be_short(3 * hidden * (inputs + hidden)):
+        short = all(upper_halves(as_array(matrix)) is not None for matrix in weights.matrices)
+        kind = AS_BFLOAT16 if short else kind
     words = sum(_words(terms, kind, table.tile_words) for terms in (inputs, hidden)) + 2
     vectors = 3 * -(-hidden // table.vector_length)
     last = table.last_vectors(hidden) if gru.reset_after else 0
@@ -108,6 +112,8 @@ def _words(terms: int, kind: str, multiple: int) -> float:
     """The 32-bit words of the weights of a unit for a number of inputs; of some kinds, whole tiles of them."""
     if kind == "float16":
         return terms / 2
+    if kind == AS_BFLOAT16:
+        return -(-terms // 2)
     if kind == "bfloat16":
         return -(-terms // (2 * multiple)) * multiple
     if kind == "int8":
