@@ -246,8 +246,7 @@ class Model:
         left = dict(values)
 
         def take(place: int) -> Array:
-            array = left.pop(place, None)
-            array = values[place].copy() if array is None else array
+            array = left.pop(place) if place in left else values[place].copy()
             return np.asarray(array[0]) if single else array
 
         return rebuilt(self._graph.outputs, take)
@@ -267,8 +266,7 @@ class Model:
             layers = self._spec is not None
             ends = lengths_by_symbol(self._sources, arrays, lengths, self._graph, self._analysis, single, layers)
             fixed = {source.symbol for source in self._sources if source.has_fixed_steps}
-            open_ends = {name: each for name, each in ends.items() if name not in fixed}
-            self._runner.check_tables(open_ends, only_ones=layers)
+            self._runner.check_tables({name: ends[name] for name in ends.keys() - fixed}, only_ones=layers)
         elif (made := self._blocks.run(self, arrays)) is not None:
             return made, dict.fromkeys(made), single
         with np.errstate(all="ignore"):  # NaN and overflows are results like others
@@ -278,8 +276,7 @@ class Model:
     def _prepared(
         self, given: Mapping[str, Any], sources: Sequence[Source] | None = None
     ) -> tuple[dict[str, Array], bool]:
-        sources = self._sources if sources is None else sources
-        return prepared(sources, given, self._dtype, self._spec is not None)
+        return prepared(self._sources if sources is None else sources, given, self._dtype, self._spec is not None)
 
     def astype(self, precision: Precision) -> Model:
         """The same layers with weights of another precision, rounded from those that were given; see ``GRU.astype``."""
