@@ -54,7 +54,7 @@ def reads_as_packed(spec: GRUSpec, precision: str, kernels: KernelTable) -> bool
     last = kernels.last_vectors(spec.hidden_size) if spec.reset_after else 0
     for weights in (weights for layer in spec.layers for weights in layer):
         kind = kernels.weight_kind(kept, max(weights.input_size, spec.hidden_size))
-        if kind == "float32" and kernels.may_be_short(sum(matrix.size for matrix in weights.matrices)):
+        if kind == "float32" and kernels.may_narrow(sum(matrix.size for matrix in weights.matrices)):
             kind = kernels.kind_of_packed(weights.matrices) or kind
         for matrix, gates in zip(weights.matrices, ((3,), GATES[spec.reset_after]), strict=True):
             packed = matrix.packed if isinstance(matrix, Matrix) else None

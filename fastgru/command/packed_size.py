@@ -99,9 +99,9 @@ def _bytes(weights: GRUWeights, gru: GRUSpec, precision: str) -> int:
         length = table.vector_length
         return sum(4 * -(-gates * hidden // length) * length * (terms + 1) for terms, gates in parts)
     kind = table.weight_kind(packed_precision(gru, precision, table), max(inputs, hidden))
-    if precision == kind == "float32" and table.may_be_short(3 * hidden * (inputs + hidden)):
-        short = all(upper_halves(as_array(matrix)) is not None for matrix in weights.matrices)
-        kind = AS_BFLOAT16 if short else kind
+    if precision == kind == "float32" and table.may_narrow(3 * hidden * (inputs + hidden)):
+        narrow = all(upper_halves(as_array(matrix)) is not None for matrix in weights.matrices)
+        kind = AS_BFLOAT16 if narrow else kind
     words = sum(_words(terms, kind, table.tile_words) for terms in (inputs, hidden)) + 2
     vectors = 3 * -(-hidden // table.vector_length)
     last = table.last_vectors(hidden) if gru.reset_after else 0

@@ -94,10 +94,10 @@ cdef class KernelTable:
         kind = self.weight_kind(kept, max(layer.inputs, hidden))
         names = [f"weight_ih_{name}", f"weight_hh_{name}"]
         forms = [None, None]
-        if precision == kind == "float32" and self.may_be_short(3 * <Py_ssize_t>hidden * (layer.inputs + hidden)):
+        if precision == kind == "float32" and self.may_narrow(3 * <Py_ssize_t>hidden * (layer.inputs + hidden)):
             kind = self.kind_of_packed((w_ih, w_hh))
             if kind is None:
-                kind, forms = short_forms((w_ih, w_hh), names)
+                kind, forms = narrowed_forms((w_ih, w_hh), names)
         layer.kind = KINDS.index(kind)
         if layer.kind == INT8:
             layer.part = MAX_BYTES
@@ -122,8 +122,8 @@ cdef class KernelTable:
         """From one block of packed weights to the next."""
         return gates * (array.nbytes // vectors_of(hidden, gates, self.table.vector_length, last))
 
-    def may_be_short(self, Py_ssize_t size):
-        """Whether a layer of so many weights of float32 is kept as bfloat16 where these are the same numbers."""
+    def may_narrow(self, Py_ssize_t size):
+        """Whether a layer of ``size`` weights of float32 is kept as bfloat16 if every one is a bfloat16."""
         return 0 < self.table.as_bfloat16_bytes <= 4 * size
 
     def kind_of_packed(self, matrices):
@@ -154,20 +154,20 @@ cdef class KernelTable:
         return packed
 
 
-cdef tuple short_forms(tuple matrices, list names):
+cdef tuple narrowed_forms(tuple matrices, list names):
     """What both matrices of a layer of float32 are kept in, and their numbers: bfloat16 if all are.
 
     A matrix that is asked for its numbers may have to read a file, so each is asked once.
     """
     numbers = form_of(matrices[0], "float32", names[0])[0]
-    short = upper_halves(numbers)
-    if short is None:
+    inputs = upper_halves(numbers)
+    if inputs is None:
         return "float32", [numbers, None]
     numbers = form_of(matrices[1], "float32", names[1])[0]
-    other = upper_halves(numbers)
-    if other is None:
-        return "float32", [widen(short, None), numbers]
-    return AS_BFLOAT16, [short, other]
+    states = upper_halves(numbers)
+    if states is None:
+        return "float32", [widen(inputs, None), numbers]
+    return AS_BFLOAT16, [inputs, states]
 
 
 cdef tuple biases_of(b_ih, b_hh, bint reset_after):
