@@ -93,7 +93,7 @@ cdef class KernelTable:
         layer.part = min(max(hidden + hidden % 2, 8), 128 if hidden <= 256 else 256)
         kind = self.weight_kind(kept, max(layer.inputs, hidden))
         names = [f"weight_ih_{name}", f"weight_hh_{name}"]
-        forms = [None, None]
+        forms = [None, None]        # each is let go of when it is packed
         if precision == kind == "float32" and self.may_narrow(3 * <Py_ssize_t>hidden * (layer.inputs + hidden)):
             kind = self.kind_of_packed((w_ih, w_hh))
             if kind is None:
@@ -103,8 +103,8 @@ cdef class KernelTable:
             layer.part = MAX_BYTES
         layer.tiled = self.table.tile_words > 1 and layer.kind in (BFLOAT16, INT8)
         layer.pairs = self.table.pairs and layer.kind == BFLOAT16
-        inputs = self.packed_matrix(w_ih, precision, kind, (3,), layer.last, names[0], forms[0])
-        states = self.packed_matrix(w_hh, precision, kind, GATES[layer.reset_after], layer.last, names[1], forms[1])
+        inputs = self.packed_matrix(w_ih, precision, kind, (3,), layer.last, names[0], forms.pop(0))
+        states = self.packed_matrix(w_hh, precision, kind, GATES[layer.reset_after], layer.last, names[1], forms.pop())
         plan.packed.append((inputs, states))
         layer.ih_block = self.block_bytes(inputs.arrays[0], hidden, 3, layer.last)
         layer.w_ih = plan.own(inputs.arrays[0])
